@@ -1,0 +1,237 @@
+r"""The deployment problem in integers: what every solver, check and certificate reads.
+
+A replica is a chain of stages over the layers ``0 .. L-1``. A stage ``(i, j]`` (layers ``i .. j-1``) under
+option ``o`` costs, in one resource,
+
+.. math:: c(i, j, o) = base_o + [i = 0]\, first_o + [i > 0]\, entry_o + [j = L]\, last_o
+          + \sum_{l=i}^{j-1} layer_{o, kind(l)}
+
+Two kinds of row bind a chain of stages:
+
+* a `Cap`: every stage costs at most ``limit``  (memory; slowest decode stage);
+* a `Path`: the stages' costs add up along the chain, and the slowest is passed once more for every further
+  microbatch: :math:`\sum_s c_s + (microbatches - 1) \max_s c_s \le limit`  (TTFT, TPOT).
+
+A `Case` of a `Layout` (one replica count) picks one `Choice` on each `Axis`; its rows are those of the layout
+and of the picked choices. GPUs = ``replicas * sum of option GPUs``; that is minimised first.
+
+Rounding: a cell of a table with ``slack`` 1 was rounded up. The table as written is therefore a ceiling (a
+plan it accepts is feasible in exact arithmetic), and every cell lowered by ``slack`` (not below zero) is a
+floor (what it refutes is impossible in exact arithmetic). Bytes are exact: ``slack`` 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a stage may run: attention TP x DP and expert TP x EP; both products are its GPU count."""
+
+    attn_tp: int
+    attn_dp: int
+    moe_tp: int
+    moe_ep: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one stage."""
+        return self.attn_tp * self.attn_dp
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cost of a stage in one resource: one entry per option (``layer``: per option and layer kind)."""
+
+    base: tuple[int, ...]
+    entry: tuple[int, ...]
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+    layer: tuple[tuple[int, ...], ...]
+    slack: int = 0
+
+    @cached_property
+    def floor(self) -> Table:
+        """The same table rounded down."""
+        if self.slack == 0:
+            return self
+
+        def lower(cells: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(max(0, cell - self.slack) for cell in cells)
+
+        return Table(
+            base=lower(self.base),
+            entry=lower(self.entry),
+            first=lower(self.first),
+            last=lower(self.last),
+            layer=tuple(lower(row) for row in self.layer),
+        )
+
+
+@dataclass(frozen=True)
+class Cap:
+    """Every stage costs at most ``limit``; ``memory`` marks rows that the peak-memory objective lowers."""
+
+    name: str
+    table: Table
+    limit: int
+    memory: bool = False
+
+
+@dataclass(frozen=True)
+class Path:
+    """Sum over stages plus ``microbatches - 1`` times the slowest stage is at most ``limit``.
+
+    ``limit`` may be ``None`` (no limit asked for); ``ttft`` marks rows that the TTFT objective lowers.
+    """
+
+    name: str
+    table: Table
+    microbatches: int
+    limit: int | None
+    ttft: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value of an axis, with the rows and the options (``None``: all) that come with it."""
+
+    value: int
+    caps: tuple[Cap, ...] = ()
+    paths: tuple[Path, ...] = ()
+    options: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One decision shared by all stages, e.g. ``prefill_requests[burst]`` (requests per microbatch).
+
+    ``rule`` says how a reader can tell that no choice is missing: ``ceilings`` (the smallest q of each distinct
+    ``ceil(size / q)``, q = 1..size, ascending) or ``listed`` (these choices are what was asked for).
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    rule: str = "listed"
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One replica count (and node span): the rows that hold for it, and its axes.
+
+    ``max_gpus`` bounds the GPUs of one replica when the layout itself does (a replica inside one node).
+    """
+
+    name: str
+    replicas: int
+    max_gpus: int | None
+    caps: tuple[Cap, ...]
+    axes: tuple[Axis, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """The whole problem: ``kinds[l]`` is the kind index of layer l; ``max_gpus`` the budget of the search.
+
+    ``batch_sizes`` lets a reader tell that no replica count is missing: the layouts hold the smallest R of each
+    distinct tuple ``ceil(batch / R)``, R = 1..max_gpus (empty: the layouts listed are what was asked for).
+    """
+
+    kinds: tuple[int, ...]
+    options: tuple[Option, ...]
+    layouts: tuple[Layout, ...]
+    max_gpus: int
+    batch_sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layout with one choice per axis: the rows that a chain of stages has to satisfy."""
+
+    layout: Layout
+    choices: tuple[int, ...]
+    """Index of the choice on each axis."""
+
+    @property
+    def caps(self) -> tuple[Cap, ...]:
+        """Every cap that holds in this case."""
+        picked = (axis.choices[index] for axis, index in zip(self.layout.axes, self.choices, strict=True))
+        return self.layout.caps + tuple(cap for choice in picked for cap in choice.caps)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every path that holds in this case."""
+        picked = (axis.choices[index] for axis, index in zip(self.layout.axes, self.choices, strict=True))
+        return tuple(path for choice in picked for path in choice.paths)
+
+    def allowed(self, program: Program) -> tuple[int, ...]:
+        """Indices of the options that every picked choice allows."""
+        options = set(range(len(program.options)))
+        for axis, index in zip(self.layout.axes, self.choices, strict=True):
+            picked = axis.choices[index].options
+            if picked is not None:
+                options &= set(picked)
+        return tuple(sorted(options))
+
+
+@dataclass(frozen=True)
+class StageChoice:
+    """A stage of a solution: layers ``start .. stop-1`` under ``option`` (an index)."""
+
+    start: int
+    stop: int
+    option: int
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A solution of the program: a layout, a choice per axis, and the stages of one replica."""
+
+    layout: int
+    choices: tuple[int, ...]
+    stages: tuple[StageChoice, ...]
+
+    def gpus(self, program: Program) -> int:
+        """GPUs of all replicas."""
+        width = sum(program.options[stage.option].gpus for stage in self.stages)
+        return program.layouts[self.layout].replicas * width
+
+
+def stage_cost(program: Program, table: Table, stage: StageChoice) -> int:
+    """Cost of one stage in one resource, by the definition at the top of this module."""
+    layers = sum(table.layer[stage.option][kind] for kind in program.kinds[stage.start : stage.stop])
+    ends = table.first[stage.option] if stage.start == 0 else table.entry[stage.option]
+    if stage.stop == len(program.kinds):
+        ends += table.last[stage.option]
+    return table.base[stage.option] + ends + layers
+
+
+def path_cost(program: Program, path: Path, stages: tuple[StageChoice, ...]) -> int:
+    """Left side of a path row: the sum of the stages and the further passes of the slowest."""
+    costs = [stage_cost(program, path.table, stage) for stage in stages]
+    return sum(costs) + (path.microbatches - 1) * max(costs)
+
+
+def restrict(program: Program, *, gpus: int | None = None, ttft: int | None = None, memory: int | None = None) -> Program:
+    """The same problem with tighter limits: total GPUs, TTFT rows and memory rows (``None``: as it is)."""
+
+    def cap(row: Cap) -> Cap:
+        lower = memory is not None and row.memory and memory < row.limit
+        return replace(row, limit=memory) if lower and memory is not None else row
+
+    def path(row: Path) -> Path:
+        lower = ttft is not None and row.ttft and (row.limit is None or ttft < row.limit)
+        return replace(row, limit=ttft) if lower else row
+
+    def choice(item: Choice) -> Choice:
+        return replace(item, caps=tuple(map(cap, item.caps)), paths=tuple(map(path, item.paths)))
+
+    def layout(item: Layout) -> Layout:
+        axes = tuple(replace(axis, choices=tuple(map(choice, axis.choices))) for axis in item.axes)
+        return replace(item, caps=tuple(map(cap, item.caps)), axes=axes)
+
+    budget = program.max_gpus if gpus is None else min(gpus, program.max_gpus)
+    return replace(program, layouts=tuple(map(layout, program.layouts)), max_gpus=budget)
