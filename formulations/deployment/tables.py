@@ -22,8 +22,45 @@ floor (what it refutes is impossible in exact arithmetic). Bytes are exact: ``sl
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Generic, TypeVar, overload
+
+Item = TypeVar("Item")
+
+
+class Lazy(Sequence[Item], Generic[Item]):
+    """A sequence of known length whose items are built when first read: most are never needed."""
+
+    def __init__(self, length: int, build: Callable[[int], Item]) -> None:
+        """Take the length and the function that builds an item from its index."""
+        self._items: list[Item | None] = [None] * length
+        self._build = build
+
+    def __len__(self) -> int:
+        """Return the length; builds nothing."""
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        """Return an item, building it the first time."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        found = self._items[index]
+        if found is None:
+            found = self._build(index % len(self._items))
+            self._items[index] = found
+        return found
+
+    def __iter__(self) -> Iterator[Item]:
+        """Build and return every item in order."""
+        return (self[index] for index in range(len(self)))
 
 
 @dataclass(frozen=True)
@@ -113,7 +150,7 @@ class Axis:
     """
 
     name: str
-    choices: tuple[Choice, ...]
+    choices: Sequence[Choice]
     rule: str = "listed"
     size: int = 0
 
@@ -128,7 +165,7 @@ class Layout:
     name: str
     replicas: int
     max_gpus: int | None
-    caps: tuple[Cap, ...]
+    caps: Sequence[Cap]
     axes: tuple[Axis, ...]
 
 
@@ -159,7 +196,7 @@ class Case:
     def caps(self) -> tuple[Cap, ...]:
         """Every cap that holds in this case."""
         picked = (axis.choices[index] for axis, index in zip(self.layout.axes, self.choices, strict=True))
-        return self.layout.caps + tuple(cap for choice in picked for cap in choice.caps)
+        return (*self.layout.caps, *(cap for choice in picked for cap in choice.caps))
 
     @property
     def paths(self) -> tuple[Path, ...]:

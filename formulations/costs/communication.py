@@ -1,0 +1,63 @@
+r"""communication: the collectives of one layer, and the hand-over between stages.
+
+all-reduce over attn_tp after attention, and after a dense (or shared) feed-forward; over moe_tp after the
+experts, on the tokens that its moe_ep rank owns; dispatch and combine all-to-all over moe_ep; point-to-point
+of one rank's hidden states between stages. A group lies on the scale-up link if it fits into one node,
+otherwise on the scale-out link; tensor-parallel ranks are neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from formulations.costs.compute import Step
+from formulations.costs.operations import LinkName, Operation, OperationKind, Shape
+from formulations.costs.sharding import divide_up, element_bytes
+from formulations.deployment.tables import Option
+from instances.layers import Layer, MixtureOfExperts
+from instances.model import Model
+
+
+def layer_collectives(
+    model: Model, layer: Layer, option: Option, step: Step, *, dtype: str, devices_per_node: int
+) -> Iterator[Operation]:
+    """Collectives of one layer on one device."""
+
+    def collective(name: str, kind: OperationKind, tokens: int, ranks: int, span: int) -> Operation:
+        link: LinkName = "scale_up" if span <= devices_per_node else "scale_out"
+        return Operation(
+            name=name,
+            kind=kind,
+            message_bytes=element_bytes(tokens * model.hidden, dtype),
+            dtype=dtype,
+            link=link,
+            shape=Shape(ranks=ranks),
+        )
+
+    rows, tensor = step.rows(option), option.attn_tp
+    if tensor > 1 and layer.attention.kind != "none":
+        yield collective("all-reduce", "all_reduce", rows, tensor, tensor)
+    if tensor > 1 and layer.feed_forward.matrices(model.hidden):
+        yield collective("all-reduce", "all_reduce", rows, tensor, tensor)
+    if isinstance(layer.feed_forward, MixtureOfExperts) and option.gpus > 1:
+        whole = step.group_rows(option)
+        if option.moe_tp > 1:
+            owned = divide_up(whole, option.moe_ep)
+            yield collective("experts all-reduce", "all_reduce", owned, option.moe_tp, option.moe_tp)
+        if option.moe_ep > 1:
+            copies = min(layer.feed_forward.topk, option.moe_ep)
+            sent = divide_up(whole * copies, option.gpus)
+            for name in ("dispatch", "combine"):
+                yield collective(name, "all_to_all", sent, option.moe_ep, option.gpus)
+
+
+def hand_over(model: Model, option: Option, step: Step, *, dtype: str, link: LinkName) -> Operation:
+    """Return what a stage receives from the one before it: the hidden states of one attention-DP rank."""
+    return Operation(
+        name="point-to-point",
+        kind="p2p",
+        message_bytes=element_bytes(step.rows(option) * model.hidden, dtype),
+        dtype=dtype,
+        link=link,
+        shape=Shape(ranks=2),
+    )

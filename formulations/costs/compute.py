@@ -1,0 +1,213 @@
+r"""compute: what one layer does on one device for one microbatch, as a list of operations.
+
+Per token 2 FLOPs a parameter that the device holds and the token passes; attention scores
+:math:`4 \cdot heads \cdot head\_dim` FLOPs a (query, key) pair, in prefill the causal half of them. Weights
+are read once a microbatch, experts only as far as tokens touch them. MoE work is that of the rank with the
+most experts, :math:`\lceil E / moe\_ep \rceil / E` of all (token, expert) pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from formulations.costs.memory import expert_bytes, kv_bytes_per_request, routed_pairs
+from formulations.costs.operations import Operation, Shape
+from formulations.costs.sharding import (
+    attention_parts,
+    cut,
+    divide_up,
+    element_bytes,
+    kv_heads_of,
+    slots_per_rank,
+    stored_bytes,
+    touched_experts_ppm,
+)
+from formulations.deployment.tables import Option
+from instances.layers import (
+    GroupedQueryAttention,
+    LatentAttention,
+    Layer,
+    LinearAttention,
+    Matrix,
+    MixtureOfExperts,
+)
+from instances.model import Model
+
+
+@dataclass(frozen=True)
+class Step:
+    """One microbatch: ``requests`` of ``tokens`` new tokens each, after ``context`` tokens seen before.
+
+    ``phase`` is ``prefill`` (tokens of a whole prompt, context 0) or ``decode`` (one token each).
+    """
+
+    phase: str
+    requests: int
+    tokens: int
+    context: int
+
+    def rows(self, option: Option) -> int:
+        """Tokens on one attention-DP rank, the fullest."""
+        return divide_up(self.requests, option.attn_dp) * self.tokens
+
+    def sequences(self, option: Option) -> int:
+        """Requests on one attention-DP rank, the fullest."""
+        return divide_up(self.requests, option.attn_dp)
+
+    def group_rows(self, option: Option) -> int:
+        """Tokens of the whole stage, padded to equal DP ranks."""
+        return self.rows(option) * option.attn_dp
+
+
+def layer_operations(model: Model, layer: Layer, option: Option, step: Step, dtype: str) -> Iterator[Operation]:
+    """Operations of one layer on one device, collectives not included; ``dtype`` is that of activations."""
+    rows = step.rows(option)
+    yield from _projections(model, layer, option, rows, dtype)
+    yield from _scores(model, layer, option, step, dtype)
+    yield from _dense(model, layer, option, rows, dtype)
+    if isinstance(layer.feed_forward, MixtureOfExperts):
+        yield _gemm(model, layer.feed_forward.router(model.hidden), 1, rows, "router", dtype)
+        yield _experts(model, layer.feed_forward, option, step.group_rows(option), dtype)
+    if layer.norm_parameters:
+        norms = max(1, layer.norm_parameters // model.hidden)
+        yield Operation(
+            name="norms",
+            kind="elementwise",
+            moved_bytes=element_bytes(2 * norms * rows * model.hidden, dtype),
+            dtype=dtype,
+            shape=Shape(m=rows, n=model.hidden),
+        )
+
+
+def _projections(model: Model, layer: Layer, option: Option, rows: int, dtype: str) -> Iterator[Operation]:
+    heads = kv_heads_of(layer.attention)
+    for matrix in layer.attention.matrices(model.hidden):
+        parts = attention_parts(matrix, heads, option.attn_tp)
+        yield _gemm(model, matrix, parts, rows, "attention projections", dtype)
+
+
+def _dense(model: Model, layer: Layer, option: Option, rows: int, dtype: str) -> Iterator[Operation]:
+    name = "shared experts" if isinstance(layer.feed_forward, MixtureOfExperts) else "dense ffn"
+    for matrix in layer.feed_forward.matrices(model.hidden):
+        yield _gemm(model, matrix, option.attn_tp, rows, name, dtype)
+
+
+def _gemm(model: Model, matrix: Matrix, parts: int, rows: int, name: str, dtype: str) -> Operation:
+    share = cut(matrix, parts)
+    stored = model.formats.of(matrix.tensor_class)
+    streams = element_bytes(rows * (share.inputs + share.outputs), dtype)
+    return Operation(
+        name=name,
+        kind="gemm",
+        flops=2 * rows * share.inputs * share.outputs,
+        moved_bytes=stored_bytes(share, stored) + streams,
+        dtype=stored.dtype,
+        shape=Shape(m=rows, n=share.outputs, k=share.inputs),
+    )
+
+
+def causal_pairs(tokens: int, window: int | None) -> int:
+    """(query, key) pairs of one prompt: half of tokens squared, or what a sliding window leaves, rounded up."""
+    if window is None or tokens <= window:
+        return divide_up(tokens * tokens, 2)
+    return divide_up(window * window, 2) + (tokens - window) * window
+
+
+def _scores(model: Model, layer: Layer, option: Option, step: Step, dtype: str) -> Iterator[Operation]:
+    attention = layer.attention
+    if isinstance(attention, LinearAttention):
+        yield _recurrence(attention, option, step, dtype)
+    if not isinstance(attention, GroupedQueryAttention | LatentAttention):
+        return
+    heads = divide_up(attention.heads, option.attn_tp)
+    if isinstance(attention, GroupedQueryAttention):
+        window, kv_heads, head_dim = attention.window, max(1, divide_up(attention.kv_heads, option.attn_tp)), attention.head_dim
+        per_pair = 4 * heads * head_dim
+    else:
+        window, kv_heads, head_dim = None, 1, attention.kv_lora_rank + attention.qk_rope_head_dim
+        expanded = attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim
+        absorbed = 2 * attention.kv_lora_rank + attention.qk_rope_head_dim
+        per_pair = 2 * heads * (expanded if step.phase == "prefill" else absorbed)
+    seen = step.context if window is None else min(step.context, window)
+    pairs = causal_pairs(step.tokens, window) if step.phase == "prefill" else step.tokens * max(1, seen)
+    sequences = step.sequences(option)
+    queries = element_bytes(2 * sequences * step.tokens * heads * head_dim, dtype)
+    cached = sequences * kv_bytes_per_request(model, layer, option, step.context + step.tokens)
+    yield Operation(
+        name="attention scores",
+        kind="attention_prefill" if step.phase == "prefill" else "attention_decode",
+        flops=sequences * pairs * per_pair,
+        moved_bytes=queries + cached,
+        dtype=model.formats.attention.dtype,
+        kv_dtype=model.kv_dtype,
+        shape=Shape(
+            batch=sequences,
+            query=step.tokens,
+            context=step.context + (step.tokens if step.phase == "prefill" else 0),
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            window=window or 0,
+        ),
+    )
+
+
+def _recurrence(attention: LinearAttention, option: Option, step: Step, dtype: str) -> Operation:
+    heads = divide_up(attention.heads, option.attn_tp)
+    rows = step.rows(option)
+    state = divide_up(attention.state_bytes_per_sequence, option.attn_tp)
+    streams = element_bytes(2 * rows * heads * (attention.key_dim + attention.value_dim), dtype)
+    return Operation(
+        name="attention scores",
+        kind="linear_attention",
+        flops=6 * rows * heads * attention.key_dim * attention.value_dim,
+        moved_bytes=2 * step.sequences(option) * state + streams,
+        dtype=dtype,
+        shape=Shape(batch=step.sequences(option), query=step.tokens, heads=heads, head_dim=attention.value_dim),
+    )
+
+
+def _experts(model: Model, experts: MixtureOfExperts, option: Option, tokens: int, dtype: str) -> Operation:
+    pairs = routed_pairs(experts, option, tokens)
+    slots = slots_per_rank(experts, option)
+    shares = [cut(matrix, option.moe_tp) for matrix in experts.expert_matrices(model.hidden)]
+    touched = touched_experts_ppm(experts.experts, experts.topk, tokens)
+    weights = divide_up(slots * expert_bytes(model, experts, option) * touched, 10**6)
+    streams = element_bytes(pairs * sum(share.inputs + share.outputs for share in shares), dtype)
+    return Operation(
+        name="experts",
+        kind="grouped_gemm",
+        flops=2 * pairs * sum(share.inputs * share.outputs for share in shares),
+        moved_bytes=weights + streams,
+        dtype=model.formats.experts.dtype,
+        shape=Shape(
+            m=tokens,
+            n=divide_up(experts.intermediate, option.moe_tp),
+            k=model.hidden,
+            experts=experts.experts,
+            topk=experts.topk,
+            ranks=option.moe_ep,
+        ),
+    )
+
+
+def embedding_operation(model: Model, option: Option, step: Step, dtype: str) -> Operation:
+    """Look every token up in the embedding table: rows read and written."""
+    rows = step.rows(option)
+    return Operation(
+        name="embedding",
+        kind="elementwise",
+        moved_bytes=element_bytes(2 * rows * model.hidden, dtype),
+        dtype=dtype,
+        shape=Shape(m=rows, n=model.hidden),
+    )
+
+
+def head_operation(model: Model, option: Option, step: Step, dtype: str) -> Operation:
+    """Run the LM head once for each sequence of the microbatch (a finished prompt, or a decoded token)."""
+    stored = "embedding" if model.tied else "head"
+    matrix = Matrix(
+        name="head", inputs=model.hidden, outputs=model.vocab, tensor_class=stored, shard="heads"
+    )
+    return _gemm(model, matrix, option.attn_tp, step.sequences(option), "head", dtype)

@@ -1,0 +1,67 @@
+r"""The flat clock: peak times a stated efficiency.
+
+.. math:: t = \max\left(\frac{FLOPs}{peak \cdot mfu}, \frac{bytes}{bandwidth \cdot eff}\right) + launch
+
+and for a collective of n ranks the ring's traffic over the link, :math:`f(n) \cdot bytes / (bw \cdot eff)`
+plus the link's latency, with f = 2 (n-1)/n for all-reduce, (n-1)/n for all-gather and all-to-all, 1 for p2p.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from formulations.costs.operations import Operation
+from instances.hardware import Device
+
+PICOSECONDS = 10**12
+_COLLECTIVES = ("all_reduce", "all_gather", "all_to_all", "p2p")
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """Units per second as a ratio of integers, ready for whole-number division."""
+
+    numerator: int
+    denominator: int
+
+    def picoseconds(self, work: int) -> tuple[int, int]:
+        quotient, rest = divmod(work * PICOSECONDS * self.denominator, self.numerator)
+        return quotient, quotient + (rest > 0)
+
+
+def _rate(value: Fraction) -> _Rate:
+    return _Rate(value.numerator, value.denominator)
+
+
+class FlatClock:
+    """Times operations on one device at flat shares of its peaks."""
+
+    def __init__(self, device: Device) -> None:
+        """Take the device; its efficiencies are exact ratios."""
+        self._device = device
+        self._compute = {dtype: _rate(peak * device.mfu) for dtype, peak in device.peak_flops.items()}
+        self._memory = _rate(device.memory_bandwidth * device.bandwidth_efficiency)
+        self._links = {
+            "scale_up": (_rate(device.scale_up.bandwidth * device.scale_up.efficiency), device.scale_up.latency),
+            "scale_out": (_rate(device.scale_out.bandwidth * device.scale_out.efficiency), device.scale_out.latency),
+        }
+
+    def picoseconds(self, operation: Operation) -> tuple[int, int]:
+        """Return the duration rounded (down, up) to whole picoseconds."""
+        if operation.kind in _COLLECTIVES:
+            return self._collective(operation)
+        compute = self._compute[self._device.compute_dtype(operation.dtype)].picoseconds(operation.flops)
+        memory = self._memory.picoseconds(operation.moved_bytes)
+        launch = self._device.launch_latency * 1000
+        return max(compute[0], memory[0]) + launch, max(compute[1], memory[1]) + launch
+
+    def _collective(self, operation: Operation) -> tuple[int, int]:
+        if operation.link is None:
+            return 0, 0
+        rate, latency = self._links[operation.link]
+        ranks = operation.shape.ranks
+        steps = {"all_reduce": (2 * (ranks - 1), ranks), "p2p": (1, 1)}.get(operation.kind, (ranks - 1, ranks))
+        scaled = _Rate(rate.numerator * steps[1], rate.denominator * steps[0]) if steps[0] else rate
+        down, up = scaled.picoseconds(operation.message_bytes)
+        return down + latency * 1000, up + latency * 1000

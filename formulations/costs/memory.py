@@ -1,0 +1,168 @@
+r"""memory: bytes that a stage keeps on its fullest device, by part, exact.
+
+weights      every matrix cut by the option, quantisation scales included; experts / moe_ep / moe_tp
+kv_cache     per layer and resident request: GQA ``2 * max(1, kv_heads / attn_tp) * head_dim`` elements a
+             token, no more tokens than the window; MLA ``kv_lora_rank + rope_dim`` elements a token on every
+             rank; linear attention one recurrent state, cut by heads
+activations  workspace of one microbatch: residual and normed stream, and the widest of attention,
+             feed-forward and expert intermediates, of any layer kind of the model
+buffers      two messages of a collective, and what a stage receives from the one before it
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from formulations.costs.sharding import (
+    attention_parts,
+    cut,
+    divide_up,
+    element_bytes,
+    kv_heads_of,
+    slots_per_rank,
+    stored_bytes,
+)
+from formulations.deployment.tables import Option
+from instances.layers import (
+    DenseFeedForward,
+    GroupedQueryAttention,
+    LatentAttention,
+    Layer,
+    LinearAttention,
+    Matrix,
+    MixtureOfExperts,
+    ffn_matrices,
+)
+from instances.model import Model
+
+
+def layer_weight_bytes(model: Model, layer: Layer, option: Option) -> int:
+    """Weights of one layer on one device, bytes."""
+    heads = kv_heads_of(layer.attention)
+    dense = (*layer.attention.matrices(model.hidden), *layer.feed_forward.matrices(model.hidden))
+    total = sum(
+        stored_bytes(cut(matrix, attention_parts(matrix, heads, option.attn_tp)), model.formats.of(matrix.tensor_class))
+        for matrix in dense
+    )
+    norms = layer.norm_parameters + layer.attention.norm_parameters
+    total += element_bytes(norms, model.formats.norms.dtype)
+    if isinstance(layer.feed_forward, MixtureOfExperts):
+        total += router_bytes(model, layer.feed_forward)
+        total += slots_per_rank(layer.feed_forward, option) * expert_bytes(model, layer.feed_forward, option)
+    return total
+
+
+def router_bytes(model: Model, experts: MixtureOfExperts) -> int:
+    """The router of one layer, whole on every device, bytes."""
+    return stored_bytes(cut(experts.router(model.hidden), 1), model.formats.router)
+
+
+def expert_bytes(model: Model, experts: MixtureOfExperts, option: Option) -> int:
+    """One routed expert's part on one of its moe_tp ranks, bytes."""
+    return sum(
+        stored_bytes(cut(matrix, option.moe_tp), model.formats.experts)
+        for matrix in experts.expert_matrices(model.hidden)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _vocabulary(vocab: int, hidden: int) -> Matrix:
+    return Matrix(name="vocabulary", inputs=hidden, outputs=vocab, tensor_class="embedding", shard="heads")
+
+
+def embedding_bytes(model: Model, option: Option) -> int:
+    """Embedding table on the first stage, cut over attn_tp; unused towers come with it whole, bytes."""
+    extra = element_bytes(model.extra_parameters, "bf16")
+    return extra + stored_bytes(cut(_vocabulary(model.vocab, model.hidden), option.attn_tp), model.formats.embedding)
+
+
+def head_bytes(model: Model, option: Option) -> int:
+    """LM head and final norm on the last stage, bytes; a tied head is stored as the embedding is."""
+    stored = model.formats.embedding if model.tied else model.formats.head
+    norm = element_bytes(model.final_norm_parameters, model.formats.norms.dtype)
+    return norm + stored_bytes(cut(_vocabulary(model.vocab, model.hidden), option.attn_tp), stored)
+
+
+def kv_bytes_per_request(model: Model, layer: Layer, option: Option, tokens: int) -> int:
+    """KV cache (or recurrent state) of one request of ``tokens`` tokens in one layer on one device, bytes."""
+    attention = layer.attention
+    if isinstance(attention, GroupedQueryAttention):
+        seen = tokens if attention.window is None else min(tokens, attention.window)
+        heads = max(1, divide_up(attention.kv_heads, option.attn_tp))
+        return element_bytes(2 * heads * attention.head_dim * seen, model.kv_dtype)
+    if isinstance(attention, LatentAttention):
+        width = attention.kv_lora_rank + attention.qk_rope_head_dim
+        return element_bytes(width * tokens, model.kv_dtype)
+    if isinstance(attention, LinearAttention):
+        return divide_up(attention.state_bytes_per_sequence, option.attn_tp)
+    return 0
+
+
+def layer_kv_bytes(model: Model, layer: Layer, option: Option, *, requests: int, tokens: int) -> int:
+    """KV cache of one layer on its fullest device with ``requests`` resident in the stage, bytes."""
+    per_rank = divide_up(requests, option.attn_dp)
+    return per_rank * kv_bytes_per_request(model, layer, option, tokens)
+
+
+def workspace_bytes(model: Model, option: Option, *, requests: int, tokens: int, dtype: str) -> int:
+    """Activation workspace of one microbatch of ``requests`` x ``tokens`` on one device, bytes."""
+    rows = divide_up(requests, option.attn_dp) * tokens
+    stream = element_bytes(2 * rows * model.hidden, dtype)
+    widest = max(
+        _attention_elements(layer, option, rows, model.hidden)
+        if _attention_elements(layer, option, rows, model.hidden)
+        > _ffn_elements(layer, option, rows, model.hidden)
+        else _ffn_elements(layer, option, rows, model.hidden)
+        for layer in model.kinds.values()
+    )
+    return stream + element_bytes(widest, dtype)
+
+
+def _attention_elements(layer: Layer, option: Option, rows: int, hidden: int) -> int:
+    heads = kv_heads_of(layer.attention)
+    widths = (
+        share.outputs if matrix.cut == "outputs" else share.inputs
+        for matrix in layer.attention.matrices(hidden)
+        for share in (cut(matrix, attention_parts(matrix, heads, option.attn_tp)),)
+    )
+    return rows * sum(widths)
+
+
+def _ffn_elements(layer: Layer, option: Option, rows: int, hidden: int) -> int:
+    ffn = layer.feed_forward
+    if isinstance(ffn, DenseFeedForward):
+        return rows * 2 * divide_up(ffn.intermediate, option.attn_tp)
+    if isinstance(ffn, MixtureOfExperts):
+        shared = 2 * divide_up(ffn.shared_intermediate + ffn.dense_intermediate, option.attn_tp)
+        pairs = routed_pairs(ffn, option, rows * option.attn_dp)
+        return rows * shared + pairs * (hidden + 2 * divide_up(ffn.intermediate, option.moe_tp))
+    return 0
+
+
+def routed_pairs(experts: MixtureOfExperts, option: Option, tokens: int) -> int:
+    """(token, expert) pairs on the most loaded of moe_ep ranks under equal expert loads."""
+    return divide_up(tokens * experts.topk * slots_per_rank(experts, option), experts.experts)
+
+
+def logits_bytes(model: Model, option: Option, *, requests: int) -> int:
+    """Logits of the sequences of one microbatch on the last stage, fp32, bytes."""
+    return 4 * divide_up(requests, option.attn_dp) * divide_up(model.vocab, option.attn_tp)
+
+
+def buffer_bytes(model: Model, option: Option, *, requests: int, tokens: int, dtype: str) -> tuple[int, int]:
+    """Return (collective buffers of the stage, receive buffer of a stage after the first), bytes."""
+    message = element_bytes(divide_up(requests, option.attn_dp) * tokens * model.hidden, dtype)
+    return (2 * message if option.gpus > 1 else 0), message
+
+
+__all__ = [
+    "buffer_bytes",
+    "embedding_bytes",
+    "ffn_matrices",
+    "head_bytes",
+    "layer_kv_bytes",
+    "layer_weight_bytes",
+    "logits_bytes",
+    "routed_pairs",
+    "workspace_bytes",
+]

@@ -1,0 +1,303 @@
+"""From an instance to the integer program: options, layouts, axes and their tables.
+
+Layouts: the smallest replica count R of each distinct tuple of ceil(requests / R); more replicas with the
+same load each only add GPUs. A replica inside one node hands activations over on the scale-up link, one that
+spans nodes on the scale-out link. A tied head costs nothing on a replica of one stage, hence a layout for it.
+
+Axes: requests per prefill microbatch, and per decode microbatch where a TPOT limit asks for it: of all
+values that give the same number of microbatches only the smallest, because every cost grows with it.
+Engines that run all stages alike add an axis over the options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from formulations.costs import memory
+from formulations.costs.communication import hand_over, layer_collectives
+from formulations.costs.compute import Step, embedding_operation, head_operation, layer_operations
+from formulations.costs.flat import FlatClock
+from formulations.costs.operations import Clock, LinkName, Operation
+from formulations.costs.sharding import divide_up
+from formulations.deployment.options import options_of
+from formulations.deployment.tables import Axis, Cap, Choice, Layout, Lazy, Option, Path, Program, Table
+from formulations.engines.rules import Rule, rules_of
+from formulations.scaling import TIME_SLACK, limit_within_margin, nanoseconds_up
+from instances.instance import Instance
+from instances.workload import Scenario
+
+
+def distinct_ceilings(count: int) -> tuple[int, ...]:
+    """Smallest q of each distinct ceil(count / q), ascending."""
+    return tuple(q for q in range(1, count + 1) if q == 1 or divide_up(count, q) < divide_up(count, q - 1))
+
+
+def replica_counts(requests: tuple[int, ...], max_gpus: int) -> tuple[int, ...]:
+    """Smallest R of each distinct tuple of ceil(requests / R), R = 1..max_gpus."""
+    seen: dict[tuple[int, ...], int] = {}
+    for replicas in range(1, max_gpus + 1):
+        seen.setdefault(tuple(divide_up(count, replicas) for count in requests), replicas)
+    return tuple(seen.values())
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What tells layouts of one replica count apart: the link between stages, and one stage or several."""
+
+    replicas: int
+    link: LinkName
+    single_stage: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the layout."""
+        single = ", one stage" if self.single_stage else ""
+        return f"replicas={self.replicas}, {self.link}{single}"
+
+
+class Deployment:
+    """The deployment problem of one instance, with the way back from a chain to a plan's numbers."""
+
+    def __init__(self, instance: Instance, *, rules: tuple[Rule, ...] | None = None, clock: Clock | None = None) -> None:
+        """Take the instance; ``rules`` replace those of its engine, ``clock`` the flat one."""
+        self.instance = instance
+        self.rules = rules_of(instance.engine) if rules is None else rules
+        self.clock = clock or FlatClock(instance.device)
+        self.kind_names = tuple(instance.model.kinds)
+        self._layer_cells: dict[tuple[object, ...], int] = {}
+
+    @cached_property
+    def options(self) -> tuple[Option, ...]:
+        """Options that the rules accept."""
+        return options_of(self.instance, self.rules)
+
+    @cached_property
+    def program(self) -> Program:
+        """The integer program; tables are computed when first read."""
+        index = {name: place for place, name in enumerate(self.kind_names)}
+        requests = tuple(scenario.workload.requests for scenario in self.instance.scenarios)
+        return Program(
+            kinds=tuple(index[name] for name in self.instance.model.layer_kinds),
+            options=self.options,
+            layouts=tuple(self._layout(variant) for variant in self.variants),
+            max_gpus=self.instance.max_gpus,
+            batch_sizes=requests,
+        )
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """One variant for each layout."""
+        requests = tuple(scenario.workload.requests for scenario in self.instance.scenarios)
+        node, budget = self.instance.device.devices_per_node, self.instance.max_gpus
+        found: list[Variant] = []
+        for replicas in replica_counts(requests, budget):
+            if self.instance.model.tied:
+                found.append(Variant(replicas, "scale_up", single_stage=True))
+            found.append(Variant(replicas, "scale_up", single_stage=False))
+            if budget // replicas > node:
+                found.append(Variant(replicas, "scale_out", single_stage=False))
+        return tuple(found)
+
+    def _layout(self, variant: Variant) -> Layout:
+        scenarios = self.instance.scenarios
+        node, budget = self.instance.device.devices_per_node, self.instance.max_gpus // variant.replicas
+        inside = variant.link == "scale_up" and not variant.single_stage and budget > node
+        axes: list[Axis] = []
+        if any(rule.uniform for rule in self.rules):
+            count = len(self.options)
+            axes.append(Axis("option", Lazy(count, lambda place: Choice(value=place, options=(place,)))))
+        for scenario in scenarios:
+            axes.extend(self._axes(variant, scenario))
+        caps = Lazy(len(scenarios), lambda place: self._memory_cap(variant, scenarios[place], None))
+        return Layout(
+            name=variant.name,
+            replicas=variant.replicas,
+            max_gpus=node if inside else None,
+            caps=caps,
+            axes=tuple(axes),
+        )
+
+    def _axes(self, variant: Variant, scenario: Scenario) -> Iterator[Axis]:
+        requests = divide_up(scenario.workload.requests, variant.replicas)
+        values = distinct_ceilings(requests)
+        yield Axis(
+            f"prefill_requests[{scenario.name}]",
+            Lazy(len(values), lambda place: self._prefill(variant, scenario, requests, values[place])),
+            rule="ceilings",
+            size=requests,
+        )
+        if scenario.limits.tpot is not None:
+            yield Axis(
+                f"decode_requests[{scenario.name}]",
+                Lazy(len(values), lambda place: self._decode(variant, scenario, requests, values[place])),
+                rule="ceilings",
+                size=requests,
+            )
+
+    def _prefill(self, variant: Variant, scenario: Scenario, requests: int, size: int) -> Choice:
+        step = Step("prefill", size, scenario.workload.input_tokens, 0)
+        limit = scenario.limits.ttft
+        path = Path(
+            name=f"ttft[{scenario.name}]",
+            table=self.time_table(step, variant.link),
+            microbatches=divide_up(requests, size),
+            limit=None if limit is None else limit_within_margin(limit, self.instance.margin),
+            ttft=True,
+        )
+        return Choice(value=size, caps=(self._memory_cap(variant, scenario, step),), paths=(path,))
+
+    def _decode(self, variant: Variant, scenario: Scenario, requests: int, size: int) -> Choice:
+        assert scenario.limits.tpot is not None
+        step = decode_step(scenario, size)
+        limit = limit_within_margin(scenario.limits.tpot, self.instance.margin)
+        table = self.time_table(step, variant.link)
+        microbatches = divide_up(requests, size)
+        return Choice(
+            value=size,
+            caps=(
+                self._memory_cap(variant, scenario, step),
+                Cap(f"tpot_slowest[{scenario.name}]", table, limit // microbatches),
+            ),
+            paths=(Path(f"tpot[{scenario.name}]", table, 1, limit),),
+        )
+
+    def _memory_cap(self, variant: Variant, scenario: Scenario, step: Step | None) -> Cap:
+        """Memory of a stage; with a step, its microbatch's workspace and buffers too."""
+        limit = self.instance.memory_limit
+        parts = [self.memory_parts(variant, scenario, step, option) for option in self.options]
+        blocked = limit + 1
+        layer = tuple(
+            tuple(
+                self.layer_weights(name, option) + self.layer_kv(name, option, scenario, variant.replicas)
+                for name in self.kind_names
+            )
+            for option in self.options
+        )
+        table = Table(
+            base=tuple(part.base for part in parts),
+            entry=tuple(blocked if variant.single_stage else part.entry for part in parts),
+            first=tuple(part.first for part in parts),
+            last=tuple(part.last for part in parts),
+            layer=layer,
+        )
+        return Cap(f"memory[{scenario.name}]", table, limit, memory=True)
+
+    def memory_parts(self, variant: Variant, scenario: Scenario, step: Step | None, option: Option) -> MemoryParts:
+        """Memory of a stage that does not depend on its layers, by part, bytes."""
+        model, dtype = self.instance.model, self.instance.activations
+        work = buffers = received = logits = 0
+        if step is not None:
+            requests, tokens = step.requests, step.tokens
+            work = memory.workspace_bytes(model, option, requests=requests, tokens=tokens, dtype=dtype)
+            buffers, received = memory.buffer_bytes(model, option, requests=requests, tokens=tokens, dtype=dtype)
+            logits = memory.logits_bytes(model, option, requests=requests)
+        head = 0 if variant.single_stage else memory.head_bytes(model, option)
+        del scenario
+        return MemoryParts(
+            runtime=self.instance.runtime_reserve,
+            activations=work,
+            buffers=buffers,
+            received=received,
+            embedding=memory.embedding_bytes(model, option),
+            head=head,
+            logits=logits,
+        )
+
+    def layer_weights(self, kind: str, option: Option) -> int:
+        """Weights of one layer on one device, bytes."""
+        key = ("weights", kind, option)
+        if key not in self._layer_cells:
+            model = self.instance.model
+            self._layer_cells[key] = memory.layer_weight_bytes(model, model.kinds[kind], option)
+        return self._layer_cells[key]
+
+    def layer_kv(self, kind: str, option: Option, scenario: Scenario, replicas: int) -> int:
+        """KV cache of one layer on one device, bytes: every resident request, or one of the longest allowed."""
+        workload, model = scenario.workload, self.instance.model
+        requests = divide_up(workload.requests, replicas)
+        layer = model.kinds[kind]
+        kept = memory.layer_kv_bytes(model, layer, option, requests=requests, tokens=workload.resident_tokens)
+        if workload.sequence_length_range is None:
+            return kept
+        longest = workload.sequence_length_range[1]
+        return max(kept, memory.layer_kv_bytes(model, layer, option, requests=1, tokens=longest))
+
+    def time_table(self, step: Step, link: LinkName) -> Table:
+        """Times of stages for one microbatch, ns, rounded up."""
+        model, dtype, clock = self.instance.model, self.instance.activations, self.clock
+        options = self.options
+
+        def single(operation: Operation) -> int:
+            return nanoseconds_up([clock.picoseconds(operation)])
+
+        return Table(
+            base=(0,) * len(options),
+            entry=tuple(single(hand_over(model, option, step, dtype=dtype, link=link)) for option in options),
+            first=tuple(single(embedding_operation(model, option, step, dtype)) for option in options),
+            last=tuple(single(head_operation(model, option, step, dtype)) for option in options),
+            layer=tuple(tuple(self.layer_time(name, option, step) for name in self.kind_names) for option in options),
+            slack=TIME_SLACK,
+        )
+
+    def operations(self, kind: str, option: Option, step: Step) -> Iterator[Operation]:
+        """Operations and collectives of one layer on one device."""
+        model, dtype = self.instance.model, self.instance.activations
+        layer = model.kinds[kind]
+        yield from layer_operations(model, layer, option, step, dtype)
+        yield from layer_collectives(
+            model, layer, option, step, dtype=dtype, devices_per_node=self.instance.device.devices_per_node
+        )
+
+    def layer_time(self, kind: str, option: Option, step: Step) -> int:
+        """Time of one layer for one microbatch, ns, rounded up."""
+        key = (kind, option, step)
+        if key not in self._layer_cells:
+            operations = self.operations(kind, option, step)
+            self._layer_cells[key] = nanoseconds_up(map(self.clock.picoseconds, operations))
+        return self._layer_cells[key]
+
+
+@dataclass(frozen=True)
+class MemoryParts:
+    """Memory of a stage outside its layers, bytes."""
+
+    runtime: int
+    activations: int
+    buffers: int
+    received: int
+    embedding: int
+    head: int
+    logits: int
+
+    @property
+    def base(self) -> int:
+        """What every stage keeps."""
+        return self.runtime + self.activations + self.buffers
+
+    @property
+    def entry(self) -> int:
+        """What a stage after the first keeps besides."""
+        return self.received
+
+    @property
+    def first(self) -> int:
+        """What the first stage keeps besides."""
+        return self.embedding
+
+    @property
+    def last(self) -> int:
+        """What the last stage keeps besides."""
+        return self.head + self.logits
+
+
+def decode_step(scenario: Scenario, requests: int) -> Step:
+    """Return the decode step half-way through the output: one token for each of ``requests`` sequences."""
+    workload = scenario.workload
+    return Step("decode", requests, 1, workload.input_tokens + divide_up(workload.output_tokens, 2))
+
+
+def build_program(instance: Instance) -> Program:
+    """Return the integer program of an instance."""
+    return Deployment(instance).program

@@ -1,0 +1,25 @@
+"""Seconds to integers: the only place where times are rounded.
+
+Operations are timed in picoseconds, rounded down and up. A table cell is a sum of operations, rounded up to
+whole nanoseconds; lowered by `TIME_SLACK` it is a floor, because the sum of the downward roundings of fewer
+than a thousand operations lies less than one nanosecond below that of the upward ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+TIME_SLACK = 2
+"""Nanoseconds by which a rounded-up cell may exceed the exact time, at most."""
+
+
+def nanoseconds_up(picoseconds: Iterable[tuple[int, int]]) -> int:
+    """Sum durations given as (down, up) picoseconds and round up to nanoseconds."""
+    return -(-sum(up for _, up in picoseconds) // 1000)
+
+
+def limit_within_margin(limit_ns: int, margin: Fraction) -> int:
+    """Largest time that stays within a limit after inflation by ``1 + margin``, rounded down, ns."""
+    exact = limit_ns / (1 + margin)
+    return exact.numerator // exact.denominator

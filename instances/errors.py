@@ -1,0 +1,53 @@
+"""Errors that a user can cause, all under one root.
+
+.. code-block:: text
+
+    ShardproofError
+    +-- InputError         a file, flag or name is wrong: says file, field, value and remedy
+    +-- CheckFailed        a plan or certificate failed its check
+    +-- InternalError      our own bug: an invalid model, two answers that contradict each other
+
+"No plan exists" is an answer (`solver.result.Result`), never an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class ShardproofError(Exception):
+    """Root of every error that this project raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where, what stands there, and what to write instead."""
+
+    where: str
+    field: str
+    value: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """Return one line."""
+        field = f"{self.field}: " if self.field else ""
+        value = f"{self.value}: " if self.value else ""
+        return f"{self.where}: {field}{value}{self.remedy}"
+
+
+class InputError(ShardproofError):
+    """What the user gave is wrong; every problem found is listed, one a line."""
+
+    def __init__(self, problems: str | Iterable[Problem]) -> None:
+        """Take a message, or the problems that make it up."""
+        self.problems = () if isinstance(problems, str) else tuple(problems)
+        super().__init__(problems if isinstance(problems, str) else "\n".join(map(str, self.problems)))
+
+
+class CheckFailed(ShardproofError):
+    """A plan or a certificate failed its check."""
+
+
+class InternalError(ShardproofError):
+    """Something that cannot be: a bug of ours, reported with what contradicts what."""

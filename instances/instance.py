@@ -1,0 +1,284 @@
+"""Instances: one question to the planner, as written in a file and as resolved against the catalogue."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from instances.base import Record
+from instances.errors import InputError
+from instances.hardware import Device, Link
+from instances.model import DType, Formats, Model
+from instances.reading import read_mapping, refuse, validate
+from instances.units import ByteRate, CapacityBytes, DemandBytes, LimitDuration, Price, Ratio
+from instances.workload import Limits, Scenario, Workload
+
+EngineName = Literal["any", "vllm", "sglang", "trtllm"]
+
+DEFAULT_MAX_GPUS = 256
+WIDEST_DEFAULT_STAGE = 72
+DEFAULT_RUNTIME_RESERVE = 1_000_000_000
+
+
+class Precision(Record):
+    """Dtypes that differ from the model's own: all weights in one dtype, KV cache, activations."""
+
+    weights: DType | None = None
+    kv_cache: DType | None = None
+    activations: Literal["bf16", "fp16", "fp32", "fp8"] = "bf16"
+
+
+class Hardware(Record):
+    """Figures of the device that the instance overrides."""
+
+    mfu: Ratio | None = Field(default=None, gt=0, le=1)
+    bandwidth_efficiency: Ratio | None = Field(default=None, gt=0, le=1)
+    memory: CapacityBytes | None = Field(default=None, gt=0)
+    memory_bandwidth: ByteRate | None = Field(default=None, gt=0)
+    devices_per_node: int | None = Field(default=None, ge=1)
+    scale_up: Link | None = None
+    scale_out: Link | None = None
+    price_per_hour: Price | None = None
+
+
+class AllLimits(Record):
+    """Limits of a deployment: latency, memory per device, GPUs and price of all of them together."""
+
+    ttft: LimitDuration | None = Field(default=None, gt=0)
+    tpot: LimitDuration | None = Field(default=None, gt=0)
+    memory: CapacityBytes | None = Field(default=None, gt=0)
+    max_gpus: int | None = Field(default=None, ge=1, le=16384)
+    price_per_hour: Price | None = Field(default=None, gt=0)
+
+
+class InstanceFile(Record):
+    """What a file says. Either ``workload`` (with ``limits``) or several named ``scenarios``."""
+
+    name: str = "instance"
+    description: str = ""
+    model: str | Model
+    device: str | Device
+    hardware: Hardware = Hardware()
+    precision: Precision = Precision()
+    engine: EngineName = "any"
+    workload: Workload | None = None
+    scenarios: tuple[Scenario, ...] = ()
+    limits: AllLimits = AllLimits()
+    max_stage_gpus: int | None = Field(default=None, ge=1, le=16384)
+    runtime_reserve: DemandBytes | None = None
+    load_profile: str | None = None
+    margin: Ratio = Field(default=Fraction(0), ge=0, le=10)
+    assumptions: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> InstanceFile:
+        if (self.workload is None) == (not self.scenarios):
+            raise ValueError("give either 'workload' or 'scenarios'")
+        names = [scenario.name for scenario in self.scenarios]
+        if len(set(names)) != len(names):
+            raise ValueError("scenario names must differ")
+        if self.scenarios and (self.limits.ttft or self.limits.tpot):
+            raise ValueError("with 'scenarios', write ttft and tpot under each scenario's limits")
+        return self
+
+
+class Instance(Record):
+    """A resolved question: every name replaced by what it stands for, every default filled in.
+
+    ``memory_limit``: bytes of one device that a plan may use; ``max_gpus``: the search's budget;
+    ``max_stage_gpus``: widest stage; ``runtime_reserve``: bytes of one device that the runtime keeps;
+    ``margin``: share by which every time is inflated before it is held against a limit.
+    """
+
+    name: str
+    model: Model
+    device: Device
+    activations: Literal["bf16", "fp16", "fp32", "fp8"]
+    engine: EngineName
+    scenarios: tuple[Scenario, ...]
+    memory_limit: int
+    max_gpus: int
+    max_stage_gpus: int
+    runtime_reserve: int
+    load_profile: str | None = None
+    margin: Ratio = Fraction(0)
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that determines the answer; names, notes and sources do not."""
+        tree = self.model_dump(mode="json", exclude={"name": True, "assumptions": True})
+        for part in ("model", "device"):
+            for field in ("name", "source", "sources", "notes", "family", "vendor", "published_parameters"):
+                tree[part].pop(field, None)
+        canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def load_instance(path: Path, overrides: dict[str, Any] | None = None) -> Instance:
+    """Read and resolve an instance file (YAML or JSON); ``overrides`` are merged over its fields."""
+    tree = merge(read_mapping(path), overrides or {})
+    return resolve_tree(tree, where=str(path), folder=path.parent)
+
+
+def resolve_tree(tree: dict[str, Any], *, where: str, folder: Path | None = None) -> Instance:
+    """Check a parsed instance and resolve it against the catalogue."""
+    return resolve(validate(InstanceFile, tree, where=where), where=where, folder=folder)
+
+
+def merge(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Lay ``overrides`` over a tree, mapping by mapping."""
+    merged = dict(tree)
+    for key, value in overrides.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None = None) -> Instance:
+    """Replace names by catalogue items and fill in defaults, noting each as an assumption.
+
+    Raises
+    ------
+    InputError
+        If a name is not found, or the limits leave no GPU.
+    """
+    model = _resolve_model(file, where, folder)
+    device = _resolve_device(file, where)
+    memory = min(device.usable_memory, file.limits.memory or device.usable_memory)
+    max_gpus = _gpu_budget(file, device, where)
+    widest = file.max_stage_gpus or min(device.devices_per_node, WIDEST_DEFAULT_STAGE)
+    profile = file.load_profile
+    if profile is not None and folder is not None and ":" not in profile:
+        profile = str(folder / profile)
+    return Instance(
+        name=file.name,
+        model=model,
+        device=device,
+        activations=file.precision.activations,
+        engine=file.engine,
+        scenarios=file.scenarios or (_main_scenario(file),),
+        memory_limit=memory,
+        max_gpus=max_gpus,
+        max_stage_gpus=min(widest, max_gpus),
+        runtime_reserve=DEFAULT_RUNTIME_RESERVE if file.runtime_reserve is None else file.runtime_reserve,
+        load_profile=profile,
+        margin=file.margin,
+        assumptions=(*file.assumptions, *_assumed(file, device)),
+    )
+
+
+def _main_scenario(file: InstanceFile) -> Scenario:
+    assert file.workload is not None
+    return Scenario(workload=file.workload, limits=Limits(ttft=file.limits.ttft, tpot=file.limits.tpot))
+
+
+def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> Model:
+    model = file.model
+    if isinstance(model, str):
+        from instances.catalogue import load_model
+
+        nearby = folder / model if folder is not None else None
+        model = load_model(str(nearby) if nearby is not None and nearby.is_file() else model)
+    longest = max(
+        s.workload.input_tokens + s.workload.output_tokens for s in (file.scenarios or (_main_scenario(file),))
+    )
+    if longest > model.max_position:
+        raise refuse(
+            where,
+            f"input + output tokens exceed the {model.max_position} positions of {model.name}; shorten them",
+            field="workload",
+            value=str(longest),
+        )
+    changes: dict[str, Any] = {}
+    if file.precision.weights is not None:
+        changes["formats"] = Formats.uniform(file.precision.weights)
+    if file.precision.kv_cache is not None:
+        changes["kv_dtype"] = file.precision.kv_cache
+    return model.model_copy(update=changes) if changes else model
+
+
+def _resolve_device(file: InstanceFile, where: str) -> Device:
+    if isinstance(file.device, str):
+        from instances.catalogue import load_device
+
+        device = load_device(file.device)
+    else:
+        device = file.device
+    if not device.peak_flops:
+        raise refuse(where, "give at least one dtype", field="device.peak_flops")
+    given = {key: getattr(file.hardware, key) for key in Hardware.model_fields}
+    changes = {key: value for key, value in given.items() if value is not None}
+    if "memory" in changes:
+        changes["visible_memory"] = None
+    return device.model_copy(update=changes) if changes else device
+
+
+def _gpu_budget(file: InstanceFile, device: Device, where: str) -> int:
+    budget = file.limits.max_gpus or DEFAULT_MAX_GPUS
+    if file.limits.price_per_hour is not None:
+        if device.price_per_hour is None:
+            raise refuse(
+                where,
+                f"device {device.name} has no price; add hardware.price_per_hour",
+                field="limits.price_per_hour",
+            )
+        affordable = file.limits.price_per_hour // device.price_per_hour
+        if affordable < 1:
+            raise refuse(
+                where,
+                f"buys no {device.name} at {float(device.price_per_hour):g} USD/h; raise it",
+                field="limits.price_per_hour",
+                value=f"{float(file.limits.price_per_hour):g} USD/h",
+            )
+        budget = min(budget, int(affordable))
+    return budget
+
+
+def _assumed(file: InstanceFile, device: Device) -> tuple[str, ...]:
+    """Sentences for what the file leaves open."""
+    hardware, inline = file.hardware, isinstance(file.device, Device)
+    sentences: list[str] = []
+
+    def assume(condition: bool, sentence: str) -> None:
+        if condition:
+            sentences.append(sentence)
+
+    own = file.device.model_fields_set if isinstance(file.device, Device) else device.model_fields_set
+    where = "the instance" if inline else "the instance or the catalogue"
+    assume(
+        hardware.mfu is None and "mfu" not in own,
+        f"compute efficiency (mfu) {float(device.mfu):g}: not given by {where}",
+    )
+    assume(
+        hardware.bandwidth_efficiency is None and "bandwidth_efficiency" not in own,
+        f"memory bandwidth efficiency {float(device.bandwidth_efficiency):g}: not given by {where}",
+    )
+    assume(
+        file.runtime_reserve is None,
+        f"runtime reserve {DEFAULT_RUNTIME_RESERVE / 10**9:g} GB per device: not given by the instance",
+    )
+    assume(
+        file.precision.kv_cache is None, "KV cache dtype: the model's own, not given by the instance"
+    )
+    assume(
+        device.visible_memory is None and file.limits.memory is None,
+        "usable memory per device: the datasheet's figure, what a process sees is not known",
+    )
+    assume(
+        file.limits.max_gpus is None and file.limits.price_per_hour is None,
+        f"at most {DEFAULT_MAX_GPUS} GPUs are searched: limits.max_gpus is not given",
+    )
+    assume(
+        file.load_profile is None and not isinstance(file.model, Model),
+        "expert loads: equal, no load profile is given",
+    )
+    return tuple(sentences)
+
+
+__all__ = ["InputError", "Instance", "InstanceFile", "load_instance", "merge", "resolve", "resolve_tree"]

@@ -1,0 +1,84 @@
+"""Plans: how many replicas, which stages, what each of them runs, and where each expert lives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from instances.base import Record
+from instances.reading import read_mapping, validate
+
+
+class Stage(Record):
+    """A contiguous range of layers on ``gpus`` devices.
+
+    ``layers``: first and last layer, counted from 0, both included. ``memory_bytes`` (by part, of the
+    fullest device) and ``time_ns`` (by operation, of one microbatch) are what the planner computed; they
+    may be absent in a plan written by hand.
+    """
+
+    layers: tuple[int, int]
+    gpus: int = Field(gt=0)
+    attn_tp: int = Field(gt=0)
+    attn_dp: int = Field(gt=0)
+    moe_tp: int = Field(gt=0)
+    moe_ep: int = Field(gt=0)
+    memory_bytes: dict[str, int] | None = None
+    time_ns: dict[str, int] | None = None
+
+    @model_validator(mode="after")
+    def _products_agree(self) -> Stage:
+        first, last = self.layers
+        if not 0 <= first <= last:
+            raise ValueError(f"layers [{first}, {last}] is no range; write [first, last] with 0 <= first <= last")
+        for left, right, name in (
+            (self.attn_tp, self.attn_dp, "attn_tp * attn_dp"),
+            (self.moe_tp, self.moe_ep, "moe_tp * moe_ep"),
+        ):
+            if left * right != self.gpus:
+                raise ValueError(f"{name} = {left} * {right} must equal gpus = {self.gpus}")
+        return self
+
+
+class Microbatches(Record):
+    """How one scenario runs: requests per prefill microbatch, and microbatches of sequences in decode."""
+
+    scenario: str = "main"
+    prefill_requests: int = Field(gt=0)
+    decode_microbatches: int = Field(default=1, gt=0)
+
+
+class Plan(Record):
+    """A plan that an engine can run: ``replicas`` copies of a pipeline of stages.
+
+    ``microbatch_tokens`` is the prompt tokens of one prefill microbatch in the first scenario;
+    ``microbatches`` says it for every scenario. ``placement`` is, per layer, the expert on each slot.
+    """
+
+    replicas: int = Field(gt=0)
+    microbatch_tokens: int = Field(gt=0)
+    microbatches: tuple[Microbatches, ...] = ()
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    placement: tuple[tuple[int, ...], ...] | None = None
+    model: str | None = None
+    device: str | None = None
+    engine: str | None = None
+    instance_fingerprint: str | None = None
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all replicas."""
+        return self.replicas * sum(stage.gpus for stage in self.stages)
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan written as YAML or JSON (`shardproof solve -o`), or a whole `solve --json` document."""
+    return plan_from_tree(read_mapping(path), where=str(path))
+
+
+def plan_from_tree(tree: dict[str, Any], *, where: str) -> Plan:
+    """Read a plan from parsed YAML or JSON; a ``solve --json`` document is unwrapped."""
+    inner = tree.get("plan")
+    return validate(Plan, inner if isinstance(inner, dict) else tree, where=where)

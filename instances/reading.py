@@ -1,0 +1,204 @@
+"""Reading YAML and JSON files safely: every problem at once, each with file, field, value and remedy.
+
+Refused: files over a sane size, deep nesting, aliases that explode, duplicate keys, custom tags and
+non-finite numbers. Decimal numbers are read as `decimal.Decimal`, never as binary floats.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from instances.errors import InputError, Problem
+
+MAX_BYTES = 4_000_000
+MAX_NODES = 200_000
+MAX_DEPTH = 50
+_SHOWN = 60
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def refuse(where: str, remedy: str, *, field: str = "", value: str = "") -> InputError:
+    """Return the error for one problem."""
+    return InputError([Problem(where=where, field=field, value=value, remedy=remedy)])
+
+
+def read_text(path: Path) -> str:
+    """Read a text file of sane size.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is no UTF-8 text or is larger than `MAX_BYTES`.
+    """
+    try:
+        if path.is_dir():
+            raise refuse(str(path), "is a folder; name a file in it")
+        if path.stat().st_size > MAX_BYTES:
+            raise refuse(str(path), f"is larger than {MAX_BYTES // 10**6} MB; this is no file for shardproof")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise refuse(str(path), "is not UTF-8 text; save it as UTF-8") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise refuse(str(path), f"cannot be read ({reason}); check the path") from None
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML or JSON file whose top level is a mapping."""
+    text = read_text(path)
+    return parse_mapping(text, where=str(path), json_syntax=path.suffix.lower() == ".json")
+
+
+def parse_mapping(text: str, *, where: str, json_syntax: bool = False) -> dict[str, Any]:
+    """Parse YAML or JSON text whose top level is a mapping."""
+    tree = _parse_json(text, where) if json_syntax else _parse_yaml(text, where)
+    if not isinstance(tree, dict):
+        raise refuse(where, "the top level must be a mapping of field names to values")
+    return tree
+
+
+def validate(schema: type[Schema], tree: Mapping[str, Any], *, where: str) -> Schema:
+    """Check a tree against a schema; numbers that need a unit must have one.
+
+    Raises
+    ------
+    InputError
+        With one line for every problem in the tree.
+    """
+    try:
+        return schema.model_validate(tree, context={"file": where})
+    except ValidationError as error:
+        problems = [_problem(details, where) for details in error.errors()]
+        raise InputError(list(dict.fromkeys(problems))) from None
+
+
+def _problem(details: ErrorDetails, where: str) -> Problem:
+    field = ".".join(str(part) for part in details["loc"])
+    kind, message = details["type"], details["msg"]
+    if kind == "extra_forbidden":
+        return Problem(where, field, "", "unknown field; remove it or correct its name")
+    if kind == "missing":
+        return Problem(where, field, "", "is missing; add it")
+    value = _shorten(details.get("input"))
+    return Problem(where, field, value, message.removeprefix("Value error, "))
+
+
+def _shorten(value: object) -> str:
+    if isinstance(value, dict | list | tuple | BaseModel):
+        return ""
+    text = str(value).encode("unicode_escape").decode("ascii")
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def _parse_json(text: str, where: str) -> Any:
+    def constant(name: str) -> Any:
+        raise refuse(where, "numbers must be finite", value=name)
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in items:
+            if key in found:
+                raise refuse(where, "stands twice; keep one of them", field=key)
+            found[key] = value
+        return found
+
+    try:
+        tree = json.loads(text, parse_float=Decimal, parse_constant=constant, object_pairs_hook=pairs)
+    except json.JSONDecodeError as error:
+        raise refuse(f"{where}:{error.lineno}", f"is not JSON: {error.msg}") from None
+    except (RecursionError, ValueError):
+        raise refuse(where, "is nested too deeply or holds a number that is too long") from None
+    _check_depth(tree, where)
+    return tree
+
+
+def _check_depth(tree: Any, where: str) -> None:
+    level, depth = [tree], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise refuse(where, f"is nested deeper than {MAX_DEPTH} levels")
+        level = [
+            child
+            for node in level
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        loader = _Loader(text)
+        try:
+            root = loader.get_single_node()
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise refuse(f"{where}:{line}", f"is not YAML: {error.problem or error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise refuse(where, f"is not YAML: {str(error).splitlines()[0]}") from None
+    return None if root is None else _YamlTree(where).build(root, 1)
+
+
+class _YamlTree:
+    """Turns YAML nodes into plain values; counts nodes, so that aliases cannot explode."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.count = 0
+
+    def build(self, node: yaml.Node, depth: int) -> Any:
+        self.count += 1
+        place = f"{self.where}:{node.start_mark.line + 1}"
+        if depth > MAX_DEPTH:
+            raise refuse(place, f"is nested deeper than {MAX_DEPTH} levels")
+        if self.count > MAX_NODES:
+            raise refuse(place, "holds too many values; aliases may repeat themselves")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(child, depth + 1) for child in node.value]
+        return self._scalar(node, place)
+
+    def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            place = f"{self.where}:{key_node.start_mark.line + 1}"
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise refuse(place, "a field name must be plain text")
+            key = str(key_node.value)
+            if key in found:
+                raise refuse(place, "stands twice; keep one of them", field=_shorten(key))
+            found[key] = self.build(value_node, depth + 1)
+        return found
+
+    def _scalar(self, node: yaml.Node, place: str) -> Any:
+        tag, text = str(node.tag).removeprefix("tag:yaml.org,2002:"), str(node.value)
+        if tag in ("str", "timestamp"):
+            return text
+        if tag == "null":
+            return None
+        if tag == "bool":
+            return text.lower() in ("true", "yes", "on")
+        try:
+            if tag == "int":
+                return int(text.replace("_", ""), 0)
+            if tag == "float":
+                number = Decimal(text.replace("_", ""))
+                if number.is_finite():
+                    return number
+        except (ValueError, InvalidOperation):
+            pass
+        raise refuse(place, "write a finite decimal number or plain text", value=_shorten(text))
