@@ -1,0 +1,141 @@
+"""The names that checkpoints give to the matrices, and the patterns by which files exclude them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import lru_cache
+
+from instances.layers import Layer, MixtureOfExperts, TensorClass
+
+ROOTS = ("model.language_model.", "language_model.model.", "model.", "language_model.", "backbone.")
+
+ATTENTION_NAMES: dict[str, tuple[str, ...]] = {
+    "query": ("self_attn.q_proj", "self_attn.qkv_proj", "mixer.q_proj"),
+    "key": ("self_attn.k_proj", "self_attn.qkv_proj", "mixer.k_proj"),
+    "value": ("self_attn.v_proj", "self_attn.qkv_proj", "mixer.v_proj"),
+    "output": ("self_attn.o_proj", "mixer.o_proj"),
+    "query_down": ("self_attn.q_a_proj", "self_attn.fused_qkv_a_proj_with_mqa"),
+    "query_up": ("self_attn.q_b_proj",),
+    "kv_down": ("self_attn.kv_a_proj_with_mqa", "self_attn.fused_qkv_a_proj_with_mqa"),
+    "kv_up": ("self_attn.kv_b_proj",),
+}
+LINEAR_NAMES: dict[str, tuple[str, ...]] = {
+    "query_key_value": ("linear_attn.in_proj_qkv", "linear_attn.in_proj_qkvz"),
+    "gate": ("linear_attn.in_proj_z", "linear_attn.in_proj_qkvz"),
+    "input": ("mixer.in_proj",),
+    "output": ("linear_attn.out_proj", "mixer.out_proj"),
+}
+FFN_PARENTS: dict[str, tuple[str, ...]] = {
+    "dense": ("mlp", "feed_forward", "mixer"),
+    "shared": (
+        "mlp.shared_experts",
+        "mlp.shared_expert",
+        "feed_forward.shared_expert",
+        "mixer.shared_experts",
+        "block_sparse_moe.shared_experts",
+    ),
+    "latent": ("mixer",),
+    "experts": (
+        "mlp.experts",
+        "mlp.experts.0",
+        "feed_forward.experts",
+        "block_sparse_moe.experts",
+        "block_sparse_moe.experts.0",
+        "mixer.experts",
+        "mixer.experts.0",
+        "experts",
+    ),
+}
+FFN_NAMES: dict[str, tuple[str, ...]] = {
+    "gate": ("gate_proj", "gate_up_proj", "w1"),
+    "up": ("up_proj", "gate_up_proj", "w3"),
+    "down": ("down_proj", "w2"),
+    "latent_down": ("fc1_latent_proj",),
+    "latent_up": ("fc2_latent_proj",),
+}
+
+
+@dataclass(frozen=True)
+class Module:
+    """One matrix of one layer under every name that checkpoints give it; all experts as one."""
+
+    names: tuple[str, ...]
+    tensor_class: TensorClass
+    parameters: int
+
+
+def list_modules(layers: Sequence[Layer], hidden: int) -> tuple[Module, ...]:
+    """Return the matrices of all layers that quantisation can touch."""
+    return tuple(module for index, layer in enumerate(layers) for module in _layer_modules(index, layer, hidden))
+
+
+def _layer_modules(index: int, layer: Layer, hidden: int) -> Iterator[Module]:
+    prefix = f"layers.{index}."
+    names = LINEAR_NAMES if layer.attention.kind == "linear" else ATTENTION_NAMES
+    for matrix in layer.attention.matrices(hidden):
+        if matrix.tensor_class == "attention":
+            known = tuple(prefix + name for name in names[matrix.name])
+            yield Module(names=known, tensor_class="attention", parameters=matrix.parameters)
+    for matrix in layer.feed_forward.matrices(hidden):
+        branch, _, rest = matrix.name.rpartition("_")
+        parent, short = ("latent", matrix.name) if branch == "latent" else (branch or "dense", rest)
+        yield Module(
+            names=tuple(f"{prefix}{place}.{name}" for place in FFN_PARENTS[parent] for name in FFN_NAMES[short]),
+            tensor_class="dense_ffn",
+            parameters=matrix.parameters,
+        )
+    if isinstance(layer.feed_forward, MixtureOfExperts):
+        for matrix in layer.feed_forward.expert_matrices(hidden):
+            yield Module(
+                names=tuple(
+                    f"{prefix}{place}.{name}" for place in FFN_PARENTS["experts"] for name in FFN_NAMES[matrix.name]
+                ),
+                tensor_class="experts",
+                parameters=matrix.parameters * layer.feed_forward.experts,
+            )
+
+
+class Patterns:
+    """A list of module patterns: exact names, parts of a dotted path, wildcards, and ``re:`` expressions."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        """Sort the patterns by what they need."""
+        plain = {_rootless(item) for item in patterns if not item.startswith("re:") and not _wild(item)}
+        self._exact = frozenset(item for item in plain if item.startswith("layers."))
+        self._parts = tuple(f".{item}." for item in plain if not item.startswith("layers."))
+        self._expressions = tuple(_compile(item) for item in patterns if item.startswith("re:") or _wild(item))
+
+    def match(self, module: Module) -> bool:
+        """Tell whether any name of the module, or a parent of it, is on the list."""
+        return any(self._match(name) for name in module.names)
+
+    def _match(self, name: str) -> bool:
+        parts = name.split(".")
+        if any(".".join(parts[:count]) in self._exact for count in range(2, len(parts) + 1)):
+            return True
+        if any(part in f".{name}." for part in self._parts):
+            return True
+        full = [f"model.{name}", *("model." + ".".join(parts[:count]) for count in range(2, len(parts)))]
+        return any(expression.match(text) for expression in self._expressions for text in full)
+
+
+def _wild(pattern: str) -> bool:
+    return "*" in pattern or "?" in pattern
+
+
+def _rootless(pattern: str) -> str:
+    for root in ROOTS:
+        if pattern.startswith(root):
+            return pattern.removeprefix(root)
+    return pattern
+
+
+@lru_cache(maxsize=4096)
+def _compile(pattern: str) -> re.Pattern[str]:
+    if pattern.startswith("re:"):
+        return re.compile(pattern.removeprefix("re:"))
+    rootless = _rootless(pattern)
+    return re.compile(translate(f"model.{rootless}" if rootless.startswith("layers.") else rootless))

@@ -1,0 +1,112 @@
+"""From a parsed ``config.json`` to a `Model`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from instances.errors import InputError, Problem
+from instances.huggingface.config import Config
+from instances.huggingface.decoder import Decoder, fold_runs, name_kinds
+from instances.huggingface.families import Family, find_family
+from instances.huggingface.quantization import read_storage
+from instances.model import Model
+
+WRAPPED = ("text_config", "llm_config", "language_config")
+OUTER_FIELDS = ("quantization_config", "torch_dtype", "dtype", "tie_word_embeddings", "vocab_size")
+
+
+def from_config(
+    config: Mapping[str, object],
+    *,
+    name: str,
+    source: str,
+    origin: str = "config.json",
+    quantization: Mapping[str, object] | None = None,
+) -> Model:
+    """Read a model from a Hugging Face config.
+
+    ``origin`` is the file named in errors; ``quantization`` the contents of a separate
+    ``hf_quant_config.json``, for checkpoints that carry one.
+
+    Raises
+    ------
+    InputError
+        If the architecture or the quantisation method is not understood, or a field is missing or malformed.
+    """
+    outer = Config(fields=config, where=origin)
+    architectures = outer.words("architectures") or ()
+    text = _text_config(outer)
+    family = find_family(text, architectures)
+    text, notes = _with_defaults(text, family)
+    try:
+        return _assemble(text, family, name=name, source=source, notes=notes, quantization=quantization)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        problem = Problem(where=origin, field=field, value=repr(first["input"])[:80], remedy=first["msg"])
+        raise InputError([problem]) from None
+
+
+def _text_config(outer: Config) -> Config:
+    for name in WRAPPED:
+        inner = outer.section(name)
+        if inner:
+            kept = {field: outer.fields[field] for field in OUTER_FIELDS if field in outer.fields}
+            merged = {**kept, **{key: value for key, value in inner.items() if value is not None}}
+            merged["vision_config"] = outer.fields.get("vision_config")
+            return Config(fields=merged, where=outer.where)
+    return outer
+
+
+def _with_defaults(text: Config, family: Family) -> tuple[Config, tuple[str, ...]]:
+    missing = {field: value for field, value in family.defaults.items() if text.fields.get(field) is None}
+    notes = tuple(
+        f"{field} is not in the file; the class default {value} is used"
+        for field, value in missing.items()
+        if not isinstance(value, bool)
+    )
+    return Config(fields={**text.fields, **missing}, where=text.where), notes
+
+
+def _assemble(
+    config: Config,
+    family: Family,
+    *,
+    name: str,
+    source: str,
+    notes: tuple[str, ...],
+    quantization: Mapping[str, object] | None,
+) -> Model:
+    decoder = family.read(config)
+    kinds, order = name_kinds(decoder.layers)
+    storage = read_storage(config, decoder.layers, quantization)
+    return Model(
+        name=name,
+        family=config.word("model_type") or family.model_types[0],
+        source=source,
+        hidden=config.hidden,
+        vocab=config.integer("vocab_size"),
+        tied=config.flag("tie_word_embeddings", default=False),
+        max_position=config.integer("max_position_embeddings"),
+        kinds=kinds,
+        runs=fold_runs(order),
+        final_norm_parameters=decoder.final_norm_parameters,
+        formats=storage.formats,
+        kv_dtype=storage.kv_dtype,
+        notes=(*notes, *storage.notes, *decoder.notes, *_left_out(config, decoder)),
+    )
+
+
+def _left_out(config: Config, decoder: Decoder) -> tuple[str, ...]:
+    del decoder
+    notes = []
+    if config.section("vision_config"):
+        notes.append("the vision tower is not counted: the config describes it, text requests never use it")
+    if any(
+        config.optional_integer(field, minimum=0)
+        for field in ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
+    ):
+        notes.append("multi-token-prediction layers are not counted")
+    return tuple(notes)

@@ -1,0 +1,231 @@
+"""Quantisation methods: from a ``quantization_config`` to the format of each matrix.
+
+========================  ==========================================================================
+method                    what is understood
+========================  ==========================================================================
+fp8, fbgemm_fp8           8-bit floats, one scale a block (``weight_block_size``), row or tensor
+mxfp4                     experts in blocks of 32 with 8-bit scales (gpt-oss)
+gptq, awq                 4 or 8-bit integers in groups, 16-bit scales, packed zero points
+compressed-tensors        its groups: 8-bit floats or integers, 4-bit integers, 4-bit floats
+modelopt                  FP8, block FP8, MXFP8, NVFP4, W4A16, one for all or listed by layer
+========================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from instances.huggingface.config import Config
+from instances.huggingface.modules import Module, Patterns
+from instances.model import DType, TensorFormat
+
+SCALE_BITS = 32
+HALF_SCALE_BITS = 16
+BYTE_SCALE_BITS = 8
+
+ROW_SCALES = "one scale a row or tensor, too few to be counted"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """``format_of``: the stored format of a matrix, ``None`` where it stays unquantised."""
+
+    format_of: Callable[[Module], TensorFormat | None]
+    kv_dtype: DType | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_scheme(config: Config, separate: Mapping[str, object] | None) -> Scheme | None:
+    """Return the quantisation scheme of a checkpoint, ``None`` for an unquantised one.
+
+    Raises
+    ------
+    InputError
+        If the method is not understood.
+    """
+    section = config.section("quantization_config")
+    if section is None and separate is None:
+        return None
+    fields = dict(section or {})
+    if section is None and separate is not None:
+        inner = separate.get("quantization")
+        fields = {**(inner if isinstance(inner, Mapping) else separate), "quant_method": "modelopt"}
+    found = Config(fields=fields, where=f"{config.where}: quantization_config")
+    method = found.word("quant_method") or ("modelopt" if found.has("quant_algo") else None)
+    reader = METHODS.get(method or "")
+    if reader is None:
+        raise found.refuse(
+            "quant_method",
+            f"method '{method}' is not understood, and is not guessed; understood: {', '.join(METHODS)}",
+        )
+    try:
+        return reader(found)
+    except re.error as error:
+        raise found.refuse("ignore", f"holds a pattern that is no regular expression ({error})") from None
+
+
+def _excluded(config: Config) -> Patterns:
+    fields = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules")
+    return Patterns(tuple(item for field in fields for item in config.words(field) or ()))
+
+
+def _everywhere(
+    config: Config, stored: TensorFormat, *, kv_dtype: DType | None = None, notes: tuple[str, ...] = ()
+) -> Scheme:
+    excluded = _excluded(config)
+    return Scheme(format_of=lambda module: None if excluded.match(module) else stored, kv_dtype=kv_dtype, notes=notes)
+
+
+def _block(config: Config, field: str) -> tuple[int, int] | None:
+    sizes = config.numbers(field)
+    if sizes is None:
+        return None
+    if len(sizes) != 2 or min(sizes) < 1:
+        raise config.refuse(field, "must be two positive whole numbers")
+    return sizes[0], sizes[1]
+
+
+def _read_fp8(config: Config) -> Scheme:
+    block = _block(config, "weight_block_size")
+    bits = BYTE_SCALE_BITS if config.word("scale_fmt") == "ue8m0" else SCALE_BITS
+    stored = TensorFormat(dtype="fp8", block=block, scale_bits=bits if block else SCALE_BITS)
+    return _everywhere(config, stored, notes=() if block else (ROW_SCALES,))
+
+
+def _read_mxfp4(config: Config) -> Scheme:
+    stored = TensorFormat(dtype="mxfp4", block=(1, 32), scale_bits=BYTE_SCALE_BITS)
+    excluded = _excluded(config)
+    return Scheme(
+        format_of=lambda module: stored if module.tensor_class == "experts" and not excluded.match(module) else None
+    )
+
+
+def _grouped_integers(config: Config, bits: int, group: int, *, zero_points: bool) -> TensorFormat:
+    if bits not in (4, 8):
+        raise config.refuse("bits", f"{bits}-bit integers are not understood; understood: 4 and 8")
+    dtype: DType = "int4" if bits == 4 else "int8"
+    scale = HALF_SCALE_BITS + (bits if zero_points else 0)
+    return TensorFormat(dtype=dtype, block=(1, group) if group > 0 else None, scale_bits=scale)
+
+
+def _read_gptq(config: Config) -> Scheme:
+    group = config.integer("group_size", "q_group_size", default=128, minimum=-1)
+    stored = _grouped_integers(config, config.integer("bits", "w_bit"), group, zero_points=True)
+    dynamic = config.section("dynamic") or {}
+    changed = [pattern for pattern in dynamic if not pattern.startswith("-:")]
+    if changed:
+        raise config.refuse("dynamic", "settings that change by module are not understood")
+    skipped = Patterns(tuple("re:" + pattern.removeprefix("-:") for pattern in dynamic))
+    everywhere = _everywhere(config, stored)
+    return Scheme(format_of=lambda module: None if skipped.match(module) else everywhere.format_of(module))
+
+
+def _kv_dtype(config: Config) -> DType | None:
+    scheme = config.fields.get("kv_cache_scheme") or config.fields.get("kv_cache_quant_algo")
+    if scheme is None:
+        return None
+    if isinstance(scheme, Mapping) and scheme.get("num_bits") == 8:
+        return "fp8" if scheme.get("type", "float") == "float" else "int8"
+    if isinstance(scheme, str) and scheme.upper() == "FP8":
+        return "fp8"
+    raise config.refuse("kv_cache_scheme", f"{scheme!r} is not understood; understood: 8 bits".replace("\n", " "))
+
+
+def _read_compressed(config: Config) -> Scheme:
+    groups = config.section("config_groups") or {}
+    if not groups:
+        raise config.refuse("config_groups", "is missing or empty")
+    parts = tuple(_read_group(config, group) for group in groups.values())
+    excluded = _excluded(config)
+
+    def format_of(module: Module) -> TensorFormat | None:
+        if excluded.match(module):
+            return None
+        return next((stored for targets, stored in parts if targets is None or targets.match(module)), None)
+
+    return Scheme(format_of=format_of, kv_dtype=_kv_dtype(config))
+
+
+def _read_group(config: Config, group: object) -> tuple[Patterns | None, TensorFormat]:
+    weights = group.get("weights") if isinstance(group, Mapping) else None
+    if not isinstance(group, Mapping) or not isinstance(weights, Mapping):
+        raise config.refuse("config_groups", "has a group without weights, which is not understood")
+    settings = Config(fields=weights, where=f"{config.where}: weights")
+    targets = Config(fields=group, where=config.where).words("targets") or ("Linear",)
+    bits, kind = settings.integer("num_bits"), settings.word("type") or "int"
+    listed = None if "Linear" in targets else Patterns(targets)
+    return listed, _compressed_format(settings, bits, kind)
+
+
+def _compressed_format(settings: Config, bits: int, kind: str) -> TensorFormat:
+    group = settings.optional_integer("group_size", minimum=-1)
+    if (kind, bits) == ("float", 8):
+        return TensorFormat(dtype="fp8", block=_block(settings, "block_structure"))
+    if kind == "int" and bits in (4, 8):
+        symmetric = settings.flag("symmetric", default=True)
+        return _grouped_integers(settings, bits, group or -1, zero_points=not symmetric)
+    if (kind, bits) == ("float", 4) and group in (16, 32):
+        return MODELOPT["NVFP4" if group == 16 else "MXFP4"]
+    raise settings.refuse("num_bits", f"{bits}-bit {kind} weights are not understood")
+
+
+MODELOPT: dict[str, TensorFormat] = {
+    "FP8": TensorFormat(dtype="fp8"),
+    "FP8_PER_CHANNEL_PER_TOKEN": TensorFormat(dtype="fp8"),
+    "FP8_PB_WO": TensorFormat(dtype="fp8", block=(128, 128)),
+    "FP8_BLOCK_SCALES": TensorFormat(dtype="fp8", block=(128, 128)),
+    "MXFP8": TensorFormat(dtype="fp8", block=(1, 32), scale_bits=BYTE_SCALE_BITS),
+    "NVFP4": TensorFormat(dtype="nvfp4", block=(1, 16), scale_bits=BYTE_SCALE_BITS),
+    "W4A16_NVFP4": TensorFormat(dtype="nvfp4", block=(1, 16), scale_bits=BYTE_SCALE_BITS),
+    "NVFP4_AWQ": TensorFormat(dtype="nvfp4", block=(1, 16), scale_bits=BYTE_SCALE_BITS),
+    "MXFP4": TensorFormat(dtype="mxfp4", block=(1, 32), scale_bits=BYTE_SCALE_BITS),
+    "W4A8_MXFP4_FP8": TensorFormat(dtype="mxfp4", block=(1, 32), scale_bits=BYTE_SCALE_BITS),
+    "W4A16_AWQ": TensorFormat(dtype="int4", block=(1, 128), scale_bits=HALF_SCALE_BITS),
+    "W4A8_AWQ": TensorFormat(dtype="int4", block=(1, 128), scale_bits=HALF_SCALE_BITS),
+    "INT8_SQ": TensorFormat(dtype="int8"),
+}
+
+
+def _read_modelopt(config: Config) -> Scheme:
+    algorithm = config.word("quant_algo") or ""
+    if algorithm == "MIXED_PRECISION":
+        return _read_mixed(config)
+    return _everywhere(config, _modelopt_format(config, algorithm), kv_dtype=_kv_dtype(config))
+
+
+def _modelopt_format(config: Config, algorithm: object) -> TensorFormat:
+    stored = MODELOPT.get(str(algorithm).upper())
+    if stored is None:
+        raise config.refuse(
+            "quant_algo", f"'{algorithm}' is not understood; understood: {', '.join(MODELOPT)}, MIXED_PRECISION"
+        )
+    return stored
+
+
+def _read_mixed(config: Config) -> Scheme:
+    listed = config.section("quantized_layers") or {}
+    by_format: dict[TensorFormat, list[str]] = {}
+    for name, settings in listed.items():
+        algorithm = settings.get("quant_algo") if isinstance(settings, Mapping) else settings
+        by_format.setdefault(_modelopt_format(config, algorithm), []).append(name)
+    if not by_format:
+        raise config.refuse("quantized_layers", "is missing or empty")
+    parts = tuple((Patterns(tuple(names)), stored) for stored, names in by_format.items())
+
+    def format_of(module: Module) -> TensorFormat | None:
+        return next((stored for patterns, stored in parts if patterns.match(module)), None)
+
+    return Scheme(format_of=format_of, kv_dtype=_kv_dtype(config))
+
+
+METHODS: dict[str, Callable[[Config], Scheme]] = {
+    "fp8": _read_fp8,
+    "fbgemm_fp8": _read_fp8,
+    "mxfp4": _read_mxfp4,
+    "gptq": _read_gptq,
+    "awq": _read_gptq,
+    "compressed-tensors": _read_compressed,
+    "modelopt": _read_modelopt,
+}
