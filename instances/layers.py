@@ -82,9 +82,7 @@ class GroupedQueryAttention(Record):
 
     def _projection(self, name: str, inputs: int, outputs: int, shard: Shard) -> Matrix:
         vector = outputs if self.qkv_bias else 0
-        return Matrix(
-            name=name, inputs=inputs, outputs=outputs, tensor_class="attention", shard=shard, vector=vector
-        )
+        return Matrix(name=name, inputs=inputs, outputs=outputs, tensor_class="attention", shard=shard, vector=vector)
 
 
 class LatentAttention(Record):
@@ -103,7 +101,7 @@ class LatentAttention(Record):
         """Projections of one layer."""
         head = self.qk_nope_head_dim + self.qk_rope_head_dim
         if self.q_lora_rank is None:
-            queries = (self._matrix("query", hidden, self.heads * head, "heads"),)
+            queries: tuple[Matrix, ...] = (self._matrix("query", hidden, self.heads * head, "heads"),)
         else:
             queries = (
                 self._matrix("query_down", hidden, self.q_lora_rank, "none"),
@@ -198,9 +196,7 @@ class MixtureOfExperts(Record):
     def expert_matrices(self, hidden: int) -> tuple[Matrix, ...]:
         """Matrices of one routed expert."""
         width = self.latent_size or hidden
-        return ffn_matrices(
-            width, self.intermediate, gated=self.gated, bias=self.expert_bias, tensor_class="experts"
-        )
+        return ffn_matrices(width, self.intermediate, gated=self.gated, bias=self.expert_bias, tensor_class="experts")
 
     def router(self, hidden: int) -> Matrix:
         """Return the router."""

@@ -50,7 +50,9 @@ def _nemotron_mixers(config: Config) -> tuple[str, ...]:
     unknown = sorted(set(mixers) - set(MIXERS.values()))
     if unknown:
         raise config.refuse(field, f"block {', '.join(unknown)} is not understood; understood: M, *, - and E")
-    if len(mixers) != config.layer_count:
+    if not mixers:
+        raise config.refuse(field, "is missing; add it as in the model's published config.json")
+    if config.has("num_hidden_layers") and len(mixers) != config.layer_count:
         raise config.refuse(field, f"has {len(mixers)} blocks for {config.layer_count} layers")
     return mixers
 

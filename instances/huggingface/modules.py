@@ -46,8 +46,8 @@ FFN_PARENTS: dict[str, tuple[str, ...]] = {
         "block_sparse_moe.experts.0",
         "mixer.experts",
         "mixer.experts.0",
-        "experts",
     ),
+    "experts_beside_dense": ("experts", "experts.0", "moe.experts", "moe.experts.0"),
 }
 FFN_NAMES: dict[str, tuple[str, ...]] = {
     "gate": ("gate_proj", "gate_up_proj", "w1"),
@@ -88,10 +88,11 @@ def _layer_modules(index: int, layer: Layer, hidden: int) -> Iterator[Module]:
             parameters=matrix.parameters,
         )
     if isinstance(layer.feed_forward, MixtureOfExperts):
+        parent = "experts_beside_dense" if layer.feed_forward.dense_intermediate else "experts"
         for matrix in layer.feed_forward.expert_matrices(hidden):
             yield Module(
                 names=tuple(
-                    f"{prefix}{place}.{name}" for place in FFN_PARENTS["experts"] for name in FFN_NAMES[matrix.name]
+                    f"{prefix}{place}.{name}" for place in FFN_PARENTS[parent] for name in FFN_NAMES[matrix.name]
                 ),
                 tensor_class="experts",
                 parameters=matrix.parameters * layer.feed_forward.experts,

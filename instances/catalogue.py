@@ -1,0 +1,184 @@
+"""The catalogue: models and devices by name, one file each, found by being in the folder.
+
+A model is also found by the Hugging Face id of its checkpoint, or read from a file: a ``config.json``, a
+catalogue-style YAML, or a `Model` written out. Loading one item reads that item's file only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from instances.base import Record
+from instances.errors import InputError
+from instances.hardware import Device
+from instances.huggingface import from_config
+from instances.model import Model
+from instances.reading import read_mapping, read_text, refuse, validate
+
+FOLDER = Path(__file__).parent / "catalog"
+SUFFIXES = (".json", ".yaml", ".yml")
+
+
+class ModelItem(Record):
+    """A catalogue file of a model: its config in Hugging Face vocabulary, and where that comes from.
+
+    ``published_parameters``: what the makers or the checkpoint's index publish, text model only;
+    ``extra_parameters``: vision towers and the like, loaded though text never uses them.
+    """
+
+    source: str
+    aliases: tuple[str, ...] = ()
+    published_parameters: int | None = None
+    extra_parameters: int = Field(default=0, ge=0)
+    notes: tuple[str, ...] = ()
+    config: dict[str, Any]
+
+
+def model_names() -> tuple[str, ...]:
+    """Names of all catalogue models."""
+    return _names("models")
+
+
+def device_names() -> tuple[str, ...]:
+    """Names of all catalogue devices."""
+    return _names("devices")
+
+
+def load_model(name: str) -> Model:
+    """Return a model by name, Hugging Face id, or path of a ``config.json`` or YAML file.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name (the nearest are named), or its file is wrong.
+    """
+    path = _as_path(name)
+    if path is not None:
+        return read_model(path)
+    slug = _find("models", name)
+    return _read_item(FOLDER / "models" / f"{slug}.yaml", slug)
+
+
+def load_device(name: str) -> Device:
+    """Return a device by name, or by the path of a YAML file.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name (the nearest are named), or its file is wrong.
+    """
+    path = _as_path(name)
+    if path is None:
+        path = FOLDER / "devices" / f"{_find('devices', name)}.yaml"
+    tree = {key: value for key, value in read_mapping(path).items() if key != "aliases"}
+    return validate(Device, {"name": path.stem, **tree}, where=_shown(path))
+
+
+def read_model(path: Path) -> Model:
+    """Read a model file: ``config.json``, a folder that holds one, a catalogue YAML or a written-out `Model`."""
+    if path.is_dir():
+        path = path / "config.json"
+    if path.suffix.lower() != ".json":
+        tree = read_mapping(path)
+        return validate(Model, tree, where=str(path)) if "kinds" in tree else _read_item(path, path.stem)
+    tree = read_config(path)
+    if "kinds" in tree:
+        return validate(Model, tree, where=str(path))
+    beside = path.with_name(path.name.replace("config.json", "hf_quant_config.json"))
+    separate = read_config(beside) if beside != path and beside.is_file() else None
+    name = path.parent.resolve().name if path.name == "config.json" else path.stem.removesuffix("_config")
+    return from_config(tree, name=name, source=path.name, origin=str(path), quantization=separate)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a JSON mapping as model makers write them: ``Infinity`` is allowed, duplicate keys are not.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is no JSON mapping.
+    """
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) != len(items):
+            names = [key for key, _ in items]
+            twice = next(key for key in names if names.count(key) > 1)
+            raise refuse(str(path), "stands twice; keep one of them", field=twice)
+        return found
+
+    try:
+        tree = json.loads(read_text(path), parse_constant=str, object_pairs_hook=pairs)
+    except (json.JSONDecodeError, RecursionError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise refuse(f"{path}{line}", "is not JSON; give the config.json as it was published") from None
+    if not isinstance(tree, dict):
+        raise refuse(str(path), "the top level must be a mapping of field names to values")
+    return tree
+
+
+def aliases(kind: str) -> dict[str, str]:
+    """Return other names of the items of a kind (``models`` or ``devices``), lower-case, to their own."""
+    found = {}
+    for slug in _names(kind):
+        for alias in read_mapping(FOLDER / kind / f"{slug}.yaml").get("aliases") or ():
+            found[str(alias).lower()] = slug
+    return found
+
+
+def _read_item(path: Path, name: str) -> Model:
+    where = _shown(path)
+    item = validate(ModelItem, read_mapping(path), where=where)
+    model = from_config(item.config, name=name, source=item.source, origin=f"{where}: config")
+    added: Mapping[str, Any] = {
+        "published_parameters": item.published_parameters,
+        "extra_parameters": item.extra_parameters,
+        "notes": (*item.notes, *model.notes),
+    }
+    return model.model_copy(update=added)
+
+
+def _names(kind: str) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in (FOLDER / kind).glob("*.yaml")))
+
+
+def _shown(path: Path) -> str:
+    return f"catalog/{path.parent.name}/{path.name}" if path.is_relative_to(FOLDER) else str(path)
+
+
+def _as_path(name: str) -> Path | None:
+    looks_like_one = name.lower().endswith(SUFFIXES) or name.startswith((".", "/", "~", "\\"))
+    path = Path(name).expanduser() if looks_like_one else Path(name)
+    try:
+        if looks_like_one or (path / "config.json").is_file():
+            return path
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _find(kind: str, name: str) -> str:
+    names = _names(kind)
+    wanted = name.strip().lower()
+    if wanted in names:
+        return wanted
+    others = aliases(kind)
+    if wanted in others:
+        return others[wanted]
+    raise _unknown(kind.removesuffix("s"), name, {**others, **{slug: slug for slug in names}})
+
+
+def _unknown(kind: str, name: str, known: Mapping[str, str]) -> InputError:
+    wanted = name.strip().lower()
+    inside = [slug for spelling, slug in sorted(known.items()) if wanted and wanted in spelling]
+    near = [known[item] for item in difflib.get_close_matches(wanted, list(known), n=10, cutoff=0.4)]
+    nearest = list(dict.fromkeys([*inside, *near]))[:5]
+    hint = f"nearest: {', '.join(nearest)}; " if nearest else ""
+    file = " or give the path of a config.json" if kind == "model" else " or give the path of a device file"
+    return refuse("catalogue", f"unknown {kind}; {hint}see 'shardproof catalog {kind}s'{file}", value=name[:80])
