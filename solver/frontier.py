@@ -1,0 +1,357 @@
+r"""Exact search over chains of stages in one context, by dynamic programming over layers and GPUs.
+
+A `View` holds the rows and options of a context as arrays. In it
+
+* `View.reach` finds the furthest layer that g GPUs cover when only stage limits count;
+* `View.cheapest` finds, for every g and layer i, the least sum of one path row over chains of g GPUs;
+* `View.labels` keeps, with several path rows, the non-dominated vectors of their sums.
+
+All arithmetic is in 64-bit integers; `View` refuses tables whose sums could leave them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from formulations.deployment.tables import Cap, Path, Program, StageChoice, Table
+from instances.errors import InternalError
+
+Ints = NDArray[np.int64]
+NEVER = 1 << 60
+"""Cost of what is impossible; two of them still fit into 64 bits."""
+
+LABELS_AT_MOST = 60_000
+
+
+class TooManyLabels(Exception):
+    """The non-dominated labels of a context are more than the search is willing to hold."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """One table over the options of a view: ``prefix[o, i]`` is the cost of layers ``0 .. i-1``."""
+
+    base: Ints
+    entry: Ints
+    first: Ints
+    last: Ints
+    layer: Ints
+    prefix: Ints
+
+    @classmethod
+    def of(cls, program: Program, table: Table, options: Sequence[int]) -> Costs:
+        """Read a table for some options."""
+        rows = np.array([table.layer[option] for option in options], dtype=np.int64)
+        steps = rows[:, np.array(program.kinds)]
+        prefix = np.zeros((len(options), len(program.kinds) + 1), dtype=np.int64)
+        np.cumsum(steps, axis=1, out=prefix[:, 1:])
+        ends = [np.array([cells[o] for o in options], dtype=np.int64) for cells in (table.base, table.entry, table.first, table.last)]
+        if rows.size and int(rows.max()) * len(program.kinds) + sum(int(cells.max()) for cells in ends) >= NEVER:
+            raise InternalError("costs exceed 2**60; the instance's quantities are beyond any hardware")
+        return cls(*ends, rows, prefix)
+
+    def matrix(self, place: int) -> Ints:
+        """Costs of all stages (i, j] under one option; meaningless where i >= j."""
+        prefix = self.prefix[place]
+        ends = np.full(len(prefix), self.base[place] + self.entry[place])
+        ends[0] = self.base[place] + self.first[place]
+        found: Ints = prefix[None, :] - prefix[:, None] + ends[:, None]
+        found[:, -1] += self.last[place]
+        return found
+
+    def furthest(self, place: int, limit: int) -> Ints:
+        """Per start, the furthest end of a stage that costs at most ``limit`` (the start itself: none)."""
+        prefix, layers = self.prefix[place], self.prefix.shape[1] - 1
+        ends = np.full(layers + 1, self.base[place] + self.entry[place])
+        ends[0] = self.base[place] + self.first[place]
+        room = limit - ends + prefix
+        far = np.minimum(np.searchsorted(prefix, room, side="right") - 1, layers - 1)
+        far[room >= prefix[-1] + self.last[place]] = layers
+        return np.maximum(far, np.arange(layers + 1))
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A path row in a context: its limit (``None``: none) and the interval ``(low, high]`` of its slowest stage."""
+
+    path: Path
+    limit: int | None
+    low: int
+    high: int | None
+
+
+class View:
+    """The rows and options of one context: a partial case, stage limits, and the budget of one replica."""
+
+    def __init__(
+        self, program: Program, *, caps: Sequence[tuple[Cap, int]], paths: Sequence[Bounded], options: Sequence[int], budget: int, floor: bool
+    ) -> None:
+        """Take rows with their limits; ``floor`` reads the tables rounded down."""
+        self.program, self.budget = program, budget
+        self.layers = len(program.kinds)
+        widths = {option: program.options[option].gpus for option in options}
+        self.options = [option for option in options if widths[option] <= budget]
+        self.gpus = [widths[option] for option in self.options]
+        self.caps, self.paths = tuple(caps), tuple(paths)
+        self._floor = floor
+        self._costs: dict[int, Costs] = {}
+
+    def share(self, costs: dict[int, Costs]) -> None:
+        """Use (and add to) arrays that other views of the same options have read."""
+        self._costs = costs
+
+    def narrowed(self, paths: Sequence[Bounded]) -> View:
+        """The same context with other intervals; costs already read are kept."""
+        found = View.__new__(View)
+        found.__dict__.update(self.__dict__)
+        found.__dict__.pop("far", None)
+        found.paths = tuple(paths)
+        return found
+
+    def costs(self, table: Table) -> Costs:
+        """Return the arrays of a table."""
+        key = id(table)
+        if key not in self._costs:
+            self._costs[key] = Costs.of(self.program, table.floor if self._floor else table, self.options)
+        return self._costs[key]
+
+    def stage_limits(self) -> list[tuple[Costs, int]]:
+        """Every limit on single stages: caps, and the upper ends of the paths' intervals."""
+        rows = [(self.costs(cap.table), limit) for cap, limit in self.caps]
+        rows += [(self.costs(row.path.table), row.high) for row in self.paths if row.high is not None]
+        return rows
+
+    @cached_property
+    def far(self) -> list[Ints]:
+        """Per option and start, the furthest end of a stage within all stage limits."""
+        rows = self.stage_limits()
+        everywhere = np.full(self.layers + 1, self.layers)
+        return [
+            np.minimum.reduce([costs.furthest(place, limit) for costs, limit in rows]) if rows else everywhere
+            for place in range(len(self.options))
+        ]
+
+    def reach(self) -> tuple[int, ...]:
+        """Furthest layer that stages of g GPUs in total cover within the stage limits, for g = 0..budget."""
+        ahead = [(width, far.tolist()) for width, far in zip(self.gpus, self.far, strict=True)]
+        found = [0] * (self.budget + 1)
+        for gpus in range(1, self.budget + 1):
+            best = found[gpus - 1]
+            for width, far in ahead:
+                if width <= gpus:
+                    best = max(best, far[found[gpus - width]], far[0])
+            found[gpus] = best
+        return tuple(found)
+
+    def reach_chain(self, reach: Sequence[int]) -> tuple[StageChoice, ...]:
+        """Stages of a chain that covers every layer, from a reach table that does."""
+        stages: list[StageChoice] = []
+        gpus = next(place for place, layer in enumerate(reach) if layer == self.layers)
+        stop = self.layers
+        while stop > 0:
+            place, start = self._step_back(reach, gpus, stop)
+            stages.append(StageChoice(start, stop, self.options[place]))
+            gpus, stop = gpus - self.gpus[place], start
+        return tuple(reversed(stages))
+
+    def _step_back(self, reach: Sequence[int], gpus: int, stop: int) -> tuple[int, int]:
+        for place, width in enumerate(self.gpus):
+            starts = {reach[gpus - width], 0} if width <= gpus else set()
+            for start in sorted(start for start in starts if start < stop):
+                if self.far[place][start] >= stop:
+                    return place, start
+        raise InternalError("a reach table without a chain")
+
+    def stage_matrix(self, weights: Sequence[tuple[Table, int]]) -> dict[int, tuple[Ints, Ints]]:
+        """Per stage width: cheapest weighted cost of each stage (i, j] within the limits, and its option."""
+        size = self.layers + 1
+        ends = np.arange(size)[None, :]
+        found: dict[int, tuple[Ints, Ints]] = {}
+        for place, width in enumerate(self.gpus):
+            cost = sum(self.costs(table).matrix(place) * weight for table, weight in weights)
+            inside = (ends > ends.T) & (ends <= self.far[place][:, None])
+            cost = np.where(inside, cost, NEVER)
+            if width not in found:
+                found[width] = (cost, np.full((size, size), place))
+                continue
+            best, which = found[width]
+            better = cost < best
+            found[width] = (np.where(better, cost, best), np.where(better, place, which))
+        return found
+
+    def cheapest(self, weights: Sequence[tuple[Table, int]]) -> Cheapest:
+        """Least weighted sum of stage costs for every GPU count and layer."""
+        stages = self.stage_matrix(weights)
+        table = np.full((self.budget + 1, self.layers + 1), NEVER, dtype=np.int64)
+        table[0, 0] = 0
+        if self.budget * 4 > self.layers + 64:
+            _sweep_layers(table, stages)
+        else:
+            _sweep_gpus(table, stages)
+        return Cheapest(self, table, stages)
+
+    def labels(self, tables: Sequence[Table], limits: Sequence[int]) -> Labels:
+        """Non-dominated sums of several path rows; each row's sum may not exceed its limit."""
+        return Labels(self, tables, limits)
+
+
+def _sweep_gpus(table: Ints, stages: dict[int, tuple[Ints, Ints]]) -> None:
+    for gpus in range(1, len(table)):
+        row = table[gpus]
+        for width, (cost, _) in stages.items():
+            if width <= gpus:
+                np.minimum(row, (table[gpus - width][:, None] + cost).min(axis=0), out=row)
+        np.minimum(row, NEVER, out=row)
+        np.minimum(row, table[gpus - 1], out=row)
+
+
+def _sweep_layers(table: Ints, stages: dict[int, tuple[Ints, Ints]]) -> None:
+    budget, layers = table.shape[0] - 1, table.shape[1] - 1
+    for stop in range(1, layers + 1):
+        column = table[:, stop]
+        for width, (cost, _) in stages.items():
+            starts = np.flatnonzero(cost[:stop, stop] < NEVER)
+            if width <= budget and len(starts):
+                begin = int(starts[0])
+                block = table[: budget + 1 - width, begin:stop] + cost[None, begin:stop, stop]
+                np.minimum(column[width:], block.min(axis=1), out=column[width:])
+        np.minimum.accumulate(np.minimum(column, NEVER), out=column)
+
+
+@dataclass(frozen=True)
+class Cheapest:
+    """Table of least sums ``table[g, i]`` (at most g GPUs, first i layers), and the stages behind it."""
+
+    view: View
+    table: Ints
+    stages: dict[int, tuple[Ints, Ints]]
+
+    @property
+    def total(self) -> int:
+        """Least sum over whole chains within the budget (`NEVER`: there is none)."""
+        return int(self.table[-1, -1])
+
+    def chain(self) -> tuple[StageChoice, ...]:
+        """A chain with the least sum."""
+        gpus, stop, stages = len(self.table) - 1, self.view.layers, list[StageChoice]()
+        while stop > 0:
+            while gpus > 0 and self.table[gpus - 1, stop] == self.table[gpus, stop]:
+                gpus -= 1
+            width, start = self._step_back(gpus, stop)
+            place = int(self.stages[width][1][start, stop])
+            stages.append(StageChoice(start, stop, self.view.options[place]))
+            gpus, stop = gpus - width, start
+        return tuple(reversed(stages))
+
+    def _step_back(self, gpus: int, stop: int) -> tuple[int, int]:
+        for width, (cost, _) in self.stages.items():
+            if width <= gpus:
+                sums = self.table[gpus - width] + cost[:, stop]
+                start = int(sums.argmin())
+                if sums[start] == self.table[gpus, stop]:
+                    return width, start
+        raise InternalError("a table of least sums without a chain")
+
+    def label_rows(self, rest: Ints, limit: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Non-dominated labels (layer, sum) per GPU count, those left out that cannot end within ``limit``."""
+        found: list[tuple[tuple[int, int], ...]] = [((0, 0),)]
+        below = np.full(self.view.layers + 1, NEVER)
+        for row in self.table[1:]:
+            alive = (row + rest <= limit) & (row < NEVER)
+            alive[0] = alive[-1] = False
+            candidate = np.where(alive, row, NEVER)
+            best_ahead = np.minimum.accumulate(np.minimum(candidate, below)[::-1])[::-1]
+            ahead = np.append(best_ahead[1:], NEVER)
+            keep = (candidate < NEVER) & (candidate < ahead) & (candidate < below)
+            found.append(tuple((int(layer), int(row[layer])) for layer in np.flatnonzero(keep)))
+            below = np.minimum(below, best_ahead)
+        return tuple(found)
+
+
+Label = tuple[int, ...]
+
+
+class Labels:
+    """Exact search with several path rows: all non-dominated (layer, sum of each row) per GPU count."""
+
+    def __init__(self, view: View, tables: Sequence[Table], limits: Sequence[int]) -> None:
+        """Build every label; raises `TooManyLabels` when they are more than can be held."""
+        self._view, self._limits = view, tuple(limits)
+        self._matrices = [[view.costs(table).matrix(place) for table in tables] for place in range(len(view.options))]
+        self._rest = [remaining_minimum(view.costs(table)) for table in tables]
+        self.rows: list[list[Label]] = [[(0,) * (len(tables) + 1)]]
+        self._origin: dict[tuple[int, Label], tuple[int, Label, int]] = {}
+        self.complete: tuple[int, Label] | None = None
+        for gpus in range(1, view.budget + 1):
+            self._add_row(gpus)
+            if self.complete is not None:
+                break
+
+    def _add_row(self, gpus: int) -> None:
+        view, fresh = self._view, dict[Label, tuple[int, Label, int]]()
+        for place, width in enumerate(view.gpus):
+            for label in self.rows[gpus - width] if width <= gpus else ():
+                start = label[0]
+                matrices = self._matrices[place]
+                for stop in range(start + 1, int(view.far[place][start]) + 1):
+                    sums = tuple(
+                        value + int(matrix[start, stop]) for value, matrix in zip(label[1:], matrices, strict=True)
+                    )
+                    if self._hopeless(stop, sums):
+                        continue
+                    fresh.setdefault((stop, *sums), (gpus - width, label, place))
+        earlier = [label for row in self.rows[1:] for label in row]
+        kept = _non_dominated(fresh, earlier)
+        self.rows.append([label for label in kept if label[0] < view.layers])
+        for label in kept:
+            self._origin[gpus, label] = fresh[label]
+            if label[0] == view.layers and self.complete is None:
+                self.complete = (gpus, label)
+        if sum(map(len, self.rows)) > LABELS_AT_MOST:
+            raise TooManyLabels
+
+    def _hopeless(self, stop: int, sums: tuple[int, ...]) -> bool:
+        return any(
+            value + int(rest[stop]) > limit
+            for value, rest, limit in zip(sums, self._rest, self._limits, strict=True)
+        )
+
+    def chain(self) -> tuple[StageChoice, ...]:
+        """Return the chain of the complete label."""
+        if self.complete is None:
+            raise InternalError("no label is complete")
+        (gpus, label), stages = self.complete, list[StageChoice]()
+        while label[0] > 0:
+            before, origin, place = self._origin[gpus, label]
+            stages.append(StageChoice(origin[0], label[0], self._view.options[place]))
+            gpus, label = before, origin
+        return tuple(reversed(stages))
+
+
+def _non_dominated(fresh: dict[Label, tuple[int, Label, int]], earlier: Sequence[Label]) -> list[Label]:
+    """Labels of ``fresh`` that no other one and no earlier one dominates (more layers, smaller sums)."""
+    if not fresh:
+        return []
+    order = sorted(fresh, key=lambda label: (-label[0], label[1:]))
+    keys = np.array([(-label[0], *label[1:]) for label in order], dtype=np.int64)
+    held = np.array([(-label[0], *label[1:]) for label in earlier], dtype=np.int64).reshape(len(earlier), keys.shape[1])
+    kept: list[Label] = []
+    for label, key in zip(order, keys, strict=True):
+        if held.size and bool((held <= key).all(axis=1).any()):
+            continue
+        kept.append(label)
+        held = np.vstack([held, key])
+    return kept
+
+
+def remaining_minimum(costs: Costs) -> Ints:
+    """Least cost of covering layers ``i .. L-1`` whatever the options, for i = 0..L (0 at L)."""
+    steps = np.diff(costs.prefix, axis=1).min(axis=0)
+    rest = np.zeros(costs.prefix.shape[1], dtype=np.int64)
+    rest[:-1] = np.cumsum(steps[::-1])[::-1] + costs.last.min() + (costs.base + costs.entry).min()
+    return rest

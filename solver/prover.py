@@ -1,0 +1,376 @@
+"""The exact search over the whole program: a chain within given limits, or the tree that refutes them all.
+
+`decide` walks every layout: cheap refutations first (volume, sum, reach), then the axes one by one, then the
+intervals of the slowest stage, until each context is refuted or shows a chain. On *ceiling* tables a chain it
+shows is feasible in exact arithmetic; on *floor* tables the tree it returns is a proof (`solver.refutation`).
+`least` does the same with a limit that it lowers at every chain, down to the optimum of one objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from formulations.deployment.tables import (
+    Axis,
+    Cap,
+    Case,
+    Chain,
+    Layout,
+    Path,
+    Program,
+    StageChoice,
+    Table,
+    path_cost,
+    stage_cost,
+)
+from instances.errors import InternalError
+from solver.frontier import NEVER, Bounded, Cheapest, Costs, TooManyLabels, View, remaining_minimum
+from solver.refutation import Empty, Frontier, Node, Reach, Refutation, SplitAxis, SplitMax, Sum, Volume
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked for: total GPUs, and the limits on TTFT rows and memory rows (``None``: as they are)."""
+
+    gpus: int
+    ttft: int | None = None
+    memory: int | None = None
+
+    def cap_limit(self, cap: Cap) -> int:
+        """Limit of a cap under this query."""
+        return min(cap.limit, self.memory) if cap.memory and self.memory is not None else cap.limit
+
+    def path_limit(self, path: Path) -> int | None:
+        """Limit of a path under this query."""
+        if not path.ttft or self.ttft is None:
+            return path.limit
+        return self.ttft if path.limit is None else min(path.limit, self.ttft)
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A context that the exact search gave up on: a case of one layout, left to another solver."""
+
+    layout: int
+    choices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A chain, or the refutation; with ``unknown`` cases neither is complete."""
+
+    chain: Chain | None
+    refutation: Refutation | None
+    unknown: tuple[Unknown, ...] = ()
+
+
+class Interrupted(Exception):
+    """The search was told to stop."""
+
+
+Objective = Literal["ttft", "memory"]
+
+
+def worst_ttft(program: Program, chain: Chain, *, floor: bool) -> int | None:
+    """Largest TTFT row of a chain, ns (``None``: the program has no such row)."""
+    case = Case(program.layouts[chain.layout], chain.choices)
+    rows = (replace(path, table=_rounded(path.table, floor)) for path in case.paths if path.ttft)
+    return max((path_cost(program, row, chain.stages) for row in rows), default=None)
+
+
+def peak_memory(program: Program, chain: Chain) -> int | None:
+    """Largest memory of a stage of a chain, bytes per device (``None``: the program has no such row)."""
+    case = Case(program.layouts[chain.layout], chain.choices)
+    tables = [cap.table for cap in case.caps if cap.memory]
+    return max((stage_cost(program, table, stage) for table in tables for stage in chain.stages), default=None)
+
+
+def _rounded(table: Table, floor: bool) -> Table:
+    return table.floor if floor else table
+
+
+@dataclass
+class Prover:
+    """Searches one program; ``check_stop`` is called often and raises `Interrupted` to end the search."""
+
+    program: Program
+    floor: bool
+    check_stop: Callable[[], None] = lambda: None
+    _costs: dict[tuple[int, ...], dict[int, Costs]] = field(default_factory=dict)
+    _kept: list[object] = field(default_factory=list)
+
+    def decide(self, query: Query) -> Answer:
+        """Find a chain within the query's limits, or refute every layout."""
+        trees: list[Node] = []
+        unknown: list[Unknown] = []
+        for index, layout in enumerate(self.program.layouts):
+            walk = Walk(self, query, index, layout)
+            found = walk.solve()
+            unknown += walk.unknown
+            if isinstance(found, Chain):
+                return Answer(found, None)
+            trees.append(found)
+        refutation = None if unknown else Refutation(query.gpus, tuple(trees), query.ttft, query.memory)
+        return Answer(None, refutation, tuple(unknown))
+
+    def least(self, query: Query, objective: Objective, start: Chain | None = None) -> tuple[Chain | None, tuple[Unknown, ...]]:
+        """Return a chain with the least value of an objective within the query's limits, and what stayed open.
+
+        ``start`` is a chain already known; only better ones are looked for.
+        """
+        best, unknown = start, list[Unknown]()
+        if start is not None:
+            query = self.below(query, objective, start)
+        for index, layout in enumerate(self.program.layouts):
+            walk = Walk(self, query, index, layout, objective)
+            walk.solve()
+            unknown += walk.unknown
+            query, best = walk.query, walk.best or best
+        return best, tuple(unknown)
+
+    def value(self, objective: Objective, chain: Chain) -> int | None:
+        """Value of an objective on this prover's tables."""
+        if objective == "ttft":
+            return worst_ttft(self.program, chain, floor=self.floor)
+        return peak_memory(self.program, chain)
+
+    def below(self, query: Query, objective: Objective, chain: Chain) -> Query:
+        """Return the query that only chains better than this one meet."""
+        value = self.value(objective, chain)
+        less = -1 if value is None else value - 1
+        return replace(query, ttft=less) if objective == "ttft" else replace(query, memory=less)
+
+    def view(
+        self, *, caps: Sequence[tuple[Cap, int]], paths: Sequence[Bounded], options: tuple[int, ...], budget: int
+    ) -> View:
+        """Return the view of a context; arrays already read for the same options are shared."""
+        made = View(self.program, caps=caps, paths=paths, options=options, budget=budget, floor=self.floor)
+        made.share(self._costs.setdefault(tuple(made.options), {}))
+        self._kept.append((caps, paths))
+        return made
+
+
+_STEPS_BEFORE_HALVING = 6
+"""Chains that a case may improve one by one before its objective is halved instead."""
+
+
+class Walk:
+    """The search in one layout under one query."""
+
+    def __init__(
+        self, prover: Prover, query: Query, index: int, layout: Layout, objective: Objective | None = None
+    ) -> None:
+        """Take the layout and its place; with an objective, go on past every chain until none is better."""
+        self._prover, self.query, self._index, self._layout = prover, query, index, layout
+        self._objective = objective
+        self.best: Chain | None = None
+        self._program = prover.program
+        budget = min(query.gpus, self._program.max_gpus) // layout.replicas
+        self._budget = budget if layout.max_gpus is None else min(budget, layout.max_gpus)
+        self._narrowest = min((option.gpus for option in self._program.options), default=NEVER)
+        self.unknown: list[Unknown] = []
+
+    def solve(self) -> Node | Chain:
+        """Refute the layout or return a chain of it."""
+        if self._budget < self._narrowest:
+            return Empty()
+        return self._case((), tuple(range(len(self._program.options))), (), ())
+
+    def _case(
+        self, picked: tuple[int, ...], options: tuple[int, ...], caps: tuple[Cap, ...], paths: tuple[Path, ...]
+    ) -> Node | Chain:
+        """Work on a partial case; its rows are the layout's and those of the picked choices."""
+        self._prover.check_stop()
+        layout, depth = self._layout, len(picked)
+        view = self._view((*layout.caps, *caps), paths, options)
+        if view is None:
+            return Empty()
+        last = depth == len(layout.axes)
+        quick = _quick(view) if (caps or paths or depth == 0 or last) else None
+        if quick is not None:
+            return quick
+        if last:
+            return self._leaf(view, picked) if self._objective is None else self._improve(picked, options, caps, paths)
+        children: list[Node] = []
+        axis = layout.axes[depth]
+        for place in self._order(axis):
+            choice = axis.choices[place]
+            allowed = options if choice.options is None else tuple(o for o in options if o in set(choice.options))
+            child = self._case((*picked, place), allowed, caps + choice.caps, paths + choice.paths)
+            if isinstance(child, Chain):
+                return child
+            children.append(child)
+        return SplitAxis(depth, tuple(children))
+
+    @staticmethod
+    def _order(axis: Axis) -> Iterator[int]:
+        return iter(range(len(axis.choices)))
+
+    def _view(self, caps: Sequence[Cap], paths: Sequence[Path], options: tuple[int, ...]) -> View | None:
+        bounded = []
+        for path in paths:
+            limit = self.query.path_limit(path)
+            bounded.append(Bounded(path, limit, -1, None if limit is None else limit // path.microbatches))
+        limits = [(cap, self.query.cap_limit(cap)) for cap in caps]
+        view = self._prover.view(caps=limits, paths=bounded, options=options, budget=self._budget)
+        return view if view.options else None
+
+    def _chain(self, picked: tuple[int, ...], stages: tuple[StageChoice, ...]) -> Chain:
+        return Chain(self._index, picked, stages)
+
+    def _improve(
+        self, picked: tuple[int, ...], options: tuple[int, ...], caps: tuple[Cap, ...], paths: tuple[Path, ...]
+    ) -> Node:
+        """Lower the objective in one case until it is refuted: chain by chain, then by halving."""
+        assert self._objective is not None
+        asked, steps, lowest = self.query, 0, 0
+        while True:
+            view = self._view((*self._layout.caps, *caps), paths, options)
+            found = Empty() if view is None else (_quick(view) or self._leaf(view, picked))
+            if isinstance(found, Chain):
+                self.best = found
+                value = self._prover.value(self._objective, found)
+                if value is None:
+                    return Empty()
+                asked = self._prover.below(self.query, self._objective, found)
+            elif self.query == asked:
+                return found
+            else:
+                lowest = self._limit(self.query) + 1
+            steps += 1
+            self.query = asked if steps < _STEPS_BEFORE_HALVING else self._halved(asked, lowest)
+
+    def _limit(self, query: Query) -> int:
+        found = query.ttft if self._objective == "ttft" else query.memory
+        assert found is not None
+        return found
+
+    def _halved(self, asked: Query, lowest: int) -> Query:
+        most = self._limit(asked)
+        middle = most if lowest >= most else (lowest + most) // 2
+        return replace(asked, ttft=middle) if self._objective == "ttft" else replace(asked, memory=middle)
+
+    def _leaf(self, view: View, picked: tuple[int, ...]) -> Node | Chain:
+        """Decide a full case."""
+        limited = [row for row in view.paths if row.limit is not None]
+        if not limited:
+            return self._chain(picked, view.reach_chain(view.reach()))
+        try:
+            found = self._box(view, limited)
+        except TooManyLabels:
+            self.unknown.append(Unknown(self._index, picked))
+            return Empty()
+        return found if not isinstance(found, tuple) else self._chain(picked, found)
+
+    def _box(self, view: View, limited: list[Bounded]) -> Node | tuple[StageChoice, ...]:
+        """Decide one box of intervals; a chain is returned as its stages."""
+        self._prover.check_stop()
+        quick = _quick(view)
+        if quick is not None:
+            return quick
+        rows = [row for row in view.paths if row.limit is not None]
+        for row in rows:
+            found = self._one_row(view, row, rows)
+            if found is not None:
+                return found
+        if len(rows) == 1:
+            raise InternalError("a single path row is always decided")
+        return self._all_rows(view, rows)
+
+    def _one_row(self, view: View, row: Bounded, rows: list[Bounded]) -> Node | tuple[StageChoice, ...] | None:
+        """Use the least sum of one path row: a chain that fits, a refutation, a cut, or nothing."""
+        assert row.limit is not None
+        path, further = row.path, row.path.microbatches - 1
+        cheapest = view.cheapest([(path.table, 1)])
+        least = cheapest.total
+        if least + further * (row.low + 1) > row.limit:
+            return _frontier(view, cheapest, row)
+        stages = cheapest.chain()
+        if all(self._holds(view, other, stages) for other in rows):
+            return stages
+        if not further:
+            return None
+        most = (row.limit - least) // further
+        if row.high is not None and most >= row.high:
+            return None
+        high = view.narrowed([replace(r, low=most) if r is row else r for r in view.paths])
+        refuted = _quick(high) or _frontier(high, cheapest, replace(row, low=most))
+        low = view.narrowed([replace(r, high=most) if r is row else r for r in view.paths])
+        below = self._box(low, rows)
+        return below if isinstance(below, tuple) else SplitMax(path.name, most, below, refuted)
+
+    def _holds(self, view: View, row: Bounded, stages: tuple[StageChoice, ...]) -> bool:
+        assert row.limit is not None
+        table = _rounded(row.path.table, self._prover.floor)
+        return path_cost(view.program, replace(row.path, table=table), stages) <= row.limit
+
+    def _all_rows(self, view: View, rows: list[Bounded]) -> Node | tuple[StageChoice, ...]:
+        """Decide by non-dominated vectors of sums, halving intervals until a chain fits or none is left."""
+        limits = [row.limit - (row.path.microbatches - 1) * (row.low + 1) for row in rows if row.limit is not None]
+        labels = view.labels([row.path.table for row in rows], limits)
+        if labels.complete is None:
+            weights = tuple(((row.path.name, 1),) for row in rows)
+            return Frontier(weights, tuple(tuple(sorted(row)) for row in labels.rows))
+        stages = labels.chain()
+        if all(self._holds(view, row, stages) for row in rows):
+            return stages
+        broken = next(row for row in rows if not self._holds(view, row, stages))
+        slowest = max(stage_cost(view.program, _rounded(broken.path.table, self._prover.floor), stage) for stage in stages)
+        at = max(broken.low + 1, min((broken.low + slowest) // 2, slowest - 1))
+        children = []
+        for bounds in ({"high": at}, {"low": at}):
+            side = view.narrowed([replace(r, **bounds) if r.path is broken.path else r for r in view.paths])
+            child = self._box(side, rows)
+            if isinstance(child, tuple):
+                return child
+            children.append(child)
+        return SplitMax(broken.path.name, at, children[0], children[1])
+
+
+def _quick(view: View) -> Node | None:
+    """Refutations that need no table: an empty interval, volume, sum, reach."""
+    if any(row.high is not None and row.high <= row.low for row in view.paths):
+        return Empty()
+    counts = _kind_counts(view)
+    named = [(cap.name, view.costs(cap.table), limit) for cap, limit in view.caps]
+    named += [(r.path.name, view.costs(r.path.table), r.high) for r in view.paths if r.high is not None]
+    for name, costs, limit in named:
+        if _volume(view, costs, counts) > view.budget * limit:
+            return Volume(name)
+    for row in view.paths:
+        if row.limit is not None:
+            least = _least_sum(view.costs(row.path.table), counts)
+            if least + (row.path.microbatches - 1) * (row.low + 1) > row.limit:
+                return Sum(row.path.name)
+    reach = view.reach()
+    return Reach(reach) if reach[-1] < view.layers else None
+
+
+def _kind_counts(view: View) -> list[int]:
+    kinds = view.program.kinds
+    return [kinds.count(kind) for kind in range(max(kinds) + 1)]
+
+
+def _volume(view: View, costs: Costs, counts: list[int]) -> int:
+    total = 0
+    for kind, count in enumerate(counts):
+        total += count * min(width * int(cost) for width, cost in zip(view.gpus, costs.layer[:, kind], strict=True))
+    for cells in (costs.first, costs.last, costs.base):
+        total += min(width * int(cost) for width, cost in zip(view.gpus, cells, strict=True))
+    return total
+
+
+def _least_sum(costs: Costs, counts: list[int]) -> int:
+    layers = sum(count * int(costs.layer[:, kind].min()) for kind, count in enumerate(counts))
+    return layers + int(costs.first.min()) + int(costs.last.min()) + int(costs.base.min())
+
+
+def _frontier(view: View, cheapest: Cheapest, row: Bounded) -> Frontier:
+    assert row.limit is not None
+    limit = row.limit - (row.path.microbatches - 1) * (row.low + 1)
+    rest = remaining_minimum(view.costs(row.path.table))
+    return Frontier((((row.path.name, 1),),), cheapest.label_rows(rest, limit))
+
+
