@@ -50,6 +50,22 @@ def device_names() -> tuple[str, ...]:
     return _names("devices")
 
 
+def is_device(name: str) -> bool:
+    """Tell whether a name is that of a catalogue device."""
+    wanted = name.strip().lower()
+    return wanted in _names("devices") or wanted in aliases("devices")
+
+
+def is_plain_name(name: str) -> bool:
+    """Tell whether a text is a name to look up, not a path."""
+    return _as_path(name) is None
+
+
+def unknown_device(name: str) -> InputError:
+    """Return the error for a device that is not in the catalogue, with the nearest ones."""
+    return _unknown("device", name, _spellings("devices"))
+
+
 def load_model(name: str) -> Model:
     """Return a model by name, Hugging Face id, or path of a ``config.json`` or YAML file.
 
@@ -164,14 +180,17 @@ def _as_path(name: str) -> Path | None:
 
 
 def _find(kind: str, name: str) -> str:
-    names = _names(kind)
     wanted = name.strip().lower()
-    if wanted in names:
+    if wanted in _names(kind):
         return wanted
-    others = aliases(kind)
-    if wanted in others:
-        return others[wanted]
-    raise _unknown(kind.removesuffix("s"), name, {**others, **{slug: slug for slug in names}})
+    spellings = _spellings(kind)
+    if wanted in spellings:
+        return spellings[wanted]
+    raise _unknown(kind.removesuffix("s"), name, spellings)
+
+
+def _spellings(kind: str) -> dict[str, str]:
+    return {**aliases(kind), **{slug: slug for slug in _names(kind)}}
 
 
 def _unknown(kind: str, name: str, known: Mapping[str, str]) -> InputError:
