@@ -1,0 +1,1 @@
+"""Readers of plans that people wrote: Markdown documents, YAML, JSON and engine command lines."""

@@ -1,0 +1,235 @@
+"""Read a plan document of any format into statements and unread lines."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+from instances.errors import InputError
+from solver.documents.arithmetic import read_sums
+from solver.documents.commands import engine_of, read_command
+from solver.documents.layout import read_experts, read_stage
+from solver.documents.markdown import Parsed, parse_markdown
+from solver.documents.sentences import scan
+from solver.documents.statement import Document, Entry, Kind, Statement, Unread
+from solver.documents.structured import flatten
+from solver.documents.text import plain, printable, read_document_text
+from solver.documents.values import make, read_dtype, read_flag, statement_of
+from solver.documents.vocabulary import fields_of, section_kind
+
+_NO_UNIT = frozenset({"bytes", "time", "flops", "rate", "price"})
+_TRTLLM_KEYS = frozenset({"kv_cache_config", "moe_expert_parallel_size", "free_gpu_memory_fraction", "enable_attention_dp",
+                          "moe_tensor_parallel_size", "cuda_graph_config", "moe_config"})  # fmt: skip
+
+
+def read_document(path: Path) -> Document:
+    """Read a plan: the format follows the file's ending, then its content.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as text, or no statement at all is found in it.
+    """
+    return parse_document(read_document_text(path), name=path.name, suffix=path.suffix.lower())
+
+
+def parse_document(text: str, *, name: str, suffix: str = "") -> Document:
+    """Read the text of a plan document."""
+    kind = _kind(text, suffix)
+    if kind in ("yaml", "json"):
+        document = _structured(text, name, kind)
+    else:
+        document = _markdown(text, name)
+    if not document.statements:
+        raise InputError(f"{printable(name)}: no statement about a plan was found in it; see docs/audit.md")
+    return document
+
+
+def _kind(text: str, suffix: str) -> Kind:
+    if suffix in (".yaml", ".yml"):
+        return "yaml"
+    if suffix == ".json":
+        return "json"
+    if suffix in (".md", ".markdown"):
+        return "markdown"
+    head = text.lstrip()[:1]
+    if head in ("{", "["):
+        return "json"
+    if engine_of(text[:4000]) and not re.search(r"^#+ \w", text, re.M):
+        return "command"
+    return "markdown"
+
+
+def _markdown(text: str, name: str) -> Document:
+    parsed = parse_markdown(text)
+    statements: list[Statement] = []
+    unread: list[Unread] = []
+    engine = ""
+    for command in parsed.commands:
+        engine, found, missed = _command(command)
+        statements += found
+        unread += missed
+    for entry in parsed.entries:
+        found, reason = interpret(entry)
+        statements += found
+        if not found and _says_something(entry):
+            unread.append(Unread(entry.line, entry.text, reason))
+    for entry in parsed.prose:
+        found = _prose(entry)
+        statements += found
+        if not found:
+            unread.append(Unread(entry.line, entry.text, "no rule reads it"))
+    statements += _title_model(parsed, statements, text)
+    kind: Kind = "command" if parsed.commands and not parsed.entries else "markdown"
+    return Document(name, kind, _ordered(statements), tuple(sorted(unread, key=lambda item: item.line)), engine)
+
+
+def _structured(text: str, name: str, kind: Kind) -> Document:
+    entries = flatten(text, name=name)
+    keys = {entry.key.replace("-", "_") for entry in entries} | {part for entry in entries for part in entry.sections}
+    engine = "trtllm" if keys & _TRTLLM_KEYS else ""
+    engine = engine or ("vllm" if keys & {"gpu_memory_utilization", "max_num_batched_tokens", "max_model_len"} else "")
+    statements: list[Statement] = []
+    unread: list[Unread] = []
+    for entry in entries:
+        if engine_of(entry.value):
+            command = Entry(entry.line, entry.text, entry.sections, "", entry.value, "")
+            engine, found, missed = _command(command)
+            unread += missed
+            reason = ""
+        elif engine and not entry.subject and (field := _engine_field(engine, entry)):
+            found, reason = [field], ""
+        else:
+            found, reason = interpret(entry)
+        statements += found
+        if not found:
+            unread.append(Unread(entry.line, entry.text or f"{entry.key}: {printable(entry.value)}", reason))
+    return Document(name, kind, _ordered(statements), tuple(unread), engine)
+
+
+def _engine_field(engine: str, entry: Entry) -> Statement | None:
+    from solver.documents.commands import FLAGS
+
+    table = FLAGS[engine]
+    name = table.get(entry.key) or table.get(entry.key.replace("_", "-")) or table.get(entry.key.replace("-", "_"))
+    if name == "kv_precision" and entry.key == "dtype" and "kv_cache_config" not in entry.sections:
+        name = "activation_dtype"
+    return _engine_statement(name, entry) if name else None
+
+
+def _command(command: Entry) -> tuple[str, list[Statement], list[Unread]]:
+    engine, fields, words = read_command(command)
+    found = [statement for name, entry in fields if (statement := _engine_statement(name, entry))]
+    unread = [Unread(command.line, printable(word), "says nothing about the plan") for word in words if word]
+    if engine:
+        found.append(make(command, "engine", engine, "engine"))
+    return engine, found, unread
+
+
+def _engine_statement(name: str, entry: Entry) -> Statement | None:
+    """A flag's value as a statement."""
+    if name in ("model", "engine"):
+        return make(entry, name, printable(entry.value, limit=100), "engine")
+    if name in ("precision", "kv_precision", "activation_dtype"):
+        dtype = read_dtype(entry.value)
+        return make(entry, name, dtype, "engine") if dtype else None
+    if name in ("expert_parallel_enabled", "attention_dp_enabled"):
+        flag = read_flag(entry.value)
+        return None if flag is None else make(entry, name, flag, "engine")
+    match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,6}))?\s*([kK])?", entry.value.strip())
+    if match is None:
+        return None
+    value = Fraction(f"{match[1]}.{match[2] or 0}") * (1024 if match[3] == "K" else 1000 if match[3] else 1)
+    return make(entry, name, value, "engine")
+
+
+def interpret(entry: Entry) -> tuple[list[Statement], str]:
+    """Return the statements of a keyed entry, or the reason why there are none."""
+    section = section_kind(entry.sections) if entry.sections else "none"
+    clean = Entry(entry.line, entry.text, entry.sections, plain(entry.key), plain(entry.value), entry.subject)
+    if entry.key == "placement" or "placement" in entry.sections:
+        return _placement(clean, section)
+    stage = read_stage(clean, section=section)
+    experts = read_experts(clean, section=section)
+    found, reason = _by_vocabulary(clean, section)
+    known = {(item.field, item.value) for item in found}
+    extra = [] if clean.subject else [item for item in scan(clean, section=section) if _is_new(item, known, found)]
+    sums = read_sums(clean, section=section)
+    if stage or experts:
+        extra = [item for item in extra if item.field in ("tp", "dp", "ep", "moe_tp")]
+        extra = [] if stage else extra
+        found = [] if stage and not clean.subject else [item for item in found if item.field not in _STAGE_FIELDS]
+    return stage + experts + found + extra + sums, reason
+
+
+_STAGE_FIELDS = frozenset({"pp", "layers", "gpus", "gpus_owned", "experts", "memory_per_stage", "device"})
+
+
+def _is_new(item: Statement, known: set[tuple[str, object]], found: list[Statement]) -> bool:
+    """A rule's find that the vocabulary has not read already from the same line."""
+    if (item.field, item.value) in known:
+        return False
+    same = {"experts_replicated": "experts_per_gpu", "tp_heads": "tp"}
+    fields = {statement.field for statement in found}
+    if item.field in fields or any(field.endswith("_limit") for field in fields):
+        return False
+    return not (item.field in ("meets_ttft", "fits_memory") and found) and same.get(item.field) not in fields
+
+
+def _by_vocabulary(entry: Entry, section: str) -> tuple[list[Statement], str]:
+    rows, unit = fields_of(entry.key[:100], section)
+    reason = "its key is not in the vocabulary" if not rows else ""
+    for row in rows:
+        if entry.subject and not entry.subject.startswith(("row", "stage", "gpu", "replica")):
+            return [], "belongs to a list that is not read"
+        statement = statement_of(entry, row, unit, section)
+        if statement is not None:
+            return [statement], ""
+        if row.kind in _NO_UNIT and re.search(r"\d", entry.value):
+            reason = "has no unit that fits; write for example '64 GB' or '30 s'"
+        else:
+            reason = reason or "its value is not what the key asks for"
+    return [], reason
+
+
+def _placement(entry: Entry, section: str) -> tuple[list[Statement], str]:
+    experts = tuple(int(number) for number in re.findall(r"\d{1,6}", entry.value))[:8192]
+    if not experts:
+        return [], "holds no expert numbers"
+    return [make(entry, "placement_row", experts, section)], ""
+
+
+def _prose(entry: Entry) -> list[Statement]:
+    clean = Entry(entry.line, entry.text, entry.sections, entry.key, plain(entry.value), entry.subject)
+    section = section_kind(entry.sections) if entry.sections else "none"
+    stage = read_stage(Entry(clean.line, clean.text, clean.sections, "", clean.value, ""), section=section)
+    experts = read_experts(clean, section=section)
+    if stage or experts:
+        return stage + experts
+    keyed: list[Statement] = []
+    if match := re.match(r"^([A-Za-z][A-Za-z /()-]{1,40}?)\s*(?:=|\bis\b|->)\s*(\S.*)$", clean.value):
+        keyed, _ = _by_vocabulary(Entry(clean.line, clean.text, clean.sections, match[1], match[2], ""), section)
+    known = {(item.field, item.value) for item in keyed}
+    more = [item for item in scan(clean, section=section) if _is_new(item, known, keyed)]
+    return keyed + more + read_sums(clean, section=section)
+
+
+def _says_something(entry: Entry) -> bool:
+    return bool(entry.value.strip() or entry.key.strip())
+
+
+def _title_model(parsed: Parsed, statements: list[Statement], text: str) -> list[Statement]:
+    """The model that the title names, where no line says it."""
+    if any(statement.field == "model" for statement in statements):
+        return []
+    for title in parsed.titles:
+        if match := re.search(r"\b(?:for|of|:)\s+([A-Za-z][\w.+-]*(?:[ -][\w.+-]+){0,3})\s*$", title):
+            line = next((n for n, row in enumerate(text.split("\n"), 1) if title in row), 1)
+            entry = Entry(line, printable(title), (), "title", match[1])
+            return [make(entry, "model", match[1], "title")]
+    return []
+
+
+def _ordered(statements: list[Statement]) -> tuple[Statement, ...]:
+    return tuple(sorted(statements, key=lambda statement: statement.line))

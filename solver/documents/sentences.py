@@ -1,0 +1,115 @@
+"""Sentences: what running text says about a plan, rule by rule.
+
+A rule is a pattern over the lower-case text and the field that its group ``n`` names. Rules are tried on
+prose, and on the text of keyed lines that the vocabulary does not know or that say more than one thing.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from solver.documents.statement import Entry, Statement
+from solver.documents.values import make, read_dtype
+
+_N = r"(?P<n>\d{1,7}(?:,\d{3})*)"
+_GPU = r"(?:gpu|device|accelerator|card|rank|npu)s?"
+_STAGE = r"(?:pipeline[ -])?(?:stage|module)s?"
+_LAYERS = r"(?:transformer |decoder |model |moe |hidden )?(?:layer|block)s?"
+_EXPERTS = r"(?:complete |routed |full |distinct |local )?experts?"
+_HAS = r"(?:contains?|has|holds?|hosts?|handles?|gets?|runs?|computes?|process(?:es)?|owns?|stores?|keeps?|serves?|takes?|carries|is assigned|receives?|with|of|:)"
+
+RULES: tuple[tuple[str, str], ...] = (
+    ("layers_per_stage", rf"\b(?:each|every|per) {_STAGE} {_HAS} (?:exactly |about )?{_N} {_LAYERS}\b"),
+    ("layers_per_stage", rf"\b{_N} {_LAYERS} (?:per|in each|in every|on each|on every|for each|each) ?{_STAGE}\b"),
+    ("layers_per_stage", rf"\b{_STAGE} (?:of|with|x|holding|containing) {_N} {_LAYERS}\b(?!,? and)"),
+    ("layers_per_stage", rf"\bstages,? each (?:{_HAS} )?{_N} {_LAYERS}\b"),
+    ("layers_per_stage", rf"\b{_N} {_LAYERS} (?:each|apiece)\b"),
+    ("layers", rf"\b(?:all|the model's|the) {_N} {_LAYERS}\b(?! (?:per|each|in|on))"),
+    ("pp", rf"\b(?:divided|split|partitioned|cut|organi[sz]ed|sliced|distributed) (?:\w+ )?(?:into|over|across|in) {_N} (?:\w+ )?{_STAGE}\b"),
+    ("pp", rf"\b{_N} (?:equal |balanced )?(?:pipeline[ -])stages?\b"),
+    ("pp", rf"\bgpus? for {_N} (?:modules|stages)\b"),
+    ("gpus", rf"\b{_N} {_GPU} for \d+ (?:modules|stages)\b"),
+    ("gpus", rf"\b(?:a )?total(?: of)?:? {_N} {_GPU}\b"),
+    ("gpus", rf"\b{_N} {_GPU} (?:in total|in all|overall|altogether|are (?:required|needed|used|allocated))\b"),
+    ("gpus", rf"\b(?:requires?|needs?|uses?|deployed on|runs on|allocates?|occupies|served by|deployment on) (?:exactly )?{_N} {_GPU}\b"),
+    ("gpus_per_stage", rf"\b{_N} {_GPU} (?:per|for each|in each|on each|for every) {_STAGE}\b"),
+    ("gpus_per_stage", rf"\b(?:each|every) {_STAGE} (?:{_HAS}|uses|spans|occupies|runs on|is mapped to|maps to) {_N} {_GPU}\b"),
+    ("gpus_per_replica", rf"\b{_N} {_GPU} (?:per|for each|in each) (?:replica|instance|copy)\b"),
+    ("gpus_per_node", rf"\b{_N} {_GPU} (?:per|in each|on each) (?:node|server|host)\b"),
+    ("gpus_per_node", rf"\bnodes? (?:of|with|x) {_N} {_GPU}\b"),
+    ("nodes", rf"\b{_N} (?:nodes|servers|hosts)\b"),
+    ("replicas", rf"\b{_N} (?:independent |model |identical |full )?(?:replicas?|copies|instances)\b"),
+    ("tp", rf"\battention heads (?:are )?(?:parallel\w*|split|sharded|partitioned|divided|distributed|spread) (?:across|over|among|on) {_N} {_GPU}\b"),
+    ("tp_heads", rf"\battention heads (?:are )?parallel\w* (?:across|over|among|on) {_N} {_GPU}\b"),
+    ("tp", rf"\b{_N}[ -]way (?:attention )?(?:tensor|tp)\b"),
+    ("pp", rf"\b{_N}[ -]way (?:pipeline|pp)\b"),
+    ("ep", rf"\b{_N}[ -]way (?:expert|ep)\b"),
+    ("dp", rf"\b{_N}[ -]way (?:attention )?(?:data|dp)\b"),
+    ("tp", rf"\btensor[ -]parallel(?:ism|ity)?(?: \(tp\))?(?: size| degree| width)?(?: of| is| =| across| over|:)? {_N}\b(?!\.)"),
+    ("pp", rf"\bpipeline[ -]parallel(?:ism|ity)?(?: \(pp\))?(?: size| degree| depth)?(?: of| is| =| across| over|:)? {_N}\b(?!\.)"),
+    ("ep", rf"\bexpert[ -]parallel(?:ism|ity)?(?: \(ep\))?(?: size| degree)?(?: of| is| =| across| over|:)? {_N}\b(?!\.)"),
+    ("dp", rf"\bdata[ -]parallel(?:ism|ity)?(?: \(dp\))?(?: size| degree)?(?: of| is| =| across| over|:)? {_N}\b(?!\.)"),
+    ("heads_per_gpu", rf"\b(?:each|every|per) {_GPU} {_HAS} {_N} (?:attention |query |q )?heads\b"),
+    ("heads_per_gpu", rf"\b{_N} (?:attention |query |q )?heads (?:per|on each|on every|to each|for each) {_GPU}\b"),
+    ("kv_heads_per_gpu", rf"\b(?:each|every|per) {_GPU} {_HAS} {_N} (?:kv|key[ -/]value)[ -]heads?\b"),
+    ("kv_heads_per_gpu", rf"\b{_N} (?:kv|key[ -/]value)[ -]heads? (?:per|on each|on every|to each|for each) {_GPU}\b"),
+    ("experts_per_gpu", rf"\b(?:each|every|per) (?:ep )?{_GPU} {_HAS} (?:all )?{_N} {_EXPERTS}\b"),
+    ("experts_per_gpu", rf"\b{_N} {_EXPERTS} (?:\(?per layer\)? )?(?:per|on each|on every|to each|for each) (?:ep )?{_GPU}\b"),
+    ("experts_replicated", rf"\ball {_N} {_EXPERTS} (?:are |is )?(?:replicated|present|resident|held|kept|stored|copied) (?:on|in|by) (?:each|every|all) {_GPU}\b"),
+    ("experts", rf"\b(?:all|the) {_N} {_EXPERTS}(?: per layer)?\b(?! (?:per|on each|on every|to each))"),
+    ("topk", rf"\b{_N} (?:active |activated |routed )?experts (?:per token|active per token|are active)\b"),
+    ("topk", rf"\btop[ -]?(?:k ?= ?)?{_N}(?: routing| experts?| of)\b"),
+    ("microbatches", rf"\b{_N} (?:prefill )?micro-?batches\b"),
+    ("input_tokens", rf"\b{_N} (?:input|prompt) tokens(?! in total| total)\b"),
+    ("output_tokens", rf"\b{_N} (?:output|generated) tokens(?! in total| total| per second)\b"),
+)  # fmt: skip
+
+FLAGS: tuple[tuple[str, str], ...] = (
+    ("equal_layers", r"\b(?:equal|even|identical|uniform)(?:ly)? (?:layer distribution|distribution of layers|layer split|number of layers|distributed layers|layer partition)|layers (?:are )?(?:distributed|divided|split) (?:evenly|equally|uniformly)|same number of layers"),
+    ("balanced_heads", r"\bbalanced attention head|\bheads (?:are )?(?:divided|split|distributed|partitioned) (?:evenly|equally)|equal (?:attention )?heads per"),
+    ("uniform_expert_load", r"\bexpert routing (?:maintains|keeps|ensures) uniform|uniform expert load|expert loads? (?:is|are) (?:uniform|balanced)"),
+    ("memory_balanced", r"\bmemory (?:usage |load )?(?:is )?(?:evenly )?balanced (?:across|over)"),
+    ("minimal_gpus", r"\bminim(?:al|um) (?:gpu|number of gpus|device|usage of gpus)|fewest (?:possible )?(?:gpus|devices)"),
+    ("projections_parallel", r"\bqkv (?:projections? )?and output projections? (?:are )?(?:parallel|sharded|split)"),
+    ("meets_ttft", r"\b(?:meets|satisfies|within|keeps|fulfils|fulfills) (?:the )?ttft (?:requirement|limit|target|slo|constraint)"),
+    ("fits_memory", r"\bfits (?:in|into|within) (?:the )?(?:gpu |device )?memory"),
+    ("complete_experts", r"\beach (?:gpu|device|rank) (?:has|holds|keeps) (?:the |a )?complete expert|(?:gpu|device) (?:has|holds) every expert|experts? (?:are )?(?:fully )?replicated on (?:each|every|all)"),
+)  # fmt: skip
+
+_RULES = tuple((field, re.compile(pattern)) for field, pattern in RULES)
+_FLAGS = tuple((field, re.compile(pattern)) for field, pattern in FLAGS)
+
+_DEGREE = re.compile(
+    r"(?<![a-z0-9])(?P<part>attn|attention|moe|expert)?[ _-]?(?P<what>tp|pp|ep|dp)"
+    r"(?:[ _-]?(?:size|degree))?\s{0,2}(?:=|:|-|\bof\b)?\s{0,2}(?P<n>\d{1,5})(?![\d.]*\d|\s*%|[a-z])"
+)
+
+
+def scan(entry: Entry, *, section: str) -> list[Statement]:
+    """Return every statement that the rules find in the text of an entry."""
+    text = f"{entry.key} {entry.value}".strip() if entry.key not in ("", "heading") else entry.value
+    lower = text.lower()
+    found: list[Statement] = []
+    taken: list[tuple[str, int]] = []
+    for match in _DEGREE.finditer(lower):
+        part = {"attention": "attn", "expert": "moe"}.get(match["part"] or "", match["part"] or "")
+        field = {"attn tp": "tp", "attn dp": "dp", "moe tp": "moe_tp", "moe ep": "ep"}.get(
+            f"{part} {match['what']}", match["what"]
+        )
+        taken.append((field, match.start("n")))
+        found.append(make(entry, field, Fraction(int(match["n"])), section))
+    for field, pattern in _RULES:
+        for match in pattern.finditer(lower):
+            key = (field, match.start("n"))
+            if key not in taken:
+                taken.append(key)
+                found.append(make(entry, field, Fraction(int(match["n"].replace(",", ""))), section))
+    for field, pattern in _FLAGS:
+        if match := pattern.search(lower):
+            denied = re.search(r"\b(?:not|no|never|doesn't|isn't|does not)\s(?:\w+ )?$", lower[: match.start()])
+            found.append(make(entry, field, denied is None, section))
+    dtype = read_dtype(lower)
+    if dtype and re.search(r"weights? (?:are )?(?:in|at|stored in|quantized to|quantised to) ", lower):
+        found.append(make(entry, "precision", dtype, section))
+    return found

@@ -1,0 +1,367 @@
+"""The one table of what a plan document can say: field, kind of value, and the wordings that name it.
+
+A wording is a set of words, in any order, after `words` has folded spellings ("GPUs", "devices" and
+"accelerators" are ``gpu``; "time to first token" is ``ttft``) and dropped the words of `IDLE`. A key that
+holds a word which no wording explains is not read: nothing is guessed. Where a wording means different
+things in different places, ``where`` names the kinds of section in which it has this meaning.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+
+@dataclass(frozen=True)
+class Field:
+    """A row of the vocabulary. ``kind`` is the kind of value; ``where`` the sections it is bound to."""
+
+    name: str
+    kind: str
+    wordings: tuple[frozenset[str], ...]
+    where: frozenset[str] = frozenset()
+
+
+def _row(name: str, kind: str, wordings: str, where: str = "") -> Field:
+    sets = tuple(frozenset(wording.split()) for wording in wordings.split("|"))
+    return Field(name, kind, sets, frozenset(where.split()))
+
+
+VOCABULARY: tuple[Field, ...] = (
+    # the model
+    _row("model", "name", "model | model name | model id | model path | served model name | checkpoint | llm"),
+    _row("parameters", "count", "parameter | parameter size | size parameter | model size | size model parameter"
+         " | model parameter | weight parameter | parameter all"),
+    _row("active_parameters", "count", "active parameter | activated parameter | parameter active token"
+         " | active parameter token | parameter token | activated parameter token"),
+    _row("layers", "count", "layer | hidden layer | model layer | transformer layer | decoder layer | depth"
+         " | model depth | transformer block | block | transformer depth"),
+    _row("hidden", "count", "token dimension | hidden size | hidden dimension | hidden | model dimension | d model"
+         " | embedding dimension | embedding size | model width"),
+    _row("heads", "count", "head | attention head | query head | q head | attention query head"),
+    _row("kv_heads", "count", "kv head | key value head"),
+    _row("head_dim", "count", "head dim | head dimension | head size | dimension head | attention head dimension"),
+    _row("experts", "count", "expert | expert layer | routed expert | routed expert layer | moe expert"
+         " | moe expert layer"),
+    _row("topk", "count", "expert token | active expert | active expert token | activated expert"
+         " | activated expert token | topk | top k | topk expert | routing topk | moe topk | routed expert token"),
+    _row("shared_experts", "count", "shared expert | shared expert layer"),
+    _row("moe_intermediate", "count", "moe intermediate size | expert intermediate size | moe intermediate"
+         " | expert hidden size | expert intermediate dimension | moe intermediate dimension"),
+    _row("intermediate", "count", "intermediate size | ffn size | ffn dimension | intermediate dimension"
+         " | ffn intermediate size | ffn hidden size | mlp size"),
+    _row("vocab", "count", "vocab | vocabulary | vocabulary size | vocab size"),
+    _row("max_position", "count", "context | context length | context window | max position embedding"
+         " | maximum context length | max context length | max context", "model none"),
+    _row("precision", "dtype", "precision | weight precision | dtype | weight dtype | quantization | data type"
+         " | weight quantization | model precision | weight format | numeric format | weight data type"),
+    _row("kv_precision", "dtype", "kv precision | kv dtype | kv cache precision | kv cache dtype | kv cache"
+         " | kv cache data type | kv cache format"),
+    # the hardware
+    _row("device", "name", "gpu type | gpu model | gpu name | accelerator | gpu sku | hardware | gpu"
+         " | device name | sku | hardware platform | gpu platform"),
+    _row("gpu_flops", "flops", "single gpu compute | gpu compute | compute | peak compute | compute gpu | peak gpu"
+         " | peak compute gpu | single gpu peak compute | tensor compute | peak performance | gpu performance | flops"
+         " | peak flops | gpu flops | compute capacity | gpu peak compute | flops gpu | peak | dense peak"
+         " | peak flops gpu | single gpu flops | dense compute | peak throughput | gpu peak flops"),
+    _row("gpu_memory", "bytes", "single gpu memory | gpu memory capacity | memory capacity | single memory"
+         " | memory size | gpu memory size | memory capacity gpu | capacity | capacity gpu"
+         " | single gpu memory capacity | memory gpu capacity | memory available | available gpu memory"),
+    _row("gpu_memory", "bytes", "memory | gpu memory | memory gpu", "hardware"),
+    _row("gpu_memory", "bytes", "gpu memory", "none"),
+    _row("bandwidth", "rate", "memory bandwidth | gpu memory bandwidth | bandwidth | memory bandwidth gpu"
+         " | single gpu memory bandwidth | gpu bandwidth", ""),
+    _row("mfu", "ratio", "mfu | mfu utilization | compute efficiency | model flops utilization | flops utilization"
+         " | mfu efficiency | achievable mfu | flops efficiency"),
+    _row("bandwidth_efficiency", "ratio", "bandwidth efficiency | memory bandwidth efficiency"
+         " | bandwidth utilization | memory bandwidth utilization | mbu"),
+    _row("gpus_per_node", "count", "gpu node | single node gpu | node size"),
+    _row("nodes", "count", "node | nnodes | server | host"),
+    _row("price", "price", "price | price gpu hour | gpu price | price hour gpu | gpu hour | cost gpu hour"
+         " | gpu cost hour | price gpu | cost gpu | hourly price gpu | hourly rate gpu | rental price"),
+    _row("price_total", "price", "total price | cost | total cost | cost hour | price hour | cluster cost"
+         " | deployment cost | total cost hour | hourly cost | deployment cost hour | cluster cost hour"
+         " | total hourly cost | price hour total | total price hour | price deployment hour"),
+    # the workload
+    _row("batch", "count", "batch size | batch | request | concurrent request | concurrency | request burst"
+         " | burst size | concurrent sequence | simultaneous request | global batch size | batch request"
+         " | request batch | maximum batch size | max batch size | burst"),
+    _row("sequence_range", "range", "request length | sequence length range | request length range"
+         " | sequence length | length range | sequence range | length | sequence range length"),
+    _row("input_tokens", "count", "input sequence | input | input length | input token | isl | prompt length"
+         " | prompt token | prompt | input sequence length | input token request | prompt size"
+         " | prompt token request | input token sequence | prompt length token | input length token"
+         " | prefill length | prefill token"),
+    _row("output_tokens", "count", "output sequence | output | output length | output token | osl"
+         " | generated token | output sequence length | output token request | generation length"
+         " | completion token | output token sequence | completion length | generated token request | decode length"
+         " | output length token | decode token"),
+    _row("prompt_tokens_total", "count", "total input token | total prompt token | prefill token total"
+         " | prompt token total | input token total | total prefill token | prefill token batch | input token batch"
+         " | total token prefill | prompt token batch | prompt token burst"),
+    _row("resident_tokens_total", "count", "total kv token | resident token | total resident token"
+         " | kv token total | kv token | total token resident | token kv cache | total token kv"),
+    _row("ttft", "time", "ttft max | maximum ttft", "performance"),
+    _row("ttft_limit", "time", "ttft requirement | ttft limit | ttft target | ttft slo | max ttft | ttft max"
+         " | target ttft | ttft budget | limit ttft | ttft constraint | ttft maximum | maximum ttft | slo ttft"
+         " | required ttft | ttft sla"),
+    _row("ttft_limit", "time", "ttft", "workload limits"),
+    _row("tpot_limit", "time", "tpot requirement | tpot limit | tpot target | tpot slo | max tpot | tpot max"
+         " | target tpot | tpot budget | limit tpot | tpot constraint | tpot maximum | maximum tpot | slo tpot"
+         " | required tpot | tpot sla"),
+    _row("tpot_limit", "time", "tpot", "workload limits"),
+    _row("max_gpus", "count", "max gpu | gpu budget | gpu limit | maximum gpu | gpu available | available gpu"
+         " | budget gpu"),
+    _row("gpus_owned", "count", "gpu", "hardware workload limits"),
+    # the plan
+    _row("tp", "count", "tp | tensor parallel | tensor model parallel | tp tensor parallel | tensor | attn tp"
+         " | attention tp | tensor model parallel tp | attention tensor parallel"),
+    _row("pp", "count", "pp | pipeline parallel | pipeline | pp pipeline parallel | pipeline stage | stage"
+         " | pipeline model parallel | pipeline depth | module | pp stage | pipeline parallel stage"),
+    _row("ep", "count", "ep | expert parallel | ep expert parallel | expert model parallel | moe ep"
+         " | moe expert parallel | moe ep expert parallel"),
+    _row("dp", "count", "dp | data parallel | dp data parallel | data | attention dp | attn dp | attention data parallel"),
+    _row("replicas", "count", "replica | model replica | instance | engine instance | model copy | model instance"),
+    _row("moe_tp", "count", "moe tp | moe tensor parallel | expert tensor parallel | expert tp"),
+    _row("gpus", "count", "gpu | gpu used | gpu required | gpu needed | gpu allocated | gpu deployment"
+         " | world size | gpu allocation | gpu all | gpu needed all | cluster size | gpu in use | total"
+         , "plan performance memory none"),
+    _row("gpus", "count", "total gpu | total gpu required | total gpu used | total gpu needed | total gpu allocated"
+         " | gpu required | gpu used | gpu total | world size"),
+    _row("gpus_per_stage", "count", "gpu stage | gpu module | stage width | gpu pp stage | width stage"),
+    _row("gpus_per_replica", "count", "gpu replica | gpu instance | gpu copy | replica size"),
+    _row("layers_per_stage", "counts", "layer stage | layer module | layer pp stage | layer per stage"
+         " | stage layer | module layer | layer pipeline stage | layer distribution | layer split"
+         " | layer partition | pp layer partition | pipeline layer partition | stage contains | module contains"),
+    _row("layers", "count", "layer all stage | layer sum"),
+    _row("heads_per_gpu", "count", "head gpu | attention head gpu | query head gpu | head rank | query head rank"
+         " | q head gpu | attention head rank"),
+    _row("kv_heads_per_gpu", "count", "kv head gpu | kv head rank"),
+    _row("experts_per_gpu", "count", "expert gpu | expert rank | expert layer gpu | local expert | expert ep rank"
+         " | routed expert gpu | expert gpu layer | expert layer rank | experts rank ep"),
+    _row("redundant_experts", "count", "redundant expert | extra expert | expert replica | ep num redundant expert"
+         " | redundant expert slot"),
+    _row("microbatches", "count", "microbatch | prefill microbatch"),
+    _row("microbatch_requests", "count", "microbatch size | microbatch request | request microbatch | sequence microbatch"
+         " | prefill request | prefill microbatch size | size microbatch"),
+    _row("microbatch_tokens", "count", "microbatch token | token microbatch | prefill microbatch token"
+         " | batched token | max batched token | prefill chunk | chunk size | chunked prefill size | prefill chunk size"
+         " | token microbatch prefill"),
+    _row("max_model_len", "count", "max model len | max sequence length | max seq len | context length"
+         " | max sequence | maximum sequence length | max model length", ""),
+    _row("memory_fraction", "ratio", "gpu memory utilization | memory fraction | mem fraction static"
+         " | gpu memory fraction | kv cache free gpu memory fraction | free gpu memory fraction", "engine"),
+    # memory
+    _row("weights_total", "bytes", "weight | weight memory | total weight | model weight | weight total | weight size"
+         " | model size | parameter memory | model memory | weight footprint | model weight memory | total weight memory"
+         " | weight all | model weight total | model footprint | checkpoint size | total weight size"
+         " | total model weight"),
+    _row("weights_per_stage", "bytes", "weight stage | weight memory stage | parameter memory stage"
+         " | model weight stage | stage weight"),
+    _row("weights_per_gpu", "bytes", "weight gpu | weight memory gpu | parameter memory gpu | model weight gpu"
+         " | gpu weight | weight rank | parameter gpu"),
+    _row("kv_total", "bytes", "kv cache | kv cache total | total kv cache | kv cache size | kv memory"
+         " | kv cache memory | total kv | kv cache all request | kv total | kv | total kv cache memory"
+         " | total kv cache size | kv cache batch | kv cache all sequence"),
+    _row("kv_per_gpu", "bytes", "kv cache gpu | kv gpu | kv cache memory gpu | kv cache rank | kv memory gpu"),
+    _row("kv_per_stage", "bytes", "kv cache stage | kv stage | kv cache memory stage | kv memory stage"),
+    _row("kv_per_token", "bytes", "kv token | kv cache token | kv cache size token | kv memory token"
+         " | kv cache memory token | kv cache token all layer | kv byte token | kv cache byte token"),
+    _row("kv_per_request", "bytes", "kv cache request | kv request | kv cache sequence | kv sequence"
+         " | kv cache memory request | kv cache request full length"),
+    _row("activations", "bytes", "activation | activation memory | workspace | activation workspace | activation gpu"
+         " | activation memory gpu | activation buffer | activation overhead | activation workspace gpu"),
+    _row("reserve", "bytes", "reserve | runtime reserve | runtime overhead | overhead | framework overhead"
+         " | cuda overhead | cuda context | reserve gpu | runtime reserve gpu | runtime | other | nccl buffer"
+         " | communication buffer | communication buffer gpu | runtime overhead gpu"),
+    _row("memory_per_stage", "bytes", "memory stage | stage memory | memory used stage | memory module"
+         " | used memory stage | total memory stage"),
+    _row("memory_per_gpu", "bytes", "memory gpu | memory used gpu | used gpu memory | gpu memory used | memory used"
+         " | peak memory | peak memory gpu | total memory gpu | peak gpu memory | memory rank | used gpu"
+         " | total gpu | total memory used gpu | peak memory used | total used gpu | memory needed gpu"
+         " | memory required gpu | required memory gpu | peak memory used gpu | memory footprint"),
+    _row("memory_per_gpu", "bytes", "total | memory total | memory | total memory | gpu memory | sum", "memory"),
+    _row("memory_per_gpu", "bytes", "gpu memory | memory", "performance plan"),
+    _row("memory_utilization", "ratio", "memory utilization | gpu memory utilization | memory usage ratio"
+         " | utilization memory | peak memory utilization | memory utilization gpu | memory used | memory occupancy"),
+    _row("headroom", "bytes", "headroom | free memory | memory headroom | free memory gpu | memory left | headroom gpu"
+         " | memory margin | memory headroom gpu | remaining memory | free gpu memory | remaining memory gpu"),
+    # performance
+    _row("ttft", "time", "ttft | ttft estimate | prefill time | prefill latency | ttft last request | ttft worst"
+         " | last request ttft | ttft slowest request | slowest request ttft | worst ttft | ttft burst | burst ttft"
+         " | ttft max"),
+    _row("ttft_mean", "time", "mean ttft | average ttft | ttft mean | ttft average"),
+    _row("tpot", "time", "tpot | decode latency | tpot estimate | decode step | decode step time | decode time token"),
+    _row("compute_utilization", "ratio", "compute utilization | gpu utilization | gpu compute utilization"
+         " | flop utilization | utilization compute"),
+    _row("throughput", "tokens_per_second", "throughput | decode throughput | output throughput | output token second"
+         " | token second | generation throughput | total throughput | total decode throughput | output token throughput"),
+    _row("throughput_per_gpu", "tokens_per_second", "throughput gpu | decode throughput gpu | token second gpu"
+         " | output throughput gpu"),
+    _row("bubble", "ratio", "pipeline bubble | bubble | bubble fraction | pipeline bubble fraction | bubble ratio"
+         " | bubble overhead | pipeline bubble ratio"),
+    _row("meets_ttft", "flag", "meets ttft requirement | meets ttft | ttft met | ttft requirement met | ttft ok"
+         " | within ttft limit | meets ttft limit | ttft satisfied | meets ttft slo | satisfies ttft | ttft slo met"
+         " | meets ttft target | ttft limit met | ttft within limit | ttft target met | meets ttft constraint"),
+    _row("meets_tpot", "flag", "meets tpot requirement | meets tpot | tpot met | tpot requirement met | tpot ok"
+         " | within tpot limit | meets tpot limit | tpot satisfied | meets tpot slo | satisfies tpot | tpot slo met"
+         " | meets tpot target | tpot limit met | tpot within limit | tpot target met"),
+    _row("fits_memory", "flag", "fits memory | fits in memory | fits gpu memory | meets memory requirement | memory ok"
+         " | fits | memory fits | within memory limit | within memory | memory met | fits single gpu memory"
+         " | memory limit met | meets memory limit | meets memory | memory requirement met | fits in gpu memory"
+         " | memory within limit | memory fit"),
+    _row("load_balanced", "flag", "load balanced | balanced | load balance | balanced load"),
+    _row("expert_parallel_enabled", "flag", "expert parallel enabled | enable expert parallel | enable ep moe"),
+    _row("attention_dp_enabled", "flag", "enable dp attention | enable attention dp | attention dp enabled"),
+    _row("engine", "name", "engine | inference engine | serving engine | framework | runtime engine | serving framework"),
+    _row("instance_fingerprint", "name", "instance fingerprint | fingerprint"),
+)  # fmt: skip
+
+IDLE = frozenset(
+    "the of a an to is are be at by with number num count degree way each per estimated expected predicted"
+    " approximate approx about overall this that it its value figure level configured configuration config"
+    " strategy factor on and or within".split()
+) - {"within"}
+
+_PHRASES = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"time[ -]to[ -](?:the )?first[ -]token", "ttft"),
+        (r"time[ -](?:per|between)[ -]output[ -]tokens?", "tpot"),
+        (r"time[ -]between[ -]tokens?|inter[ -]token[ -]latency|token[ -]to[ -]token latency|\bitl\b|\btbt\b", "tpot"),
+        (r"key[ -/]?value", "kv"),
+        (r"\bgpu[ -]?hours?\b", "gpu hour"),
+        (r"micro[ -]?batch(?:es)?\b", "microbatch"),
+        (r"feed[ -]?forward|\bffn\b", "ffn"),
+        (r"mixture[ -]of[ -]experts", "moe"),
+        (r"top[ -_]?k\b", "topk"),
+        (r"(?<=[a-z])[-_ ]way\b", ""),
+        (r"\bnum[_ -]gpus\b", "gpus"),
+        (r"\bd[_ -]model\b", "d model"),
+    )
+)
+
+_FOLD = {
+    word: folded
+    for folded, spellings in {
+        "gpu": "gpus devices device accelerators cards card npu npus xpu chips chip",
+        "parallel": "parallelism parallelization parallelisation parallelized parallelised",
+        "layer": "layers blocks",
+        "expert": "experts",
+        "head": "heads",
+        "stage": "stages",
+        "token": "tokens tok",
+        "request": "requests sequences sequence prompts seqs seq users",
+        "parameter": "parameters params param",
+        "weight": "weights",
+        "utilization": "utilisation util",
+        "memory": "vram hbm mem ram",
+        "used": "usage consumption footprint use utilized occupied",
+        "dimension": "dim dims dimensions",
+        "activation": "activations",
+        "replica": "replicas copies",
+        "module": "modules",
+        "node": "nodes servers server hosts",
+        "length": "lengths len",
+        "size": "sizes",
+        "hour": "hr hourly h",
+        "second": "sec seconds",
+        "rank": "ranks",
+        "microbatch": "microbatches",
+        "requirement": "requirements",
+        "maximum": "max maximal",
+        "quantization": "quantisation",
+        "average": "avg",
+        "buffer": "buffers",
+        "stream": "streams",
+        "bandwidth": "bw",
+        "compute": "computing computation computational",
+        "latency": "latencies",
+        "byte": "bytes",
+        "balanced": "balancing",
+        "contains": "contain holds",
+        "meets": "meet met satisfies satisfied",
+        "moe": "",
+        "flops": "tflops flop",
+        "attention": "attn",
+    }.items()
+    for word in spellings.split()
+}
+
+UNIT_WORDS = {
+    "b": "B", "bytes": "B", "kb": "KB", "mb": "MB", "gb": "GB", "tb": "TB", "kib": "KiB", "mib": "MiB", "gib": "GiB",
+    "s": "s", "sec": "s", "seconds": "s", "ms": "ms", "us": "us", "ns": "ns", "milliseconds": "ms",
+    "gbps": "GB/s", "tbps": "TB/s", "gb/s": "GB/s", "tb/s": "TB/s", "gbs": "GB/s",
+    "tflops": "TFLOPS", "pflops": "PFLOPS", "gflops": "GFLOPS", "flops": "FLOPS", "tflop/s": "TFLOPS",
+    "%": "%", "percent": "%", "pct": "%", "usd": "USD", "$": "USD",
+}  # fmt: skip
+
+_SECTIONS = (
+    ("workload", r"workload|input|requirement|request|traffic|limit|slo|sla|constraint|objective|target"),
+    ("hardware", r"hardware|device|environment|cluster|accelerator|gpu spec|gpu environment|infrastructure|node"),
+    ("memory", r"memory|footprint|budget"),
+    ("performance", r"performance|latency|result|estimate|prediction|expected|metric|characteristic"),
+    ("plan", r"strateg|parallel|allocation|pipeline|tensor|expert|mapping|division|deployment|plan|stage|layout"
+             r"|topology|placement|replica|balanc|verification|check|engine|module"),
+    ("model", r"model|architecture"),
+)  # fmt: skip
+
+
+def section_kind(sections: tuple[str, ...]) -> str:
+    """Return the kind of section that the innermost telling heading names, ``none`` where no heading does."""
+    for heading in reversed(sections[1:] if len(sections) > 1 else sections):
+        folded = heading.lower()
+        if re.search(r"\bgpu\b|\bdevice\b", folded) and re.search(r"alloc|mapping|count|assign", folded):
+            return "plan"
+        for kind, pattern in _SECTIONS:
+            if re.search(rf"\b(?:{pattern})", folded):
+                return kind
+    return "none"
+
+
+@lru_cache(maxsize=8192)
+def words(key: str) -> tuple[frozenset[str], str]:
+    """Fold a key into its set of words, and the unit it ends in (``Memory (GB)``, ``ttft_s``) if any."""
+    text = re.sub(r"([a-z])([A-Z])", r"\1 \2", key.strip()).lower()
+    unit = ""
+    if match := re.search(r"[\[(]\s*([a-z/%$]{1,12})\s*[\])]\s*$", text):
+        if match[1] in UNIT_WORDS:
+            unit, text = UNIT_WORDS[match[1]], text[: match.start()]
+    elif match := re.search(r"_([a-z]{1,7})$|, ([a-z/%]{1,12})$| in ([a-z/%]{1,12})$", text):
+        ending = match[1] or match[2] or match[3]
+        if ending in UNIT_WORDS:
+            unit, text = UNIT_WORDS[ending], text[: match.start()]
+    text = re.sub(r"[^a-z0-9%/+ -]", " ", text.replace("_", " "))
+    for pattern, replacement in _PHRASES:
+        text = pattern.sub(replacement, text)
+    folded = (_FOLD.get(word, word) for word in re.findall(r"[a-z0-9%]+", text))
+    return frozenset(word for word in folded if word not in IDLE), unit
+
+
+_QUALIFIERS = frozenset("fp8 bf16 fp16 int8 int4 dense in used at per one full complete exact expected nvidia".split())
+"""Words that a key may carry beside its meaning; the dtype among them is read by the sentence rules."""
+
+
+@lru_cache(maxsize=1)
+def _index() -> dict[frozenset[str], tuple[Field, ...]]:
+    index: dict[frozenset[str], list[Field]] = {}
+    for row in VOCABULARY:
+        for wording in row.wordings:
+            folded = frozenset(_FOLD.get(word, word) for word in wording) - IDLE
+            rows = index.setdefault(folded, [])
+            if row not in rows:
+                rows.append(row)
+    return {key: tuple(rows) for key, rows in index.items()}
+
+
+@lru_cache(maxsize=8192)
+def fields_of(key: str, section: str) -> tuple[tuple[Field, ...], str]:
+    """Return the fields that a key may name in a section, in order, and the unit that the key ends in."""
+    found, unit = words(key)
+    kept = found - _QUALIFIERS
+    for candidate in (found, found - {"total"}, found - {"size"}, found - {"single"}, kept, kept - {"total", "size"}):
+        rows = tuple(row for row in _index().get(candidate, ()) if not row.where or section in row.where)
+        if rows:
+            return tuple(dict.fromkeys(rows)), unit
+    return (), unit
