@@ -52,8 +52,8 @@ def kv_heads_of(attention: object) -> int:
 
 
 def stored_bytes(share: Share, stored: TensorFormat) -> int:
-    """Bytes of one rank's part of a matrix, quantisation scales included."""
-    total = divide_up(share.elements * stored.bits, 8)
+    """Bytes of one rank's part of a matrix, quantisation scales included; biases keep 16 bits at least."""
+    total = divide_up(share.inputs * share.outputs * stored.bits + share.vector * max(16, stored.bits), 8)
     if stored.block is not None:
         rows, columns = stored.block
         blocks = divide_up(share.outputs, rows) * divide_up(share.inputs, columns)
