@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,7 @@ def load_device(name: str) -> Device:
     path = _as_path(name)
     if path is None:
         path = FOLDER / "devices" / f"{_find('devices', name)}.yaml"
-    tree = {key: value for key, value in read_mapping(path).items() if key != "aliases"}
-    return validate(Device, {"name": path.stem, **tree}, where=_shown(path))
+    return _read_device(path, _stamp(path))
 
 
 def read_model(path: Path) -> Model:
@@ -149,6 +149,28 @@ def aliases(kind: str) -> dict[str, str]:
 
 
 def _read_item(path: Path, name: str) -> Model:
+    return _read_model_item(path, name, _stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Tell versions of a file apart, so that records of the current one alone are shared (0, 0: no file)."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _read_device(path: Path, stamp: tuple[int, int]) -> Device:
+    del stamp
+    tree = {key: value for key, value in read_mapping(path).items() if key != "aliases"}
+    return validate(Device, {"name": path.stem, **tree}, where=_shown(path))
+
+
+@cache
+def _read_model_item(path: Path, name: str, stamp: tuple[int, int]) -> Model:
+    del stamp
     where = _shown(path)
     item = validate(ModelItem, read_mapping(path), where=where)
     model = from_config(item.config, name=name, source=item.source, origin=f"{where}: config")

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from instances import catalogue
 from instances.base import Record
 from instances.errors import InputError, Problem
 from instances.instance import Instance, InstanceFile, merge, resolve
@@ -38,8 +39,8 @@ class Sweep(Record):
 
     name: str = Field(min_length=1, max_length=120)
     description: str = ""
-    base: dict[str, Any] = {}
-    cross: dict[str, list[Any] | dict[str, Any] | str] = {}
+    base: dict[str, Any] = Field(default_factory=dict)
+    cross: dict[str, list[Any] | dict[str, Any] | str] = Field(default_factory=dict)
     combinations: tuple[dict[str, Any], ...] = ()
     only: tuple[dict[str, Any], ...] = ()
     skip: tuple[dict[str, Any], ...] = ()
@@ -64,15 +65,16 @@ class Sweep(Record):
 
 @dataclass(frozen=True)
 class Point:
-    """One combination: its labels by axis, and the instance it stands for."""
+    """One combination: its labels by axis, and the instance it stands for, or why there is none."""
 
     labels: Mapping[str, str]
-    instance: Instance
+    instance: Instance | None
+    refusal: str | None = None
 
     @property
     def name(self) -> str:
         """What the task is called: its labels, in the order of the axes."""
-        return " / ".join(self.labels.values()) or self.instance.name
+        return " / ".join(self.labels.values()) or "instance"
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,13 @@ def load_sweep(path: Path) -> Sweep:
 def expand(sweep: Sweep, *, where: str = "sweep", folder: Path | None = None) -> Iterator[Point]:
     """Yield every kept combination, in the order of the file, last axis fastest.
 
+    A combination that is well written but asks the impossible of its model or device (a prompt longer than
+    the model's positions, say) is yielded with its refusal.
+
     Raises
     ------
     InputError
-        If the combinations are too many, an axis matches nothing, or an instance is not valid.
+        If the combinations are too many, a name is not found, or a field is not valid.
     """
     only = [read_conditions(entry, where=where, field="only") for entry in sweep.only]
     skip = [read_conditions(entry, where=where, field="skip") for entry in sweep.skip]
@@ -142,21 +147,36 @@ def _axis_values(axis: str, values: Any, where: str) -> list[_Value]:
 def _from_catalogue(axis: str, values: list[Any], where: str) -> list[_Value]:
     found: dict[str, _Value] = {}
     for value in values:
+        names = [value]
         if isinstance(value, str) and any(mark in value for mark in "*?["):
             names = [name for name in _catalogue_names(axis) if fnmatchcase(name, value)]
             if not names:
-                raise refuse(where, f"matches no {axis} of the catalogue; see 'shardproof catalog'",
-                             field=f"cross.{axis}", value=value)
-            found |= {name: _Value(label=name, content=name) for name in names}
-        else:
-            label = _label(value)
-            found[label] = _Value(label=label, content=value)
+                remedy = f"matches no {axis} of the catalogue; see 'shardproof catalog'"
+                raise refuse(where, remedy, field=f"cross.{axis}", value=value)
+        found |= {_label(name): _Value(label=_label(name), content=name) for name in names}
     return list(found.values())
 
 
-def _catalogue_names(axis: str) -> list[str]:
-    from instances import catalogue
+def check_names(sweep: Sweep, *, folder: Path | None = None) -> None:
+    """Look up every model and device that the sweep names, so that a wrong name is refused before the run.
 
+    Raises
+    ------
+    InputError
+        If a name is not in the catalogue, with the nearest ones.
+    """
+    for axis, look_up in (("model", catalogue.load_model), ("device", catalogue.load_device)):
+        listed = sweep.cross.get(axis, [])
+        values = [sweep.base.get(axis), *(entry.get(axis) for entry in sweep.combinations)]
+        values += [listed] if isinstance(listed, str) else list(listed)
+        for value in values:
+            if not isinstance(value, str) or any(mark in value for mark in "*?["):
+                continue
+            if folder is None or not (folder / value).is_file():
+                look_up(value)
+
+
+def _catalogue_names(axis: str) -> list[str]:
     return sorted(catalogue.model_names() if axis == "model" else catalogue.device_names())
 
 
@@ -178,9 +198,17 @@ def _point(
             nested = {part: nested}
         tree = merge(tree, nested)
     tree["name"] = " / ".join(labels.values())[:500] or sweep.name
+    file = _validated(tree, labels, where)
     try:
-        return Point(labels=labels, instance=resolve(validate(InstanceFile, tree, where=where), where=where,
-                                                     folder=folder))
+        return Point(labels=labels, instance=resolve(file, where=where, folder=folder))
+    except InputError as error:
+        reasons = [f"{problem.field}: {problem.remedy}" for problem in error.problems] or [str(error)]
+        return Point(labels=labels, instance=None, refusal="; ".join(reasons))
+
+
+def _validated(tree: dict[str, Any], labels: Mapping[str, str], where: str) -> InstanceFile:
+    try:
+        return validate(InstanceFile, tree, where=where)
     except InputError as error:
         raise InputError([_placed(problem, labels) for problem in error.problems] or str(error)) from None
 

@@ -47,7 +47,7 @@ class Condition:
     compare: Callable[[Any, Any], bool] | None = None
     bound: Fraction | None = None
 
-    def holds(self, labels: Mapping[str, str], instance: Instance) -> bool:
+    def holds(self, labels: Mapping[str, str], instance: Instance | None) -> bool:
         """Whether the combination meets it; an unknown fact meets no comparison."""
         found = labels.get(self.subject) if self.subject in labels else _fact(self.subject, instance)
         if self.compare is None:
@@ -86,7 +86,9 @@ def _bound(value: str, dimension: Dimension | None, where: str, field: str) -> F
         raise refuse(where, reason, field=field, value=value) from None
 
 
-def _fact(subject: str, instance: Instance) -> Any:
+def _fact(subject: str, instance: Instance | None) -> Any:
+    if instance is None:
+        return None
     if subject in ("model", "device"):
         return getattr(instance, subject).name
     if subject == "engine":

@@ -1,0 +1,58 @@
+"""What every engine offers: slots for jobs, and finished jobs as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from solver.batch.answer import Answer, Done, Job
+
+Work = Callable[[Job], Answer]
+"""Solves one job; importable by name, since other processes call it."""
+
+ATTEMPTS = 2
+"""A job whose worker dies is tried once more, then reported as failed."""
+
+PRELOAD = ("solver.batch.work", "solver.solve")
+"""Modules that worker processes share instead of each importing them."""
+
+
+@dataclass(frozen=True)
+class TaskLimits:
+    """What one task may use: seconds until its worker is stopped, and bytes of memory (``None``: any)."""
+
+    seconds: float
+    memory_bytes: int | None = None
+
+
+class Engine(Protocol):
+    """Runs jobs somewhere."""
+
+    @property
+    def slots(self) -> int:
+        """Jobs that run at once."""
+
+    def submit(self, job: Job) -> None:
+        """Start a job; the caller keeps no more than `slots` in flight."""
+
+    def collect(self, timeout_s: float) -> list[Done]:
+        """Wait for finished jobs, at most ``timeout_s``."""
+
+    def close(self) -> None:
+        """Stop every worker at once."""
+
+
+def died_twice(how: str) -> str:
+    """Say that a job was given up."""
+    return f"its worker died {ATTEMPTS} times, the last time {how}"
+
+
+def too_long(limits: TaskLimits) -> str:
+    """Say that a job was stopped for its time."""
+    return f"did not stop within its time limit; ended after {limits.seconds:g} s"
+
+
+def too_large(limits: TaskLimits) -> str:
+    """Say that a job was stopped for its memory."""
+    return f"exceeded its memory limit of {(limits.memory_bytes or 0) / 10**9:g} GB"

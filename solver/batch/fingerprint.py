@@ -1,0 +1,70 @@
+"""Fingerprints: all that determines an answer, and nothing that does not.
+
+What counts: the instance after defaults with the catalogue's values, the code of the formulation and of the
+search, the solver's version, seed, workers, and the limits of a task. What does not: names, notes, sources,
+and the price of a device (a price limit has become a GPU budget by then), so that a new price costs no solve.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import formulations
+import instances
+import solver
+from instances.instance import Instance
+
+_LEFT_OUT: Any = {
+    "name": True,
+    "assumptions": True,
+    "load_profile": True,
+    "model": {"name", "source", "notes", "family", "published_parameters"},
+    "device": {"name", "source", "sources", "notes", "vendor", "architecture", "price_per_hour"},
+}
+_SOLVERS = ("ortools", "pydantic")
+
+
+@dataclass(frozen=True)
+class SolveSettings:
+    """How every task of a batch is solved; all of it is part of a fingerprint."""
+
+    time_limit_s: float = 60.0
+    memory_limit_bytes: int | None = None
+    workers: int = 1
+    seed: int = 0
+
+
+def code_version() -> str:
+    """Return the SHA-256 of the code that can change an answer, and of the solver's version."""
+    digest = hashlib.sha256()
+    for package, folders in ((instances, ("**/*.py",)), (formulations, ("**/*.py",)), (solver, ("*.py",))):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(path for pattern in folders for path in root.glob(pattern)):
+            digest.update(str(file.relative_to(root)).encode())
+            digest.update(file.read_bytes())
+    for name in _SOLVERS:
+        digest.update(f"{name} {metadata.version(name)}".encode())
+    return digest.hexdigest()
+
+
+def fingerprint(instance: Instance, settings: SolveSettings, code: str) -> str:
+    """Return the SHA-256 of all that determines the answer to an instance."""
+    digest = hashlib.sha256(f"{code} {settings}".encode())
+    digest.update(instance.model_dump_json(exclude=_LEFT_OUT).encode())
+    if instance.load_profile is not None:
+        digest.update(_profile(instance.load_profile))
+    return digest.hexdigest()
+
+
+def refused_fingerprint(text: str, code: str) -> str:
+    """Return the key of a combination that was refused for a reason."""
+    return hashlib.sha256(f"refused {code} {text}".encode()).hexdigest()
+
+
+def _profile(name: str) -> bytes:
+    path = Path(name)
+    return path.read_bytes() if path.is_file() else name.encode()

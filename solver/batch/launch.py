@@ -1,0 +1,168 @@
+"""From the options of a batch to a finished run: tasks, ledger, engine, results files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from instances.errors import InputError
+from instances.sweep import axes, check_names, load_sweep
+from instances.units import floor, parse_quantity
+from solver.batch.answer import Task
+from solver.batch.engine import PRELOAD, Engine, TaskLimits, Work
+from solver.batch.fingerprint import SolveSettings
+from solver.batch.ledger import Ledger, LedgerFullError
+from solver.batch.owner import this_process
+from solver.batch.rows import Row, rows_of, write_rows
+from solver.batch.runner import Outcome, Progress, Runner
+from solver.batch.tasks import run_task, tasks_of
+from solver.batch.work import Solve
+
+_GRACE_FACTOR, _GRACE_S = 1.5, 10.0
+"""A task that ignores its time limit is stopped after factor * limit + seconds."""
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """A batch ready to run."""
+
+    name: str
+    description: str
+    tasks: tuple[Task, ...]
+    swept: tuple[str, ...]
+    settings: SolveSettings
+    folder: Path
+    ledger: Path
+    engine: str = "pool"
+    address: str | None = None
+    processes: int = 1
+    independent: bool = False
+    retry_failed: bool = False
+    formats: tuple[str, ...] = ("csv", "json")
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """Where the results go."""
+        return tuple(self.folder / f"results.{form}" for form in self.formats)
+
+    @property
+    def limits(self) -> TaskLimits:
+        """What one task may use before its worker is stopped."""
+        seconds = self.settings.time_limit_s * _GRACE_FACTOR + _GRACE_S
+        return TaskLimits(seconds=seconds, memory_bytes=self.settings.memory_limit_bytes)
+
+
+def batch_request(options: Mapping[str, Any]) -> BatchRequest:
+    """Read the sweep and the options of the command line.
+
+    Raises
+    ------
+    InputError
+        If the sweep, a quantity or the number of processes is wrong.
+    """
+    path: Path = options["sweep"]
+    sweep = load_sweep(path)
+    check_names(sweep, folder=path.parent)
+    settings = SolveSettings(
+        time_limit_s=float(_quantity("--time-limit", options["time_limit"], "duration")) / 1e9,
+        memory_limit_bytes=floor(_quantity("--memory-limit", options["memory_limit"], "bytes")),
+        workers=options["workers"],
+        seed=options["seed"],
+    )
+    tasks = tuple(tasks_of(sweep, settings, where=str(path), folder=path.parent))
+    if not tasks:
+        raise InputError(f"{path}: no combination is left after the filters; loosen 'only' or 'skip'")
+    folder = options["out"] or Path("runs") / _as_file_name(sweep.name)
+    return BatchRequest(
+        name=sweep.name,
+        description=sweep.description,
+        tasks=tasks,
+        swept=axes(sweep),
+        settings=settings,
+        folder=folder,
+        ledger=options["ledger"] or folder / "ledger.sqlite",
+        engine=options["engine"],
+        address=options["address"],
+        processes=_processes(options),
+        independent=options["independent"],
+        retry_failed=options["retry_failed"],
+        formats=tuple(dict.fromkeys(options["formats"])),
+    )
+
+
+def launch(
+    request: BatchRequest, *, work: Work | None = None, watch: Callable[[Progress], None] | None = None
+) -> tuple[Outcome, list[Row]]:
+    """Run a batch to its end, or to Ctrl-C; the results files hold what is known then.
+
+    Raises
+    ------
+    InputError
+        If the ledger or a results file cannot be written.
+    """
+    try:
+        ledger = Ledger(request.ledger)
+        try:
+            outcome = _run(request, ledger, work or Solve(request.settings), watch)
+            rows = rows_of(ledger, request.name, independent=request.independent)
+        finally:
+            ledger.close()
+    except LedgerFullError as error:
+        raise InputError(str(error)) from None
+    for form, path in zip(request.formats, request.results, strict=True):
+        write_rows(rows, request.swept, path, form)
+    return outcome, rows
+
+
+def _run(request: BatchRequest, ledger: Ledger, work: Work, watch: Callable[[Progress], None] | None) -> Outcome:
+    facts = {"description": request.description, "swept": request.swept, "independent": request.independent}
+    ledger.register(request.name, facts, map(run_task, request.tasks))
+    if request.retry_failed:
+        ledger.forget_failures(task.fingerprint for task in request.tasks)
+    engine = _engine(request, work)
+    runner = Runner(ledger, engine, this_process(), independent=request.independent, watch=watch)
+    return runner.run(request.tasks)
+
+
+def _engine(request: BatchRequest, work: Work) -> Engine:
+    if request.engine == "ray":
+        from solver.batch.ray_engine import RayEngine
+
+        return RayEngine(work, address=request.address, workers=request.settings.workers, limits=request.limits)
+    from solver.batch.pool import PoolEngine
+
+    return PoolEngine(work, processes=request.processes, limits=request.limits, preload=PRELOAD)
+
+
+def _processes(options: Mapping[str, Any]) -> int:
+    cores, workers = _cores(), options["workers"]
+    if workers > cores:
+        raise InputError(f"--workers {workers}: this machine has {cores} cores; write at most that")
+    processes: int = options["processes"] or max(1, cores // workers)
+    if processes * workers > cores and options["engine"] == "pool":
+        raise InputError(
+            f"--processes {processes}: times {workers} workers that is more than the {cores} cores of this machine;"
+            f" write at most {cores // workers}"
+        )
+    return processes
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quantity(flag: str, text: str, dimension: Any) -> Any:
+    try:
+        value = parse_quantity(text, dimension)
+    except ValueError as error:
+        raise InputError(f"{flag} {text}: {error}") from None
+    if value <= 0:
+        raise InputError(f"{flag} {text}: must be above zero")
+    return value
+
+
+def _as_file_name(name: str) -> str:
+    return "".join(mark if mark.isalnum() or mark in "-_." else "-" for mark in name).strip(".-") or "sweep"

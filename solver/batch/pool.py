@@ -1,0 +1,170 @@
+"""The process pool: long-lived workers on this machine, each watched for death, time and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+
+from solver.batch.answer import Answer, Done, Job, failure
+from solver.batch.engine import ATTEMPTS, TaskLimits, Work, died_twice, too_large, too_long
+from solver.batch.worker import resident_bytes, serve
+
+RECYCLE_BYTES = 700_000_000
+"""A worker that holds more than this after a job is replaced, so that fragments do not add up."""
+
+_WATCH_S = 0.1
+
+
+@dataclass
+class _Worker:
+    """One process, its pipe, and the job that it works on."""
+
+    process: ForkServerProcess | SpawnProcess
+    pipe: Connection
+    lifeline: Connection
+    job: Job | None = None
+    attempts: int = 0
+    started: float = field(default=0.0)
+
+
+class PoolEngine:
+    """Workers that each answer many jobs; a worker that dies is replaced and its job tried once more."""
+
+    def __init__(self, work: Work, *, processes: int, limits: TaskLimits, preload: tuple[str, ...] = ()) -> None:
+        """Start nothing yet: workers start with the first jobs. ``preload``: modules imported only once."""
+        self._work = work
+        self._limits = limits
+        self._processes = processes
+        self._context = _context(preload)
+        self._workers: list[_Worker] = []
+
+    @property
+    def slots(self) -> int:
+        """Jobs that run at once."""
+        return self._processes
+
+    def submit(self, job: Job) -> None:
+        """Give a job to an idle worker."""
+        worker = next((w for w in self._workers if w.job is None), None)
+        if worker is None:
+            worker = self._start()
+            self._workers.append(worker)
+        self._give(worker, job, attempts=1)
+
+    def collect(self, timeout_s: float) -> list[Done]:
+        """Wait for finished jobs; replace workers that died, and stop those over their limits."""
+        finished: list[Done] = []
+        deadline = time.monotonic() + timeout_s
+        while not finished and any(worker.job for worker in self._workers):
+            handles = [h for w in self._workers for h in (w.pipe, w.process.sentinel)]
+            ready: set[object] = set(wait(handles, timeout=max(0.0, min(_WATCH_S, deadline - time.monotonic()))))
+            for worker in list(self._workers):
+                done = self._look_at(worker, ready)
+                if done is not None:
+                    finished.append(done)
+            if time.monotonic() >= deadline:
+                break
+        return finished
+
+    def close(self) -> None:
+        """Stop every worker at once."""
+        for worker in self._workers:
+            self._stop(worker)
+        self._workers.clear()
+
+    def _look_at(self, worker: _Worker, ready: set[object]) -> Done | None:
+        if worker.pipe in ready and worker.job is not None:
+            answer = _received(worker.pipe)
+            if answer is not None:
+                return self._finish(worker, answer)
+        if worker.process.sentinel in ready or worker.pipe in ready:
+            return self._after_death(worker)
+        return self._over_limits(worker) if worker.job is not None else None
+
+    def _finish(self, worker: _Worker, answer: Answer) -> Done:
+        assert worker.job is not None
+        done = Done(job=worker.job, answer=answer, attempts=worker.attempts)
+        worker.job = None
+        if resident_bytes(worker.process.pid or 0) > RECYCLE_BYTES:
+            self._remove(worker)
+        return done
+
+    def _after_death(self, worker: _Worker) -> Done | None:
+        job, attempts, seconds = worker.job, worker.attempts, time.monotonic() - worker.started
+        self._remove(worker)
+        if job is None:
+            return None
+        if attempts >= ATTEMPTS:
+            reason = died_twice(_how(worker.process.exitcode))
+            return Done(job=job, answer=failure(reason, seconds=seconds), attempts=attempts)
+        fresh = self._start()
+        self._workers.append(fresh)
+        self._give(fresh, job, attempts=attempts + 1)
+        return None
+
+    def _over_limits(self, worker: _Worker) -> Done | None:
+        job, limits, seconds = worker.job, self._limits, time.monotonic() - worker.started
+        assert job is not None
+        large = limits.memory_bytes is not None and resident_bytes(worker.process.pid or 0) > limits.memory_bytes
+        if not large and seconds <= limits.seconds:
+            return None
+        attempts = worker.attempts
+        self._remove(worker)
+        reason = too_large(limits) if large else too_long(limits)
+        return Done(job=job, answer=failure(reason, seconds=seconds), attempts=attempts)
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        far_end, lifeline = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=serve, args=(theirs, far_end, self._work), daemon=True)
+        process.start()
+        theirs.close()
+        far_end.close()
+        return _Worker(process=process, pipe=ours, lifeline=lifeline)
+
+    def _give(self, worker: _Worker, job: Job, *, attempts: int) -> None:
+        worker.job, worker.attempts, worker.started = job, attempts, time.monotonic()
+        with contextlib.suppress(OSError):  # a worker that died meanwhile is noticed in collect
+            worker.pipe.send(job)
+
+    def _remove(self, worker: _Worker) -> None:
+        self._stop(worker)
+        self._workers.remove(worker)
+
+    def _stop(self, worker: _Worker) -> None:
+        if worker.process.is_alive() and worker.process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.process.pid, signal.SIGKILL)
+        worker.process.join()
+        worker.pipe.close()
+        worker.lifeline.close()
+
+
+def _context(preload: tuple[str, ...]) -> ForkServerContext | SpawnContext:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
+
+
+def _received(pipe: Connection) -> Answer | None:
+    """Return what the worker sent; nothing when it died while sending."""
+    try:
+        answer = pipe.recv()
+    except (EOFError, OSError):
+        return None
+    return answer if isinstance(answer, Answer) else None
+
+
+def _how(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"with exit code {exitcode}"
+    name = signal.Signals(-exitcode).name
+    return f"by {name}" + (" (the kernel does so when memory runs out)" if name == "SIGKILL" else "")

@@ -1,0 +1,165 @@
+"""One row per task, and the files that hold them: CSV, JSON, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from instances.errors import InputError
+from instances.reading import refuse
+from solver.batch.answer import Answer
+from solver.batch.ledger import Ledger, RunTask
+
+_FIRST = ("task", "model", "device", "engine")
+_LAST = (
+    "status", "proof", "gpus", "bound", "ttft_s", "tpot_ms", "price_per_hour", "price_per_million_tokens",
+    "peak_memory_bytes", "seconds", "reason", "carried_from", "fingerprint",
+)  # fmt: skip
+FORMATS = ("csv", "json", "parquet")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The result of one task. Prices are USD; per million *output* tokens at the plan's full load."""
+
+    task: str
+    model: str
+    device: str
+    engine: str
+    swept: Mapping[str, str]
+    status: str
+    proof: str | None
+    gpus: int | None
+    bound: int | None
+    ttft_s: float | None
+    tpot_ms: float | None
+    price_per_hour: float | None
+    price_per_million_tokens: float | None
+    peak_memory_bytes: int | None
+    seconds: float | None
+    reason: str | None
+    carried_from: str | None
+    fingerprint: str
+
+    def cells(self, swept: Sequence[str]) -> dict[str, Any]:
+        """Return the row as columns by name: first who, then the swept values, then the answer."""
+        first = {key: getattr(self, key) for key in _FIRST}
+        middle = {key: self.swept.get(key) for key in swept}
+        return first | middle | {key: getattr(self, key) for key in _LAST}
+
+
+def rows_of(ledger: Ledger, run: str, *, independent: bool = False) -> list[Row]:
+    """Rows of a run in order; a task that has no answer yet has the status ``open``."""
+    tasks = ledger.run_tasks(run)
+    answers = ledger.answers([task.fingerprint for task in tasks], independent=independent)
+    return [row_of(task, answers.get(task.fingerprint)) for task in tasks]
+
+
+def row_of(task: RunTask, answer: Answer | None) -> Row:
+    """Return the row of one task."""
+    facts, labels = task.facts, task.facts["labels"]
+    metrics = {} if answer is None else answer.metrics
+    gpus = None if answer is None else answer.gpus
+    hourly = _times(facts.get("price_per_device_hour"), gpus)
+    return Row(
+        task=facts["task"],
+        model=facts.get("model") or labels.get("model", ""),
+        device=facts.get("device") or labels.get("device", ""),
+        engine=facts.get("engine") or labels.get("engine", ""),
+        swept={axis: label for axis, label in labels.items() if axis not in _FIRST},
+        status="open" if answer is None else answer.status,
+        proof=None if answer is None else answer.summary.get("proof"),
+        gpus=gpus,
+        bound=None if answer is None else answer.bound,
+        ttft_s=metrics.get("ttft_s"),
+        tpot_ms=metrics.get("tpot_ms"),
+        price_per_hour=hourly,
+        price_per_million_tokens=_per_million_tokens(facts, metrics, hourly),
+        peak_memory_bytes=metrics.get("peak_memory_bytes"),
+        seconds=None if answer is None else round(answer.seconds, 4),
+        reason=None if answer is None else answer.reason,
+        carried_from=None if answer is None else answer.source,
+        fingerprint=task.fingerprint,
+    )
+
+
+def write_rows(rows: Sequence[Row], swept: Sequence[str], path: Path, form: str) -> None:
+    """Write a results file; the file appears whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, or Parquet is asked for and not installed.
+    """
+    cells = [row.cells(swept) for row in rows]
+    if form == "csv":
+        write_whole(path, _csv(cells, (*_FIRST, *swept, *_LAST)))
+    elif form == "json":
+        write_whole(path, json.dumps({"rows": cells}, indent=1).encode())
+    else:
+        write_whole(path, _parquet(cells))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside its place and move it there, so that no half of it is ever seen."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise refuse(str(path), f"cannot be written ({error.strerror}); free some space or name another") from None
+
+
+def swept_axes(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Swept columns of all rows, in their order."""
+    return tuple(dict.fromkeys(axis for row in rows for axis in row.swept))
+
+
+def _csv(cells: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_plain(row) for row in cells)
+    return text.getvalue().encode()
+
+
+def _plain(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    # A spreadsheet runs a text that begins like a formula; a leading quote keeps it text.
+    return {
+        key: f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
+        for key, value in row.items()
+    }
+
+
+def _parquet(cells: Sequence[Mapping[str, Any]]) -> bytes:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError("Parquet needs pyarrow: pip install 'shardproof[parquet]'") from None
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(list(cells)), buffer)
+    return buffer.getvalue()
+
+
+def _times(price: float | None, gpus: int | None) -> float | None:
+    return None if price is None or gpus is None else price * gpus
+
+
+def _per_million_tokens(facts: Mapping[str, Any], metrics: Mapping[str, Any], hourly: float | None) -> float | None:
+    """USD per million output tokens: every request holds its slot for ttft + (output - 1) * tpot."""
+    ttft, tpot, scenarios = metrics.get("ttft_s"), metrics.get("tpot_ms"), facts.get("scenarios")
+    if hourly is None or ttft is None or tpot is None or not scenarios:
+        return None
+    first = scenarios[0]
+    seconds = ttft + (first["output_tokens"] - 1) * tpot / 1000
+    per_second = first["requests"] * first["output_tokens"] / seconds if seconds > 0 else 0.0
+    return hourly / 3600 / per_second * 1e6 if per_second > 0 else None

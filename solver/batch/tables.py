@@ -1,0 +1,122 @@
+"""Tables of a batch for the terminal: devices ranked per model, Pareto fronts, and a closing line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Group as Lines
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from solver.batch import pareto
+from solver.batch.answer import STATUSES
+from solver.batch.pareto import Group, Measure
+from solver.batch.rows import Row
+from solver.batch.runner import Outcome
+
+RANKINGS: dict[str, Measure] = {
+    "gpus": pareto.gpus,
+    "price": pareto.price_per_hour,
+    "tokens": pareto.price_per_million_tokens,
+}
+_COLOURS = {"optimal": "green", "feasible": "yellow", "infeasible": "red", "undecided": "magenta", "failed": "red"}
+_MOST_GROUPS = 12
+_REASON = 100
+
+
+def ranking(rows: Sequence[Row], *, by: str, top: int | None) -> RenderableType:
+    """Every group's devices ranked; with many groups, the best of each in one table."""
+    found = pareto.groups(rows)
+    if len(found) > _MOST_GROUPS:
+        return _winners(found, by)
+    return Lines(*(_group_table(group, by, top) for group in found))
+
+
+def fronts(rows: Sequence[Row]) -> RenderableType:
+    """Per model, the rows that no other beats: price against TTFT, and GPUs against TTFT."""
+    table = Table(title="Pareto fronts", title_justify="left", box=None, pad_edge=False)
+    for column in ("model", "front", "device", "GPUs", "USD/h", "TTFT s", "task"):
+        table.add_column(column, justify="right" if column in ("GPUs", "USD/h", "TTFT s") else "left")
+    for model in dict.fromkeys(row.model for row in rows):
+        mine = [row for row in rows if row.model == model]
+        for title, measure in (("price / TTFT", pareto.price_per_hour), ("GPUs / TTFT", pareto.gpus)):
+            for row in pareto.front(mine, measure, pareto.ttft):
+                cells = (_count(row.gpus), _money(row.price_per_hour), _seconds(row.ttft_s))
+                table.add_row(Text(model), title, Text(row.device), *cells, Text(row.task))
+    return table
+
+
+def closing(outcome: Outcome) -> str:
+    """One line about the run: counts by status, how they were answered, and the speed."""
+    progress = outcome.progress
+    counts = ", ".join(f"{progress.statuses[s]} {s}" for s in STATUSES if progress.statuses.get(s))
+    word = "interrupted: " if outcome.interrupted else ""
+    return (
+        f"{word}{progress.done} of {progress.total} tasks ({counts or 'none'}); {progress.solved} solved, "
+        f"{progress.carried} carried over, {progress.found} from the ledger; "
+        f"{progress.elapsed_s:.1f} s, {progress.per_second:.1f} tasks/s"
+    )
+
+
+def _group_table(group: Group, by: str, top: int | None) -> Table:
+    counts = Counter(row.status for row in group.rows)
+    caption = ", ".join(f"{count} {status}" for status, count in counts.items())
+    table = Table(title=Text(group.title), title_justify="left", caption=caption, caption_justify="left")
+    for column in ("device", "GPUs", "bound", "TTFT s", "TPOT ms", "USD/h", "USD/M tok", "rank", "status"):
+        table.add_column(column, justify="left" if column in ("device", "status") else "right", no_wrap=True)
+    order = [pareto.ranks(group.rows, measure) for measure in RANKINGS.values()]
+    for row in pareto.ranked(group.rows, RANKINGS[by])[:top]:
+        places = " ".join(f"{rank.get(row.task, '-')!s:>2}" for rank in order)
+        table.add_row(Text(row.device), *_figures(row), places, _status(row))
+    others = [row for row in group.rows if not pareto.has_plan(row)]
+    for row in others[:top]:
+        table.add_row(Text(row.device), *_figures(row), "", _status(row))
+    return table
+
+
+def _winners(found: Sequence[Group], by: str) -> Table:
+    title = f"The best device by {by} in each of {len(found)} comparisons (all rows: the results files)"
+    table = Table(title=title, title_justify="left")
+    for column in ("comparison", "best device", "GPUs", "bound", "TTFT s", "TPOT ms", "USD/h", "USD/M tok", "plans"):
+        table.add_column(column, justify="left" if "e" in column and column != "USD/h" else "right")
+    for group in found:
+        ordered = pareto.ranked(group.rows, RANKINGS[by])
+        plans = f"{len(ordered)}/{len(group.rows)}"
+        if ordered:
+            table.add_row(Text(group.title), Text(ordered[0].device), *_figures(ordered[0]), plans)
+        else:
+            table.add_row(Text(group.title), "none", *[""] * 6, plans)
+    return table
+
+
+def _figures(row: Row) -> tuple[str, ...]:
+    return (
+        _count(row.gpus), _count(row.bound), _seconds(row.ttft_s), _one(row.tpot_ms),
+        _money(row.price_per_hour), _money(row.price_per_million_tokens),
+    )  # fmt: skip
+
+
+def _status(row: Row) -> Text:
+    text = Text(row.status, style=_COLOURS.get(row.status, ""))
+    if not pareto.has_plan(row) and row.reason:
+        reason = row.reason if len(row.reason) <= _REASON else row.reason[: _REASON - 1] + "…"
+        text.append(f": {reason}", style="dim")
+    return text
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _money(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}" if value < 1 else f"{value:.2f}"
+
+
+def _one(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

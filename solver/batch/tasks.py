@@ -1,0 +1,66 @@
+"""From a sweep to tasks with fingerprints, and the facts of a task that tables and reports need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from instances.instance import Instance
+from instances.sweep import Point, Sweep, expand
+from instances.workload import Burst, Scenario
+from solver.batch.answer import Task
+from solver.batch.fingerprint import SolveSettings, code_version, fingerprint, refused_fingerprint
+from solver.batch.ledger import RunTask
+
+
+def tasks_of(sweep: Sweep, settings: SolveSettings, *, where: str, folder: Path | None = None) -> Iterator[Task]:
+    """Yield the tasks of a sweep in order."""
+    code = code_version()
+    for position, point in enumerate(expand(sweep, where=where, folder=folder)):
+        yield Task(
+            position=position,
+            labels=point.labels,
+            fingerprint=_key(point, settings, code),
+            instance=point.instance,
+            refusal=point.refusal,
+        )
+
+
+def run_task(task: Task) -> RunTask:
+    """Return what the ledger keeps of a task for tables and reports."""
+    facts: dict[str, Any] = {"labels": dict(task.labels), "task": task.name}
+    if task.instance is not None:
+        facts |= _facts(task.instance)
+    return RunTask(position=task.position, fingerprint=task.fingerprint, facts=facts)
+
+
+def _key(point: Point, settings: SolveSettings, code: str) -> str:
+    if point.instance is None:
+        return refused_fingerprint(f"{point.name}: {point.refusal}", code)
+    return fingerprint(point.instance, settings, code)
+
+
+def _facts(instance: Instance) -> dict[str, Any]:
+    price = instance.device.price_per_hour
+    return {
+        "model": instance.model.name,
+        "device": instance.device.name,
+        "engine": instance.engine,
+        "memory_bytes": instance.memory_limit,
+        "price_per_device_hour": None if price is None else float(price),
+        "scenarios": [_scenario(scenario) for scenario in instance.scenarios],
+    }
+
+
+def _scenario(scenario: Scenario) -> dict[str, Any]:
+    load = scenario.workload
+    return {
+        "name": scenario.name,
+        "kind": "burst" if isinstance(load, Burst) else "closed-loop",
+        "requests": load.requests,
+        "input_tokens": load.input_tokens,
+        "output_tokens": load.output_tokens,
+        "ttft_limit_ns": scenario.limits.ttft,
+        "tpot_limit_ns": scenario.limits.tpot,
+    }

@@ -1,0 +1,83 @@
+"""`shardproof batch`: many tasks, one ledger, one table."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from solver.batch.launch import BatchRequest
+
+EPILOG = """\b
+Example:
+  shardproof batch instances/sweeps/all-skus.yaml -o runs/all-skus
+  shardproof report runs/all-skus -o report.html
+
+The ledger in the run's folder keeps every answer: run the same command again and only new or changed tasks
+are solved. Exit code 0: every task is answered; 2: bad input; 3: some are undecided, failed or still open.
+"""
+
+
+@click.command("batch", epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("sweep", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the run [default: runs/NAME].")
+@click.option("--ledger", type=click.Path(path_type=Path), help="Ledger file [default: OUT/ledger.sqlite].")
+@click.option("--engine", type=click.Choice(["pool", "ray"]), default="pool", show_default=True)
+@click.option("--address", help="Address of a Ray cluster [default: a local Ray].")
+@click.option("--processes", type=click.IntRange(1, 4096), help="Worker processes [default: cores / workers].")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="CP-SAT's, per task.")
+@click.option("--time-limit", type=str, default="60 s", show_default=True, help="Of one task, with unit.")
+@click.option("--memory-limit", type=str, default="2 GB", show_default=True, help="Of one task, with unit.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--independent", is_flag=True, help="Carry nothing over from one task to another.")
+@click.option("--retry-failed", is_flag=True, help="Try tasks again that failed in an earlier run.")
+@click.option("--format", "formats", multiple=True, type=click.Choice(["csv", "json", "parquet"]),
+              default=("csv", "json"), show_default=True, help="Results files; may be repeated.")  # fmt: skip
+@click.option("--rank-by", type=click.Choice(["gpus", "price", "tokens"]), default="gpus", show_default=True)
+@click.option("--top", type=click.IntRange(1), help="Rows of each table [default: all].")
+@click.option("--list", "only_list", is_flag=True, help="List the tasks and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all rows on stdout.")
+def command(**options: Any) -> None:
+    """Solve every task of a SWEEP file and rank the devices."""
+    from solver.batch.launch import batch_request
+
+    request = batch_request(options)
+    if options["only_list"]:
+        _list(request)
+        return
+    # SIGTERM ends a batch as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise SystemExit(_run(request, options))
+
+
+def _list(request: BatchRequest) -> None:
+    for task in request.tasks:
+        click.echo(f"{task.fingerprint[:12]}  {task.name}" + (f"  [refused: {task.refusal}]" if task.refusal else ""))
+
+
+def _run(request: BatchRequest, options: dict[str, Any]) -> int:
+    from rich.console import Console
+
+    from solver.batch import tables
+    from solver.batch.launch import launch
+    from solver.batch.progress import Watcher
+
+    stderr = Console(stderr=True)
+    with Watcher(stderr) as watcher:
+        outcome, rows = launch(request, watch=watcher)
+    stderr.print(tables.closing(outcome), markup=False, highlight=False)
+    if options["as_json"]:
+        import json
+
+        click.echo(json.dumps({"run": request.name, "rows": [row.cells(request.swept) for row in rows]}))
+    else:
+        console = Console()
+        console.print(tables.ranking(rows, by=options["rank_by"], top=options["top"]))
+        console.print(tables.fronts(rows))
+        for path in request.results:
+            console.print(f"results: {path}", markup=False, highlight=False, soft_wrap=True)
+    answered = all(row.status in ("optimal", "infeasible", "feasible", "refused") for row in rows)
+    return 0 if answered and not outcome.interrupted else 3
