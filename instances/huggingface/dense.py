@@ -89,18 +89,33 @@ def read_olmo2(config: Config) -> Decoder:
 
 
 def read_gemma(config: Config) -> Decoder:
-    """Gemma 1, 2 and 3: Gemma 2 alternates windows, Gemma 3 has one full layer in six and q/k norms."""
-    kind = config.word("model_type") or ""
-    later, third = not kind.startswith("gemma_") and kind != "gemma", kind.startswith("gemma3")
-    bias = config.flag("attention_bias", default=False)
-    window = config.optional_integer("sliding_window") if later else None
-    period = config.integer("sliding_window_pattern", default=6 if third else 2)
+    """Gemma 1: Llama with wide heads and a tied head."""
+    return _gemma(config, spans=(None,) * config.layer_count, norms=2)
+
+
+def read_gemma2(config: Config) -> Decoder:
+    """Gemma 2: four norms a layer, a window on every other layer."""
+    window = config.optional_integer("sliding_window")
+    return _gemma(config, spans=windows(config, lambda index: None if index % 2 else window), norms=4)
+
+
+def read_gemma3(config: Config) -> Decoder:
+    """Gemma 3: four norms a layer, q and k norms, one full layer in ``sliding_window_pattern``."""
+    window = config.optional_integer("sliding_window")
+    period = config.integer("sliding_window_pattern", "_sliding_window_pattern", default=6)
     spans = windows(config, lambda index: window if (index + 1) % period else None)
+    return _gemma(config, spans=spans, norms=4, head_norms=True)
+
+
+def _gemma(config: Config, *, spans: tuple[int | None, ...], norms: int, head_norms: bool = False) -> Decoder:
+    bias = config.flag("attention_bias", default=False)
     layers = layers_of(
         config,
-        lambda index: grouped_query(config, window=spans[index], qkv_bias=bias, output_bias=bias, head_norms=third),
+        lambda index: grouped_query(
+            config, window=spans[index], qkv_bias=bias, output_bias=bias, head_norms=head_norms
+        ),
         lambda _: dense(config),
-        norms=4 if later else 2,
+        norms=norms,
     )
     return Decoder(layers=layers, final_norm_parameters=config.hidden)
 
