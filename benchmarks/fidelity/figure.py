@@ -1,0 +1,50 @@
+"""One figure of the fidelity report: an error over a count of rows, held against its target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Absolute relative errors of one kind of prediction.
+
+    ``median`` and ``p90`` are shares (0.06 is 6 %); ``target`` is the share to reach and names which
+    statistic it binds in ``statistic``; ``note`` says what was left out and why.
+    """
+
+    name: str
+    count: int
+    median: float | None
+    p90: float | None
+    target: float | None = None
+    statistic: str = "median"
+    note: str = ""
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """Linear-interpolation quantile; ``None`` without values."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def figure(
+    name: str, errors: Sequence[float], *, target: float | None = None, statistic: str = "median", note: str = ""
+) -> Figure:
+    """Summarise signed or absolute relative errors."""
+    absolute = [abs(error) for error in errors]
+    return Figure(
+        name=name,
+        count=len(absolute),
+        median=quantile(absolute, 0.5),
+        p90=quantile(absolute, 0.9),
+        target=target,
+        statistic=statistic,
+        note=note,
+    )

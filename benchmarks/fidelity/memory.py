@@ -1,0 +1,170 @@
+"""Memory: weights, KV capacity and refusals, predicted and as engines' start-up logs state them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+
+from benchmarks.fidelity.figure import Figure, figure, quantile
+from formulations.costs.engine_memory import EngineMemory, EngineSettings, account
+from formulations.costs.engine_profiles import GIB
+from formulations.deployment.tables import Option
+from instances.catalogue import load_model
+from instances.errors import InputError
+from instances.model import Formats, Model, TensorFormat
+
+KNOWN_ENGINES = ("vllm", "sglang")
+NO_PEER_LINKS = ("L40", "L4", "A10G", "RTX", "T4")
+
+_BF16 = TensorFormat(dtype="bf16")
+_FP8 = TensorFormat(dtype="fp8")
+_MXFP4 = TensorFormat(dtype="mxfp4", block=(1, 32), scale_bits=8)
+_INT4 = TensorFormat(dtype="int4", block=(1, 32), scale_bits=16)
+
+FORMATS: Mapping[str, tuple[TensorFormat, TensorFormat, TensorFormat]] = {
+    "bf16": (_BF16, _BF16, _BF16),
+    "fp16": (_BF16, _BF16, _BF16),
+    "fp8": (_FP8, _FP8, _FP8),
+    "w8a8-int8": (_FP8, _FP8, _FP8),
+    "fp8-ffn-only": (_BF16, _FP8, _FP8),
+    "mxfp4": (_BF16, _BF16, _MXFP4),
+    "int4": (_BF16, _BF16, _INT4),
+    "mxfp4-quark": (_FP8, _MXFP4, _MXFP4),
+}
+"""Formats of attention, dense feed-forward and experts by the log's ``weight_dtype``."""
+
+RELATIVES: Mapping[str, str] = {"amd/Kimi-K2.7-Code-MXFP4": "kimi-k2.5"}
+"""Checkpoints that the catalogue knows under another name."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One log row beside its prediction."""
+
+    row: Mapping[str, str]
+    predicted: EngineMemory
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a gzipped CSV file."""
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def number(text: str | None) -> float | None:
+    """Read a number; ``None`` where there is none."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return None if isnan(value) else value
+
+
+def find_model(row: Mapping[str, str]) -> Model | None:
+    """Find the catalogue's model of a row, in the row's formats; ``None`` if there is none."""
+    for name in (RELATIVES.get(row["hf_id"], row["hf_id"]), row["model"]):
+        try:
+            found = load_model(name)
+        except InputError:
+            continue
+        stored = row["weight_dtype"]
+        if row["hf_id"].startswith("amd/") and stored == "mxfp4":
+            stored = "mxfp4-quark"
+        return in_formats(found, stored, kv_dtype=row["kv_dtype"])
+    return None
+
+
+def in_formats(model: Model, weight_dtype: str, *, kv_dtype: str) -> Model | None:
+    """Put a model into a log's formats; ``None`` if they are not known."""
+    if weight_dtype not in FORMATS:
+        return None
+    attention, dense, experts = FORMATS[weight_dtype]
+    formats = Formats(
+        attention=attention,
+        dense_ffn=dense,
+        experts=experts,
+        router=_BF16,
+        norms=_BF16,
+        embedding=_BF16,
+        head=_BF16,
+    )
+    cache = "fp8" if kv_dtype == "fp8" else "bf16"
+    return model.model_copy(update={"formats": formats, "kv_dtype": cache})
+
+
+def judge(row: Mapping[str, str]) -> Judged | None:
+    """Predict one row; ``None`` if its model, engine or device is not known."""
+    model, total = find_model(row), number(row["gpu_total_gib"])
+    if model is None or row["engine"] not in KNOWN_ENGINES:
+        return None
+    tp, dp = int(number(row["tp"]) or 1), int(number(row["dp"]) or 1)
+    ep = int(number(row["ep"]) or 1)
+    stages = int(number(row["pp"]) or 1)
+    settings = EngineSettings(
+        engine=row["engine"],
+        version=row["version"] or None,
+        utilisation=number(row["mem_util"]) or 0.9,
+        max_model_len=int(number(row["max_model_len"]) or 0) or None,
+        max_batched_tokens=int(number(row["max_batched_tokens"]) or 0) or None,
+    )
+    option = Option(attn_tp=tp, attn_dp=dp, moe_tp=tp * dp // ep, moe_ep=ep)
+    total_bytes = round((total or 180.0) * GIB)
+    peers = not row["gpu"].startswith(NO_PEER_LINKS)
+    found = account(model, option, settings, total_bytes=total_bytes, stages=stages, peer_links=peers)
+    return Judged(row, found)
+
+
+def weight_error(judged: Judged) -> float | None:
+    """Relative error of the weights on one device."""
+    measured = number(judged.row["weights_gib_per_gpu"])
+    return None if measured is None else judged.predicted.weights_bytes / GIB / measured - 1
+
+
+def capacity_error(judged: Judged) -> float | None:
+    """Relative error of the KV capacity: tokens where stated, else bytes."""
+    tokens, gib = number(judged.row["kv_tokens"]), number(judged.row["kv_avail_gib"])
+    if judged.row["gpu_total_gib"] == "" or judged.row["mem_util"] == "":
+        return None
+    if tokens:
+        return judged.predicted.kv_tokens / tokens - 1
+    return judged.predicted.kv_bytes / GIB / gib - 1 if gib else None
+
+
+def evaluate(folder: Path) -> list[Figure]:
+    """Errors over ``memory_logs.csv.gz`` of a folder."""
+    rows = read_rows(folder / "memory_logs.csv.gz")
+    judged = [found for found in map(judge, rows) if found is not None]
+    left_out = f"{len(rows) - len(judged)} of {len(rows)} rows name a model or format outside the catalogue"
+    weights = [error for one in judged if (error := weight_error(one)) is not None]
+    known = [one for one in judged if one.row["version"] and one.row["outcome"] == "ok"]
+    capacity = [error for one in known if (error := capacity_error(one)) is not None]
+    absolute = [abs(error) for error in capacity]
+    refused = [one for one in judged if one.row["outcome"] != "ok"]
+    missed = [1.0 for one in refused if one.predicted.refusal is None]
+    wrong = [1.0 for one in known if one.predicted.refusal is not None]
+    return [
+        figure("memory: weights per GPU", weights, target=0.005, statistic="max", note=left_out),
+        figure("memory: KV capacity, known engine version", capacity, target=0.003),
+        Figure(
+            "memory: KV capacity, known engine version, p95",
+            len(absolute),
+            quantile(absolute, 0.5),
+            quantile(absolute, 0.95),
+            0.02,
+            "p95",
+            "the second figure is the 95th percentile",
+        ),
+        Figure(
+            "memory: refused or out of memory, called feasible", len(refused), float(len(missed)), None, 0.0, "count"
+        ),
+        _count("memory: started, called infeasible", known, wrong, target=None),
+    ]
+
+
+def _count(name: str, rows: list[Judged], wrong: list[float], *, target: float | None) -> Figure:
+    """Count wrong verdicts; the count stands in ``median``."""
+    return Figure(name, len(rows), float(len(wrong)), None, target, "count", "the first figure is a count")
