@@ -1,0 +1,43 @@
+r"""cap: every stage keeps within a limit: memory per device, and the slowest decode stage.
+
+.. math:: z_c \wedge y_{s,o} \Rightarrow base_o + [s = 0]\, first_o + [s > 0]\, entry_o + last_o\, f_s
+          + \sum_k layer_{o,k}\, n_{s,k} \le limit_c
+
+=========  ==========================  =============  ==========================================
+symbol     code                        unit           source
+=========  ==========================  =============  ==========================================
+layer_o,k  cap.table.layer             bytes or ns    formulations.costs, per layer kind
+limit_c    cap.limit                   bytes or ns    device memory; TPOT limit / microbatches
+=========  ==========================  =============  ==========================================
+
+Exact: bytes are integers; times are rounded up (or, in a floor model, down) per cell.
+"""
+
+from __future__ import annotations
+
+from formulations.deployment.tables import Cap, Case, Chain, Program, stage_cost
+from formulations.deployment.variables import Model, stage_expression
+
+
+def limit_of(model: Model, row: Cap) -> int:
+    """Limit of a cap under the levels above."""
+    memory = model.limits.memory
+    return min(row.limit, memory) if row.memory and memory is not None else row.limit
+
+
+def post(model: Model) -> None:
+    """Add the rows."""
+    for literal, case in zip(model.variables.case, model.cases, strict=True):
+        for row in case.caps:
+            for (stage, option), runs in model.variables.runs.items():
+                cost = stage_expression(model, row.table, stage, option)
+                model.solver_model.add(cost <= limit_of(model, row)).only_enforce_if(literal, runs)
+
+
+def check(program: Program, chain: Chain) -> str | None:
+    """Name the first cap that a stage exceeds, if any."""
+    for row in Case(program.layouts[chain.layout], chain.choices).caps:
+        for index, stage in enumerate(chain.stages):
+            if stage_cost(program, row.table, stage) > row.limit:
+                return f"{row.name}[stage={index}]"
+    return None

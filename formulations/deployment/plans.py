@@ -1,0 +1,48 @@
+"""Between chains of the integer program and plans that people and engines read."""
+
+from __future__ import annotations
+
+from formulations.costs.sharding import divide_up
+from formulations.deployment.build import Deployment
+from formulations.deployment.tables import Chain, StageChoice
+from instances.plan import Microbatches, Plan, Stage
+
+
+def plan_of(deployment: Deployment, chain: Chain) -> Plan:
+    """Write a chain as a plan; decode microbatches not decided by the program are one per request."""
+    layout = deployment.program.layouts[chain.layout]
+    values = {axis.name: axis.choices[place].value for axis, place in zip(layout.axes, chain.choices, strict=True)}
+    scenarios = deployment.instance.scenarios
+    microbatches = []
+    for scenario in scenarios:
+        requests = divide_up(scenario.workload.requests, layout.replicas)
+        decode = values.get(f"decode_requests[{scenario.name}]", 1)
+        microbatches.append(
+            Microbatches(
+                scenario=scenario.name,
+                prefill_requests=values[f"prefill_requests[{scenario.name}]"],
+                decode_microbatches=divide_up(requests, decode),
+            )
+        )
+    return Plan(
+        replicas=layout.replicas,
+        microbatch_tokens=microbatches[0].prefill_requests * scenarios[0].workload.input_tokens,
+        microbatches=tuple(microbatches),
+        stages=tuple(_stage(deployment, stage) for stage in chain.stages),
+        model=deployment.instance.model.name,
+        device=deployment.instance.device.name,
+        engine=deployment.instance.engine,
+        instance_fingerprint=deployment.instance.fingerprint,
+    )
+
+
+def _stage(deployment: Deployment, stage: StageChoice) -> Stage:
+    option = deployment.options[stage.option]
+    return Stage(
+        layers=(stage.start, stage.stop - 1),
+        gpus=option.gpus,
+        attn_tp=option.attn_tp,
+        attn_dp=option.attn_dp,
+        moe_tp=option.moe_tp,
+        moe_ep=option.moe_ep,
+    )

@@ -1,0 +1,39 @@
+r"""Microbatches through stages: the formulas of TTFT and TPOT, and a simulation that must agree with them.
+
+Identical microbatches pass the stages in order, one at a time per stage. The k-th of n leaves the last stage at
+:math:`\sum_s t_s + (k - 1) \max_s t_s`: the last one's is the TTFT of the slowest request. In decode every
+stage works on one microbatch of sequences: :math:`TPOT = \max(\sum_s t_s, n \max_s t_s)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+
+def last_ttft(stage_times: Sequence[int], microbatches: int) -> int:
+    """TTFT of the slowest request of a burst, in the unit of the stage times."""
+    return sum(stage_times) + (microbatches - 1) * max(stage_times)
+
+
+def mean_ttft(stage_times: Sequence[int], microbatches: int) -> Fraction:
+    """Mean TTFT over equal microbatches."""
+    return sum(stage_times) + Fraction(microbatches - 1, 2) * max(stage_times)
+
+
+def tpot(stage_times: Sequence[int], microbatches: int) -> int:
+    """Time per output token."""
+    return max(sum(stage_times), microbatches * max(stage_times))
+
+
+def simulate_prefill(stage_times: Sequence[int], microbatches: int) -> list[int]:
+    """Play the pipeline event by event; return when each microbatch leaves the last stage."""
+    free_at = [0] * len(stage_times)
+    leaves: list[int] = []
+    for _ in range(microbatches):
+        ready = 0
+        for stage, time in enumerate(stage_times):
+            ready = max(ready, free_at[stage]) + time
+            free_at[stage] = ready
+        leaves.append(ready)
+    return leaves

@@ -1,0 +1,83 @@
+"""The `shardproof` command: one verb per question. A verb's module is imported when the verb is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+VERBS: dict[str, str] = {
+    "solve": "Find the plan with the fewest GPUs and prove it.",
+    "audit": "Judge every claim of a hand-written plan.",
+    "compare": "Set plans beside the proven optimum.",
+    "verify": "Check a certificate without trusting the solver.",
+    "explain": "Say why fewer GPUs are impossible.",
+    "sensitivity": "Say how far inputs may worsen before the answer changes.",
+    "place": "Decide where every expert lives.",
+    "batch": "Solve many instances across models, devices and limits.",
+    "report": "Write a batch run as one HTML page.",
+    "predict": "Predict times and memory of a given plan.",
+    "calibrate": "Measure this machine's GPU and fit its curves.",
+    "catalog": "List and show the models and devices known.",
+    "schema": "Print the JSON Schema of a document.",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands live in ``solver.commands.<verb>`` and are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order of a user's questions."""
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb's command; an unknown verb is answered with the nearest ones."""
+        if cmd_name not in VERBS:
+            ctx.fail(f"no verb {cmd_name!r}; known: {', '.join(VERBS)}")
+        command: click.Command = importlib.import_module(f"solver.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs without importing any of them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="shardproof", prog_name="shardproof")
+def application() -> None:
+    """Plan LLM serving deployments with provably the fewest GPUs.
+
+    \b
+    Example:
+      shardproof solve instances/cases/qwen3-235b-a22b.yaml
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; what a user did wrong ends in one message and exit code 2."""
+    from instances.errors import CheckFailed, InputError
+
+    try:
+        code = application.main(args=arguments, prog_name="shardproof", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except InputError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except CheckFailed as error:
+        click.echo(f"check failed: {error}", err=True)
+        sys.exit(4)
+
+
+if __name__ == "__main__":
+    main()

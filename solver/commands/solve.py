@@ -1,0 +1,123 @@
+"""`shardproof solve`: the plan with the fewest GPUs, proven."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from solver.commands.instance_options import instance_from, instance_options, tree_of
+
+if TYPE_CHECKING:
+    from instances.instance import Instance
+    from solver.result import Result
+    from solver.solve import Settings
+
+
+@click.command(name="solve")
+@click.argument("instance", required=False)
+@instance_options
+@click.option("-o", "--output", type=click.Path(), help="Write the plan here, YAML or (*.json) JSON.")
+@click.option("--write-instance", type=click.Path(), help="Keep the question itself as an instance file.")
+@click.option("--certificate", type=click.Path(), help="Write the certificate here.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@click.option("--time-limit", type=float, help="Seconds after which the best plan and the bound are given.")
+@click.option("--workers", type=int, default=2, show_default=True, help="Workers of CP-SAT.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of CP-SAT.")
+@click.option(
+    "--search", type=click.Choice(["auto", "cp-sat", "frontier"]), default="auto", show_default=True,
+    help="auto: exact search over chains, CP-SAT where it leaves a case open, and against its answer.",
+)
+@click.pass_context
+def command(ctx: click.Context, instance: str | None, **flags: Any) -> int:
+    """Find the plan with the fewest GPUs and prove that none has fewer.
+
+    \b
+    Examples:
+      shardproof solve instances/cases/qwen3-235b-a22b.yaml -o plan.yaml
+      shardproof solve --model qwen3-235b-a22b-fp8 --device h100-sxm --isl 2048 --osl 2048 \\
+        --batch-size 128 --ttft 30s --engine vllm --max-gpus 16
+    """
+    del ctx
+    question = instance_from(instance, flags)
+    if flags["write_instance"]:
+        _write_tree(Path(flags["write_instance"]), tree_of(instance, flags)[0])
+    result = _solve(question, flags)
+    if flags["output"] and result.plan is not None:
+        tree = result.plan.model_dump(mode="json", exclude_none=True)
+        _write_tree(Path(flags["output"]), tree)
+    if flags["certificate"]:
+        _write_certificate(Path(flags["certificate"]), result, question)
+    if flags["as_json"]:
+        click.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        from solver.render import render_result
+
+        click.echo(render_result(question, result, colour=_colour()), color=_colour())
+    return result.exit_code
+
+
+def _solve(question: Instance, flags: dict[str, Any]) -> Result:
+    from solver.solve import Settings, solve
+
+    settings = Settings(
+        time_limit_s=flags["time_limit"], workers=flags["workers"], seed=flags["seed"], search=flags["search"]
+    )
+    if not sys.stderr.isatty():
+        return solve(question, settings=settings)
+    return _solve_with_live_line(question, settings)
+
+
+def _solve_with_live_line(question: Instance, settings: Settings) -> Result:
+    from dataclasses import replace
+
+    from solver.solve import Progress, solve
+
+    def show(progress: Progress) -> None:
+        incumbent = "-" if progress.incumbent is None else str(progress.incumbent)
+        gap = ""
+        if progress.incumbent and progress.bound:
+            gap = f"  gap {(progress.incumbent - progress.bound) / progress.incumbent:.1%}"
+        line = f"{progress.level}: {incumbent} GPUs  bound {progress.bound}{gap}  {progress.seconds:.1f} s"
+        click.echo(f"\r\x1b[2K{line}", err=True, nl=False)
+
+    try:
+        return solve(question, settings=replace(settings, on_progress=show))
+    finally:
+        click.echo("\r\x1b[2K", err=True, nl=False)
+
+
+def _colour() -> bool:
+    import os
+
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def _write_tree(path: Path, tree: dict[str, Any]) -> None:
+    import yaml
+
+    from instances.reading import refuse
+
+    plain = json.loads(json.dumps(tree, default=str))
+    text = json.dumps(plain, indent=2) if path.suffix == ".json" else yaml.safe_dump(plain, sort_keys=False)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise refuse(str(path), f"cannot be written ({error.strerror})") from None
+
+
+def _write_certificate(path: Path, result: Result, question: Instance) -> None:
+    from instances.reading import refuse
+    from solver.certificate import certificate_document
+
+    if result.evidence is None or result.status == "undecided":
+        click.echo("no certificate: nothing was proved", err=True)
+        return
+    document = certificate_document(result.evidence, question)
+    try:
+        path.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+    except OSError as error:
+        raise refuse(str(path), f"cannot be written ({error.strerror})") from None

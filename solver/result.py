@@ -1,0 +1,115 @@
+"""What a search found: status, bound and why it stopped kept apart; absent is ``None``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from formulations.deployment.tables import Chain, Program
+from instances.plan import Plan
+from solver.refutation import Refutation
+
+Status = Literal["optimal", "feasible", "infeasible", "undecided"]
+Proof = Literal["certified-optimal", "certified-gap", "solver-claimed", "none"]
+StopReason = Literal["proved", "time-limit", "interrupted", "search-limit"]
+
+EXIT_CODES: dict[str, int] = {"optimal": 0, "feasible": 0, "infeasible": 1, "undecided": 3}
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Figures of a plan. Times are of the slowest request; utilisation is of all GPUs, 0 to 1.
+
+    ``compute_utilisation``: share of GPU-time until the last TTFT in which the plan's stages work.
+    """
+
+    ttft_s: float
+    ttft_mean_s: float
+    ttft_first_s: float
+    tpot_ms: float
+    peak_memory_bytes: int
+    memory_utilisation: float
+    compute_utilisation: float
+
+
+@dataclass(frozen=True)
+class Level:
+    """One lexicographic level: the value reached and the proven bound (``None``: no bound)."""
+
+    value: int | None
+    bound: int | None
+
+    @property
+    def proven(self) -> bool:
+        """Whether value and bound agree."""
+        return self.value is not None and self.value == self.bound
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a certificate is made of: the integer program, the chain, and the refutation of each level."""
+
+    program: Program
+    chain: Chain | None
+    levels: dict[str, Level]
+    refutations: dict[str, Refutation]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one instance."""
+
+    status: Status
+    proof: Proof
+    gpus: int | None
+    bound: int | None
+    stop_reason: StopReason
+    metrics: Metrics | None
+    plan: Plan | None
+    assumptions: tuple[str, ...]
+    instance_fingerprint: str
+    versions: dict[str, str]
+    seconds: float
+    explanation: tuple[str, ...] = ()
+    levels: dict[str, Level] = field(default_factory=dict)
+    engine_rules: tuple[str, ...] = ()
+    engine_flags: tuple[str, ...] = ()
+    evidence: Evidence | None = None
+
+    @property
+    def gap(self) -> float | None:
+        """(GPUs - bound) / GPUs; ``None`` without a plan or a bound."""
+        if self.gpus is None or self.bound is None:
+            return None
+        return (self.gpus - self.bound) / self.gpus
+
+    @property
+    def exit_code(self) -> int:
+        """0 a plan, 1 no plan exists, 3 undecided."""
+        return EXIT_CODES[self.status]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``solve --json`` prints."""
+        plan = None if self.plan is None else self.plan.model_dump(mode="json")
+        return {
+            "status": self.status,
+            "proof": self.proof,
+            "gpus": self.gpus,
+            "bound": self.bound,
+            "gap": self.gap,
+            "stop_reason": self.stop_reason,
+            "metrics": None if self.metrics is None else vars(self.metrics) | {},
+            "plan": plan,
+            "placement": None if plan is None else plan["placement"],
+            "levels": {
+                name: {"value": level.value, "bound": level.bound, "proven": level.proven}
+                for name, level in self.levels.items()
+            },
+            "explanation": list(self.explanation),
+            "engine_rules": list(self.engine_rules),
+            "engine_flags": list(self.engine_flags),
+            "assumptions": list(self.assumptions),
+            "instance_fingerprint": self.instance_fingerprint,
+            "versions": self.versions,
+            "seconds": round(self.seconds, 6),
+        }

@@ -1,0 +1,340 @@
+"""From an instance to a proven result: fewest GPUs, then lowest TTFT, then lowest peak memory.
+
+Each level is searched on ceiling tables (what is found is feasible in exact arithmetic) and bounded on floor
+tables (what is refuted is impossible in exact arithmetic). The exact search over chains gives incumbents and
+bounds; CP-SAT decides the cases that it leaves open, and is held against its answer. Every plan is evaluated
+anew from the costs before it leaves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from formulations.deployment.build import Deployment
+from formulations.deployment.plans import plan_of
+from formulations.deployment.tables import Chain, Program
+from instances.errors import InternalError
+from instances.instance import Instance
+from instances.plan import Plan
+from solver.evaluate import Evaluation, best_decode_microbatches, evaluate
+from solver.prover import Interrupted, Objective, Prover, Query
+from solver.refutation import Refutation
+from solver.result import Evidence, Level, Metrics, Proof, Result, Status, StopReason
+
+Search = Literal["auto", "cp-sat", "frontier"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a live line shows: best GPU count so far, proven bound, seconds since the start."""
+
+    incumbent: int | None
+    bound: int | None
+    seconds: float
+    level: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to search. ``workers`` and ``seed`` are CP-SAT's; ``certify`` has the checker accept the proof."""
+
+    time_limit_s: float | None = None
+    workers: int = 2
+    seed: int = 0
+    search: Search = "auto"
+    certify: bool = False
+    on_progress: Callable[[Progress], None] | None = None
+
+
+@dataclass
+class Outcome:
+    """What the search of one program has established so far."""
+
+    chain: Chain | None = None
+    infeasible: bool = False
+    stop_reason: StopReason = "proved"
+    claimed_by: str | None = None
+    levels: dict[str, Level] = field(default_factory=dict)
+    refutations: dict[str, Refutation] = field(default_factory=dict)
+
+
+class LexicographicSearch:
+    """Takes one program through the levels GPUs, TTFT and peak memory."""
+
+    def __init__(self, program: Program, settings: Settings) -> None:
+        """Take the program and how to search it."""
+        self.program, self.settings = program, settings
+        self.started = time.monotonic()
+        self.outcome = Outcome()
+        self._level = "gpus"
+        self._upper = Prover(program, floor=False, check_stop=self._check_stop)
+        self._lower = Prover(program, floor=True, check_stop=self._check_stop)
+        self.bound = 1
+
+    def run(self) -> Outcome:
+        """Search until proved, out of time or interrupted; what is known by then is kept."""
+        try:
+            self._fewest_gpus()
+            if self.outcome.chain is not None:
+                self._lowest("ttft")
+                self._lowest("memory")
+        except Interrupted:
+            self.outcome.stop_reason = "time-limit"
+        except KeyboardInterrupt:
+            self.outcome.stop_reason = "interrupted"
+        self._note_gpus()
+        return self.outcome
+
+    def _check_stop(self) -> None:
+        limit = self.settings.time_limit_s
+        if limit is not None and time.monotonic() - self.started > limit:
+            raise Interrupted
+
+    def _report(self) -> None:
+        if self.settings.on_progress is not None:
+            seconds = time.monotonic() - self.started
+            self.settings.on_progress(Progress(self._gpus(), self.bound, seconds, self._level))
+
+    def _gpus(self) -> int | None:
+        return None if self.outcome.chain is None else self.outcome.chain.gpus(self.program)
+
+    def _note_gpus(self) -> None:
+        self.outcome.levels["gpus"] = Level(self._gpus(), None if self.outcome.infeasible else self.bound)
+
+    def _decide(self, prover: Prover, query: Query) -> tuple[Chain | None, Refutation | None]:
+        """Decide a query; cases that the exact search leaves open go to CP-SAT."""
+        answer = prover.decide(query)
+        if answer.chain is not None or not answer.unknown:
+            return answer.chain, answer.refutation
+        from solver.search import decide_cases
+
+        claim = decide_cases(self.program, query, answer.unknown, floor=prover.floor, settings=self._remaining())
+        self.outcome.claimed_by = claim.solver
+        if claim.chain is None and not claim.refuted:
+            self.outcome.stop_reason = "time-limit"
+            raise Interrupted
+        return claim.chain, None
+
+    def _remaining(self) -> Settings:
+        limit = self.settings.time_limit_s
+        left = None if limit is None else max(0.1, limit - (time.monotonic() - self.started))
+        return replace(self.settings, time_limit_s=left)
+
+    def _fewest_gpus(self) -> None:
+        """Double the budget until a chain fits, then halve the gap; the last refutation is the proof."""
+        most, tried = self.program.max_gpus, 1
+        while self.outcome.chain is None:
+            chain, refutation = self._decide(self._upper, Query(gpus=tried))
+            if chain is not None:
+                self.outcome.chain = chain
+            elif tried >= most:
+                self._prove_infeasible(most, refutation)
+                return
+            else:
+                self.bound = tried + 1
+                tried = min(most, 2 * tried)
+            self._report()
+        while self.bound < (self._gpus() or 0):
+            middle = (self.bound + (self._gpus() or 0) - 1) // 2
+            chain, _ = self._decide(self._upper, Query(gpus=middle))
+            if chain is not None:
+                self.outcome.chain = chain
+            else:
+                self.bound = middle + 1
+            self._report()
+        self._prove_bound()
+
+    def _prove_infeasible(self, most: int, refutation: Refutation | None) -> None:
+        chain, refutation = self._decide(self._lower, Query(gpus=most))
+        if chain is None:
+            self.outcome.infeasible = True
+            if refutation is not None:
+                self.outcome.refutations["gpus"] = refutation
+        else:
+            self.bound = 1
+
+    def _prove_bound(self) -> None:
+        """Refute fewer GPUs on floor tables; rounding may cost the bound something, which is then published."""
+        while self.bound > 1:
+            chain, refutation = self._decide(self._lower, Query(gpus=self.bound - 1))
+            if chain is None:
+                if refutation is not None:
+                    self.outcome.refutations["gpus"] = refutation
+                return
+            self.bound = chain.gpus(self.program)
+
+    def _lowest(self, objective: Objective) -> None:
+        """Lower one objective at the fewest GPUs, then bound it on floor tables."""
+        outcome, chain = self.outcome, self.outcome.chain
+        assert chain is not None
+        self._level = objective
+        query = Query(gpus=chain.gpus(self.program))
+        if objective == "memory":
+            query = replace(query, ttft=self._upper.value("ttft", chain))
+        if self._upper.value(objective, chain) is None:
+            return
+        best, unknown = self._upper.least(query, objective, chain)
+        assert best is not None
+        outcome.chain = best
+        value = self._upper.value(objective, best)
+        outcome.levels[objective] = Level(value, None)
+        self._report()
+        if unknown:
+            outcome.claimed_by = "search-limit"
+            return
+        self._bound_level(objective, query, best, value)
+
+    def _bound_level(self, objective: Objective, query: Query, best: Chain, value: int | None) -> None:
+        relaxed, unknown = self._lower.least(query, objective, best)
+        if relaxed is None or unknown or value is None:
+            return
+        lowest = self._lower.value(objective, relaxed)
+        assert lowest is not None
+        below = replace(query, ttft=lowest - 1) if objective == "ttft" else replace(query, memory=lowest - 1)
+        answer = self._lower.decide(below)
+        if answer.chain is not None:
+            raise InternalError(f"{objective} below its proven bound")
+        if answer.refutation is not None:
+            self.outcome.refutations[objective] = answer.refutation
+            self.outcome.levels[objective] = Level(value, lowest)
+
+
+def solve(instance: Instance, *, settings: Settings | None = None) -> Result:
+    """Find the plan with the fewest GPUs for an instance, and prove it.
+
+    Raises
+    ------
+    CheckFailed
+        If the plan found fails its own check (a fault of ours).
+    """
+    settings = settings or Settings()
+    started = time.monotonic()
+    deployment = Deployment(instance)
+    outcome = _search(deployment, settings)
+    return _result(deployment, outcome, settings, started)
+
+
+def _search(deployment: Deployment, settings: Settings) -> Outcome:
+    if not deployment.options:
+        return Outcome(infeasible=True, levels={"gpus": Level(None, None)})
+    if settings.search == "cp-sat":
+        from solver.search import search_with_cp_sat
+
+        return search_with_cp_sat(deployment.program, settings)
+    outcome = LexicographicSearch(deployment.program, settings).run()
+    if settings.search == "auto" and outcome.chain is not None:
+        from solver.search import confirm
+
+        confirm(deployment.program, outcome.chain, settings)
+    return outcome
+
+
+def _result(deployment: Deployment, outcome: Outcome, settings: Settings, started: float) -> Result:
+    instance = deployment.instance
+    plan, evaluation = None, None
+    if outcome.chain is not None:
+        plan, evaluation = finished_plan(deployment, outcome.chain)
+    gpus = outcome.levels["gpus"]
+    status = _status(outcome, gpus)
+    evidence = Evidence(deployment.program, outcome.chain, outcome.levels, outcome.refutations)
+    return Result(
+        status=status,
+        proof=_proof(status, outcome, evidence, instance, settings),
+        gpus=gpus.value,
+        bound=gpus.bound,
+        stop_reason=outcome.stop_reason,
+        metrics=None if plan is None or evaluation is None else metrics_of(instance, plan, evaluation),
+        plan=plan,
+        assumptions=instance.assumptions,
+        instance_fingerprint=instance.fingerprint,
+        versions=versions(),
+        seconds=time.monotonic() - started,
+        levels=outcome.levels,
+        evidence=evidence,
+    )
+
+
+def _status(outcome: Outcome, gpus: Level) -> Status:
+    if outcome.infeasible:
+        return "infeasible"
+    if outcome.chain is None:
+        return "undecided"
+    return "optimal" if gpus.proven else "feasible"
+
+
+def _proof(status: Status, outcome: Outcome, evidence: Evidence, instance: Instance, settings: Settings) -> Proof:
+    """Say what the checker accepted; without a refutation to check, what the solver claims."""
+    gpus = outcome.levels["gpus"]
+    if status == "undecided":
+        return "none"
+    needs_none = status != "infeasible" and gpus.bound == 1
+    if not settings.certify or ("gpus" not in outcome.refutations and not needs_none):
+        return "solver-claimed"
+    from solver.certificate import accepted
+
+    if not accepted(evidence, instance):
+        raise InternalError("the checker rejects our own certificate")
+    return "certified-optimal" if status in ("optimal", "infeasible") else "certified-gap"
+
+
+def finished_plan(deployment: Deployment, chain: Chain) -> tuple[Plan, Evaluation]:
+    """Write a chain as a plan with its figures, after checking it.
+
+    Raises
+    ------
+    InternalError
+        If the plan breaks a limit, or its figures differ from the program's.
+    """
+    instance, plan = deployment.instance, plan_of(deployment, chain)
+    for place, scenario in enumerate(instance.scenarios):
+        if scenario.limits.tpot is None:
+            item = plan.microbatches[place]
+            count = best_decode_microbatches(deployment, plan, scenario)
+            items = list(plan.microbatches)
+            items[place] = item.model_copy(update={"decode_microbatches": count})
+            plan = plan.model_copy(update={"microbatches": tuple(items)})
+    evaluation = evaluate(instance, plan, deployment=deployment)
+    if evaluation.violations:
+        raise InternalError(f"the plan found breaks {evaluation.violations[0]}")
+    return plan.model_copy(update={"stages": _annotated(plan, evaluation)}), evaluation
+
+
+def _annotated(plan: Plan, evaluation: Evaluation) -> tuple[object, ...]:
+    figures = evaluation.scenarios[0].stages
+    return tuple(
+        stage.model_copy(update={"memory_bytes": found.memory_bytes, "time_ns": found.prefill_ns})
+        for stage, found in zip(plan.stages, figures, strict=True)
+    )
+
+
+def metrics_of(instance: Instance, plan: Plan, evaluation: Evaluation) -> Metrics:
+    """Figures of a plan; latencies of the worst scenario, utilisation of the first."""
+    worst = max(evaluation.scenarios, key=lambda figures: figures.ttft)
+    first = evaluation.scenarios[0]
+    busy = sum(found.prefill * stage.gpus for found, stage in zip(first.stages, plan.stages, strict=True))
+    memory = sum(found.memory * stage.gpus for found, stage in zip(first.stages, plan.stages, strict=True))
+    width = sum(stage.gpus for stage in plan.stages)
+    return Metrics(
+        ttft_s=evaluation.ttft / 1e9,
+        ttft_mean_s=worst.ttft_mean / 1e9,
+        ttft_first_s=worst.ttft_first / 1e9,
+        tpot_ms=evaluation.tpot / 1e6,
+        peak_memory_bytes=evaluation.peak_memory,
+        memory_utilisation=memory / (width * instance.device.memory),
+        compute_utilisation=busy * first.prefill_microbatches / (width * first.ttft),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the answer depends on."""
+    found = {}
+    for package in ("shardproof", "ortools", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
