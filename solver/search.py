@@ -145,21 +145,20 @@ def search_with_cp_sat(program: Program, settings: Settings) -> Outcome:
         outcome.chain = found.chain or outcome.chain
         value = None if outcome.chain is None else _value(program, outcome.chain, level)
         outcome.levels[level] = Level(value, found.bound)
-        if not found.finished or value is None:
+        if not found.finished:
             outcome.stop_reason = "time-limit"
             return outcome
-        limits = _tightened(limits, level, value)
+        if value is not None:
+            limits = _tightened(limits, level, value)
     return outcome
 
 
-def _value(program: Program, chain: Chain, level: ObjectiveLevel) -> int:
+def _value(program: Program, chain: Chain, level: ObjectiveLevel) -> int | None:
     from solver.prover import peak_memory, worst_ttft
 
     if level == "gpus":
         return chain.gpus(program)
-    found = worst_ttft(program, chain, floor=False) if level == "ttft" else peak_memory(program, chain)
-    assert found is not None
-    return found
+    return worst_ttft(program, chain, floor=False) if level == "ttft" else peak_memory(program, chain)
 
 
 def _tightened(limits: Limits, level: ObjectiveLevel, value: int) -> Limits:

@@ -128,11 +128,11 @@ class LexicographicSearch:
         """Double the budget until a chain fits, then halve the gap; the last refutation is the proof."""
         most, tried = self.program.max_gpus, 1
         while self.outcome.chain is None:
-            chain, refutation = self._decide(self._upper, Query(gpus=tried))
+            chain, _ = self._decide(self._upper, Query(gpus=tried))
             if chain is not None:
                 self.outcome.chain = chain
             elif tried >= most:
-                self._prove_infeasible(most, refutation)
+                self._prove_infeasible(most)
                 return
             else:
                 self.bound = tried + 1
@@ -148,14 +148,15 @@ class LexicographicSearch:
             self._report()
         self._prove_bound()
 
-    def _prove_infeasible(self, most: int, refutation: Refutation | None) -> None:
+    def _prove_infeasible(self, most: int) -> None:
         chain, refutation = self._decide(self._lower, Query(gpus=most))
         if chain is None:
             self.outcome.infeasible = True
             if refutation is not None:
                 self.outcome.refutations["gpus"] = refutation
         else:
-            self.bound = 1
+            self.bound = chain.gpus(self.program)
+            self._prove_bound()
 
     def _prove_bound(self) -> None:
         """Refute fewer GPUs on floor tables; rounding may cost the bound something, which is then published."""

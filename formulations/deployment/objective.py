@@ -28,7 +28,8 @@ def minimise(model: Model, level: Level, *, at_least: int = 0) -> cp_model.IntVa
 
 
 def _ttft(model: Model, at_least: int) -> cp_model.IntVar:
-    most = max(model.path_bound(path) for case in model.cases for path in case.paths if path.ttft)
+    bounds = (model.path_bound(path) for case in model.cases for path in case.paths if path.ttft)
+    most = max(bounds, default=0)
     value = model.solver_model.new_int_var(min(at_least, most), most, "ttft")
     for literal, case in zip(model.variables.case, model.cases, strict=True):
         for slot, path in enumerate(case.paths):
@@ -39,7 +40,7 @@ def _ttft(model: Model, at_least: int) -> cp_model.IntVar:
 
 def _memory(model: Model, at_least: int) -> cp_model.IntVar:
     caps = [cap for case in model.cases for cap in case.caps if cap.memory]
-    most = max(cap.limit for cap in caps)
+    most = max((cap.limit for cap in caps), default=0)
     value = model.solver_model.new_int_var(min(at_least, most), most, "peak_memory")
     for literal, case in zip(model.variables.case, model.cases, strict=True):
         for cap in case.caps:

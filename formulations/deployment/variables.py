@@ -13,7 +13,7 @@ t_p,s                   ``cost[p, s]``                           0..limit of pat
 m_p                     ``slowest[p]``                           0..limit of path p
 ======================  =======================================  ==========================================
 
-A path is addressed by its place p among the paths of a case; every case of a program has the same number.
+A path is addressed by its place p among the paths of a case.
 """
 
 from __future__ import annotations
@@ -109,9 +109,8 @@ def create(program: Program, cases: Sequence[Case], limits: Limits, *, floor: bo
     model = Model(program, cases, limits, floor, solver_model, variables, options)
     for stage in range(min(layers, widest)):
         _add_stage(model, stage, layers)
-    slots = range(len(cases[0].paths)) if cases else range(0)
-    for slot in slots:
-        most = max(model.path_bound(case.paths[slot]) for case in cases)
+    for slot in range(max((len(case.paths) for case in cases), default=0)):
+        most = max(model.path_bound(case.paths[slot]) for case in cases if slot < len(case.paths))
         variables.slowest.append(solver_model.new_int_var(0, most, f"slowest[{slot}]"))
         for stage in range(len(variables.used)):
             variables.cost[slot, stage] = solver_model.new_int_var(0, most, f"cost[{slot},{stage}]")

@@ -84,17 +84,15 @@ class Answer:
 _SUMMARY = ("proof", "gpus", "bound", "gap", "stop_reason", "metrics")
 
 
-def from_document(text: str, *, seconds: float, source: str | None = None) -> Answer:
+def from_document(tree: Mapping[str, Any], *, seconds: float) -> Answer:
     """Return the answer that a ``solve --json`` document gives."""
-    tree = json.loads(text)
-    summary = {key: tree.get(key) for key in _SUMMARY}
+    why = " ".join(tree.get("explanation") or ())
     return Answer(
         status=tree["status"],
-        summary=summary,
-        document=text,
+        summary={key: tree.get(key) for key in _SUMMARY},
+        document=json.dumps(tree),
         seconds=seconds,
-        reason=tree.get("reason") or tree.get("stop_reason"),
-        source=source,
+        reason=why or tree.get("stop_reason"),
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group as Lines
 from rich.console import RenderableType
@@ -23,7 +22,7 @@ RANKINGS: dict[str, Measure] = {
 }
 _COLOURS = {"optimal": "green", "feasible": "yellow", "infeasible": "red", "undecided": "magenta", "failed": "red"}
 _MOST_GROUPS = 12
-_REASON = 100
+_REASON = 240
 
 
 def ranking(rows: Sequence[Row], *, by: str, top: int | None) -> RenderableType:
@@ -60,20 +59,29 @@ def closing(outcome: Outcome) -> str:
     )
 
 
-def _group_table(group: Group, by: str, top: int | None) -> Table:
-    counts = Counter(row.status for row in group.rows)
-    caption = ", ".join(f"{count} {status}" for status, count in counts.items())
-    table = Table(title=Text(group.title), title_justify="left", caption=caption, caption_justify="left")
+def _group_table(group: Group, by: str, top: int | None) -> RenderableType:
+    table = Table(title=Text(group.title, style="bold"), title_justify="left")
     for column in ("device", "GPUs", "bound", "TTFT s", "TPOT ms", "USD/h", "USD/M tok", "rank", "status"):
         table.add_column(column, justify="left" if column in ("device", "status") else "right", no_wrap=True)
     order = [pareto.ranks(group.rows, measure) for measure in RANKINGS.values()]
-    for row in pareto.ranked(group.rows, RANKINGS[by])[:top]:
+    plans = pareto.ranked(group.rows, RANKINGS[by])[:top]
+    for row in plans:
         places = " ".join(f"{rank.get(row.task, '-')!s:>2}" for rank in order)
-        table.add_row(Text(row.device), *_figures(row), places, _status(row))
-    others = [row for row in group.rows if not pareto.has_plan(row)]
-    for row in others[:top]:
-        table.add_row(Text(row.device), *_figures(row), "", _status(row))
-    return table
+        table.add_row(Text(row.device), *_figures(row), places, Text(row.status, style=_COLOURS.get(row.status, "")))
+    head = table if plans else Text(group.title, style="bold")
+    return Lines(head, *_without_plan(group), Text(""))
+
+
+def _without_plan(group: Group) -> Iterator[Text]:
+    """Yield one line per status and reason, with the devices that share it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in group.rows:
+        if not pareto.has_plan(row):
+            found.setdefault((row.status, row.reason or ""), []).append(row.device)
+    for (status, reason), devices in found.items():
+        text = Text("  ").append(status, style=_COLOURS.get(status, "")).append(f" {', '.join(devices)}")
+        short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
+        yield text.append(f": {short}", style="dim") if short else text
 
 
 def _winners(found: Sequence[Group], by: str) -> Table:
@@ -96,14 +104,6 @@ def _figures(row: Row) -> tuple[str, ...]:
         _count(row.gpus), _count(row.bound), _seconds(row.ttft_s), _one(row.tpot_ms),
         _money(row.price_per_hour), _money(row.price_per_million_tokens),
     )  # fmt: skip
-
-
-def _status(row: Row) -> Text:
-    text = Text(row.status, style=_COLOURS.get(row.status, ""))
-    if not pareto.has_plan(row) and row.reason:
-        reason = row.reason if len(row.reason) <= _REASON else row.reason[: _REASON - 1] + "…"
-        text.append(f": {reason}", style="dim")
-    return text
 
 
 def _count(value: int | None) -> str:

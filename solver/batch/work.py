@@ -17,8 +17,7 @@ class Solve:
 
     def __call__(self, job: Job) -> Answer:
         """Solve one instance."""
-        from solver.result import Settings
-        from solver.solve import solve
+        from solver.solve import Settings, solve
 
         started = time.perf_counter()
         result = solve(

@@ -1,0 +1,1 @@
+"""Expert placement: constructive starts, batched local search, bounds, proof and certificates."""

@@ -1,0 +1,33 @@
+"""A lower bound over every way of putting groups of experts on nodes."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from formulations.placement.bounds import simple_bound
+from formulations.placement.groups import group_partitions, node_experts, node_problem, partition_average
+from formulations.placement.problem import LayerProblem
+
+
+def group_bound(problem: LayerProblem, *, groups: int, nodes: int) -> Fraction:
+    """Return the least, over all partitions, of the largest bound of a node.
+
+    Partitions come in order of their heaviest node's average, itself a bound: once that reaches the least
+    found, no later partition can lower it.
+    """
+    ranked = sorted(
+        (partition_average(problem, partition, groups=groups), partition)
+        for partition in group_partitions(groups, nodes)
+    )
+    known: dict[tuple[int, ...], Fraction] = {}
+    least: Fraction | None = None
+    for average, partition in ranked:
+        if least is not None and average >= least:
+            break
+        for part in partition:
+            if part not in known:
+                experts = node_experts(part, experts=problem.experts, groups=groups)
+                known[part] = simple_bound(node_problem(problem, experts, nodes=nodes)).value
+        reached = max(known[part] for part in partition)
+        least = reached if least is None else min(least, reached)
+    return least if least is not None else Fraction(0)

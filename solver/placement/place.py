@@ -1,0 +1,210 @@
+"""Place the experts of all layers: the question of `shardproof place` in one call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from heapq import nsmallest
+
+from formulations.placement.bounds import LowerBound, simple_bound
+from formulations.placement.check import (
+    broken_groups,
+    broken_rules,
+    largest_even_load,
+    moved_experts,
+    remote_share,
+)
+from formulations.placement.free_split import largest_free_load
+from formulations.placement.groups import (
+    Partition,
+    group_partitions,
+    node_experts,
+    node_problem,
+    partition_average,
+)
+from formulations.placement.problem import (
+    NO_EXPERT,
+    LayerProblem,
+    PlacementRules,
+    Slots,
+    check_rules,
+    layer_problem,
+)
+from instances.errors import InternalError
+from instances.load_profile import LoadProfile
+from instances.reading import refuse
+from solver.placement.greedy import greedy_group_slots, greedy_slots
+from solver.placement.group_bound import group_bound
+from solver.placement.layers import LayerAnswer, PlaceSettings, place_layers
+from solver.placement.relabel import relabel_ranks
+from solver.placement.result import LayerPlacement, PlacementResult
+
+_PARTITIONS = 8
+"""Partitions of groups over nodes that are searched per layer, those of lightest heaviest node."""
+
+CurrentMap = Sequence[Sequence[int]]
+"""``current[layer][slot]``: the placement in force, as `physical_to_logical_map`."""
+
+
+def place(
+    profiles: Sequence[LoadProfile],
+    rules: PlacementRules,
+    settings: PlaceSettings | None = None,
+    *,
+    layer_numbers: Sequence[int] | None = None,
+    current: CurrentMap | None = None,
+) -> PlacementResult:
+    """Place every layer so that its most loaded rank is as light as can be found.
+
+    Among equal largest loads, ranks are relabelled so that few experts move against ``current``, then so
+    that little load crosses nodes. Raises `InputError` for rules that no placement can keep.
+    """
+    begun = time.monotonic()
+    settings = settings or PlaceSettings()
+    check_rules(rules, profiles[0].experts)
+    problems = [layer_problem(profiles, layer, rules) for layer in range(profiles[0].layers)]
+    before = _current_slots(current, problems)
+    even = [replace(problem, split="even") for problem in problems]
+    if rules.grouped:
+        answers = _place_groups(even, rules, settings)
+        greedy = [greedy_group_slots(p, groups=rules.groups or 1, nodes=rules.nodes) for p in problems]
+    else:
+        answers = place_layers(even, settings)
+        greedy = [greedy_slots(problem) for problem in problems]
+    if rules.split == "free":
+        answers = [
+            _split_freely(problem, answer, baseline)
+            for problem, answer, baseline in zip(problems, answers, greedy, strict=True)
+        ]
+    numbers = layer_numbers if layer_numbers is not None else range(len(problems))
+    layers = tuple(
+        _finished(number, problem, answer, baseline, rules, before=old)
+        for number, problem, answer, baseline, old in zip(numbers, problems, answers, greedy, before, strict=True)
+    )
+    seconds = time.monotonic() - begun
+    return PlacementResult(
+        rules=rules,
+        profiles=tuple(profile.name for profile in profiles),
+        denominator=profiles[0].denominator,
+        layers=layers,
+        seconds=seconds,
+        stop_reason=_stop_reason(layers, settings, seconds),
+        seed=settings.seed,
+    )
+
+
+def largest_load(problem: LayerProblem, slots: Slots) -> Fraction:
+    """Return the largest rank load under the problem's own split."""
+    free = problem.split == "free"
+    return largest_free_load(problem, slots) if free else largest_even_load(problem, slots)
+
+
+def _split_freely(problem: LayerProblem, answer: LayerAnswer, greedy: Slots) -> LayerAnswer:
+    """Judge the even split's placement and the greedy's under the free split; keep the better."""
+    load, slots = min((largest_free_load(problem, slots), slots) for slots in (answer.slots, greedy))
+    return LayerAnswer(slots, load, simple_bound(problem))
+
+
+def _stop_reason(layers: Sequence[LayerPlacement], settings: PlaceSettings, seconds: float) -> str:
+    if all(found.status == "optimal" for found in layers):
+        return "every layer meets its bound"
+    if all(found.gap <= settings.target_gap for found in layers):
+        return f"every gap is at most {settings.target_gap:.2%}"
+    return "time limit" if seconds >= 0.9 * settings.time_limit else "no further progress"
+
+
+def _finished(
+    number: int,
+    problem: LayerProblem,
+    answer: LayerAnswer,
+    greedy: Slots,
+    rules: PlacementRules,
+    *,
+    before: Slots | None,
+) -> LayerPlacement:
+    """Relabel ranks, check the placement against its rules, and state what it reaches."""
+    loads = [sum(column) for column in zip(*problem.loads, strict=True)]
+    slots = relabel_ranks(answer.slots, loads, before=before, nodes=rules.nodes, bound_to_nodes=rules.grouped)
+    broken = broken_rules(problem, slots)
+    if rules.grouped:
+        broken += broken_groups(slots, experts=problem.experts, groups=rules.groups or 1, nodes=rules.nodes)
+    if broken or largest_load(problem, slots) != answer.load:
+        raise InternalError(f"layer {number}: the placement found breaks {broken or 'its own load'}")
+    return LayerPlacement(
+        layer=number,
+        problem=problem,
+        slots=slots,
+        max_load=answer.load,
+        greedy_load=largest_load(problem, greedy),
+        bound=answer.bound,
+        moved=None if before is None else moved_experts(before, slots),
+        remote_share=remote_share(loads, slots, nodes=rules.nodes) if rules.nodes > 1 else None,
+    )
+
+
+def _current_slots(current: CurrentMap | None, problems: Sequence[LayerProblem]) -> list[Slots | None]:
+    if current is None:
+        return [None] * len(problems)
+    if len(current) != len(problems):
+        raise refuse("--from", f"the profile has {len(problems)} layers", field="layers", value=str(len(current)))
+    before: list[Slots | None] = []
+    for layer, (row, problem) in enumerate(zip(current, problems, strict=True)):
+        if len(row) % problem.ranks:
+            remedy = f"{len(row)} slots do not divide by {problem.ranks} ranks"
+            raise refuse("--from", remedy, field=f"physical_to_logical_map[{layer}]")
+        wrong = [expert for expert in row if not NO_EXPERT <= expert < problem.experts]
+        if wrong:
+            remedy = f"experts are numbered 0 to {problem.experts - 1}"
+            raise refuse("--from", remedy, field=f"physical_to_logical_map[{layer}]", value=str(wrong[0]))
+        width = len(row) // problem.ranks
+        before.append(tuple(tuple(row[rank * width : (rank + 1) * width]) for rank in range(problem.ranks)))
+    return before
+
+
+def _place_groups(
+    problems: Sequence[LayerProblem], rules: PlacementRules, settings: PlaceSettings
+) -> list[LayerAnswer]:
+    """Search the most promising partitions of every layer's groups, all their nodes in one batch."""
+    groups, nodes = rules.groups or 1, rules.nodes
+    tried: list[tuple[int, Partition]] = []
+    node_problems: list[LayerProblem] = []
+    for index, problem in enumerate(problems):
+        partitions = nsmallest(
+            _PARTITIONS,
+            group_partitions(groups, nodes),
+            key=lambda partition: partition_average(problem, partition, groups=groups),
+        )
+        for partition in partitions:
+            tried.append((index, partition))
+            for part in partition:
+                experts = node_experts(part, experts=problem.experts, groups=groups)
+                node_problems.append(node_problem(problem, experts, nodes=nodes))
+    node_answers = place_layers(node_problems, settings)
+    best: dict[int, LayerAnswer] = {}
+    for place_in_list, (index, partition) in enumerate(tried):
+        parts = node_answers[place_in_list * nodes : (place_in_list + 1) * nodes]
+        load = max(part.load for part in parts)
+        if index not in best or load < best[index].load:
+            slots = _joined(partition, parts, problems[index], groups=groups)
+            best[index] = LayerAnswer(slots, load, LowerBound(Fraction(0), "nodes"))
+    return [_with_bound(best[index], problem, rules) for index, problem in enumerate(problems)]
+
+
+def _joined(partition: Partition, parts: Sequence[LayerAnswer], problem: LayerProblem, *, groups: int) -> Slots:
+    slots: list[tuple[int, ...]] = []
+    for part, answer in zip(partition, parts, strict=True):
+        experts = node_experts(part, experts=problem.experts, groups=groups)
+        slots += [tuple(experts[e] if e != NO_EXPERT else NO_EXPERT for e in held) for held in answer.slots]
+    return tuple(slots)
+
+
+def _with_bound(answer: LayerAnswer, problem: LayerProblem, rules: PlacementRules) -> LayerAnswer:
+    """Judge the greedy too, keep the better placement, and bound all partitions."""
+    groups, nodes = rules.groups or 1, rules.nodes
+    greedy = greedy_group_slots(problem, groups=groups, nodes=nodes)
+    load = largest_even_load(problem, greedy)
+    slots, load = (greedy, load) if load < answer.load else (answer.slots, answer.load)
+    bound = LowerBound(group_bound(problem, groups=groups, nodes=nodes), "nodes")
+    return LayerAnswer(slots, load, bound)

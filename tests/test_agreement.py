@@ -1,0 +1,44 @@
+"""The exact search and the CP-SAT program agree with brute force on small random programs."""
+
+from __future__ import annotations
+
+import pytest
+from brute_force import brute_force
+from random_programs import random_program
+
+from formulations.deployment.constraints import GROUPS
+from solver.prover import peak_memory, worst_ttft
+from solver.search import search_with_cp_sat
+from solver.solve import LexicographicSearch, Outcome, Settings
+
+
+def key_of(program, outcome: Outcome) -> tuple[int, int, int] | None:
+    chain = outcome.chain
+    if chain is None:
+        return None
+    return (chain.gpus(program), worst_ttft(program, chain, floor=False) or 0, peak_memory(program, chain) or 0)
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_search_equals_brute_force(block: int) -> None:
+    for seed in range(block * 40, block * 40 + 40):
+        program = random_program(seed, slack=seed % 2 == 1)
+        best = brute_force(program)
+        outcome = LexicographicSearch(program, Settings(search="frontier")).run()
+        assert key_of(program, outcome) == (None if best is None else best.key), seed
+        if best is not None:
+            assert all(group.check(program, outcome.chain) is None for group in GROUPS), seed
+        lowest = brute_force(program, floor=True)
+        bound = outcome.levels["gpus"].bound
+        assert (bound is None) == (lowest is None) or outcome.chain is None, seed
+        if lowest is not None and bound is not None:
+            assert bound == lowest.gpus, seed
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_cp_sat_equals_brute_force(block: int) -> None:
+    for seed in range(block * 10, block * 10 + 10):
+        program = random_program(seed, slack=seed % 2 == 1)
+        best = brute_force(program)
+        outcome = search_with_cp_sat(program, Settings(workers=1))
+        assert key_of(program, outcome) == (None if best is None else best.key), seed
