@@ -41,9 +41,7 @@ class LoadProfile(Record):
         return len(self.loads[0])
 
 
-def load_profile(
-    source: str, *, layers: int | None = None, experts: int | None = None, seed: int = 0
-) -> LoadProfile:
+def load_profile(source: str, *, layers: int | None = None, experts: int | None = None, seed: int = 0) -> LoadProfile:
     """Read a profile from a file, or make the synthetic one that ``source`` names.
 
     ``layers`` and ``experts`` are what the model has: a synthetic profile needs them, a file must
@@ -64,9 +62,7 @@ def load_profile(
     return _fitted(profile, layers=layers, experts=experts)
 
 
-def profile_from_rows(
-    rows: Sequence[Sequence[int | Fraction]], *, name: str, source: str
-) -> LoadProfile:
+def profile_from_rows(rows: Sequence[Sequence[int | Fraction]], *, name: str, source: str) -> LoadProfile:
     """Bring exact loads to integers over their common denominator, refusing what is no load."""
     _refuse_bad_rows(rows, source=source)
     denominator = lcm(*(Fraction(load).denominator for row in rows for load in row))
@@ -164,6 +160,4 @@ def _refuse_bad_rows(rows: Sequence[Sequence[int | Fraction]], *, source: str) -
 def _refuse_bad_weights(weights: Sequence[Fraction | int], *, count: int) -> None:
     if len(weights) != count or min(weights) < 0 or sum(weights) <= 0:
         given = ", ".join(map(str, weights)) or "none"
-        raise InputError(
-            [Problem("profiles", "weights", given, f"give {count} weights, none negative, not all zero")]
-        )
+        raise InputError([Problem("profiles", "weights", given, f"give {count} weights, none negative, not all zero")])

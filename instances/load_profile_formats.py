@@ -13,7 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from instances.errors import InputError, Problem
+from instances.errors import InputError
+from instances.reading import refuse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +26,8 @@ _PHYSICAL_KEYS = ("physical_count", "expert_load_pass", "expert_load_window", "g
 _COLUMNS = ({"layer", "layer_id"}, {"expert", "expert_id"}, {"load", "count", "share", "tokens"})
 
 
-def read_rows(path: Path) -> Rows:
-    """Read the loads of a file, its format told by its ending.
+def read_rows(path: Path, *, key: str | None = None) -> Rows:
+    """Read the loads of a file, its format told by its ending; ``key`` names another entry to read.
 
     Raises `InputError` for an unknown ending, a file that does not parse, or values that are no numbers.
     """
@@ -42,7 +43,7 @@ def read_rows(path: Path) -> Rows:
     if reader is None:
         raise _bad(path, path.suffix, f"give one of {', '.join(readers)}")
     try:
-        return reader(path)
+        return reader(path) if key is None else _read_key(path, key)
     except (OSError, ValueError, KeyError, EOFError, ZeroDivisionError) as error:
         raise _bad(path, type(error).__name__, f"cannot be read as {path.suffix} loads: {error}") from error
 
@@ -71,20 +72,25 @@ def _read_json_lines(path: Path) -> Rows:
     return total
 
 
+def _read_key(path: Path, key: str) -> Rows:
+    document = _parsed(path.read_text(encoding="utf-8"))
+    return _nested_rows(document[key] if isinstance(document, dict) else document, path)
+
+
 def _read_torch(path: Path) -> Rows:
     from instances.torch_file import read_torch_file
 
     return _document_rows(read_torch_file(path), path)
 
 
-def _parsed(text: str) -> Any:  # noqa: ANN401 - a JSON document
-    def refuse(name: str) -> Any:  # noqa: ANN401
+def _parsed(text: str) -> Any:
+    def refuse(name: str) -> Any:
         raise ValueError(f"{name} is no load")
 
     return json.loads(text, parse_float=Fraction, parse_constant=refuse)
 
 
-def _document_rows(document: Any, path: Path) -> Rows:  # noqa: ANN401 - a JSON document
+def _document_rows(document: Any, path: Path) -> Rows:
     if isinstance(document, dict):
         return _named_rows(document, path)
     return _nested_rows(document, path)
@@ -121,7 +127,7 @@ def _logical_rows(rows: Rows, arrays: dict[str, Any], path: Path, *, key: str) -
     return logical
 
 
-def _any_rows(value: Any, path: Path) -> Rows:  # noqa: ANN401 - array or nested lists
+def _any_rows(value: Any, path: Path) -> Rows:
     return _array_rows(value, path) if hasattr(value, "ndim") else _nested_rows(value, path)
 
 
@@ -136,13 +142,13 @@ def _array_rows(array: np.ndarray[Any, Any], path: Path) -> Rows:
     return _nested_rows(_exact(nested), path)
 
 
-def _exact(value: Any) -> Any:  # noqa: ANN401 - nested lists
+def _exact(value: Any) -> Any:
     if isinstance(value, list):
         return [_exact(part) for part in value]
     return Fraction(value) if isinstance(value, float) else value
 
 
-def _nested_rows(value: Any, path: Path) -> Rows:  # noqa: ANN401 - nested lists or a layer mapping
+def _nested_rows(value: Any, path: Path) -> Rows:
     """Accept ``[expert]``, ``[layer][expert]``, ``[step][layer][expert]`` (summed), or ``{layer: [expert]}``."""
     if isinstance(value, dict):
         value = [value[key] for key in sorted(value, key=lambda name: int(str(name)))]
@@ -215,4 +221,4 @@ def _number(cell: str, path: Path, line: int) -> int | Fraction:
 
 
 def _bad(path: Path, value: str, remedy: str) -> InputError:
-    return InputError([Problem(str(path), "profile", value, remedy)])
+    return refuse(str(path), remedy, field="profile", value=value)

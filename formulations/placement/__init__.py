@@ -1,0 +1,1 @@
+"""Expert placement: the problem of a layer, its program, its bounds and its check."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,7 @@ def command(**options: Any) -> None:
 def _run_inverse(request: PlaceRequest, options: dict[str, Any]) -> int:
     from solver.placement.inverse import fewest_redundant
 
-    found = fewest_redundant(request.profiles, request.rules, request.settings, limit=request.max_imbalance or 1,
+    found = fewest_redundant(request.profiles, request.rules, request.settings, limit=request.max_imbalance or Fraction(1),
                              layer_numbers=request.subject.layer_numbers)  # fmt: skip
     if options["as_json"]:
         _print_json(found.to_json())
@@ -161,7 +162,7 @@ def _print(result: PlacementResult) -> None:
     )
 
 
-def _print_inverse(found: Any) -> None:  # noqa: ANN401
+def _print_inverse(found: Any) -> None:
     from rich.console import Console
 
     for line in found.lines():
