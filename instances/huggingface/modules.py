@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import translate
 from functools import lru_cache
 
@@ -67,9 +68,19 @@ class Module:
     parameters: int
 
 
-def list_modules(layers: Sequence[Layer], hidden: int) -> tuple[Module, ...]:
-    """Return the matrices of all layers that quantisation can touch."""
-    return tuple(module for index, layer in enumerate(layers) for module in _layer_modules(index, layer, hidden))
+def list_modules(layers: Sequence[Layer], hidden: int, *, by_layer: bool) -> tuple[Module, ...]:
+    """Return the matrices that quantisation can touch: of every layer, or one for all equal layers."""
+    counts = Counter(layers)
+    chosen = (
+        [(index, layer, 1) for index, layer in enumerate(layers)]
+        if by_layer
+        else [(index, layer, count) for index, (layer, count) in enumerate(counts.items())]
+    )
+    return tuple(
+        replace(module, parameters=module.parameters * count)
+        for index, layer, count in chosen
+        for module in _layer_modules(index, layer, hidden)
+    )
 
 
 def _layer_modules(index: int, layer: Layer, hidden: int) -> Iterator[Module]:
@@ -107,6 +118,7 @@ class Patterns:
         plain = {_rootless(item) for item in patterns if not item.startswith("re:") and not _wild(item)}
         self._exact = frozenset(item for item in plain if item.startswith("layers."))
         self._parts = tuple(f".{item}." for item in plain if not item.startswith("layers."))
+        self.by_layer = any(character.isdigit() for item in patterns for character in item)
         self._expressions = tuple(_compile(item) for item in patterns if item.startswith("re:") or _wild(item))
 
     def match(self, module: Module) -> bool:

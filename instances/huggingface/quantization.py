@@ -42,7 +42,7 @@ def read_storage(config: Config, layers: Sequence[Layer], quantization: Mapping[
         return Storage(formats=formats, kv_dtype=base, notes=notes)
     plain = TensorFormat(dtype=base)
     changed: dict[str, TensorFormat] = {}
-    modules = list_modules(layers, config.hidden)
+    modules = list_modules(layers, config.hidden, by_layer=scheme.by_layer)
     for tensor_class in ("attention", "dense_ffn", "experts"):
         members = [module for module in modules if module.tensor_class == tensor_class]
         chosen, note = _widest(scheme, members, plain)

@@ -30,9 +30,13 @@ ROW_SCALES = "one scale a row or tensor, too few to be counted"
 
 @dataclass(frozen=True)
 class Scheme:
-    """``format_of``: the stored format of a matrix, ``None`` where it stays unquantised."""
+    """``format_of``: the stored format of a matrix, ``None`` where it stays unquantised.
+
+    ``by_layer``: layers of one kind may be stored differently.
+    """
 
     format_of: Callable[[Module], TensorFormat | None]
+    by_layer: bool = True
     kv_dtype: DType | None = None
     notes: tuple[str, ...] = ()
 
@@ -75,7 +79,12 @@ def _everywhere(
     config: Config, stored: TensorFormat, *, kv_dtype: DType | None = None, notes: tuple[str, ...] = ()
 ) -> Scheme:
     excluded = _excluded(config)
-    return Scheme(format_of=lambda module: None if excluded.match(module) else stored, kv_dtype=kv_dtype, notes=notes)
+    return Scheme(
+        format_of=lambda module: None if excluded.match(module) else stored,
+        by_layer=excluded.by_layer,
+        kv_dtype=kv_dtype,
+        notes=notes,
+    )
 
 
 def _block(config: Config, field: str) -> tuple[int, int] | None:
@@ -98,7 +107,8 @@ def _read_mxfp4(config: Config) -> Scheme:
     stored = TensorFormat(dtype="mxfp4", block=(1, 32), scale_bits=BYTE_SCALE_BITS)
     excluded = _excluded(config)
     return Scheme(
-        format_of=lambda module: stored if module.tensor_class == "experts" and not excluded.match(module) else None
+        format_of=lambda module: stored if module.tensor_class == "experts" and not excluded.match(module) else None,
+        by_layer=excluded.by_layer,
     )
 
 
@@ -145,7 +155,8 @@ def _read_compressed(config: Config) -> Scheme:
             return None
         return next((stored for targets, stored in parts if targets is None or targets.match(module)), None)
 
-    return Scheme(format_of=format_of, kv_dtype=_kv_dtype(config))
+    by_layer = any(patterns.by_layer for patterns in (excluded, *(targets for targets, _ in parts if targets)))
+    return Scheme(format_of=format_of, by_layer=by_layer, kv_dtype=_kv_dtype(config))
 
 
 def _read_group(config: Config, group: object) -> tuple[Patterns | None, TensorFormat]:
