@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.table import Table
@@ -35,15 +36,17 @@ def ranking(rows: Sequence[Row], *, by: str, top: int | None) -> RenderableType:
 
 def fronts(rows: Sequence[Row]) -> RenderableType:
     """Per model, the rows that no other beats: price against TTFT, and GPUs against TTFT."""
-    table = Table(title="Pareto fronts", title_justify="left", box=None, pad_edge=False)
-    for column in ("model", "front", "device", "GPUs", "USD/h", "TTFT s", "task"):
-        table.add_column(column, justify="right" if column in ("GPUs", "USD/h", "TTFT s") else "left")
+    title = "Pareto fronts: no other row has both less"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("model", "front", "device", "GPUs", "$/h", "TTFT s", "asked for"):
+        table.add_column(column, justify="right" if column in ("GPUs", "$/h", "TTFT s") else "left")
     for model in dict.fromkeys(row.model for row in rows):
         mine = [row for row in rows if row.model == model]
-        for title, measure in (("price / TTFT", pareto.price_per_hour), ("GPUs / TTFT", pareto.gpus)):
+        for name, measure in (("price", pareto.price_per_hour), ("GPUs", pareto.gpus)):
             for row in pareto.front(mine, measure, pareto.ttft):
                 cells = (_count(row.gpus), _money(row.price_per_hour), _seconds(row.ttft_s))
-                table.add_row(Text(model), title, Text(row.device), *cells, Text(row.task))
+                asked = Text(", ".join(row.swept.values()))
+                table.add_row(Text(model), f"{name}/TTFT", Text(row.device), *cells, asked)
     return table
 
 
@@ -60,15 +63,16 @@ def closing(outcome: Outcome) -> str:
 
 
 def _group_table(group: Group, by: str, top: int | None) -> RenderableType:
-    table = Table(title=Text(group.title, style="bold"), title_justify="left")
-    for column in ("device", "GPUs", "bound", "TTFT s", "TPOT ms", "USD/h", "USD/M tok", "rank", "status"):
+    title = Text(group.title, style="bold")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("device", "GPUs", "TTFT s", "TPOT ms", "$/h", "$/Mtok", "ranks", "status"):
         table.add_column(column, justify="left" if column in ("device", "status") else "right", no_wrap=True)
     order = [pareto.ranks(group.rows, measure) for measure in RANKINGS.values()]
     plans = pareto.ranked(group.rows, RANKINGS[by])[:top]
     for row in plans:
-        places = " ".join(f"{rank.get(row.task, '-')!s:>2}" for rank in order)
+        places = "/".join(str(rank.get(row.task, "-")) for rank in order)
         table.add_row(Text(row.device), *_figures(row), places, Text(row.status, style=_COLOURS.get(row.status, "")))
-    head = table if plans else Text(group.title, style="bold")
+    head = table if plans else title
     return Lines(head, *_without_plan(group), Text(""))
 
 
@@ -85,25 +89,24 @@ def _without_plan(group: Group) -> Iterator[Text]:
 
 
 def _winners(found: Sequence[Group], by: str) -> Table:
-    title = f"The best device by {by} in each of {len(found)} comparisons (all rows: the results files)"
-    table = Table(title=title, title_justify="left")
-    for column in ("comparison", "best device", "GPUs", "bound", "TTFT s", "TPOT ms", "USD/h", "USD/M tok", "plans"):
-        table.add_column(column, justify="left" if "e" in column and column != "USD/h" else "right")
+    title = f"The best device by {by} in each of {len(found)} comparisons (every row: the results files)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("comparison", "best device", "GPUs", "TTFT s", "TPOT ms", "$/h", "$/Mtok", "plans"):
+        table.add_column(column, justify="left" if column in ("comparison", "best device") else "right")
     for group in found:
         ordered = pareto.ranked(group.rows, RANKINGS[by])
         plans = f"{len(ordered)}/{len(group.rows)}"
         if ordered:
             table.add_row(Text(group.title), Text(ordered[0].device), *_figures(ordered[0]), plans)
         else:
-            table.add_row(Text(group.title), "none", *[""] * 6, plans)
+            table.add_row(Text(group.title), "none", *[""] * 5, plans)
     return table
 
 
 def _figures(row: Row) -> tuple[str, ...]:
-    return (
-        _count(row.gpus), _count(row.bound), _seconds(row.ttft_s), _one(row.tpot_ms),
-        _money(row.price_per_hour), _money(row.price_per_million_tokens),
-    )  # fmt: skip
+    gpus = _count(row.gpus) if row.bound in (None, row.gpus) else f"{row.gpus} (>= {row.bound})"
+    costs = (_money(row.price_per_hour), _money(row.price_per_million_tokens))
+    return (gpus, _seconds(row.ttft_s), _one(row.tpot_ms), *costs)
 
 
 def _count(value: int | None) -> str:
