@@ -181,15 +181,14 @@ class Problem:
 
     def leaf(self, caps: list[Any], sums: list[Any], given: list[Any], options: set[int], most: int) -> None:
         """Every extension of every label breaks a cap, is hopeless, or is dominated; none reaches the last layer."""
-        last, labels = (
-            len(self.kinds),
-            [[[0] * (len(sums) + 1)], *(sorted(items, key=lambda item: item[1:]) for items in given[1:])],
-        )
-        labels += [[] for _ in range(most + 1 - len(labels))]
+        last, labels = len(self.kinds), [[[0] * (len(sums) + 1)], *given[1:]]
         whole = all(len(item) == len(sums) + 1 and item[0] < last for items in labels for item in items)
         need(whole, "a label of the wrong length, or at the last layer")
-        keys = [[item[1:] for item in items] for items in labels]
-        tops = [list(accumulate((item[0] for item in items), max, initial=0)) for items in labels]
+        stairs: list[list[list[int]]] = [[]]
+        for items in labels[1:] + [[]] * (most + 1 - len(labels)):
+            held = sorted(stairs[-1] + items, key=lambda item: item[1:])
+            tops = accumulate((item[0] for item in held), max, initial=0)
+            stairs.append([x for x, top in zip(held, tops, strict=False) if x[0] > top] if len(sums) < 2 else held)
         pairs = [(used, option) for used in range(len(labels)) for option in options]
         for used, option, total in ((g, o, g + self.gpus[o]) for g, o in pairs if g + self.gpus[o] <= most):
             stages = [(top, self.cost(table, option, floor=True)) for top, table in caps]
@@ -203,12 +202,9 @@ class Problem:
                 reached = start
                 while reached < min(stops, default=last):
                     value = [v + c[reached + 3] for v, c in zip(at, costs, strict=True)]
-                    place, below = bisect_right(keys[total], value), reached
-                    if len(sums) < 2:
-                        reached = tops[total][place]
-                    else:
-                        fits = (x[0] for x in labels[total][:place] if all(map(int.__le__, x[1:], value)))
-                        reached = max(fits, default=0)
+                    place, below = bisect_right(stairs[total], value, key=lambda item: item[1:]), reached
+                    held = stairs[total][0 if len(sums) > 1 else max(0, place - 1) : place]
+                    reached = max((x[0] for x in held if all(map(int.__le__, x[1:], value))), default=0)
                     need(reached > below, "an extension of a label is dominated by none")
 
 
