@@ -8,26 +8,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Literal
 
-from formulations.deployment.tables import (
-    Axis,
-    Cap,
-    Chain,
-    Choice,
-    Layout,
-    Option,
-    Path,
-    Program,
-    StageChoice,
-    Table,
-    path_cost,
-    stage_cost,
-)
+from formulations.deployment.tables import Cap, Chain, Path, Program, StageChoice, path_cost, stage_cost
 from instances.errors import InputError
 from solver import checker
-from solver.refutation import Empty, Frontier, Node, Reach, Refutation, SplitAxis, SplitMax, Sum, Volume
+from solver.certificate_json import read_program, read_tree, write_program, write_tree
+from solver.refutation import Empty, Node, Refutation
 
 if TYPE_CHECKING:
     from instances.instance import Instance
@@ -96,8 +85,11 @@ def certificate_of(
     return Certificate(instance, program, chain, claims)
 
 
-def certificate_of_evidence(evidence: Evidence, instance: Instance, *, claimed_by: str) -> Certificate:
-    """Put together the certificate of a solver's evidence; infeasible is the bound ``max_gpus + 1``."""
+def certificate_of_evidence(evidence: Evidence, instance: Instance, *, claimed_by: str | None = None) -> Certificate:
+    """Put together the certificate of a solver's evidence; infeasible is the bound ``max_gpus + 1``.
+
+    ``claimed_by`` names who says so where no refutation stands behind a bound (default: CP-SAT and its version).
+    """
     bounds: dict[LevelName, int] = {}
     for level in KEYS:
         found = evidence.levels.get(level)
@@ -111,13 +103,18 @@ def certificate_of_evidence(evidence: Evidence, instance: Instance, *, claimed_b
         chain=evidence.chain,
         bounds=bounds,
         refutations={level: tree for level in KEYS if (tree := evidence.refutations.get(level)) is not None},
-        claimed_by=claimed_by,
+        claimed_by=claimed_by or f"claimed by CP-SAT {version('ortools')}",
     )
+
+
+def certificate_document(evidence: Evidence, instance: Instance, *, claimed_by: str | None = None) -> dict[str, Any]:
+    """Return the JSON document of a solver's evidence."""
+    return to_document(certificate_of_evidence(evidence, instance, claimed_by=claimed_by))
 
 
 def accepted(evidence: Evidence, instance: Instance) -> bool:
     """Whether the checker accepts the certificate of this evidence."""
-    certificate = certificate_of_evidence(evidence, instance, claimed_by="claimed by shardproof")
+    certificate = certificate_of_evidence(evidence, instance)
     try:
         checker.check(to_json(certificate).encode())
     except checker.CheckError:
@@ -146,26 +143,6 @@ def rows_of(program: Program, chain: Chain) -> tuple[list[Cap], list[Path]]:
     return caps, [path for choice in picked for path in choice.paths]
 
 
-class _Pool:
-    """Tables and rows written once each, in order of appearance."""
-
-    def __init__(self) -> None:
-        self.tables: dict[Table, int] = {}
-        self.rows: dict[tuple[str, int, int | None, int, int], int] = {}
-
-    def cap(self, cap: Cap) -> int:
-        return self._row((cap.name, self._table(cap.table), cap.limit, 0, int(cap.memory)))
-
-    def path(self, path: Path) -> int:
-        return self._row((path.name, self._table(path.table), path.limit, path.microbatches, int(path.ttft)))
-
-    def _table(self, table: Table) -> int:
-        return self.tables.setdefault(table, len(self.tables))
-
-    def _row(self, row: tuple[str, int, int | None, int, int]) -> int:
-        return self.rows.setdefault(row, len(self.rows))
-
-
 def to_document(certificate: Certificate) -> dict[str, Any]:
     """Return the JSON document of a certificate."""
     chain = certificate.chain
@@ -191,97 +168,6 @@ def to_document(certificate: Certificate) -> dict[str, Any]:
         "plan": plan,
         "claims": claims,
     }
-
-
-def write_program(program: Program) -> dict[str, Any]:
-    """Return the JSON form of a program; equal programs give equal forms."""
-    pool = _Pool()
-    layouts = [
-        {
-            "name": layout.name,
-            "replicas": layout.replicas,
-            "max_gpus": layout.max_gpus,
-            "rows": [pool.cap(cap) for cap in layout.caps],
-            "axes": [_write_axis(axis, pool) for axis in layout.axes],
-        }
-        for layout in program.layouts
-    ]
-    cells = ("base", "entry", "first", "last")
-    tables = [
-        {key: list(getattr(table, key)) for key in cells}
-        | {"layer": [list(row) for row in table.layer], "slack": table.slack}
-        for table in pool.tables
-    ]
-    names = ("name", "table", "limit", "microbatches", "marked")
-    return {
-        "kinds": _runs(program.kinds),
-        "options": [[option.attn_tp, option.attn_dp, option.moe_tp, option.moe_ep] for option in program.options],
-        "tables": tables,
-        "rows": [dict(zip(names, row, strict=True)) for row in pool.rows],
-        "layouts": layouts,
-        "max_gpus": program.max_gpus,
-        "batch_sizes": list(program.batch_sizes),
-    }
-
-
-def _write_axis(axis: Axis, pool: _Pool) -> dict[str, Any]:
-    choices = [
-        {
-            "value": choice.value,
-            "rows": [*map(pool.cap, choice.caps), *map(pool.path, choice.paths)],
-            "options": None if choice.options is None else list(choice.options),
-        }
-        for choice in axis.choices
-    ]
-    return {"name": axis.name, "rule": axis.rule, "size": axis.size, "choices": choices}
-
-
-def _runs(kinds: tuple[int, ...]) -> list[list[int]]:
-    runs: list[list[int]] = []
-    for kind in kinds:
-        if runs and runs[-1][0] == kind:
-            runs[-1][1] += 1
-        else:
-            runs.append([kind, 1])
-    return runs
-
-
-def write_tree(root: Node) -> list[list[Any]]:
-    """Return a tree's nodes in pre-order."""
-    nodes: list[list[Any]] = []
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        nodes.append(_write_node(node))
-        if isinstance(node, SplitAxis):
-            stack.extend(reversed(node.children))
-        elif isinstance(node, SplitMax):
-            stack.extend((node.high, node.low))
-    return nodes
-
-
-def _write_node(node: Node) -> list[Any]:
-    match node:
-        case SplitAxis():
-            return ["axis", node.axis]
-        case SplitMax():
-            return ["max", node.path, node.at]
-        case Empty():
-            return ["leaf", [], []]
-        case Volume():
-            return ["leaf", [[["volume", node.row, 1]]], []]
-        case Sum():
-            return ["leaf", [[["sum", node.row, 1]]], []]
-        case Reach():
-            return ["leaf", [], _trimmed([[[layer]] if layer or not g else [] for g, layer in enumerate(node.layers)])]
-        case Frontier():
-            rows = [[["sum", name, weight] for name, weight in row] for row in node.weights]
-            return ["leaf", rows, _trimmed([[list(label) for label in items] for items in node.labels])]
-
-
-def _trimmed(labels: list[list[list[int]]]) -> list[list[list[int]]]:
-    count = max((g + 1 for g, items in enumerate(labels) if items), default=0)
-    return labels[:count]
 
 
 def to_json(certificate: Certificate) -> str:
@@ -330,73 +216,6 @@ def _read_chain(plan: Any) -> Chain | None:
         return None
     stages = tuple(StageChoice(*stage) for stage in plan["stages"])
     return Chain(plan["layout"], tuple(plan["choices"]), stages)
-
-
-def read_program(value: dict[str, Any]) -> Program:
-    """Return the program that its JSON form describes."""
-    cells = ("base", "entry", "first", "last")
-    tables = [
-        Table(
-            **{key: tuple(table[key]) for key in cells}, layer=tuple(map(tuple, table["layer"])), slack=table["slack"]
-        )
-        for table in value["tables"]
-    ]
-    rows = [_read_row(row, tables) for row in value["rows"]]
-    return Program(
-        kinds=tuple(kind for kind, count in value["kinds"] for _ in range(count)),
-        options=tuple(Option(*shape) for shape in value["options"]),
-        layouts=tuple(_read_layout(layout, rows) for layout in value["layouts"]),
-        max_gpus=value["max_gpus"],
-        batch_sizes=tuple(value["batch_sizes"]),
-    )
-
-
-def _read_row(row: dict[str, Any], tables: list[Table]) -> Cap | Path:
-    table, marked = tables[row["table"]], bool(row["marked"])
-    if row["microbatches"]:
-        return Path(row["name"], table, row["microbatches"], row["limit"], marked)
-    return Cap(row["name"], table, row["limit"], marked)
-
-
-def _read_layout(value: dict[str, Any], rows: list[Cap | Path]) -> Layout:
-    caps = tuple(row for index in value["rows"] if isinstance(row := rows[index], Cap))
-    axes = []
-    for axis in value["axes"]:
-        choices = []
-        for choice in axis["choices"]:
-            mine = [rows[index] for index in choice["rows"]]
-            options = None if choice["options"] is None else tuple(choice["options"])
-            own_caps = tuple(row for row in mine if isinstance(row, Cap))
-            own_paths = tuple(row for row in mine if isinstance(row, Path))
-            choices.append(Choice(choice["value"], own_caps, own_paths, options))
-        axes.append(Axis(axis["name"], tuple(choices), axis["rule"], axis["size"]))
-    return Layout(value["name"], value["replicas"], value["max_gpus"], caps, tuple(axes))
-
-
-def read_tree(nodes: list[list[Any]], layout: Layout) -> Node:
-    """Return the tree whose nodes stand in pre-order."""
-    done: list[Node] = []
-    for node in reversed(nodes):
-        if node[0] == "axis":
-            count = len(layout.axes[node[1]].choices)
-            children = tuple(done.pop() for _ in range(count))
-            done.append(SplitAxis(node[1], children))
-        elif node[0] == "max":
-            done.append(SplitMax(node[1], node[2], done.pop(), done.pop()))
-        else:
-            done.append(_read_leaf(node[1], node[2]))
-    (root,) = done
-    return root
-
-
-def _read_leaf(rows: list[list[list[Any]]], labels: list[list[list[int]]]) -> Node:
-    if not labels and len(rows) == 1 and len(rows[0]) == 1 and rows[0][0][2] == 1:
-        kind, name, _ = rows[0][0]
-        return Volume(name) if kind == "volume" else Sum(name)
-    if not rows:
-        return Reach(tuple(max((item[0] for item in items), default=0) for items in labels)) if labels else Empty()
-    weights = tuple(tuple((name, weight) for _, name, weight in row) for row in rows)
-    return Frontier(weights, tuple(tuple(tuple(item) for item in items) for items in labels))
 
 
 def read_certificate(path: FilePath) -> Certificate:
