@@ -198,6 +198,7 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> Model
     changes: dict[str, Any] = {}
     if file.precision.weights is not None:
         changes["formats"] = Formats.uniform(file.precision.weights)
+        changes["kinds"] = model.with_formats(changes["formats"]).kinds
     if file.precision.kv_cache is not None:
         changes["kv_dtype"] = file.precision.kv_cache
     return model.model_copy(update=changes) if changes else model

@@ -11,8 +11,24 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from instances.base import Record
+from instances.formats import Formats, TensorClass
 
-TensorClass = Literal["attention", "dense_ffn", "experts", "router", "norms", "embedding", "head"]
+__all__ = [
+    "Attention",
+    "DenseFeedForward",
+    "FeedForward",
+    "GroupedQueryAttention",
+    "LatentAttention",
+    "Layer",
+    "LinearAttention",
+    "Matrix",
+    "MixtureOfExperts",
+    "NoAttention",
+    "NoFeedForward",
+    "Shard",
+    "TensorClass",
+    "ffn_matrices",
+]
 
 Shard = Literal["none", "heads", "kv_heads", "ffn"]
 """How tensor parallelism cuts a matrix.
@@ -245,11 +261,15 @@ FeedForward = Annotated[DenseFeedForward | MixtureOfExperts | NoFeedForward, Fie
 
 
 class Layer(Record):
-    """One layer: attention, feed-forward, and the elements of its norms (input, post, sandwich)."""
+    """One layer: attention, feed-forward, and the elements of its norms (input, post, sandwich).
+
+    ``formats``: how this layer is stored, where that differs from the model's formats.
+    """
 
     attention: Attention
     feed_forward: FeedForward
     norm_parameters: int = Field(ge=0)
+    formats: Formats | None = None
 
 
 def ffn_matrices(

@@ -3,66 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal
 
 from pydantic import Field, model_validator
 
 from instances.base import Record
-from instances.layers import Layer, MixtureOfExperts, TensorClass
+from instances.formats import BITS, DType, Formats, TensorFormat
+from instances.layers import Layer, MixtureOfExperts
 
-DType = Literal["fp32", "bf16", "fp16", "fp8", "int8", "mxfp4", "nvfp4", "int4"]
-
-BITS: dict[str, int] = {
-    "fp32": 32,
-    "bf16": 16,
-    "fp16": 16,
-    "fp8": 8,
-    "int8": 8,
-    "mxfp4": 4,
-    "nvfp4": 4,
-    "int4": 4,
-}
-
-
-class TensorFormat(Record):
-    """How one tensor class is stored: dtype, and the blocks that share one quantisation scale.
-
-    ``block`` is (outputs, inputs) elements per scale; ``scale_bits`` the size of one scale.
-    """
-
-    dtype: DType
-    block: tuple[int, int] | None = None
-    scale_bits: int = Field(default=32, ge=0)
-
-    @property
-    def bits(self) -> int:
-        """Bits per element, scales not included."""
-        return BITS[self.dtype]
-
-
-class Formats(Record):
-    """The format of each tensor class."""
-
-    attention: TensorFormat
-    dense_ffn: TensorFormat
-    experts: TensorFormat
-    router: TensorFormat
-    norms: TensorFormat
-    embedding: TensorFormat
-    head: TensorFormat
-
-    @classmethod
-    def uniform(cls, dtype: DType) -> Formats:
-        """Every tensor class in one dtype, without block scales."""
-        one = TensorFormat(dtype=dtype)
-        return cls(
-            attention=one, dense_ffn=one, experts=one, router=one, norms=one, embedding=one, head=one
-        )
-
-    def of(self, tensor_class: TensorClass) -> TensorFormat:
-        """Return the format of a tensor class."""
-        found: TensorFormat = getattr(self, tensor_class)
-        return found
+__all__ = ["BITS", "DType", "Formats", "LayerRun", "Model", "TensorFormat"]
 
 
 class LayerRun(Record):
@@ -109,6 +57,15 @@ class Model(Record):
     def layer_kinds(self) -> tuple[str, ...]:
         """The kind of every layer, first to last."""
         return tuple(kind for run in self.runs for _ in range(run.repeat) for kind in run.pattern)
+
+    def stored_as(self, layer: Layer) -> Model:
+        """Return this model with the formats in which one layer is stored."""
+        return self if layer.formats is None else self.model_copy(update={"formats": layer.formats})
+
+    def with_formats(self, formats: Formats) -> Model:
+        """Return this model with every layer stored in the given formats."""
+        kinds = {name: layer.model_copy(update={"formats": None}) for name, layer in self.kinds.items()}
+        return self.model_copy(update={"formats": formats, "kinds": kinds})
 
     @property
     def layer_count(self) -> int:

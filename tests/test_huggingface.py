@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from formulations.costs.memory import layer_weight_bytes
+from formulations.deployment.tables import Option
 from instances import catalogue
 from instances.errors import InputError
 from instances.huggingface import from_config
@@ -426,3 +428,22 @@ FIELDS = sorted(
 def test_no_config_ends_in_a_traceback(base, changes):
     with contextlib.suppress(InputError):
         assert read({**base, **changes}).parameters > 0
+
+
+def test_layers_stored_in_their_own_format():
+    kept = ["model.layers.0.mlp", "model.layers.31.mlp", *(f"model.layers.{i}.self_attn" for i in range(32))]
+    quantization = {"quant_method": "fbgemm_fp8", "modules_to_not_convert": kept}
+    model = read({**LLAMA, "quantization_config": quantization})
+    assert model.formats.dense_ffn.dtype == "fp8"
+    assert model.formats.attention.dtype == "bf16"
+    assert model.layer_kinds == ("full-dense", *["full-dense#2"] * 30, "full-dense")
+    assert model.stored_as(model.kinds["full-dense"]).formats.dense_ffn.dtype == "bf16"
+    assert model.stored_as(model.kinds["full-dense#2"]) is model
+    dense = 3 * 4096 * 14336
+    assert layer_bytes(model, "full-dense") - layer_bytes(model, "full-dense#2") == dense
+    uniform = model.with_formats(model.formats)
+    assert layer_bytes(uniform, "full-dense") == layer_bytes(uniform, "full-dense#2")
+
+
+def layer_bytes(model, kind):
+    return layer_weight_bytes(model, model.kinds[kind], Option(attn_tp=1, attn_dp=1, moe_tp=1, moe_ep=1))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 
@@ -68,22 +67,8 @@ class Module:
     parameters: int
 
 
-def list_modules(layers: Sequence[Layer], hidden: int, *, by_layer: bool) -> tuple[Module, ...]:
-    """Return the matrices that quantisation can touch: of every layer, or one for all equal layers."""
-    counts = Counter(layers)
-    chosen = (
-        [(index, layer, 1) for index, layer in enumerate(layers)]
-        if by_layer
-        else [(index, layer, count) for index, (layer, count) in enumerate(counts.items())]
-    )
-    return tuple(
-        replace(module, parameters=module.parameters * count)
-        for index, layer, count in chosen
-        for module in _layer_modules(index, layer, hidden)
-    )
-
-
-def _layer_modules(index: int, layer: Layer, hidden: int) -> Iterator[Module]:
+def layer_modules(index: int, layer: Layer, hidden: int) -> Iterator[Module]:
+    """Yield the matrices of one layer that quantisation can touch."""
     prefix = f"layers.{index}."
     names = LINEAR_NAMES if layer.attention.kind == "linear" else ATTENTION_NAMES
     for matrix in layer.attention.matrices(hidden):

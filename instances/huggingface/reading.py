@@ -80,8 +80,8 @@ def _assemble(
     quantization: Mapping[str, object] | None,
 ) -> Model:
     decoder = family.read(config)
-    kinds, order = name_kinds(decoder.layers)
     storage = read_storage(config, decoder.layers, quantization)
+    kinds, order = name_kinds(storage.layers)
     return Model(
         name=name,
         family=config.word("model_type") or family.model_types[0],
