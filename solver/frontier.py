@@ -46,7 +46,7 @@ class Costs:
     @classmethod
     def of(cls, program: Program, table: Table, options: Sequence[int]) -> Costs:
         """Read a table for some options."""
-        rows = np.array([table.layer[option] for option in options], dtype=np.int64)
+        rows = np.array([tuple(table.layer[option])[: 1 + max(program.kinds)] for option in options], dtype=np.int64)
         steps = rows[:, np.array(program.kinds)]
         prefix = np.zeros((len(options), len(program.kinds) + 1), dtype=np.int64)
         np.cumsum(steps, axis=1, out=prefix[:, 1:])
@@ -64,15 +64,38 @@ class Costs:
         found[:, -1] += self.last[place]
         return found
 
-    def furthest(self, place: int, limit: int) -> Ints:
-        """Per start, the furthest end of a stage that costs at most ``limit`` (the start itself: none)."""
-        prefix, layers = self.prefix[place], self.prefix.shape[1] - 1
-        ends = np.full(layers + 1, self.base[place] + self.entry[place])
-        ends[0] = self.base[place] + self.first[place]
-        room = limit - ends + prefix
-        far = np.minimum(np.searchsorted(prefix, room, side="right") - 1, layers - 1)
-        far[room >= prefix[-1] + self.last[place]] = layers
-        return np.maximum(far, np.arange(layers + 1))
+    def only(self, places: Sequence[int]) -> Costs:
+        """The same table for some of the options."""
+        cells = (self.base, self.entry, self.first, self.last, self.layer, self.prefix)
+        return Costs(*(array[list(places)] for array in cells))
+
+    @cached_property
+    def before(self) -> Ints:
+        """``before[o, i]``: cost of layers ``0 .. i-1`` less what a stage from i costs besides its layers."""
+        found = self.prefix - (self.base + self.entry)[:, None]
+        found[:, 0] = -(self.base + self.first)
+        return found
+
+    @cached_property
+    def _ladder(self) -> tuple[Ints, int]:
+        """All prefixes one above the other, so that one search serves every option; and the step between."""
+        step = int(self.prefix[:, -1].max()) + 2
+        if step * (len(self.prefix) + 1) >= NEVER:
+            raise InternalError("costs exceed 2**60; the instance's quantities are beyond any hardware")
+        rungs = np.arange(len(self.prefix), dtype=np.int64)[:, None] * step
+        return (self.prefix + rungs).ravel(), step
+
+    def furthest(self, limit: int) -> Ints:
+        """Per option and start, the furthest end of a stage that costs at most ``limit`` (the start: none)."""
+        options, size = self.prefix.shape
+        ladder, step = self._ladder
+        room = self.before + limit
+        rungs = np.arange(options, dtype=np.int64)[:, None]
+        wanted = np.clip(room, -1, step - 2) + rungs * step
+        far = np.searchsorted(ladder, wanted.ravel(), side="right").reshape(options, size) - rungs * size - 1
+        np.minimum(far, size - 2, out=far)
+        far[room >= (self.prefix[:, -1] + self.last)[:, None]] = size - 1
+        return np.maximum(far, np.arange(size))
 
 
 @dataclass(frozen=True)
@@ -97,9 +120,34 @@ class View:
         widths = {option: program.options[option].gpus for option in options}
         self.options = [option for option in options if widths[option] <= budget]
         self.gpus = [widths[option] for option in self.options]
+        self.kind_counts: Ints = np.bincount(program.kinds, minlength=1 + max(program.kinds))
         self.caps, self.paths = tuple(caps), tuple(paths)
         self._floor = floor
         self._costs: dict[int, Costs] = {}
+
+    def without_dominated(self) -> View:
+        """The same context without options that another one beats in GPUs and in every cost.
+
+        Replacing such an option in a chain keeps every row and adds no GPU, so an optimum remains.
+        """
+        tables = [cap.table for cap, _ in self.caps] + [row.path.table for row in self.paths]
+        columns = [np.array(self.gpus, dtype=np.int64)[:, None]]
+        for table in tables:
+            costs = self.costs(table)
+            columns += [costs.layer, np.stack([costs.base, costs.entry, costs.first, costs.last], axis=1)]
+        features = np.hstack(columns)
+        weaker = (features[:, None, :] >= features[None, :, :]).all(axis=2)
+        tied_earlier = np.tril(weaker.T, -1)
+        beaten = (weaker & (~weaker.T | tied_earlier)).any(axis=1)
+        kept = [place for place in range(len(self.options)) if not beaten[place]]
+        if len(kept) == len(self.options):
+            return self
+        found = self.narrowed(self.paths)
+        found.options = [self.options[place] for place in kept]
+        found.gpus = [self.gpus[place] for place in kept]
+        found._costs = {id(table): self.costs(table).only(kept) for table in tables}
+        found.__dict__.pop("_far_of_caps", None)
+        return found
 
     def share(self, costs: dict[int, Costs]) -> None:
         """Use (and add to) arrays that other views of the same options have read."""
@@ -109,6 +157,7 @@ class View:
         """The same context with other intervals; costs already read are kept."""
         found = View.__new__(View)
         found.__dict__.update(self.__dict__)
+        found.__dict__["_far_of_caps"] = self._far_of_caps
         found.__dict__.pop("far", None)
         found.paths = tuple(paths)
         return found
@@ -120,31 +169,31 @@ class View:
             self._costs[key] = Costs.of(self.program, table.floor if self._floor else table, self.options)
         return self._costs[key]
 
-    def stage_limits(self) -> list[tuple[Costs, int]]:
-        """Every limit on single stages: caps, and the upper ends of the paths' intervals."""
-        rows = [(self.costs(cap.table), limit) for cap, limit in self.caps]
-        rows += [(self.costs(row.path.table), row.high) for row in self.paths if row.high is not None]
-        return rows
+    @cached_property
+    def _far_of_caps(self) -> Ints | None:
+        rows = [self.costs(cap.table).furthest(limit) for cap, limit in self.caps]
+        return np.minimum.reduce(rows) if rows else None
 
     @cached_property
-    def far(self) -> list[Ints]:
+    def far(self) -> Ints:
         """Per option and start, the furthest end of a stage within all stage limits."""
-        rows = self.stage_limits()
-        everywhere = np.full(self.layers + 1, self.layers)
-        return [
-            np.minimum.reduce([costs.furthest(place, limit) for costs, limit in rows]) if rows else everywhere
-            for place in range(len(self.options))
-        ]
+        rows = [self.costs(row.path.table).furthest(row.high) for row in self.paths if row.high is not None]
+        if self._far_of_caps is not None:
+            rows.append(self._far_of_caps)
+        return np.minimum.reduce(rows) if rows else np.full((len(self.options), self.layers + 1), self.layers)
 
     def reach(self) -> tuple[int, ...]:
         """Furthest layer that stages of g GPUs in total cover within the stage limits, for g = 0..budget."""
-        ahead = [(width, far.tolist()) for width, far in zip(self.gpus, self.far, strict=True)]
+        ahead: dict[int, Ints] = {}
+        for width, far in zip(self.gpus, self.far, strict=True):
+            ahead[width] = np.maximum(ahead[width], far) if width in ahead else far
+        steps = [(width, far.tolist()) for width, far in ahead.items()]
         found = [0] * (self.budget + 1)
         for gpus in range(1, self.budget + 1):
             best = found[gpus - 1]
-            for width, far in ahead:
+            for width, furthest in steps:
                 if width <= gpus:
-                    best = max(best, far[found[gpus - width]], far[0])
+                    best = max(best, furthest[found[gpus - width]], furthest[0])
             found[gpus] = best
         return tuple(found)
 

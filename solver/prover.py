@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
+
 from formulations.deployment.tables import (
     Axis,
     Cap,
@@ -115,20 +117,24 @@ class Prover:
         refutation = None if unknown else Refutation(query.gpus, tuple(trees), query.ttft, query.memory)
         return Answer(None, refutation, tuple(unknown))
 
-    def least(self, query: Query, objective: Objective, start: Chain | None = None) -> tuple[Chain | None, tuple[Unknown, ...]]:
-        """Return a chain with the least value of an objective within the query's limits, and what stayed open.
+    def least(self, query: Query, objective: Objective, start: Chain) -> Answer:
+        """Return a chain with the least value of an objective within the query's limits.
 
-        ``start`` is a chain already known; only better ones are looked for.
+        ``start`` is a chain already known; only better ones are looked for. If there is none, the answer holds
+        the refutation of everything below ``start``.
         """
-        best, unknown = start, list[Unknown]()
-        if start is not None:
-            query = self.below(query, objective, start)
+        best, unknown, trees = start, list[Unknown](), list[Node]()
+        first = query = self.below(query, objective, start)
         for index, layout in enumerate(self.program.layouts):
             walk = Walk(self, query, index, layout, objective)
-            walk.solve()
+            tree = walk.solve()
+            assert not isinstance(tree, Chain)
+            trees.append(tree)
             unknown += walk.unknown
             query, best = walk.query, walk.best or best
-        return best, tuple(unknown)
+        whole = query == first and not unknown
+        refutation = Refutation(query.gpus, tuple(trees), query.ttft, query.memory) if whole else None
+        return Answer(best, refutation, tuple(unknown))
 
     def value(self, objective: Objective, chain: Chain) -> int | None:
         """Value of an objective on this prover's tables."""
@@ -154,6 +160,10 @@ class Prover:
 
 _STEPS_BEFORE_HALVING = 6
 """Chains that a case may improve one by one before its objective is halved instead."""
+
+
+_WORTH_PRUNING = 6
+"""Options from which on it pays to look for dominated ones."""
 
 
 class Walk:
@@ -217,6 +227,9 @@ class Walk:
         view = self._prover.view(caps=limits, paths=bounded, options=options, budget=self._budget)
         return view if view.options else None
 
+    def _ready(self, view: View) -> View:
+        return view if len(view.options) < _WORTH_PRUNING else view.without_dominated()
+
     def _chain(self, picked: tuple[int, ...], stages: tuple[StageChoice, ...]) -> Chain:
         return Chain(self._index, picked, stages)
 
@@ -254,6 +267,7 @@ class Walk:
 
     def _leaf(self, view: View, picked: tuple[int, ...]) -> Node | Chain:
         """Decide a full case."""
+        view = self._ready(view)
         limited = [row for row in view.paths if row.limit is not None]
         if not limited:
             return self._chain(picked, view.reach_chain(view.reach()))
@@ -333,38 +347,30 @@ def _quick(view: View) -> Node | None:
     """Refutations that need no table: an empty interval, volume, sum, reach."""
     if any(row.high is not None and row.high <= row.low for row in view.paths):
         return Empty()
-    counts = _kind_counts(view)
     named = [(cap.name, view.costs(cap.table), limit) for cap, limit in view.caps]
     named += [(r.path.name, view.costs(r.path.table), r.high) for r in view.paths if r.high is not None]
     for name, costs, limit in named:
-        if _volume(view, costs, counts) > view.budget * limit:
+        if _volume(view, costs) > view.budget * limit:
             return Volume(name)
     for row in view.paths:
         if row.limit is not None:
-            least = _least_sum(view.costs(row.path.table), counts)
+            least = _least_sum(view, view.costs(row.path.table))
             if least + (row.path.microbatches - 1) * (row.low + 1) > row.limit:
                 return Sum(row.path.name)
     reach = view.reach()
     return Reach(reach) if reach[-1] < view.layers else None
 
 
-def _kind_counts(view: View) -> list[int]:
-    kinds = view.program.kinds
-    return [kinds.count(kind) for kind in range(max(kinds) + 1)]
+def _volume(view: View, costs: Costs) -> int:
+    """Least unit-GPUs that the whole work of a row takes, whatever the options."""
+    widths = np.array(view.gpus, dtype=np.int64)
+    layers = (costs.layer * widths[:, None]).min(axis=0) @ view.kind_counts
+    return int(layers) + sum(int((cells * widths).min()) for cells in (costs.first, costs.last, costs.base))
 
 
-def _volume(view: View, costs: Costs, counts: list[int]) -> int:
-    total = 0
-    for kind, count in enumerate(counts):
-        total += count * min(width * int(cost) for width, cost in zip(view.gpus, costs.layer[:, kind], strict=True))
-    for cells in (costs.first, costs.last, costs.base):
-        total += min(width * int(cost) for width, cost in zip(view.gpus, cells, strict=True))
-    return total
-
-
-def _least_sum(costs: Costs, counts: list[int]) -> int:
-    layers = sum(count * int(costs.layer[:, kind].min()) for kind, count in enumerate(counts))
-    return layers + int(costs.first.min()) + int(costs.last.min()) + int(costs.base.min())
+def _least_sum(view: View, costs: Costs) -> int:
+    layers = costs.layer.min(axis=0) @ view.kind_counts
+    return int(layers) + int(costs.first.min()) + int(costs.last.min()) + int(costs.base.min())
 
 
 def _frontier(view: View, cheapest: Cheapest, row: Bounded) -> Frontier:

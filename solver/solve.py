@@ -21,7 +21,7 @@ from instances.errors import InternalError
 from instances.instance import Instance
 from instances.plan import Plan
 from solver.evaluate import Evaluation, best_decode_microbatches, evaluate
-from solver.prover import Interrupted, Objective, Prover, Query
+from solver.prover import Answer, Interrupted, Objective, Prover, Query
 from solver.refutation import Refutation
 from solver.result import Evidence, Level, Metrics, Proof, Result, Status, StopReason
 
@@ -169,38 +169,52 @@ class LexicographicSearch:
             self.bound = chain.gpus(self.program)
 
     def _lowest(self, objective: Objective) -> None:
-        """Lower one objective at the fewest GPUs, then bound it on floor tables."""
+        """Lower one objective at the fewest GPUs, and bound it on floor tables."""
         outcome, chain = self.outcome, self.outcome.chain
         assert chain is not None
         self._level = objective
         query = Query(gpus=chain.gpus(self.program))
-        if objective == "memory":
-            query = replace(query, ttft=self._upper.value("ttft", chain))
         if self._upper.value(objective, chain) is None:
             return
-        best, unknown = self._upper.least(query, objective, chain)
-        assert best is not None
-        outcome.chain = best
-        value = self._upper.value(objective, best)
-        outcome.levels[objective] = Level(value, None)
+        if objective == "memory":
+            query = replace(query, ttft=self._upper.value("ttft", chain))
+        relaxed = self._lower.least(query, objective, chain)
+        assert relaxed.chain is not None
+        if relaxed.chain is not chain and self._accepts(relaxed.chain, query):
+            outcome.chain = relaxed.chain
+        elif relaxed.chain is not chain:
+            found = self._upper.least(query, objective, chain)
+            outcome.chain = found.chain
+        assert outcome.chain is not None
+        outcome.levels[objective] = Level(self._upper.value(objective, outcome.chain), None)
         self._report()
-        if unknown:
+        if relaxed.unknown:
             outcome.claimed_by = "search-limit"
             return
-        self._bound_level(objective, query, best, value)
+        self._bound_level(objective, query, relaxed)
 
-    def _bound_level(self, objective: Objective, query: Query, best: Chain, value: int | None) -> None:
-        relaxed, unknown = self._lower.least(query, objective, best)
-        if relaxed is None or unknown or value is None:
-            return
-        lowest = self._lower.value(objective, relaxed)
+    def _accepts(self, chain: Chain, query: Query) -> bool:
+        """Whether a chain found on floor tables keeps every limit on ceiling tables too."""
+        from formulations.deployment.check import broken_row
+
+        within = query.ttft is None or (self._upper.value("ttft", chain) or 0) <= query.ttft
+        return within and broken_row(self.program, chain) is None
+
+    def _bound_level(self, objective: Objective, query: Query, relaxed: Answer) -> None:
+        """Refute everything below the least value on floor tables."""
+        assert relaxed.chain is not None
+        lowest = self._lower.value(objective, relaxed.chain)
         assert lowest is not None
-        below = replace(query, ttft=lowest - 1) if objective == "ttft" else replace(query, memory=lowest - 1)
-        answer = self._lower.decide(below)
-        if answer.chain is not None:
-            raise InternalError(f"{objective} below its proven bound")
-        if answer.refutation is not None:
-            self.outcome.refutations[objective] = answer.refutation
+        refutation = relaxed.refutation
+        if refutation is None:
+            below = self._lower.below(query, objective, relaxed.chain)
+            answer = self._lower.decide(below)
+            if answer.chain is not None:
+                raise InternalError(f"{objective} below its proven bound")
+            refutation = answer.refutation
+        if refutation is not None:
+            self.outcome.refutations[objective] = refutation
+            value = self.outcome.levels[objective].value
             self.outcome.levels[objective] = Level(value, lowest)
 
 

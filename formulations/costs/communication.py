@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from formulations.costs.compute import Step
 from formulations.costs.operations import LinkName, Operation, OperationKind, Shape
-from formulations.costs.sharding import divide_up, element_bytes
+from formulations.costs.sharding import dense_matrices, divide_up, element_bytes
 from formulations.deployment.tables import Option
 from instances.layers import Layer, MixtureOfExperts
 from instances.model import Model
@@ -37,7 +37,7 @@ def layer_collectives(
     rows, tensor = step.rows(option), option.attn_tp
     if tensor > 1 and layer.attention.kind != "none":
         yield collective("all-reduce", "all_reduce", rows, tensor, tensor)
-    if tensor > 1 and layer.feed_forward.matrices(model.hidden):
+    if tensor > 1 and dense_matrices(layer.feed_forward, model.hidden):
         yield collective("all-reduce", "all_reduce", rows, tensor, tensor)
     if isinstance(layer.feed_forward, MixtureOfExperts) and option.gpus > 1:
         whole = step.group_rows(option)

@@ -14,14 +14,19 @@ from dataclasses import dataclass
 from formulations.costs.memory import expert_bytes, kv_bytes_per_request, routed_pairs
 from formulations.costs.operations import Operation, Shape
 from formulations.costs.sharding import (
+    attention_matrices,
     attention_parts,
     cut,
+    dense_matrices,
     divide_up,
     element_bytes,
+    expert_matrices,
     kv_heads_of,
+    router_matrix,
     slots_per_rank,
     stored_bytes,
     touched_experts_ppm,
+    vocabulary_matrix,
 )
 from formulations.deployment.tables import Option
 from instances.layers import (
@@ -31,6 +36,7 @@ from instances.layers import (
     LinearAttention,
     Matrix,
     MixtureOfExperts,
+    TensorClass,
 )
 from instances.model import Model
 
@@ -62,12 +68,13 @@ class Step:
 
 def layer_operations(model: Model, layer: Layer, option: Option, step: Step, dtype: str) -> Iterator[Operation]:
     """Operations of one layer on one device, collectives not included; ``dtype`` is that of activations."""
+    model = model.stored_as(layer)
     rows = step.rows(option)
     yield from _projections(model, layer, option, rows, dtype)
     yield from _scores(model, layer, option, step, dtype)
     yield from _dense(model, layer, option, rows, dtype)
     if isinstance(layer.feed_forward, MixtureOfExperts):
-        yield _gemm(model, layer.feed_forward.router(model.hidden), 1, rows, "router", dtype)
+        yield _gemm(model, router_matrix(layer.feed_forward, model.hidden), 1, rows, "router", dtype)
         yield _experts(model, layer.feed_forward, option, step.group_rows(option), dtype)
     if layer.norm_parameters:
         norms = max(1, layer.norm_parameters // model.hidden)
@@ -82,14 +89,14 @@ def layer_operations(model: Model, layer: Layer, option: Option, step: Step, dty
 
 def _projections(model: Model, layer: Layer, option: Option, rows: int, dtype: str) -> Iterator[Operation]:
     heads = kv_heads_of(layer.attention)
-    for matrix in layer.attention.matrices(model.hidden):
+    for matrix in attention_matrices(layer.attention, model.hidden):
         parts = attention_parts(matrix, heads, option.attn_tp)
         yield _gemm(model, matrix, parts, rows, "attention projections", dtype)
 
 
 def _dense(model: Model, layer: Layer, option: Option, rows: int, dtype: str) -> Iterator[Operation]:
     name = "shared experts" if isinstance(layer.feed_forward, MixtureOfExperts) else "dense ffn"
-    for matrix in layer.feed_forward.matrices(model.hidden):
+    for matrix in dense_matrices(layer.feed_forward, model.hidden):
         yield _gemm(model, matrix, option.attn_tp, rows, name, dtype)
 
 
@@ -171,7 +178,7 @@ def _recurrence(attention: LinearAttention, option: Option, step: Step, dtype: s
 def _experts(model: Model, experts: MixtureOfExperts, option: Option, tokens: int, dtype: str) -> Operation:
     pairs = routed_pairs(experts, option, tokens)
     slots = slots_per_rank(experts, option)
-    shares = [cut(matrix, option.moe_tp) for matrix in experts.expert_matrices(model.hidden)]
+    shares = [cut(matrix, option.moe_tp) for matrix in expert_matrices(experts, model.hidden)]
     touched = touched_experts_ppm(experts.experts, experts.topk, tokens)
     weights = divide_up(slots * expert_bytes(model, experts, option) * touched, 10**6)
     streams = element_bytes(pairs * sum(share.inputs + share.outputs for share in shares), dtype)
@@ -206,8 +213,6 @@ def embedding_operation(model: Model, option: Option, step: Step, dtype: str) ->
 
 def head_operation(model: Model, option: Option, step: Step, dtype: str) -> Operation:
     """Run the LM head once for each sequence of the microbatch (a finished prompt, or a decoded token)."""
-    stored = "embedding" if model.tied else "head"
-    matrix = Matrix(
-        name="head", inputs=model.hidden, outputs=model.vocab, tensor_class=stored, shard="heads"
-    )
+    stored: TensorClass = "embedding" if model.tied else "head"
+    matrix = vocabulary_matrix(model.vocab, model.hidden, stored)
     return _gemm(model, matrix, option.attn_tp, step.sequences(option), "head", dtype)

@@ -11,16 +11,19 @@ buffers      two messages of a collective, and what a stage receives from the on
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from formulations.costs.sharding import (
+    attention_matrices,
     attention_parts,
     cut,
+    dense_matrices,
     divide_up,
     element_bytes,
+    expert_matrices,
     kv_heads_of,
+    router_matrix,
     slots_per_rank,
     stored_bytes,
+    vocabulary_matrix,
 )
 from formulations.deployment.tables import Option
 from instances.layers import (
@@ -29,17 +32,16 @@ from instances.layers import (
     LatentAttention,
     Layer,
     LinearAttention,
-    Matrix,
     MixtureOfExperts,
-    ffn_matrices,
 )
 from instances.model import Model
 
 
 def layer_weight_bytes(model: Model, layer: Layer, option: Option) -> int:
     """Weights of one layer on one device, bytes."""
+    model = model.stored_as(layer)
     heads = kv_heads_of(layer.attention)
-    dense = (*layer.attention.matrices(model.hidden), *layer.feed_forward.matrices(model.hidden))
+    dense = (*attention_matrices(layer.attention, model.hidden), *dense_matrices(layer.feed_forward, model.hidden))
     total = sum(
         stored_bytes(cut(matrix, attention_parts(matrix, heads, option.attn_tp)), model.formats.of(matrix.tensor_class))
         for matrix in dense
@@ -54,33 +56,28 @@ def layer_weight_bytes(model: Model, layer: Layer, option: Option) -> int:
 
 def router_bytes(model: Model, experts: MixtureOfExperts) -> int:
     """The router of one layer, whole on every device, bytes."""
-    return stored_bytes(cut(experts.router(model.hidden), 1), model.formats.router)
+    return stored_bytes(cut(router_matrix(experts, model.hidden), 1), model.formats.router)
 
 
 def expert_bytes(model: Model, experts: MixtureOfExperts, option: Option) -> int:
     """One routed expert's part on one of its moe_tp ranks, bytes."""
     return sum(
         stored_bytes(cut(matrix, option.moe_tp), model.formats.experts)
-        for matrix in experts.expert_matrices(model.hidden)
+        for matrix in expert_matrices(experts, model.hidden)
     )
-
-
-@lru_cache(maxsize=4096)
-def _vocabulary(vocab: int, hidden: int) -> Matrix:
-    return Matrix(name="vocabulary", inputs=hidden, outputs=vocab, tensor_class="embedding", shard="heads")
 
 
 def embedding_bytes(model: Model, option: Option) -> int:
     """Embedding table on the first stage, cut over attn_tp; unused towers come with it whole, bytes."""
     extra = element_bytes(model.extra_parameters, "bf16")
-    return extra + stored_bytes(cut(_vocabulary(model.vocab, model.hidden), option.attn_tp), model.formats.embedding)
+    return extra + stored_bytes(cut(vocabulary_matrix(model.vocab, model.hidden, "embedding"), option.attn_tp), model.formats.embedding)
 
 
 def head_bytes(model: Model, option: Option) -> int:
     """LM head and final norm on the last stage, bytes; a tied head is stored as the embedding is."""
     stored = model.formats.embedding if model.tied else model.formats.head
     norm = element_bytes(model.final_norm_parameters, model.formats.norms.dtype)
-    return norm + stored_bytes(cut(_vocabulary(model.vocab, model.hidden), option.attn_tp), stored)
+    return norm + stored_bytes(cut(vocabulary_matrix(model.vocab, model.hidden, "embedding"), option.attn_tp), stored)
 
 
 def kv_bytes_per_request(model: Model, layer: Layer, option: Option, tokens: int) -> int:
@@ -109,11 +106,9 @@ def workspace_bytes(model: Model, option: Option, *, requests: int, tokens: int,
     rows = divide_up(requests, option.attn_dp) * tokens
     stream = element_bytes(2 * rows * model.hidden, dtype)
     widest = max(
-        _attention_elements(layer, option, rows, model.hidden)
-        if _attention_elements(layer, option, rows, model.hidden)
-        > _ffn_elements(layer, option, rows, model.hidden)
-        else _ffn_elements(layer, option, rows, model.hidden)
+        part(layer, option, rows, model.hidden)
         for layer in model.kinds.values()
+        for part in (_attention_elements, _ffn_elements)
     )
     return stream + element_bytes(widest, dtype)
 
@@ -122,7 +117,7 @@ def _attention_elements(layer: Layer, option: Option, rows: int, hidden: int) ->
     heads = kv_heads_of(layer.attention)
     widths = (
         share.outputs if matrix.cut == "outputs" else share.inputs
-        for matrix in layer.attention.matrices(hidden)
+        for matrix in attention_matrices(layer.attention, hidden)
         for share in (cut(matrix, attention_parts(matrix, heads, option.attn_tp)),)
     )
     return rows * sum(widths)
@@ -154,15 +149,3 @@ def buffer_bytes(model: Model, option: Option, *, requests: int, tokens: int, dt
     message = element_bytes(divide_up(requests, option.attn_dp) * tokens * model.hidden, dtype)
     return (2 * message if option.gpus > 1 else 0), message
 
-
-__all__ = [
-    "buffer_bytes",
-    "embedding_bytes",
-    "ffn_matrices",
-    "head_bytes",
-    "layer_kv_bytes",
-    "layer_weight_bytes",
-    "logits_bytes",
-    "routed_pairs",
-    "workspace_bytes",
-]

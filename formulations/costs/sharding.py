@@ -3,10 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from formulations.deployment.tables import Option
-from instances.layers import GroupedQueryAttention, LinearAttention, Matrix, MixtureOfExperts
+from instances.layers import (
+    Attention,
+    FeedForward,
+    GroupedQueryAttention,
+    LinearAttention,
+    Matrix,
+    MixtureOfExperts,
+    TensorClass,
+)
 from instances.model import BITS, TensorFormat
+
+
+@lru_cache(maxsize=1024)
+def attention_matrices(attention: Attention, hidden: int) -> tuple[Matrix, ...]:
+    """Projections of an attention part; remembered, because every option asks again."""
+    return attention.matrices(hidden)
+
+
+@lru_cache(maxsize=1024)
+def dense_matrices(feed_forward: FeedForward, hidden: int) -> tuple[Matrix, ...]:
+    """Return the matrices that every token passes in a feed-forward part; remembered."""
+    return feed_forward.matrices(hidden)
+
+
+@lru_cache(maxsize=1024)
+def expert_matrices(experts: MixtureOfExperts, hidden: int) -> tuple[Matrix, ...]:
+    """Matrices of one routed expert; remembered."""
+    return experts.expert_matrices(hidden)
+
+
+@lru_cache(maxsize=1024)
+def router_matrix(experts: MixtureOfExperts, hidden: int) -> Matrix:
+    """Router of a layer; remembered."""
+    return experts.router(hidden)
+
+
+@lru_cache(maxsize=1024)
+def vocabulary_matrix(vocab: int, hidden: int, tensor_class: TensorClass) -> Matrix:
+    """Embedding table or LM head, cut by vocabulary; remembered."""
+    return Matrix(name="vocabulary", inputs=hidden, outputs=vocab, tensor_class=tensor_class, shard="heads")
 
 
 def divide_up(numerator: int, denominator: int) -> int:

@@ -11,7 +11,7 @@ Engines that run all stages alike add an axis over the options.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -165,22 +165,23 @@ class Deployment:
 
     def _memory_cap(self, variant: Variant, scenario: Scenario, step: Step | None) -> Cap:
         """Memory of a stage; with a step, its microbatch's workspace and buffers too."""
-        limit = self.instance.memory_limit
-        parts = [self.memory_parts(variant, scenario, step, option) for option in self.options]
+        limit, options = self.instance.memory_limit, self.options
+        parts = Lazy(len(options), lambda place: self.memory_parts(variant, scenario, step, options[place]))
         blocked = limit + 1
-        layer = tuple(
-            tuple(
+
+        def row(place: int) -> tuple[int, ...]:
+            option = options[place]
+            return tuple(
                 self.layer_weights(name, option) + self.layer_kv(name, option, scenario, variant.replicas)
                 for name in self.kind_names
             )
-            for option in self.options
-        )
+
         table = Table(
-            base=tuple(part.base for part in parts),
-            entry=tuple(blocked if variant.single_stage else part.entry for part in parts),
-            first=tuple(part.first for part in parts),
-            last=tuple(part.last for part in parts),
-            layer=layer,
+            base=Lazy(len(options), lambda place: parts[place].base),
+            entry=Lazy(len(options), lambda place: blocked if variant.single_stage else parts[place].entry),
+            first=Lazy(len(options), lambda place: parts[place].first),
+            last=Lazy(len(options), lambda place: parts[place].last),
+            layer=Lazy(len(options), row),
         )
         return Cap(f"memory[{scenario.name}]", table, limit, memory=True)
 
@@ -229,15 +230,20 @@ class Deployment:
         model, dtype, clock = self.instance.model, self.instance.activations, self.clock
         options = self.options
 
-        def single(operation: Operation) -> int:
-            return nanoseconds_up([clock.picoseconds(operation)])
+        def cells(operation_of: Callable[[Option], Operation]) -> Lazy[int]:
+            return Lazy(
+                len(options), lambda place: nanoseconds_up([clock.picoseconds(operation_of(options[place]))])
+            )
 
         return Table(
             base=(0,) * len(options),
-            entry=tuple(single(hand_over(model, option, step, dtype=dtype, link=link)) for option in options),
-            first=tuple(single(embedding_operation(model, option, step, dtype)) for option in options),
-            last=tuple(single(head_operation(model, option, step, dtype)) for option in options),
-            layer=tuple(tuple(self.layer_time(name, option, step) for name in self.kind_names) for option in options),
+            entry=cells(lambda option: hand_over(model, option, step, dtype=dtype, link=link)),
+            first=cells(lambda option: embedding_operation(model, option, step, dtype)),
+            last=cells(lambda option: head_operation(model, option, step, dtype)),
+            layer=Lazy(
+                len(options),
+                lambda place: tuple(self.layer_time(name, options[place], step) for name in self.kind_names),
+            ),
             slack=TIME_SLACK,
         )
 

@@ -22,6 +22,7 @@ floor (what it refutes is impossible in exact arithmetic). Bytes are exact: ``sl
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -58,6 +59,12 @@ class Lazy(Sequence[Item], Generic[Item]):
             self._items[index] = found
         return found
 
+    def __eq__(self, other: object) -> bool:
+        """Compare item by item."""
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __iter__(self) -> Iterator[Item]:
         """Build and return every item in order."""
         return (self[index] for index in range(len(self)))
@@ -82,11 +89,11 @@ class Option:
 class Table:
     """Cost of a stage in one resource: one entry per option (``layer``: per option and layer kind)."""
 
-    base: tuple[int, ...]
-    entry: tuple[int, ...]
-    first: tuple[int, ...]
-    last: tuple[int, ...]
-    layer: tuple[tuple[int, ...], ...]
+    base: Sequence[int]
+    entry: Sequence[int]
+    first: Sequence[int]
+    last: Sequence[int]
+    layer: Sequence[Sequence[int]]
     slack: int = 0
 
     @cached_property
@@ -95,15 +102,18 @@ class Table:
         if self.slack == 0:
             return self
 
-        def lower(cells: tuple[int, ...]) -> tuple[int, ...]:
-            return tuple(max(0, cell - self.slack) for cell in cells)
+        def lowered(cells: Sequence[int]) -> Sequence[int]:
+            return Lazy(len(cells), lambda place: max(0, cells[place] - self.slack))
+
+        def row(place: int) -> tuple[int, ...]:
+            return tuple(max(0, cell - self.slack) for cell in self.layer[place])
 
         return Table(
-            base=lower(self.base),
-            entry=lower(self.entry),
-            first=lower(self.first),
-            last=lower(self.last),
-            layer=tuple(lower(row) for row in self.layer),
+            base=lowered(self.base),
+            entry=lowered(self.entry),
+            first=lowered(self.first),
+            last=lowered(self.last),
+            layer=Lazy(len(self.layer), row),
         )
 
 

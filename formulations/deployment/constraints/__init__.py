@@ -1,7 +1,8 @@
 """The constraint groups of the deployment program: one module each, all of them in this list.
 
 Every module has ``post`` (adds its rows to a CP-SAT model) and ``check`` (judges a finished chain with plain
-integers and names the first row that it breaks).
+integers and names the first row that it breaks; the judges stand in `formulations.deployment.check`, which
+the auditor can import without ortools).
 """
 
 from __future__ import annotations

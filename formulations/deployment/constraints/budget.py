@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from ortools.sat.python import cp_model
 
-from formulations.deployment.tables import Chain, Program
+from formulations.deployment.check import broken_budget
 from formulations.deployment.variables import Model
 
 
@@ -40,11 +40,4 @@ def post(model: Model) -> None:
         model.solver_model.add(width(model) <= most).only_enforce_if(literal)
 
 
-def check(program: Program, chain: Chain) -> str | None:
-    """Name the budget that the chain exceeds, if any."""
-    layout = program.layouts[chain.layout]
-    if chain.gpus(program) > program.max_gpus:
-        return "budget[gpus]"
-    if layout.max_gpus is not None and chain.gpus(program) > layout.max_gpus * layout.replicas:
-        return "budget[replica]"
-    return None
+check = broken_budget

@@ -15,7 +15,8 @@ Exact: bytes are integers; times are rounded up (or, in a floor model, down) per
 
 from __future__ import annotations
 
-from formulations.deployment.tables import Cap, Case, Chain, Program, stage_cost
+from formulations.deployment.check import broken_cap
+from formulations.deployment.tables import Cap
 from formulations.deployment.variables import Model, stage_expression
 
 
@@ -34,10 +35,4 @@ def post(model: Model) -> None:
                 model.solver_model.add(cost <= limit_of(model, row)).only_enforce_if(literal, runs)
 
 
-def check(program: Program, chain: Chain) -> str | None:
-    """Name the first cap that a stage exceeds, if any."""
-    for row in Case(program.layouts[chain.layout], chain.choices).caps:
-        for index, stage in enumerate(chain.stages):
-            if stage_cost(program, row.table, stage) > row.limit:
-                return f"{row.name}[stage={index}]"
-    return None
+check = broken_cap

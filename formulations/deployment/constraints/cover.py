@@ -19,7 +19,7 @@ Exact: L bounds every e_s, and is the big-M of an unused stage.
 
 from __future__ import annotations
 
-from formulations.deployment.tables import Chain, Program
+from formulations.deployment.check import broken_cover
 from formulations.deployment.variables import Model
 
 
@@ -64,16 +64,4 @@ def _post_counts(model: Model) -> None:
             before = reached
 
 
-def check(program: Program, chain: Chain) -> str | None:
-    """Name the first fault of the stages' ranges or options, if any."""
-    layout = program.layouts[chain.layout]
-    expected = 0
-    for index, stage in enumerate(chain.stages):
-        if stage.start != expected or stage.stop <= stage.start:
-            return f"cover[stage={index}]"
-        for axis, place in zip(layout.axes, chain.choices, strict=True):
-            allowed = axis.choices[place].options
-            if allowed is not None and stage.option not in allowed:
-                return f"cover[stage={index}, axis={axis.name}]"
-        expected = stage.stop
-    return None if expected == len(program.kinds) else "cover[layers]"
+check = broken_cover

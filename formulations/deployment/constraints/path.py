@@ -21,7 +21,8 @@ from __future__ import annotations
 
 from ortools.sat.python import cp_model
 
-from formulations.deployment.tables import Case, Chain, Path, Program, path_cost
+from formulations.deployment.check import broken_path
+from formulations.deployment.tables import Path
 from formulations.deployment.variables import Model, stage_expression
 
 
@@ -48,9 +49,4 @@ def post(model: Model) -> None:
                 made.add(row_value(model, slot, path) <= limit).only_enforce_if(literal)
 
 
-def check(program: Program, chain: Chain) -> str | None:
-    """Name the first path over its limit, if any."""
-    for row in Case(program.layouts[chain.layout], chain.choices).paths:
-        if row.limit is not None and path_cost(program, row, chain.stages) > row.limit:
-            return f"{row.name}[plan]"
-    return None
+check = broken_path
