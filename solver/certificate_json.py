@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from formulations.deployment.tables import Axis, Cap, Choice, Layout, Option, Path, Program, Table
 from solver.refutation import Empty, Frontier, Node, Reach, SplitAxis, SplitMax, Sum, Volume
 
+CELLS = ("base", "entry", "first", "last")
+
 
 class _Pool:
-    """Tables and rows written once each, in order of appearance."""
+    """Tables and rows written once each, in order of appearance; equal ones share a place."""
 
     def __init__(self) -> None:
-        self.tables: dict[Table, int] = {}
+        self.tables: dict[str, int] = {}
         self.rows: dict[tuple[str, int, int | None, int, int], int] = {}
 
     def cap(self, cap: Cap) -> int:
@@ -22,10 +25,15 @@ class _Pool:
         return self._row((path.name, self._table(path.table), path.limit, path.microbatches, int(path.ttft)))
 
     def _table(self, table: Table) -> int:
-        return self.tables.setdefault(table, len(self.tables))
+        return self.tables.setdefault(json.dumps(_write_table(table)), len(self.tables))
 
     def _row(self, row: tuple[str, int, int | None, int, int]) -> int:
         return self.rows.setdefault(row, len(self.rows))
+
+
+def _write_table(table: Table) -> dict[str, Any]:
+    cells = {key: list(getattr(table, key)) for key in CELLS}
+    return cells | {"layer": [list(row) for row in table.layer], "slack": table.slack}
 
 
 def write_program(program: Program) -> dict[str, Any]:
@@ -41,17 +49,11 @@ def write_program(program: Program) -> dict[str, Any]:
         }
         for layout in program.layouts
     ]
-    cells = ("base", "entry", "first", "last")
-    tables = [
-        {key: list(getattr(table, key)) for key in cells}
-        | {"layer": [list(row) for row in table.layer], "slack": table.slack}
-        for table in pool.tables
-    ]
     names = ("name", "table", "limit", "microbatches", "marked")
     return {
         "kinds": _runs(program.kinds),
         "options": [[option.attn_tp, option.attn_dp, option.moe_tp, option.moe_ep] for option in program.options],
-        "tables": tables,
+        "tables": [json.loads(table) for table in pool.tables],
         "rows": [dict(zip(names, row, strict=True)) for row in pool.rows],
         "layouts": layouts,
         "max_gpus": program.max_gpus,
@@ -124,10 +126,9 @@ def _trimmed(labels: list[list[list[int]]]) -> list[list[list[int]]]:
 
 def read_program(value: dict[str, Any]) -> Program:
     """Return the program that its JSON form describes."""
-    cells = ("base", "entry", "first", "last")
     tables = [
         Table(
-            **{key: tuple(table[key]) for key in cells}, layer=tuple(map(tuple, table["layer"])), slack=table["slack"]
+            **{key: tuple(table[key]) for key in CELLS}, layer=tuple(map(tuple, table["layer"])), slack=table["slack"]
         )
         for table in value["tables"]
     ]
