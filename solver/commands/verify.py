@@ -1,0 +1,80 @@
+"""`shardproof verify`: check a certificate without trusting the solver that wrote it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(name="verify")
+@click.argument("certificate", type=click.Path())
+@click.option("--instance", type=click.Path(), help="Also check that the file's integer data is what this yields.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def command(certificate: str, instance: str | None, as_json: bool) -> int:
+    r"""Check a certificate and say in one line what it proves.
+
+    Exit code 0: accepted, 4: refused, 2: the file cannot be read.
+
+    \b
+    Example:
+      shardproof verify cert.json --instance instances/cases/qwen3-235b-a22b.yaml
+    """
+    from solver import checker
+
+    raw = _read(Path(certificate))
+    accepted, claim, reason = True, None, None
+    try:
+        claim = checker.check(raw)
+        if instance is not None:
+            _compare(raw, instance)
+            claim += f", which are those of {instance}"
+    except checker.CheckError as error:
+        accepted, claim, reason = False, None, str(error)
+    if as_json:
+        document = {"accepted": accepted, "claim": claim, "reason": reason, "checker": checker.VERSION}
+        click.echo(json.dumps(document))
+    else:
+        click.echo(f"accepted: {claim}" if accepted else f"refused: {reason}")
+    return 0 if accepted else 4
+
+
+def _read(path: Path) -> bytes:
+    from instances.errors import InputError
+    from solver import checker
+
+    try:
+        with path.open("rb") as file:
+            return file.read(checker.MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; name a certificate file") from None
+
+
+def _compare(raw: bytes, instance: str) -> None:
+    """Refuse unless the certificate is about this instance: its fingerprint, and its program cell by cell."""
+    from formulations.deployment.build import build_program
+    from instances.instance import load_instance
+    from solver import checker
+    from solver.certificate_json import write_program
+
+    document = checker.parse(raw.decode())
+    question = load_instance(Path(instance))
+    if document["instance"] != question.fingerprint:
+        raise checker.CheckError(f"the fingerprint of {instance} is {question.fingerprint}")
+    different = _difference(document["program"], write_program(build_program(question)), "program")
+    if different is not None:
+        raise checker.CheckError(f"{different} is not what {instance} yields")
+
+
+def _difference(left: Any, right: Any, where: str) -> str | None:
+    """Name the first place where two JSON values differ (``None``: they are equal)."""
+    if left == right:
+        return None
+    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        return next((found for key in left if (found := _difference(left[key], right[key], f"{where}.{key}"))), None)
+    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        pairs = enumerate(zip(left, right, strict=True))
+        return next((found for i, (a, b) in pairs if (found := _difference(a, b, f"{where}[{i}]"))), None)
+    return where
