@@ -1,0 +1,1 @@
+"""Benchmarks: how good and how fast, against measurements and peers."""

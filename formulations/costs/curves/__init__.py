@@ -1,0 +1,1 @@
+"""Timing curves fitted to measurements, and the clock that reads them."""

@@ -1,0 +1,96 @@
+"""The calibrated clock: operations timed by the curves of a device, flat where no curve applies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from formulations.costs.curves.load import LoadTable, table_of
+from formulations.costs.curves.requests import Request, requests_of
+from formulations.costs.operations import Clock, Operation
+from instances.calibration import Calibration, Curve
+from instances.hardware import Device
+
+_MICROSECONDS = 10**6
+
+
+class CalibratedClock:
+    """Times operations on one device by fitted curves; what has no curve goes to the fallback clock.
+
+    Deterministic, and never shorter for a larger load (rows of a GEMM, tokens, batch, context, message).
+    Times are rounded to six significant digits, so that the last bits of a machine's logarithm do not show.
+    """
+
+    def __init__(self, device: Device, calibration: Calibration, fallback: Clock, *, engine: str = "vllm") -> None:
+        """Take the device, its curves, the clock for everything else, and the engine whose kernels run."""
+        self._device = device
+        self._calibration = calibration
+        self._fallback = fallback
+        self._engine = engine
+        self._tables: dict[tuple[object, ...], LoadTable] = {}
+        self._chosen: dict[tuple[str, ...], Curve | None] = {}
+        self._known: dict[Operation, tuple[int, int]] = {}
+
+    def picoseconds(self, operation: Operation) -> tuple[int, int]:
+        """Return the duration rounded (down, up) to whole picoseconds."""
+        if operation not in self._known:
+            self._known[operation] = self._timed(operation)
+        return self._known[operation]
+
+    def curve_of(self, operation: Operation) -> Curve | None:
+        """Return the (first) curve that times an operation; ``None`` where the fallback clock does."""
+        requests = requests_of(operation, self._device.devices_per_node)
+        return self._choose(requests[0]) if requests else None
+
+    def _timed(self, operation: Operation) -> tuple[int, int]:
+        requests = requests_of(operation, self._device.devices_per_node)
+        curves = [self._choose(request) for request in requests]
+        if not requests or any(curve is None for curve in curves):
+            return self._fallback.picoseconds(operation)
+        pairs = zip(requests, curves, strict=True)
+        total = sum(request.times * self._microseconds(request, curve) for request, curve in pairs if curve)
+        rounded = round(float(f"{total:.5e}") * _MICROSECONDS)
+        return rounded, rounded
+
+    def _choose(self, request: Request) -> Curve | None:
+        key = request.key
+        if key not in self._chosen:
+            self._chosen[key] = choose_curve(self._calibration.curves, request, self._engine)
+        return self._chosen[key]
+
+    def _microseconds(self, request: Request, curve: Curve) -> float:
+        key = (curve.key, request.shape)
+        if key not in self._tables:
+            centres = self._calibration.centres[curve.key.family]
+            self._tables[key] = table_of(curve, centres, self._calibration.figures, dict(request.shape))
+        return self._tables[key].microseconds(request.loads)
+
+
+def choose_curve(curves: Iterable[Curve], request: Request, engine: str) -> Curve | None:
+    """Choose the curve nearest to a request: its family and scope, then dtype, engine, kernel, newest version."""
+    fitting = [
+        curve
+        for curve in curves
+        if curve.key.family == request.family
+        and curve.key.scope == request.scope
+        and curve.key.dtype in request.dtypes
+        and (not request.kernel or request.kernel in curve.key.kernel)
+    ]
+    return max(fitting, key=lambda curve: _preference(curve, request, engine)) if fitting else None
+
+
+def _preference(curve: Curve, request: Request, engine: str) -> tuple[object, ...]:
+    key = curve.key
+    return (
+        -request.dtypes.index(key.dtype),
+        key.engine == engine,
+        key.kv_dtype == request.kv_dtype,
+        "graph" in key.kernel,
+        _version(key.version),
+        curve.rows,
+        key.kernel,
+    )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    parts = "".join(letter if letter.isdigit() else " " for letter in text).split()
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,1 @@
+"""Calibration: measurements in, timing curves out."""
