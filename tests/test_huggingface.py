@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from formulations.costs.memory import layer_weight_bytes
 from formulations.deployment.tables import Option
 from instances import catalogue
 from instances.errors import InputError
-from instances.huggingface import from_config
+from instances.huggingface import families, from_config
 from instances.huggingface.families import FAMILIES
 from instances.huggingface.schemes import METHODS
 
@@ -145,6 +146,29 @@ PUBLISHED = {
         config("llama", "LlamaForCausalLM", (2048, 16, 32, 8), 8192, 128256, tie_word_embeddings=True),
     ),
     "Qwen3-Next-80B-A3B": (79_674_391_296, QWEN_NEXT),
+    "Command-R-plus": (
+        103_810_674_688,
+        config("cohere", "CohereForCausalLM", (12288, 64, 96, 8), 33792, 256000, use_qk_norm=True),
+    ),
+    "Command-A": (111_057_580_032, config("cohere2", "Cohere2ForCausalLM", (12288, 64, 96, 8), 36864, 256000)),
+    "EXAONE-4.0-32B": (
+        32_003_216_384,
+        config("exaone4", "Exaone4ForCausalLM", (5120, 64, 40, 8), 27392, 102400),
+    ),
+    "ERNIE-4.5-21B-A3B": (
+        21_825_437_888,
+        config(
+            "ernie4_5_moe",
+            "Ernie4_5_MoeForCausalLM",
+            (2560, 28, 20, 4),
+            12288,
+            103424,
+            moe_num_experts=64,
+            moe_k=6,
+            moe_intermediate_size=1536,
+            moe_num_shared_experts=2,
+        ),
+    ),
 }
 
 
@@ -311,6 +335,57 @@ def test_linear_layers_and_their_state():
     assert model.layer_kinds[:4] == ("linear-moe", "linear-moe", "linear-moe", "full-moe")
     linear = model.kinds["linear-moe"].attention
     assert linear.state_bytes_per_sequence == 32 * 128 * 128 * 4 + (2 * 16 * 128 + 32 * 128) * 3 * 2
+
+
+def block(group, multiplier):
+    return {
+        "attention": {"n_heads_in_group": group, "no_op": group is None},
+        "ffn": {"ffn_mult": multiplier, "no_op": multiplier is None},
+    }
+
+
+def test_searched_layers_keep_their_own_width():
+    tree = config("nemotron-nas", "DeciLMForCausalLM", (8192, 4, 64, None), None, 128256)
+    blocks = [block(8, 5.25), block(None, 2.625), block(8, None), block(16, 1.3125)]
+    model = read({**tree, "block_configs": blocks})
+    parts = [model.kinds[kind] for kind in model.layer_kinds]
+    assert [layer.feed_forward.kind for layer in parts] == ["dense", "dense", "none", "dense"]
+    assert [layer.feed_forward.intermediate for layer in parts if layer.feed_forward.kind == "dense"] == [
+        28672,
+        14336,
+        7168,
+    ]
+    assert [layer.norm_parameters // 8192 for layer in parts] == [2, 1, 1, 2]
+    assert [layer.attention.kv_heads for layer in parts if layer.attention.kind == "gqa"] == [8, 8, 4]
+    with pytest.raises(InputError, match="replace_with_linear"):
+        read({**tree, "block_configs": [{**blocks[0], "ffn": {"replace_with_linear": True}}] * 4})
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "field"),
+    [
+        (LATENT, {"index_topk": 2048}, "index_topk"),
+        (LATENT, {"attention_bias": True}, "attention_bias"),
+        (LATENT, {"num_experts_per_tok": 200}, "num_experts_per_tok"),
+        (
+            config("minimax_m2", "MiniMaxM2ForCausalLM", (64, 2, 4, 2), 64, 100, num_local_experts=4),
+            {"attn_type_list": [1, 0], "num_experts_per_tok": 2},
+            "lightning",
+        ),
+    ],
+)
+def test_what_a_reader_does_not_know_is_refused(base, changes, field):
+    with pytest.raises(InputError, match=field):
+        read({**base, **changes})
+
+
+@pytest.mark.parametrize("name", catalogue.model_names())
+def test_catalogue_configs_hold_only_fields_that_are_read(name):
+    folder = Path(families.__file__).parent
+    source = "".join(path.read_text() for path in folder.glob("*.py"))
+    tree = yaml.safe_load((catalogue.FOLDER / "models" / f"{name}.yaml").read_text())
+    unread = [field for field in tree["config"] if f'"{field}"' not in source]
+    assert unread == []
 
 
 def test_gemma4_global_layers():

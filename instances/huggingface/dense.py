@@ -88,6 +88,54 @@ def read_olmo2(config: Config) -> Decoder:
     return Decoder(layers=layers, final_norm_parameters=config.hidden)
 
 
+def read_exaone4(config: Config) -> Decoder:
+    """EXAONE 4: two post-norms, q and k norms a head wide, one full layer in four where windows are used."""
+    window = config.optional_integer("sliding_window")
+    spans = windows(config, lambda index: window if (index + 1) % 4 else None)
+    layers = layers_of(
+        config, lambda index: grouped_query(config, window=spans[index], head_norms=True), lambda _: dense(config)
+    )
+    return Decoder(layers=layers, final_norm_parameters=config.hidden)
+
+
+def read_cohere(config: Config) -> Decoder:
+    """Command R: one norm a layer, as attention and feed-forward run side by side; tied head."""
+    widths = (config.integer("num_attention_heads") + kv_heads(config)) * head_width(config)
+    normed = config.flag("use_qk_norm", default=False)
+    return _parallel(config, spans=(None,) * config.layer_count, extra=widths if normed else 0)
+
+
+def read_cohere2(config: Config) -> Decoder:
+    """Command R7B and Command A: as Command R, one full layer in ``sliding_window_pattern``."""
+    window = config.optional_integer("sliding_window")
+    period = config.integer("sliding_window_pattern", default=4)
+    return _parallel(config, spans=windows(config, lambda index: window if (index + 1) % period else None))
+
+
+def _parallel(config: Config, *, spans: tuple[int | None, ...], extra: int = 0) -> Decoder:
+    bias = config.flag("attention_bias", default=False)
+    layers = layers_of(
+        config,
+        lambda index: grouped_query(config, window=spans[index], qkv_bias=bias, output_bias=bias, extra=extra),
+        lambda _: dense(config),
+        norms=1,
+    )
+    return Decoder(layers=layers, final_norm_parameters=config.hidden)
+
+
+def read_nemotron(config: Config) -> Decoder:
+    """Nemotron-4 and Minitron: a feed-forward part without gate, norms with a bias."""
+    bias = config.flag("attention_bias", default=False)
+    mlp_bias = config.flag("mlp_bias", default=False)
+    layers = layers_of(
+        config,
+        lambda _: grouped_query(config, qkv_bias=bias, output_bias=bias),
+        lambda _: dense(config, bias=mlp_bias, gated=False),
+        norms=4,
+    )
+    return Decoder(layers=layers, final_norm_parameters=2 * config.hidden)
+
+
 def read_gemma(config: Config) -> Decoder:
     """Gemma 1: Llama with wide heads and a tied head."""
     return _gemma(config, spans=(None,) * config.layer_count, norms=2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from instances.huggingface import dense, hybrids, mixtures
+from instances.huggingface import dense, hybrids, mixtures, searched
 from instances.huggingface.config import Config
 from instances.huggingface.decoder import Decoder
 
@@ -109,6 +109,13 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("GLM-4", ("glm4",), ("Glm4ForCausalLM",), dense.read_glm4),
     Family("GLM-4.5 to 4.7", ("glm4_moe",), ("Glm4MoeForCausalLM",), mixtures.read_glm4_moe),
+    Family("EXAONE 4", ("exaone4",), ("Exaone4ForCausalLM",), dense.read_exaone4),
+    Family("Command R", ("cohere",), ("CohereForCausalLM",), dense.read_cohere, _TIED),
+    Family("Command R7B and Command A", ("cohere2",), ("Cohere2ForCausalLM",), dense.read_cohere2, _TIED),
+    Family("Nemotron-4 and Minitron", ("nemotron",), ("NemotronForCausalLM",), dense.read_nemotron),
+    Family("Llama-Nemotron", ("nemotron-nas",), ("DeciLMForCausalLM",), searched.read_nemotron_nas),
+    Family("ERNIE 4.5 MoE", ("ernie4_5_moe",), ("Ernie4_5_MoeForCausalLM",), mixtures.read_ernie, _TIED),
+    Family("GLM-4.7-Flash", ("glm4_moe_lite",), ("Glm4MoeLiteForCausalLM",), mixtures.read_deepseek),
     Family("OLMo 2 and 3", ("olmo2", "olmo3"), ("Olmo2ForCausalLM", "Olmo3ForCausalLM"), dense.read_olmo2),
     Family("OLMoE", ("olmoe",), ("OlmoeForCausalLM",), mixtures.read_olmoe),
     Family("Mixtral", ("mixtral",), ("MixtralForCausalLM",), mixtures.read_mixtral, {"num_key_value_heads": 8}),

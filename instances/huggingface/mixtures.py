@@ -64,6 +64,8 @@ def read_mixtral(config: Config) -> Decoder:
 
 def read_minimax_m2(config: Config) -> Decoder:
     """MiniMax M2: q and k norms as wide as the projections, a score bias per expert."""
+    if 0 in (config.numbers("attn_type_list") or ()):
+        raise config.refuse("attn_type_list", "layers of type 0 (lightning attention) are not understood")
     normed = config.flag("use_qk_norm", default=True)
     widths = (config.integer("num_attention_heads") + kv_heads(config)) * head_width(config)
     scores = config.integer("num_local_experts") if config.flag("use_routing_bias", default=True) else 0
@@ -90,11 +92,36 @@ def read_glm4_moe(config: Config) -> Decoder:
 
 def read_deepseek(config: Config) -> Decoder:
     """DeepSeek-V2 and V3, Kimi K2: latent attention, dense first layers, shared experts."""
-    scored = config.word("topk_method") == "noaux_tc" or "v3" in (config.word("model_type") or "")
+    if config.has("index_topk"):
+        raise config.refuse("index_topk", "sparse attention with an indexer is not understood")
+    scored = config.word("topk_method") == "noaux_tc" or config.word("model_type") != "deepseek_v2"
     layers = layers_of(
         config,
         lambda _: latent(config),
         lambda index: deepseek_feed_forward(config, index, score_bias=scored),
+    )
+    return Decoder(layers=layers, final_norm_parameters=config.hidden)
+
+
+def read_ernie(config: Config) -> Decoder:
+    """ERNIE 4.5 MoE: experts from ``moe_layer_start_index`` on, every ``moe_layer_interval`` layers."""
+    bias = config.flag("use_bias", default=False)
+    if bias:
+        raise config.refuse("use_bias", "biases in every matrix are not understood")
+    first = config.integer("moe_layer_start_index", default=1, minimum=0)
+    end = config.integer("moe_layer_end_index", default=-1, minimum=-1)
+    last = config.layer_count - 1 if end < 0 else end
+    interval = config.integer("moe_layer_interval", default=1)
+    shared = config.integer("moe_num_shared_experts", default=2, minimum=0) * config.integer("moe_intermediate_size")
+    experts = config.integer("moe_num_experts")
+    layers = layers_of(
+        config,
+        lambda _: grouped_query(config),
+        lambda index: (
+            mixture(config, shared=shared, router_parameters=experts)
+            if first <= index <= last and (index + 1) % interval == 0
+            else dense(config)
+        ),
     )
     return Decoder(layers=layers, final_norm_parameters=config.hidden)
 

@@ -173,9 +173,9 @@ def mixture(
     gated: bool = True,
     latent_size: int | None = None,
 ) -> MixtureOfExperts:
-    """Return a mixture of experts; their number goes by any of its three names."""
-    experts = config.integer("num_experts", "num_local_experts", "n_routed_experts")
-    topk = config.integer("num_experts_per_tok", "top_k_experts", "moe_topk")
+    """Return a mixture of experts; their number goes by any of its names."""
+    experts = config.integer("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    topk = config.integer("num_experts_per_tok", "top_k_experts", "moe_k")
     if topk > experts:
         raise config.refuse("num_experts_per_tok", f"is more than the {experts} experts there are")
     return MixtureOfExperts(

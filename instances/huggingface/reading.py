@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from instances.errors import InputError, Problem
 from instances.huggingface.config import Config
 from instances.huggingface.decoder import Decoder, fold_runs, name_kinds
-from instances.huggingface.families import Family, find_family
+from instances.huggingface.families import FAMILIES, Family, find_family
 from instances.huggingface.quantization import read_storage
 from instances.model import Model
 
@@ -55,9 +55,17 @@ def _text_config(outer: Config) -> Config:
         if inner:
             kept = {field: outer.fields[field] for field in OUTER_FIELDS if field in outer.fields}
             merged = {**kept, **{key: value for key, value in inner.items() if value is not None}}
+            merged.setdefault("model_type", _inner_type(outer))
             merged["vision_config"] = outer.fields.get("vision_config")
             return Config(fields=merged, where=outer.where)
     return outer
+
+
+def _inner_type(outer: Config) -> str | None:
+    """Return the type of a text config that names none: that of its wrapper, as text where that is known."""
+    wrapper = outer.word("model_type")
+    known = {kind for family in FAMILIES for kind in family.model_types}
+    return f"{wrapper}_text" if f"{wrapper}_text" in known else wrapper
 
 
 def _with_defaults(text: Config, family: Family) -> tuple[Config, tuple[str, ...]]:
