@@ -1,0 +1,140 @@
+"""The audit: every statement judged, the plan held against the constraint checks, what is missing completed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from instances.instance import Instance
+from solver.audit.claim import Claim, not_checkable
+from solver.audit.context import Candidate, Context
+from solver.audit.facts import Facts
+from solver.audit.instance_of import assumptions
+from solver.audit.judges import given, memory, other, shares, structure, time
+from solver.documents.statement import Document, Statement
+from solver.evaluate import Violation
+
+JUDGES = {**given.JUDGES, **structure.JUDGES, **shares.JUDGES, **memory.JUDGES, **time.JUDGES, **other.JUDGES}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One constraint of the planner, held against the plan: value, limit and slack (negative: broken)."""
+
+    group: str
+    index: str
+    value: int
+    limit: int
+    unit: str
+
+    @property
+    def slack(self) -> int:
+        """What is left of the limit."""
+        return self.limit - self.value
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit of a document found."""
+
+    document: Document
+    context: Context
+    claims: tuple[Claim, ...]
+    violations: tuple[Violation, ...]
+    checks: tuple[Check, ...]
+    completion: dict[str, Any] | None = None
+
+    @property
+    def wrong(self) -> tuple[Claim, ...]:
+        """Claims that do not hold."""
+        return tuple(claim for claim in self.claims if claim.wrong)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing is wrong, 4 where the plan fails."""
+        return 4 if self.wrong or self.violations else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``audit --json`` prints."""
+        instance = self.context.instance
+        best = self.context.best
+        return {
+            "document": self.document.name,
+            "kind": self.document.kind,
+            "claims": [claim.to_json() for claim in self.claims],
+            "violations": [vars(violation) | {} for violation in self.violations],
+            "checks": [vars(check) | {"slack": check.slack, "holds": check.slack >= 0} for check in self.checks],
+            "unread": [{"line": item.line, "text": item.text, "reason": item.reason} for item in self.document.unread],
+            "completion": self.completion,
+            "reading": None if best is None else best.reading.name,
+            "assumptions": list(assumptions(self.context.facts) if self.context.facts.instance is None else instance.assumptions if instance else ()),
+            "instance_fingerprint": None if instance is None else instance.fingerprint,
+        }
+
+
+def audit_document(document: Document, instance: Instance | None = None) -> Audit:
+    """Judge every statement of a document and hold its plan against the constraint checks."""
+    context = Context(Facts.gather(document, instance))
+    claims = tuple(judge(context, statement) for statement in document.statements)
+    best = context.best
+    return Audit(document, context, claims, _violations(context, best), _checks(context, best))
+
+
+def judge(context: Context, statement: Statement) -> Claim:
+    """Judge one statement."""
+    found = JUDGES.get(statement.field)
+    if found is None:
+        return not_checkable(statement, "nothing here judges it")
+    if statement.subject.startswith("row ") or (statement.subject and statement.field not in _BY_SUBJECT):
+        return not_checkable(statement, f"belongs to '{statement.subject}' of a table")
+    return found(context, statement)
+
+
+_BY_SUBJECT = frozenset({"stage_layers", "stage_layer_count", "stage_gpus", "stage_gpu_count", "expert_ids", "sum",
+                         "placement_row", "memory_per_stage_gpu"})  # fmt: skip
+
+
+def _violations(context: Context, best: Candidate | None) -> tuple[Violation, ...]:
+    found = list(_structural(context))
+    groups = {(violation.group, violation.index) for violation in found}
+    if best is not None:
+        found += [v for v in best.evaluation.violations if (v.group, v.index) not in groups]
+    return tuple(found)
+
+
+def _structural(context: Context) -> list[Violation]:
+    """Violations that stand before any reading: layers that do not add up, GPUs that no degree uses."""
+    facts = context.facts
+    found = []
+    stated = context.document.number("layers_per_stage")
+    if facts.layers and facts.pp and stated is not None and not facts.stages:
+        claims = [judge(context, s) for s in context.document.of("layers_per_stage")]
+        if claims and claims[0].verdict == "contradicted":
+            found.append(Violation("cover", "layers", int(stated) * facts.pp, facts.layers, "layers"))
+    rows = facts.stages
+    if rows and facts.layers and all(row.first is not None and row.last is not None for row in rows) and (
+        len(rows) == (facts.stated("pp") or len(rows)) and context.stage_ranges(len(rows)) is None
+    ):
+        covered = sum((row.last or 0) - (row.first or 0) + 1 for row in rows)
+        found.append(Violation("cover", "layers", covered, facts.layers, "layers"))
+    counts = {reading.gpus for reading in context.readings}
+    gpus = context.document.first("gpus")
+    if facts.gpus and gpus is not None and judge(context, gpus).verdict == "inconsistent":
+        found.append(Violation("gpus", "plan", facts.gpus, min(counts, default=0), "GPUs"))
+    return found
+
+
+def _checks(context: Context, best: Candidate | None) -> tuple[Check, ...]:
+    instance = context.instance
+    if best is None or instance is None:
+        return ()
+    found = []
+    for figures in best.evaluation.scenarios:
+        name, limits = figures.scenario.name, figures.scenario.limits
+        for index, stage in enumerate(figures.stages):
+            found.append(Check(f"memory[{name}]", f"stage={index}", stage.memory, instance.memory_limit, "bytes"))
+        for group, value, limit in (("ttft", figures.ttft, limits.ttft), ("tpot", figures.tpot, limits.tpot)):
+            if limit is not None:
+                found.append(Check(f"{group}[{name}]", "plan", value, limit, "ns"))
+    found.append(Check("max_gpus", "plan", best.plan.gpus, instance.max_gpus, "GPUs"))
+    return tuple(found)

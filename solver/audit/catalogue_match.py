@@ -1,0 +1,73 @@
+"""Names in documents ("Qwen3-235B", "NVIDIA H100 80GB SXM5") matched to catalogue items, never guessed."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from instances.catalogue import device_names, load_device, load_model, model_names
+from instances.errors import InputError
+from instances.hardware import Device
+from instances.model import Model
+
+_NOISE = frozenset("model the instruct chat base it hf gpu gpus nvidia amd intel google accelerator tensor core with x"
+                   " meta llm moe sxm4 sxm5 gb gib memory hbm3 hbm2e hbm3e hbm of by version server e and".split())  # fmt: skip
+_DTYPE = {"fp8", "bf16", "fp16", "mxfp4", "nvfp4", "int4", "int8", "awq", "gptq"}
+
+
+def _tokens(name: str) -> frozenset[str]:
+    name = re.sub(r"(?i)[- _]?(?:fp8|bf16|fp16|mxfp4|nvfp4|int4|int8|awq|gptq)\b", " ", name)
+    lower = re.sub(r"\([^)]*\)", " ", name.lower().rsplit("/", 1)[-1])
+    lower = re.sub(r"(?<![a-z])v(?=\d)", "", lower)
+    return frozenset(re.findall(r"[a-z]+|\d+(?:\.\d+)?[a-z]*", re.sub(r"(?<=[a-z])(?=\d)", " ", lower))) - _NOISE
+
+
+def find_model(name: str, precision: str | None) -> Model | None:
+    """Return the catalogue model that a name means, the checkpoint in ``precision`` where there are several."""
+    slug = _find_model(name[:100], precision)
+    return load_model(slug) if slug else None
+
+
+@lru_cache(maxsize=256)
+def _find_model(name: str, precision: str | None) -> str | None:
+    if name.strip().lower() in model_names() and (precision is None or precision in name.lower()):
+        return name.strip().lower()
+    wanted = _tokens(name)
+    if not wanted or not any(re.match(r"\d", token) for token in wanted):
+        return _by_alias(name)
+    told = precision or next((dtype for dtype in _DTYPE if dtype in name.lower()), None)
+    matches = [(slug, _tokens(slug)) for slug in model_names() if wanted <= _tokens(slug)]
+    if not matches:
+        return _by_alias(name)
+    least = min(len(tokens) for _, tokens in matches)
+    closest = [slug for slug, tokens in matches if len(tokens) == least]
+    suffixed = [slug for slug in closest if told and slug.endswith(f"-{told}")]
+    plain = [slug for slug in closest if not any(slug.endswith(f"-{dtype}") for dtype in _DTYPE)]
+    picked = suffixed or plain or closest
+    shapes = {load_model(slug).parameters for slug in picked}
+    return picked[0] if len(shapes) == 1 else None
+
+
+def _by_alias(name: str) -> str | None:
+    if "/" in name and (name.startswith((".", "/", "~")) or name.count("/") > 1) or name.endswith((".json", ".yaml", ".yml")):
+        return None
+    try:
+        return load_model(name).name
+    except (InputError, OSError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=256)
+def find_devices(name: str) -> tuple[Device, ...]:
+    """Return the catalogue devices that a name may mean; several where the variant is left open."""
+    wanted = _tokens(re.sub(r"\b\d+\s*x\s+|\bx\s*\d+\s*$", "", name[:100].lower()))
+    wanted = frozenset(token for token in wanted if not re.fullmatch(r"\d+(?:gb|g)", token))
+    if not wanted:
+        return ()
+    matches = [slug for slug in device_names() if wanted <= _tokens(slug)]
+    if not matches:
+        matches = [slug for slug in device_names() if _tokens(slug) - {"sxm"} and _tokens(slug) - {"sxm"} <= wanted]
+    devices = tuple(load_device(slug) for slug in matches[:6])
+    size = re.search(r"(\d{2,3})\s*gb?\b", name.lower())
+    sized = tuple(device for device in devices if size and abs(device.memory / 1e9 - int(size[1])) < 1)
+    return sized or devices

@@ -1,0 +1,177 @@
+"""The context of an audit: facts, readings, and the plan and figures that each reading amounts to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+from formulations.costs.sharding import divide_up
+from formulations.deployment.build import Deployment, distinct_ceilings
+from formulations.scaling import limit_within_margin
+from instances.errors import ShardproofError
+from instances.instance import Instance
+from instances.plan import Microbatches, Plan, Stage
+from solver.audit.facts import Facts
+from solver.audit.instance_of import instance_of
+from solver.audit.readings import Reading, matching
+from solver.audit.recount import Recount
+from solver.evaluate import Evaluation, evaluate
+
+MICROBATCH_TRIALS = 12
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A reading, the plan that it amounts to, and the plan's figures."""
+
+    reading: Reading
+    plan: Plan
+    evaluation: Evaluation
+
+    @property
+    def burden(self) -> tuple[int, int, int]:
+        """How much is wrong with it: broken rules, bytes over the limit, slowest TTFT."""
+        over = sum(v.value - v.limit for v in self.evaluation.violations if v.group.startswith("memory"))
+        ttft = self.evaluation.ttft if self.evaluation.scenarios else 0
+        return len([v for v in self.evaluation.violations if not v.group.startswith("memory")]), over, ttft
+
+
+class Context:
+    """Everything that a judge may look at."""
+
+    def __init__(self, facts: Facts) -> None:
+        """Take the facts of a document."""
+        self.facts = facts
+        self.document = facts.document
+
+    @cached_property
+    def readings(self) -> tuple[Reading, ...]:
+        """Readings that give the stated GPU count, else all."""
+        return matching(self.facts)
+
+    @cached_property
+    def instance(self) -> Instance | None:
+        """The instance given, or the one that the document itself amounts to."""
+        return self.facts.instance or instance_of(self.facts, self.readings)
+
+    def recounts(self, reading: Reading | None = None) -> tuple[Recount, ...]:
+        """Ways to count bytes: one for each KV dtype that the document leaves open."""
+        facts = self.facts
+        if facts.model is None or facts.weight_bytes is None:
+            return ()
+        option = reading.option if reading else None
+        made = []
+        for dtype in facts.kv_dtypes:
+            for by_class in (False, True):
+                count = Recount(facts.model, facts.weight_bytes, dtype, by_class=by_class)
+                made.append(count if option is None else Recount(facts.model, facts.weight_bytes, dtype, option, by_class))
+        return tuple(made)
+
+    def stage_ranges(self, pp: int) -> tuple[tuple[int, int], ...] | None:
+        """First and last layer of every stage: as stated, else an even split; ``None`` if there is none."""
+        layers = self.facts.layers
+        if layers is None or not 1 <= pp <= layers:
+            return None
+        rows = self.facts.stages
+        if len(rows) == pp and all(row.first is not None and row.last is not None for row in rows):
+            ranges = tuple((row.first or 0, row.last or 0) for row in rows)
+            starts = [0, *(last + 1 for _, last in ranges)]
+            if all(first == start <= last for (first, last), start in zip(ranges, starts, strict=False)):
+                return ranges if starts[-1] == layers else None
+            return None
+        return _cut(self._counts(pp, layers))
+
+    def _counts(self, pp: int, layers: int) -> list[int]:
+        rows = self.facts.stages
+        counts = [row.layers for row in rows if row.layers is not None]
+        if len(counts) == pp and sum(counts) == layers:
+            return counts
+        for statement in self.document.of("layers_per_stage"):
+            value = statement.value
+            if isinstance(value, tuple) and len(value) == pp and sum(value) == layers and min(value) > 0:
+                return list(value)
+        return [layers // pp + (1 if index < layers % pp else 0) for index in range(pp)]
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every reading that can be evaluated, least burdened first."""
+        instance = self.instance
+        if instance is None:
+            return ()
+        found = [c for reading in self.readings if (c := self._candidate(instance, reading)) is not None]
+        return tuple(sorted(found, key=lambda candidate: candidate.burden))
+
+    @property
+    def best(self) -> Candidate | None:
+        """The most charitable candidate."""
+        return self.candidates[0] if self.candidates else None
+
+    def _candidate(self, instance: Instance, reading: Reading) -> Candidate | None:
+        ranges = self.stage_ranges(reading.pp)
+        if ranges is None or reading.gpus > 16384 or any(reading.option.gpus > 4096 for _ in (0,)):
+            return None
+        option = reading.option
+        stages = tuple(
+            Stage(
+                layers=layers,
+                gpus=option.gpus,
+                attn_tp=option.attn_tp,
+                attn_dp=option.attn_dp,
+                moe_tp=option.moe_tp,
+                moe_ep=option.moe_ep,
+            )
+            for layers in ranges
+        )
+        return self._fastest(instance, reading, stages)
+
+    def _fastest(self, instance: Instance, reading: Reading, stages: tuple[Stage, ...]) -> Candidate | None:
+        """The microbatch as stated, else the one that fits and is fastest, else the smallest in memory."""
+        load = instance.scenarios[0].workload
+        deployment = Deployment(instance)
+        best: Candidate | None = None
+        for size in self._sizes(divide_up(load.requests, reading.replicas), load.input_tokens):
+            runs = tuple(Microbatches(scenario=s.name, prefill_requests=size) for s in instance.scenarios)
+            plan = Plan(
+                replicas=reading.replicas,
+                microbatch_tokens=size * load.input_tokens,
+                microbatches=runs,
+                stages=stages,
+                engine=instance.engine,
+            )
+            try:
+                candidate = Candidate(reading, plan, evaluate(instance, plan, deployment=deployment))
+            except ShardproofError:
+                return None
+            if best is None or candidate.burden < best.burden:
+                best = candidate
+        return best
+
+    def _sizes(self, requests: int, prompt: int) -> list[int]:
+        stated = self.facts.stated("microbatch_requests")
+        count, tokens = self.facts.stated("microbatches"), self.facts.stated("microbatch_tokens")
+        if stated is None and count:
+            stated = divide_up(requests, count)
+        if stated is None and tokens and self.document.kind != "command" and not self.document.engine:
+            stated = max(1, tokens // prompt)
+        if stated:
+            return [max(1, min(stated, requests))]
+        sizes = list(distinct_ceilings(requests)) if requests <= 4096 else [1, 8, 64]
+        step = max(1, len(sizes) // MICROBATCH_TRIALS)
+        return sorted({*sizes[:6], *sizes[::step]})
+
+    @cached_property
+    def ttft_limit(self) -> Fraction | None:
+        """TTFT limit in seconds, the margin taken off."""
+        limit = self.facts.limit("ttft_limit")
+        if limit is None or self.facts.instance is None:
+            return limit
+        return Fraction(limit_within_margin(int(limit * 10**9), self.facts.instance.margin), 10**9)
+
+
+def _cut(counts: list[int]) -> tuple[tuple[int, int], ...]:
+    ranges, start = [], 0
+    for count in counts:
+        ranges.append((start, start + count - 1))
+        start += count
+    return tuple(ranges)

@@ -1,0 +1,246 @@
+"""Facts: what the document, the instance and the catalogue together say about model, hardware and plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+from instances.instance import Instance
+from instances.hardware import Device
+from instances.layers import GroupedQueryAttention, LatentAttention, LinearAttention, MixtureOfExperts
+from instances.model import Model
+from solver.audit.catalogue_match import find_devices, find_model
+from solver.documents.statement import Document, Statement
+from solver.documents.values import BYTES_PER_ELEMENT, read_dtype
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """What the document says about one stage: its layers (counted from 0) and its GPUs."""
+
+    index: int
+    first: int | None = None
+    last: int | None = None
+    layers: int | None = None
+    gpu_first: int | None = None
+    gpu_last: int | None = None
+    gpus: int | None = None
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The document's facts, with the instance's where one is given and the catalogue's for named things."""
+
+    document: Document
+    instance: Instance | None
+    model: Model | None
+    devices: tuple[Device, ...]
+
+    @classmethod
+    def gather(cls, document: Document, instance: Instance | None) -> Facts:
+        """Collect the facts of a document."""
+        if instance is not None:
+            return cls(document, instance, instance.model, (instance.device,))
+        named = document.first("model")
+        precision = document.first("precision")
+        wanted = str(precision.value) if precision else None
+        model = None
+        if named is not None:
+            model = find_model(str(named.value), wanted or read_dtype(str(named.value)))
+        device = document.first("device")
+        return cls(document, None, model, find_devices(str(device.value)) if device else ())
+
+    def stated(self, *fields: str) -> int | None:
+        """Return a stated whole number."""
+        number = self.document.number(*fields)
+        return None if number is None or number.denominator != 1 else int(number)
+
+    # model
+
+    @cached_property
+    def layers(self) -> int | None:
+        """Layers of the model."""
+        return self.model.layer_count if self.model else self.stated("layers")
+
+    @cached_property
+    def moe(self) -> MixtureOfExperts | None:
+        """The routed experts of the model's first MoE layer."""
+        kinds = self.model.kinds.values() if self.model else ()
+        return next((k.feed_forward for k in kinds if isinstance(k.feed_forward, MixtureOfExperts)), None)
+
+    @cached_property
+    def experts(self) -> int | None:
+        """Routed experts of a layer; 0 for a dense model."""
+        if self.model is not None:
+            return self.moe.experts if self.moe else 0
+        return self.stated("experts")
+
+    @cached_property
+    def heads(self) -> int | None:
+        """Query heads of a layer."""
+        for kind in self.model.kinds.values() if self.model else ():
+            if isinstance(kind.attention, GroupedQueryAttention | LatentAttention):
+                return kind.attention.heads
+        return None if self.model else self.stated("heads")
+
+    @cached_property
+    def kv_heads(self) -> int | None:
+        """KV heads of a layer; none for latent attention."""
+        for kind in self.model.kinds.values() if self.model else ():
+            if isinstance(kind.attention, GroupedQueryAttention):
+                return kind.attention.kv_heads
+        return None if self.model else self.stated("kv_heads")
+
+    @cached_property
+    def one_shape(self) -> bool:
+        """Whether every attention layer has the same heads."""
+        shapes = {
+            (kind.attention.heads, getattr(kind.attention, "kv_heads", 0))
+            for kind in (self.model.kinds.values() if self.model else ())
+            if isinstance(kind.attention, GroupedQueryAttention | LatentAttention | LinearAttention)
+        }
+        return len(shapes) <= 1
+
+    @cached_property
+    def weight_dtype(self) -> str | None:
+        """Dtype of the weights: stated, else the model's experts or attention."""
+        stated = self.document.first("precision")
+        if stated is not None and self.instance is None:
+            return str(stated.value)
+        if self.model is None:
+            return None
+        return self.model.formats.experts.dtype if self.moe else self.model.formats.attention.dtype
+
+    @cached_property
+    def weight_bytes(self) -> Fraction | None:
+        """Bytes of one weight in the main dtype."""
+        return BYTES_PER_ELEMENT.get(self.weight_dtype or "")
+
+    @cached_property
+    def kv_dtypes(self) -> tuple[str, ...]:
+        """Dtypes that the KV cache may have: the stated one, else what the document leaves open."""
+        stated = self.document.first("kv_precision")
+        if stated is not None and self.instance is None and stated.value in BYTES_PER_ELEMENT:
+            return (str(stated.value),)
+        if self.instance is not None:
+            return (self.instance.model.kv_dtype,)
+        open_choices = {"bf16"}
+        if self.weight_dtype in ("fp8", "fp16", "bf16"):
+            open_choices.add(self.weight_dtype)
+        return tuple(sorted(open_choices, key=lambda dtype: BYTES_PER_ELEMENT[dtype]))
+
+    # hardware
+
+    @cached_property
+    def device(self) -> Device | None:
+        """The device, where its name leaves no choice."""
+        return self.devices[0] if len(self.devices) == 1 else None
+
+    def _hardware(self, field: str, known: Fraction | None) -> Fraction | None:
+        if self.instance is None:
+            stated = self.document.number(field)
+            if stated is not None:
+                return stated
+        return known
+
+    @cached_property
+    def gpu_memory(self) -> Fraction | None:
+        """Memory of one GPU, bytes."""
+        if self.instance is not None:
+            return Fraction(self.instance.memory_limit)
+        return self._hardware("gpu_memory", Fraction(self.device.memory) if self.device else None)
+
+    @cached_property
+    def gpu_flops(self) -> Fraction | None:
+        """Dense peak of one GPU in the weights' dtype, FLOP/s."""
+        known = None
+        if self.device is not None:
+            dtype = self.device.compute_dtype(self.weight_dtype or "bf16")
+            known = Fraction(self.device.peak_flops[dtype])
+        return self._hardware("gpu_flops", known)
+
+    @cached_property
+    def bandwidth(self) -> Fraction | None:
+        """Memory bandwidth of one GPU, bytes/s."""
+        return self._hardware("bandwidth", Fraction(self.device.memory_bandwidth) if self.device else None)
+
+    @cached_property
+    def mfu(self) -> Fraction | None:
+        """Share of the peak that is reached."""
+        known = self.device.mfu if self.instance is not None and self.device else None
+        return self._hardware("mfu", known)
+
+    # workload
+
+    def workload(self, field: str) -> int | None:
+        """Return batch, input_tokens or output_tokens of the (first) workload."""
+        if self.instance is not None:
+            load = self.instance.scenarios[0].workload
+            return {"batch": load.requests, "input_tokens": load.input_tokens, "output_tokens": load.output_tokens}[field]
+        return self.stated(field)
+
+    def limit(self, field: str) -> Fraction | None:
+        """Return the TTFT or TPOT limit, seconds."""
+        if self.instance is not None:
+            limits = self.instance.scenarios[0].limits
+            nanoseconds = limits.ttft if field == "ttft_limit" else limits.tpot
+            return None if nanoseconds is None else Fraction(nanoseconds, 10**9)
+        return self.document.number(field)
+
+    # the plan
+
+    @cached_property
+    def stages(self) -> tuple[StageRow, ...]:
+        """The stages that the document lists one by one, in order; stage and layer numbers from 0."""
+        rows: dict[int, dict[str, int]] = {}
+        for statement in self.document.of("stage_layers", "stage_layer_count", "stage_gpus", "stage_gpu_count"):
+            _collect(rows, statement)
+        if not rows:
+            return ()
+        base = 1 if min(rows) == 1 else 0
+        firsts = [row["first"] for row in rows.values() if "first" in row]
+        layer_base = 1 if firsts and min(firsts) == 1 else 0
+        found = []
+        for index in sorted(rows):
+            row = rows[index]
+            for key in ("first", "last"):
+                if key in row:
+                    row[key] -= layer_base
+            found.append(StageRow(index=index - base, **row))
+        return tuple(found)
+
+    @cached_property
+    def pp(self) -> int | None:
+        """Pipeline stages."""
+        stated = self.stated("pp")
+        if stated is None and self.stages and len(self.stages) == self.stages[-1].index + 1:
+            return len(self.stages)
+        return stated
+
+    @cached_property
+    def replicas(self) -> int | None:
+        """Copies of the whole pipeline."""
+        return self.stated("replicas")
+
+    @cached_property
+    def gpus(self) -> int | None:
+        """GPUs of the whole plan, as stated."""
+        return self.stated("gpus")
+
+
+def _collect(rows: dict[int, dict[str, int]], statement: Statement) -> None:
+    numbers = [int(part) for part in statement.subject.removeprefix("stage ").split("-") if part.isdigit()]
+    if not numbers:
+        return
+    last = min(numbers[-1], numbers[0] + 512)
+    for index in range(numbers[0], last + 1):
+        row = rows.setdefault(index, {"line": statement.line})
+        value = statement.value
+        if isinstance(value, tuple) and len(numbers) == 1 and len(value) == 2:
+            names = ("first", "last") if statement.field == "stage_layers" else ("gpu_first", "gpu_last")
+            row.setdefault(names[0], value[0])
+            row.setdefault(names[1], value[1])
+        elif isinstance(value, Fraction):
+            row.setdefault("layers" if statement.field == "stage_layer_count" else "gpus", int(value))

@@ -1,0 +1,378 @@
+"""Judges of memory: weights, KV cache and totals, per token, request, GPU, stage and in all.
+
+A claim is confirmed inside the interval that careful authors may differ in: from the bare bytes (stated
+dtype for every weight, cheapest KV dtype that the document leaves open, ends left out) to the planner's own
+full account (scales, embedding, head, workspace, buffers, reserve). Outside it, mistakes are searched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
+from solver.audit.context import Context
+from solver.audit.mistakes import MEMORY_MISTAKES, Recipe, Trial, explain, in_units
+from solver.audit.readings import Reading
+from solver.audit.recount import NOTHING, Assume, Recount
+from solver.documents.statement import Statement
+
+NEAR = Fraction(2, 100)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The least bytes that one GPU of a stage holds: weights and KV cache."""
+
+    layers: int
+    weights: Fraction
+    kv: Fraction
+
+    @property
+    def total(self) -> Fraction:
+        """Weights and KV cache, bytes."""
+        return self.weights + self.kv
+
+    @property
+    def formula(self) -> str:
+        """The sum with its numbers."""
+        kv = f" + KV cache {show(self.kv, 'bytes')} = {show(self.total, 'bytes')}" if self.kv else ""
+        return f"weights of {self.layers} layers {show(self.weights, 'bytes')}{kv}"
+
+
+def stage_layers(context: Context, reading: Reading) -> list[tuple[str, ...]]:
+    """The layer kinds of every distinct stage: as stated (a number per stage), else an even split."""
+    model = context.facts.model
+    assert model is not None
+    stated = context.document.number("layers_per_stage")
+    kinds = model.layer_kinds
+    if stated is not None and not context.facts.stages and 0 < stated <= len(kinds):
+        ranges = [(start, min(start + int(stated), len(kinds)) - 1) for start in range(0, len(kinds), int(stated))]
+    else:
+        ranges = list(context.stage_ranges(reading.pp) or ((0, len(kinds) - 1),))
+    return list(dict.fromkeys(kinds[first : last + 1] for first, last in ranges))
+
+
+def load(context: Context, replicas: int) -> tuple[int, int, int] | None:
+    """Requests of one copy, tokens of each at full length, prompt tokens."""
+    batch, prompt = context.facts.workload("batch"), context.facts.workload("input_tokens")
+    if batch is None or prompt is None or replicas < 1:
+        return None
+    return -(-batch // replicas), prompt + (context.facts.workload("output_tokens") or 0), prompt
+
+
+def counted(context: Context, count: Recount, kinds: Sequence[str], reading: Reading, assume: Assume) -> tuple[Fraction, Fraction]:
+    """Weights and KV cache of some layers on one device, bytes."""
+    weights = Fraction(0) if "weights-omitted" in assume else count.weights(kinds, assume)
+    work = load(context, reading.replicas)
+    if work is None or "kv-cache-omitted" in assume:
+        return weights, Fraction(0)
+    requests, tokens, prompt = work
+    return weights, count.kv(kinds, requests=requests, tokens=tokens, prompt=prompt, assume=assume)
+
+
+def stage_floor(context: Context) -> Floor | None:
+    """The least bytes on the fullest GPU, under the most charitable reading."""
+    floors = []
+    for reading in context.readings:
+        for count in context.recounts(reading):
+            parts = [(len(kinds), *counted(context, count, kinds, reading, NOTHING)) for kinds in stage_layers(context, reading)]
+            layers, weights, kv = max(parts, key=lambda part: part[1] + part[2])
+            floors.append(Floor(layers, weights, kv))
+    return min(floors, key=lambda floor: floor.total) if floors else None
+
+
+def _recipe(context: Context, part: str, scope: str) -> Recipe:
+    """Every way to count ``part`` (weights, kv, memory) in ``scope`` (gpu, stage, all)."""
+
+    def trials(assume: Assume) -> Iterable[Trial]:
+        for reading in context.readings:
+            for count in context.recounts(reading):
+                for kinds in stage_layers(context, reading) if scope != "all" else [count.model.layer_kinds]:
+                    for trial in _stage_trials(context, count, kinds, reading, part, scope, assume):
+                        yield Trial(in_units(trial.value, assume), trial.formula)
+
+    return trials
+
+
+def _stage_trials(
+    context: Context, count: Recount, kinds: Sequence[str], reading: Reading, part: str, scope: str, assume: Assume
+) -> Iterable[Trial]:
+    weights, kv = counted(context, count, kinds, reading, assume)
+    value = {"weights": weights, "kv": kv, "memory": weights + kv}[part]
+    words = {"weights": "weights", "kv": "KV cache", "memory": "weights + KV cache"}[part]
+    width = reading.option.gpus
+    text = f"{words} of {len(kinds)} layers"
+    if scope == "gpu":
+        yield Trial(value, f"{text} on one GPU: {show(value, 'bytes')}")
+        if part != "kv":
+            for first, last in ((True, False), (False, True), (True, True)):
+                ends = count.end_weights(first=first, last=last, assume=assume)
+                yield Trial(value + ends, f"{text} with embedding or head: {show(value + ends, 'bytes')}")
+        return
+    yield Trial(value * width, f"{text} on {width} GPUs: {show(value * width, 'bytes')}")
+    if scope == "stage":
+        yield Trial(value, f"{text} on one GPU: {show(value, 'bytes')}")
+
+
+def _whole(context: Context, part: str) -> Recipe:
+    """Weights of the whole model, or KV cache of all requests, whatever the division."""
+
+    def trials(assume: Assume) -> Iterable[Trial]:
+        for count in context.recounts():
+            kinds = count.model.layer_kinds
+            if part == "weights":
+                value = count.weights(kinds, assume)
+                for extra in (Fraction(0), count.end_weights(first=True, last=True, assume=assume)):
+                    total = in_units(value + extra, assume)
+                    yield Trial(total, f"weights of the whole model: {show(total, 'bytes')}")
+                continue
+            work = load(context, 1)
+            if work is None:
+                continue
+            requests, tokens, prompt = work
+            if part == "kv_token":
+                value = count.kv(kinds, requests=1, tokens=1, prompt=1, assume=assume)
+            elif part == "kv_request":
+                value = count.kv(kinds, requests=1, tokens=tokens, prompt=prompt, assume=assume)
+            else:
+                value = count.kv(kinds, requests=requests, tokens=tokens, prompt=prompt, assume=assume)
+            yield Trial(in_units(value, assume), f"KV cache: {show(in_units(value, assume), 'bytes')}")
+
+    return trials
+
+
+def _kv_token(context: Context) -> Recipe:
+    def trials(assume: Assume) -> Iterable[Trial]:
+        for count in context.recounts():
+            kinds = count.model.layer_kinds
+            value = count.kv(kinds, requests=1, tokens=1, prompt=1, assume=assume)
+            yield Trial(in_units(value, assume), f"KV cache of one token in {len(kinds)} layers: {show(value, 'bytes')}")
+            if "per layer" in "".join(s.text.lower() for s in context.document.of("kv_per_token")):
+                one = max(count.layer_kv(kind, 1, assume) for kind in set(kinds))
+                yield Trial(in_units(one, assume), f"KV cache of one token in one layer: {show(one, 'bytes')}")
+
+    return trials
+
+
+RECIPES = {
+    "weights_total": lambda context: _whole(context, "weights"),
+    "weights_per_gpu": lambda context: _recipe(context, "weights", "gpu"),
+    "weights_per_stage": lambda context: _recipe(context, "weights", "stage"),
+    "kv_total": lambda context: _whole(context, "kv"),
+    "kv_per_gpu": lambda context: _recipe(context, "kv", "gpu"),
+    "kv_per_stage": lambda context: _recipe(context, "kv", "stage"),
+    "kv_per_token": _kv_token,
+    "kv_per_request": lambda context: _whole(context, "kv_request"),
+    "memory_per_gpu": lambda context: _recipe(context, "memory", "gpu"),
+    "memory_per_stage": lambda context: _recipe(context, "memory", "stage"),
+    "memory_per_stage_gpu": lambda context: _recipe(context, "memory", "stage"),
+}
+_NEEDS_LOAD = frozenset({"kv_total", "kv_per_gpu", "kv_per_stage", "kv_per_request"})
+
+
+def judge_part(context: Context, statement: Statement) -> Claim:
+    """Weights or KV cache: equal to one of the careful counts, within two per cent."""
+    field = statement.field
+    if field in _NEEDS_LOAD and load(context, 1) is None:
+        return not_checkable(statement, "batch size or sequence lengths are not stated")
+    fields = [field]
+    if field in ("kv_total", "weights_total") and statement.section in ("memory", "plan", "performance", "none"):
+        part = field.split("_")[0]
+        fields += [f"{part}_per_gpu", f"{part}_per_stage"]
+    values = [trial for name in fields for trial in RECIPES[name](context)(NOTHING)]
+    if not values or not any(trial.value for trial in values):
+        return not_checkable(statement, "the model's bytes are not known")
+    low, high = min(trial.value for trial in values), max(trial.value for trial in values)
+    near = min(values, key=lambda trial: abs(trial.value - statement.number))
+    own = list(RECIPES[field](context)(NOTHING))
+    low_own, high_own = min(trial.value for trial in own), max(trial.value for trial in own)
+    if agrees(statement, near.value, tolerance=NEAR) or low_own <= statement.number <= high_own:
+        return confirmed(statement, near.formula, near.value)
+    del low, high
+    return _wrong(context, statement, min(own, key=lambda trial: abs(trial.value - statement.number)))
+
+
+def _wrong(context: Context, statement: Statement, near: Trial) -> Claim:
+    found = explain(statement, RECIPES[statement.field](context), MEMORY_MISTAKES)
+    if found is None:
+        return contradicted(statement, near.formula, near.value)
+    return Claim(statement, "contradicted", near.formula, near.value, found.mistakes, found.sentence)
+
+
+def judge_total(context: Context, statement: Statement) -> Claim:
+    """A total per GPU or stage: at least weights plus KV cache, at most the planner's full account."""
+    if parts := _parts_disagree(context, statement):
+        return parts
+    own = list(RECIPES[statement.field](context)(NOTHING))
+    if not own:
+        return not_checkable(statement, "the model's bytes are not known")
+    wanted = _stage_subject(context, statement)
+    if wanted:
+        own = wanted
+    floor = min(own, key=lambda trial: trial.value)
+    ceiling = max([max(trial.value for trial in own), *_accounts(context, statement)])
+    stated = statement.number
+    if floor.value * (1 - NEAR) <= stated + statement.half and stated - statement.half <= ceiling * (1 + NEAR):
+        return confirmed(statement, f"{floor.formula}; in full account up to {show(ceiling, 'bytes')}", floor.value)
+    if stated < floor.value:
+        if load(context, 1) is None and statement.number * 2 > floor.value:
+            return not_checkable(statement, f"{floor.formula}, without knowing the workload", floor.value)
+        return _wrong(context, statement, floor)
+    found = explain(statement, RECIPES[statement.field](context), MEMORY_MISTAKES, most=1)
+    if found is not None and load(context, 1) is not None:
+        return Claim(statement, "contradicted", floor.formula, floor.value, found.mistakes, found.sentence)
+    if stated > 2 * ceiling and load(context, 1) is not None:
+        return _wrong(context, statement, floor)
+    return not_checkable(statement, f"{floor.formula}; more may be reserved", floor.value)
+
+
+def _stage_subject(context: Context, statement: Statement) -> list[Trial]:
+    """The counts of the one stage that a table row or stage line is about."""
+    digits = statement.subject.removeprefix("stage ")
+    model = context.facts.model
+    if not statement.subject.startswith("stage") or not digits.isdigit() or model is None:
+        return []
+    rows = context.facts.stages
+    row = next((row for row in rows if row.line == statement.line), None)
+    found: list[Trial] = []
+    for reading in context.readings:
+        ranges = context.stage_ranges(reading.pp)
+        if ranges is None or (row is not None and row.index >= len(ranges)) or row is None:
+            continue
+        first, last = ranges[row.index]
+        for count in context.recounts(reading):
+            kinds = model.layer_kinds[first : last + 1]
+            found += _stage_trials(context, count, kinds, reading, "memory", "stage", NOTHING)
+    return found
+
+
+def _accounts(context: Context, statement: Statement) -> list[Fraction]:
+    """The planner's full account of the fullest GPU (or of all GPUs of its stage)."""
+    found = []
+    for candidate in context.candidates:
+        peak = Fraction(candidate.evaluation.peak_memory) if candidate.evaluation.scenarios else Fraction(0)
+        found.append(peak)
+        if "stage" in statement.field:
+            found.append(peak * candidate.reading.option.gpus)
+    return found
+
+
+def _parts_disagree(context: Context, statement: Statement) -> Claim | None:
+    """Parts listed in the same section that add up to more than the total, or to much less."""
+    scope = "stage" if "stage" in statement.field else "gpu"
+    names = (f"weights_per_{scope}", f"kv_per_{scope}", "activations", "reserve")
+    found = [context.document.first(name) for name in names]
+    parts = [part for part in found if part is not None]
+    if found[0] is None or found[1] is None or statement.subject:
+        return None
+    total = sum((part.number for part in parts), Fraction(0))
+    slack = sum((part.half for part in parts), statement.half) + total / 200
+    if statement.number >= total - slack:
+        return None
+    formula = " + ".join(show(part.number, "bytes") for part in parts) + f" = {show(total, 'bytes')}"
+    return inconsistent(statement, f"the parts stated on lines {', '.join(str(p.line) for p in parts)}: {formula}", total)
+
+
+def judge_utilization(context: Context, statement: Statement) -> Claim:
+    """Memory in use over memory of a GPU: against the stated total, and against the recount."""
+    memory = context.facts.gpu_memory
+    if memory is None:
+        return not_checkable(statement, "the memory of a GPU is not stated")
+    own = list(_recipe(context, "memory", "gpu")(NOTHING))
+    stated_total = context.document.first("memory_per_gpu", "memory_per_stage")
+    if not own:
+        if stated_total is None:
+            return not_checkable(statement, "the model's bytes are not known")
+        ratio = stated_total.number / memory
+        formula = f"{show(stated_total.number, 'bytes')} / {show(memory, 'bytes')} = {show(ratio, 'ratio')}"
+        same = agrees(statement, ratio, tolerance=NEAR)
+        return confirmed(statement, formula, ratio) if same else inconsistent(statement, formula, ratio)
+    floor = min(own, key=lambda trial: trial.value)
+    ceiling = max([max(trial.value for trial in own), *_accounts(context, statement)])
+    low, high = floor.value / memory, ceiling / memory
+    formula = f"({floor.formula}) / {show(memory, 'bytes')} = {show(low, 'ratio')}"
+    stated = statement.number
+    if low * (1 - NEAR) <= stated + statement.half and stated - statement.half <= high * (1 + NEAR) and stated <= 1:
+        if other := _other_total(statement, stated_total, memory):
+            return other
+        return confirmed(statement, f"{formula}; in full account up to {show(high, 'ratio')}", low)
+    if low * (1 - NEAR) > stated and load(context, 1) is None and stated * 2 > low:
+        return not_checkable(statement, f"{formula}, without knowing the workload", low)
+    if stated > high and stated <= 1:
+        return _other_total(statement, stated_total, memory) or not_checkable(statement, f"{formula}; more may be reserved", low)
+    return _wrong_share(context, statement, memory, Trial(low, formula))
+
+
+def _other_total(statement: Statement, stated: Statement | None, memory: Fraction) -> Claim | None:
+    if stated is None or (stated.field == "memory_per_stage"):
+        return None
+    ratio = stated.number / memory
+    slack = (statement.half + stated.half / memory) + ratio * NEAR
+    if abs(statement.number - ratio) <= slack:
+        return None
+    return inconsistent(
+        statement, f"{show(stated.number, 'bytes')} (line {stated.line}) / {show(memory, 'bytes')} = {show(ratio, 'ratio')}", ratio
+    )
+
+
+def _wrong_share(context: Context, statement: Statement, memory: Fraction, near: Trial) -> Claim:
+    base = _recipe(context, "memory", "gpu")
+
+    def recipe(assume: Assume) -> Iterable[Trial]:
+        for trial in base(assume):
+            yield Trial(trial.value / memory, f"{trial.formula} / {show(memory, 'bytes')}")
+
+    found = explain(statement, recipe, MEMORY_MISTAKES)
+    if found is None:
+        return contradicted(statement, near.formula, near.value)
+    return Claim(statement, "contradicted", near.formula, near.value, found.mistakes, found.sentence)
+
+
+def judge_headroom(context: Context, statement: Statement) -> Claim:
+    """What is left of a GPU's memory after the stated total."""
+    memory, total = context.facts.gpu_memory, context.document.first("memory_per_gpu")
+    if memory is None or total is None:
+        return not_checkable(statement, "memory of a GPU or the total per GPU is not stated")
+    left = memory - total.number
+    formula = f"{show(memory, 'bytes')} - {show(total.number, 'bytes')} = {show(left, 'bytes')}"
+    slack = statement.half + total.half + memory / 200
+    return (confirmed if abs(statement.number - left) <= slack else inconsistent)(statement, formula, left)
+
+
+def judge_fits(context: Context, statement: Statement) -> Claim:
+    """Whether every GPU holds its share."""
+    memory, floor = context.facts.gpu_memory, stage_floor(context)
+    if memory is None or floor is None:
+        return not_checkable(statement, "the model's bytes or the memory of a GPU are not known")
+    formula = f"{floor.formula}; a GPU has {show(memory, 'bytes')}"
+    if floor.total > memory:
+        return (contradicted if statement.value is True else confirmed)(statement, formula, False)
+    if load(context, 1) is None:
+        return not_checkable(statement, formula)
+    if statement.value is True:
+        return confirmed(statement, formula, True)
+    best = context.best
+    fits = best is not None and not any(v.group.startswith("memory") for v in best.evaluation.violations)
+    return contradicted(statement, formula, True) if fits else not_checkable(statement, formula)
+
+
+def judge_overhead(context: Context, statement: Statement) -> Claim:
+    """Workspace and reserves depend on the engine; they only have to fit."""
+    memory = context.facts.gpu_memory
+    if memory is not None and statement.number > memory:
+        return contradicted(statement, f"a GPU has {show(memory, 'bytes')}", memory)
+    return not_checkable(statement, "depends on the engine")
+
+
+JUDGES = {
+    **dict.fromkeys(("weights_total", "weights_per_gpu", "weights_per_stage", "kv_total", "kv_per_gpu", "kv_per_stage",
+                     "kv_per_token", "kv_per_request"), judge_part),
+    **dict.fromkeys(("memory_per_gpu", "memory_per_stage", "memory_per_stage_gpu"), judge_total),
+    "memory_utilization": judge_utilization,
+    "headroom": judge_headroom,
+    "fits_memory": judge_fits,
+    "activations": judge_overhead,
+    "reserve": judge_overhead,
+}  # fmt: skip

@@ -1,0 +1,261 @@
+"""Judges of times: TTFT, TPOT, throughput, utilisation, bubbles, and whether limits are met.
+
+TTFT has a floor that no plan on that many GPUs can beat: the FLOPs of the linear layers over all peaks at
+the stated efficiency. Below it a claim is contradicted; near the recomputed time (or a careful author's
+ideal one) it is confirmed; above it only a mistake that reproduces the number, or twice the time, is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+from solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
+from solver.audit.context import Context
+from solver.audit.mistakes import TIME_MISTAKES, Recipe, Trial, explain
+from solver.audit.readings import readings
+from solver.audit.recount import NOTHING, Assume, Recount
+from solver.documents.statement import Statement
+from solver.documents.values import BYTES_PER_ELEMENT
+
+NEAR = Fraction(5, 100)
+
+
+def gpu_counts(context: Context) -> tuple[int, ...]:
+    """GPU counts that a time may be reckoned with: the stated one, and those of the degrees."""
+    counts = [context.facts.gpus] if context.facts.gpus else []
+    counts += sorted({reading.gpus for reading in readings(context.facts)})
+    return tuple(dict.fromkeys(count for count in counts if count))
+
+
+def ttft_recipe(context: Context) -> Recipe | None:
+    """Every way to reckon TTFT from work over speed; ``None`` where an input is not stated."""
+    facts = context.facts
+    batch, prompt, output = (facts.workload(name) for name in ("batch", "input_tokens", "output_tokens"))
+    peak, mfu = facts.gpu_flops, facts.mfu
+    if facts.model is None or facts.weight_bytes is None or not batch or not prompt or not peak or not mfu:
+        return None
+    count = Recount(facts.model, facts.weight_bytes, facts.kv_dtypes[0])
+    stated_parameters = facts.document.number("parameters")
+    pp = facts.pp or 1
+    microbatches = _microbatches(context)
+    counts = gpu_counts(context) or (1,)
+
+    def trials(assume: Assume) -> Iterable[Trial]:
+        requests = 1 if "one-request-instead-of-the-batch" in assume else batch
+        tokens = prompt + (output or 0 if "output-tokens-in-ttft" in assume else 0)
+        speed = peak * (2 if "tflops-with-sparsity" in assume else 1)
+        speed *= 1 if "mfu-ignored" in assume else mfu * mfu if "mfu-twice" in assume else mfu
+        factor = Fraction(1, 2) if "one-flop-per-parameter" in assume else Fraction(1)
+        scores = count.attention_flops(batch=requests, tokens=tokens, assume=assume)
+        fill = Fraction(1) if "pipeline-fill-ignored" in assume or not microbatches else 1 + Fraction(pp - 1, microbatches)
+        for parameters, work in _work(count, stated_parameters, requests, tokens, assume):
+            for flops, with_scores in ((work * factor, ""), (work * factor + scores, " + attention")):
+                if "full-instead-of-causal-attention" in assume and not with_scores:
+                    continue
+                for gpus in counts:
+                    value = flops / (gpus * speed) * fill
+                    text = (
+                        f"{2 * factor} * {parameters} * {requests} * {tokens}{with_scores} / ({gpus} * {float(speed / 10**12):.4g}e12)"
+                    )
+                    text += f" * (1 + {pp - 1}/{microbatches})" if fill != 1 else ""
+                    yield Trial(value, f"{text} = {show(value, 'time')}")
+
+    return trials
+
+
+def _work(
+    count: Recount, stated: Fraction | None, requests: int, tokens: int, assume: Assume
+) -> Iterable[tuple[str, Fraction]]:
+    """Linear FLOPs with the parameter count that they come from."""
+    if "total-instead-of-active-parameters" in assume:
+        totals = [Fraction(count.model.parameters)] + ([stated] if stated else [])
+        for total in reversed(totals):
+            yield f"{float(total):.4g}".replace("e+", "e"), 2 * total * requests * tokens
+        return
+    active = count.model.active_parameters
+    flops = count.linear_flops(batch=requests, tokens=tokens, assume=assume)
+    yield f"{active:.4g}".replace("e+", "e"), flops
+    yield f"{active:.4g}".replace("e+", "e"), Fraction(2 * active * requests * tokens)
+
+
+def _microbatches(context: Context) -> int | None:
+    stated = context.facts.stated("microbatches")
+    size, batch = context.facts.stated("microbatch_requests"), context.facts.workload("batch")
+    if stated is None and size and batch:
+        stated = -(-batch // size)
+    return stated
+
+
+def ttft_floor(context: Context) -> Fraction | None:
+    """The least time for the linear layers on all GPUs that are stated, seconds."""
+    recipe = ttft_recipe(context)
+    return min(trial.value for trial in recipe(frozenset({"pipeline-fill-ignored"}))) if recipe else None
+
+
+def recomputed_ttft(context: Context) -> list[Fraction]:
+    """TTFT of every candidate plan, seconds."""
+    return [Fraction(c.evaluation.ttft, 10**9) for c in context.candidates if c.evaluation.scenarios]
+
+
+def judge_ttft(context: Context, statement: Statement) -> Claim:
+    """Judge a stated TTFT (of the slowest request, or the mean)."""
+    recipe = ttft_recipe(context)
+    if recipe is None:
+        return not_checkable(statement, "model, workload, peak or efficiency are not stated")
+    ideal = list(recipe(NOTHING))
+    known = recomputed_ttft(context)
+    if statement.field == "ttft_mean":
+        known += [Fraction(round(s.ttft_mean), 10**9) for c in context.candidates for s in c.evaluation.scenarios]
+    stated = statement.number
+    floor = min(ideal, key=lambda trial: trial.value)
+    expected = known[0] if known else floor.value
+    formula = f"{floor.formula}" + (f"; with all costs {show(expected, 'time')}" if known else "")
+    consistent = (context.facts.gpus is None) or context.facts.gpus in {r.gpus for r in readings(context.facts)}
+    if any(agrees(statement, value, tolerance=NEAR) for value in [*known, *(t.value for t in ideal)]) and consistent:
+        return confirmed(statement, formula, expected)
+    low = floor.value * (Fraction(1, 2) if statement.field == "ttft_mean" else 1)
+    below = stated + statement.half < low * (1 - NEAR)
+    high = max([*known, max(trial.value for trial in ideal)])
+    sure = below or stated > 2 * high or not consistent
+    found = explain(statement, recipe, TIME_MISTAKES, most=3 if sure else 1)
+    if found is not None and (below or stated > high):
+        return Claim(statement, "contradicted", formula, expected, found.mistakes, found.sentence)
+    if below or stated > 2 * high:
+        return contradicted(statement, formula, expected)
+    return not_checkable(statement, f"{formula}; the rest depends on links and microbatches", expected)
+
+
+def judge_meets(context: Context, statement: Statement) -> Claim:
+    """Whether a limit is met: by the stated figure, and by the recomputed one."""
+    name = "ttft" if statement.field == "meets_ttft" else "tpot"
+    limit = context.facts.limit(f"{name}_limit")
+    if limit is None:
+        return not_checkable(statement, f"no {name.upper()} limit is stated")
+    says = statement.value is True
+    stated = context.document.first(name)
+    if stated is not None and (stated.number <= limit) != says:
+        return inconsistent(
+            statement, f"{show(stated.number, 'time')} (line {stated.line}) against {show(limit, 'time')}", not says
+        )
+    figures = [
+        Fraction(c.evaluation.ttft if name == "ttft" else c.evaluation.tpot, 10**9) for c in context.candidates if c.evaluation.scenarios
+    ]
+    if not figures:
+        return not_checkable(statement, "the plan's times cannot be recomputed from what is stated")
+    best, worst = min(figures), max(figures)
+    formula = f"recomputed {show(best, 'time')}, limit {show(limit, 'time')}"
+    floor = ttft_floor(context) if name == "ttft" else None
+    if says and (best > limit * Fraction(11, 10) or (floor is not None and floor > limit)):
+        return contradicted(statement, formula, False)
+    if not says and worst < limit * Fraction(9, 10):
+        return contradicted(statement, formula, True)
+    return confirmed(statement, formula, best <= limit) if (best <= limit) == says else not_checkable(statement, formula)
+
+
+def judge_tpot(context: Context, statement: Statement) -> Claim:
+    """Judge a stated TPOT: not below the time to read what every step must read."""
+    facts = context.facts
+    if facts.model is None or not facts.bandwidth or facts.weight_bytes is None:
+        return not_checkable(statement, "model or memory bandwidth are not stated")
+    counts = gpu_counts(context)
+    if not counts:
+        return not_checkable(statement, "the GPUs are not stated")
+    least_bytes = min(facts.weight_bytes, BYTES_PER_ELEMENT[facts.model.formats.experts.dtype])
+    read = (facts.model.active_parameters - 2 * facts.model.vocab * facts.model.hidden) * least_bytes
+    floor = read / (max(counts) * facts.bandwidth)
+    known = [Fraction(c.evaluation.tpot, 10**9) for c in context.candidates if c.evaluation.scenarios]
+    formula = f"the active weights alone, {show(read, 'bytes')} / ({max(counts)} GPUs * {show(facts.bandwidth / 10**12)} TB/s) = {show(floor, 'time')}"
+    if known:
+        formula += f"; with all costs {show(known[0], 'time')}"
+    if statement.number + statement.half < floor:
+        return contradicted(statement, formula, known[0] if known else floor)
+    if any(agrees(statement, value, tolerance=2 * NEAR) for value in known):
+        return confirmed(statement, formula, known[0])
+    return not_checkable(statement, f"{formula}; depends on the decode batch and links", known[0] if known else None)
+
+
+def judge_throughput(context: Context, statement: Statement) -> Claim:
+    """Output tokens per second against batch and TPOT as stated."""
+    batch, tpot = context.facts.workload("batch"), context.document.number("tpot")
+    if batch is None or not tpot:
+        return not_checkable(statement, "batch size or TPOT is not stated")
+    output, ttft = context.facts.workload("output_tokens"), context.document.number("ttft")
+    accepted = [Fraction(batch) / tpot]
+    if output:
+        accepted += [batch * output / ((ttft or 0) + n * tpot) for n in (output, max(1, output - 1))]
+    copies = (context.facts.replicas or 1) * (context.facts.stated("dp") or 1)
+    accepted += [value * copies for value in accepted]
+    if statement.field == "throughput_per_gpu":
+        gpus = context.facts.gpus
+        if not gpus:
+            return not_checkable(statement, "the GPUs are not stated")
+        accepted = [value / gpus for value in accepted]
+    formula = f"{batch} sequences / {show(tpot, 'time')} = {show(accepted[0])} tokens/s"
+    if any(agrees(statement, value, tolerance=NEAR) for value in accepted):
+        return confirmed(statement, formula, accepted[0])
+    if re_input(statement):
+        return not_checkable(statement, f"{formula}; counts other tokens too")
+    return inconsistent(statement, formula, accepted[0])
+
+
+def re_input(statement: Statement) -> bool:
+    """Whether the line may count prompt tokens as well."""
+    words = statement.text.lower()
+    return any(word in words for word in ("prefill", "input", "prompt", "total", "combined"))
+
+
+def judge_compute_utilization(context: Context, statement: Statement) -> Claim:
+    """Useful FLOPs over what the stated GPUs could do in the stated TTFT; never above the efficiency."""
+    facts = context.facts
+    recipe, ttft = ttft_recipe(context), context.document.first("ttft")
+    if recipe is None or facts.gpu_flops is None or not facts.mfu:
+        return not_checkable(statement, "model, workload or peak are not stated")
+    stated = statement.number
+    if stated > 1:
+        return contradicted(statement, "no more than 100 % can be used")
+    gpus = facts.gpus or (gpu_counts(context) or (1,))[0]
+    ideal = max(trial.value for trial in recipe(frozenset({"pipeline-fill-ignored"})))
+    if ttft is None:
+        return not_checkable(statement, "no TTFT is stated that it could refer to")
+    floors = [t.value * n / gpus for n in gpu_counts(context) for t in recipe(frozenset({"pipeline-fill-ignored"}))]
+    del floors
+    work = max(trial.value for trial in recipe(frozenset({"pipeline-fill-ignored"}))) * min(gpu_counts(context)) * facts.gpu_flops * facts.mfu
+    used = work / (gpus * facts.gpu_flops * ttft.number)
+    formula = (
+        f"{show(work)} FLOPs of prefill / ({gpus} GPUs * {show(facts.gpu_flops)} FLOP/s * {show(ttft.number, 'time')}, "
+        f"line {ttft.line}) = {show(used, 'ratio')}"
+    )
+    del ideal
+    if stated > facts.mfu * Fraction(3, 2) + statement.half and stated > 3 * used / facts.mfu:
+        return inconsistent(statement, f"{formula}; the efficiency is {show(facts.mfu, 'ratio')}", used)
+    options = (used, used / facts.mfu)
+    if any(agrees(statement, value, tolerance=Fraction(1, 10)) for value in options):
+        return confirmed(statement, formula, used)
+    if stated > 2 * max(options):
+        return inconsistent(statement, formula, used)
+    return not_checkable(statement, f"{formula}; may mean the share of time, or the decode phase", used)
+
+
+def judge_bubble(context: Context, statement: Statement) -> Claim:
+    """Idle share of a pipeline: (stages - 1) / (microbatches + stages - 1)."""
+    pp, microbatches = context.facts.pp, _microbatches(context)
+    if not pp or not microbatches:
+        return not_checkable(statement, "stages or microbatches are not stated")
+    expected, other = Fraction(pp - 1, microbatches + pp - 1), Fraction(pp - 1, microbatches)
+    formula = f"({pp} - 1) / ({microbatches} + {pp} - 1) = {show(expected, 'ratio')}"
+    same = agrees(statement, expected, tolerance=NEAR) or agrees(statement, other, tolerance=NEAR)
+    return confirmed(statement, formula, expected) if same else inconsistent(statement, formula, expected)
+
+
+JUDGES = {
+    "ttft": judge_ttft,
+    "ttft_mean": judge_ttft,
+    "meets_ttft": judge_meets,
+    "meets_tpot": judge_meets,
+    "tpot": judge_tpot,
+    "throughput": judge_throughput,
+    "throughput_per_gpu": judge_throughput,
+    "compute_utilization": judge_compute_utilization,
+    "bubble": judge_bubble,
+}

@@ -1,0 +1,175 @@
+"""Bytes and FLOPs counted anew from the model's matrices, under the assumptions of usual mistakes.
+
+With no assumption the counts are those of DESIGN terms: weights of every matrix in the stated dtype, KV of
+every resident request at full length, 2 FLOPs per active parameter, causal attention. Each name in
+``assume`` (see `solver.audit.mistakes`) changes one step of the count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from formulations.deployment.tables import Option
+from instances.layers import GroupedQueryAttention, LatentAttention, Layer, LinearAttention, Matrix, MixtureOfExperts
+from instances.model import Model
+from solver.documents.values import BYTES_PER_ELEMENT
+
+Assume = frozenset[str]
+NOTHING: Assume = frozenset()
+
+
+@dataclass(frozen=True)
+class Recount:
+    """Counts of one model under one option; ``weight_bytes`` and ``kv_dtype`` as the document states them."""
+
+    model: Model
+    weight_bytes: Fraction
+    kv_dtype: str
+    option: Option = Option(1, 1, 1, 1)
+    by_class: bool = False
+
+    # weights
+
+    def layer_weights(self, kind: str, assume: Assume = NOTHING) -> Fraction:
+        """Weights of one layer on one device, bytes."""
+        layer = self.model.kinds[kind]
+        tp = 1 if "tensor-parallel-ignored" in assume else self.option.attn_tp
+        total = self._attention(layer, assume, tp)
+        total += self._bytes(layer.norm_parameters + layer.attention.norm_parameters, "norms", assume)
+        for matrix in layer.feed_forward.matrices(self.model.hidden):
+            total += self._bytes(Fraction(self._gated(matrix, assume), tp), matrix.tensor_class, assume)
+        experts = layer.feed_forward
+        if isinstance(experts, MixtureOfExperts):
+            total += self._bytes(experts.router(self.model.hidden).parameters, "router", assume)
+            total += self._experts(experts, assume)
+        return total
+
+    def _attention(self, layer: Layer, assume: Assume, tp: int) -> Fraction:
+        hidden = self.model.hidden
+        if "attention-as-four-hidden-squared" in assume and not isinstance(layer.attention, LinearAttention):
+            return self._bytes(Fraction(4 * hidden * hidden, tp), "attention", assume)
+        kv = layer.attention.kv_heads if isinstance(layer.attention, GroupedQueryAttention) else tp
+        total = Fraction(0)
+        for matrix in layer.attention.matrices(hidden):
+            parts = {"none": 1, "kv_heads": min(tp, kv)}.get(matrix.shard, tp)
+            total += self._bytes(Fraction(matrix.parameters, parts), "attention", assume)
+        return total
+
+    def _experts(self, experts: MixtureOfExperts, assume: Assume) -> Fraction:
+        one = sum(self._gated(matrix, assume) for matrix in experts.expert_matrices(self.model.hidden))
+        count = experts.experts
+        if "active-instead-of-total-parameters" in assume:
+            count = min(experts.topk, count)
+        parts = 1 if "experts-not-divided" in assume else self.option.moe_ep * self.option.moe_tp
+        return self._bytes(Fraction(one * count, parts), "experts", assume)
+
+    def _gated(self, matrix: Matrix, assume: Assume) -> int:
+        forgotten = "gate-matrix-forgotten" in assume and matrix.name.endswith("gate")
+        return 0 if forgotten else matrix.parameters
+
+    def _bytes(self, elements: Fraction | int, tensor_class: str, assume: Assume) -> Fraction:
+        size = self.weight_bytes
+        if self.by_class:
+            size = BYTES_PER_ELEMENT[self.model.formats.of(tensor_class).dtype]  # type: ignore[arg-type]
+        if "two-bytes-per-weight" in assume:
+            size = Fraction(2)
+        if "one-byte-per-weight" in assume:
+            size = Fraction(1)
+        return elements * size
+
+    def end_weights(self, *, first: bool, last: bool, assume: Assume = NOTHING) -> Fraction:
+        """Embedding (first stage) and LM head (last stage) on one device, bytes."""
+        table = Fraction(self.model.vocab * self.model.hidden, self.option.attn_tp)
+        total = self._bytes(table, "embedding", assume) if first else Fraction(0)
+        tied_here = self.model.tied and first
+        return total + (self._bytes(table, "head", assume) if last and not tied_here else 0)
+
+    def weights(self, kinds: Sequence[str], assume: Assume = NOTHING) -> Fraction:
+        """Weights of some layers on one device, bytes."""
+        if "weights-of-all-layers-on-every-stage" in assume:
+            kinds = self.model.layer_kinds
+        return _summed(kinds, lambda kind: self.layer_weights(kind, assume))
+
+    # KV cache
+
+    def layer_kv(self, kind: str, tokens: int, assume: Assume = NOTHING) -> Fraction:
+        """KV cache of one request in one layer on one device, bytes."""
+        attention = self.model.kinds[kind].attention
+        size = BYTES_PER_ELEMENT[self.kv_dtype]
+        if "two-bytes-per-kv-element" in assume:
+            size = Fraction(2)
+        if "one-byte-per-kv-element" in assume:
+            size = Fraction(1)
+        tp = 1 if "tensor-parallel-ignored" in assume else self.option.attn_tp
+        if isinstance(attention, GroupedQueryAttention):
+            seen = tokens
+            if attention.window is not None and "sliding-window-ignored" not in assume:
+                seen = min(tokens, attention.window)
+            heads = Fraction(max(1, -(-attention.kv_heads // tp)))
+            if "all-heads-instead-of-kv-heads" in assume:
+                heads = Fraction(attention.heads, tp)
+            if "kv-heads-divided-beyond-one" in assume:
+                heads = Fraction(attention.kv_heads, tp)
+            both = 1 if "keys-without-values" in assume else 2
+            return both * heads * attention.head_dim * seen * size
+        if isinstance(attention, LatentAttention):
+            if "all-heads-instead-of-latent" in assume:
+                width = attention.heads * (attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim)
+                return Fraction(width, tp) * tokens * size
+            share = self.option.attn_tp if "latent-kv-divided-by-tp" in assume else 1
+            return Fraction(attention.kv_lora_rank + attention.qk_rope_head_dim, share) * tokens * size
+        if isinstance(attention, LinearAttention) and tokens > 1:
+            return Fraction(attention.state_bytes_per_sequence, tp)
+        return Fraction(0)
+
+    def kv(self, kinds: Sequence[str], *, requests: int, tokens: int, prompt: int, assume: Assume = NOTHING) -> Fraction:
+        """KV cache of ``requests`` of ``tokens`` each on one device, bytes."""
+        if "kv-of-all-layers-on-every-stage" in assume:
+            kinds = self.model.layer_kinds
+        if "output-tokens-not-in-kv-cache" in assume:
+            tokens = prompt
+        if "one-request-instead-of-the-batch" in assume:
+            requests = 1
+        per_rank = Fraction(requests) if "attention-dp-ignored" in assume else Fraction(-(-requests // self.option.attn_dp))
+        return per_rank * _summed(kinds, lambda kind: self.layer_kv(kind, tokens, assume))
+
+    # work
+
+    def linear_flops(self, *, batch: int, tokens: int, assume: Assume = NOTHING) -> Fraction:
+        """FLOPs of all linear layers for ``batch`` prompts of ``tokens``; the head once per prompt."""
+        ends = self.model.vocab * self.model.hidden * (1 if self.model.tied else 2)
+        if "total-instead-of-active-parameters" in assume:
+            return Fraction(2 * self.model.parameters * batch * tokens)
+        body = self.model.active_parameters - ends - self.model.final_norm_parameters
+        if "head-for-every-prompt-token" in assume:
+            return Fraction(2 * (body + self.model.vocab * self.model.hidden) * batch * tokens)
+        return Fraction(2 * batch * (body * tokens + self.model.vocab * self.model.hidden))
+
+    def attention_flops(self, *, batch: int, tokens: int, assume: Assume = NOTHING) -> Fraction:
+        """FLOPs of attention scores and their values for ``batch`` prompts."""
+        full = "full-instead-of-causal-attention" in assume
+
+        def one(kind: str) -> Fraction:
+            attention = self.model.kinds[kind].attention
+            if isinstance(attention, GroupedQueryAttention):
+                window = tokens if attention.window is None else min(tokens, attention.window)
+                pairs = tokens * tokens if full else window * (window + 1) // 2 + (tokens - window) * window
+                return Fraction(4 * attention.heads * attention.head_dim * pairs)
+            if isinstance(attention, LatentAttention):
+                width = attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim
+                pairs = tokens * tokens if full else tokens * (tokens + 1) // 2
+                return Fraction(2 * attention.heads * width * pairs)
+            return Fraction(0)
+
+        return batch * _summed(self.model.layer_kinds, one)
+
+
+def _summed(kinds: Sequence[str], one: object) -> Fraction:
+    """Sum over layers, each kind counted once."""
+    counts: dict[str, int] = {}
+    for kind in kinds:
+        counts[kind] = counts.get(kind, 0) + 1
+    assert callable(one)
+    return sum((one(kind) * count for kind, count in counts.items()), Fraction(0))
