@@ -4,10 +4,14 @@ A column is what one rank may hold: at most s replicas whose cells add up to at 
 asks for the fewest ranks that carry every expert in some number of replicas (fractions allowed); when even
 that needs more than R ranks, its dual prices refute the target. Floats only choose the prices; what they
 prove is recomputed in integers by `formulations.placement.prices`.
+
+Numbers of replicas become columns only when the prices ask for them, and a place cut for a replica may hold
+any smaller one (which every rank allows anyway): both make the program small and its prices steady.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,152 +23,211 @@ from ortools.linear_solver import pywraplp
 
 from formulations.placement.bounds import PriceList
 from formulations.placement.prices import cell_of, prices_refute
-from formulations.placement.problem import LayerProblem
+from formulations.placement.problem import LayerProblem, Slots
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
-_CELLS = 1000
+CELLS = 1000
 """Cells of [0, T): a rank of s replicas is underestimated by less than s / 1000 of T."""
 
 _SCALE = 1_000_000
 """Prices are rounded down to millionths, where 1.0 buys a whole rank."""
 
-_COLUMNS_PER_ROUND = 30
+_COLUMNS_PER_ROUND = 40
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """The replicas that every expert may have below a target: ``choices[expert]`` of (copies, cell)."""
+class PriceAnswer:
+    """Either prices that refute a target, or the numbers of replicas that the program would reach it with.
 
-    choices: tuple[tuple[tuple[int, int], ...], ...]
-    cells: tuple[int, ...]
+    Neither, when time ran out or rounding stood in the way. ``copies[expert]`` are rounded to whole
+    numbers one by one and need not fill the slots exactly.
+    """
+
+    prices: PriceList | None = None
+    copies: tuple[int, ...] | None = None
 
 
-def refuting_prices(
+def ask_prices(
     problem: LayerProblem,
     loads: Sequence[int],
     target: Fraction,
     *,
-    starts: Sequence[Sequence[int]] = (),
+    start: Slots,
     out_of_time: Callable[[], bool] = lambda: False,
-) -> PriceList | None:
-    """Return prices that prove the largest rank load to be at least ``target``; ``None`` if none was found.
+) -> PriceAnswer:
+    """Look for prices that prove the largest rank load to be at least ``target``.
 
-    ``starts``: rows of cells that are known to fit on a rank, to begin with.
+    ``start``: a placement whose numbers of replicas and ranks begin the program.
     """
-    sizes = _sizes(problem, loads, target)
-    if sizes is None:
-        return PriceList(cells=_CELLS, prices=(0,) * _CELLS, slot_price=0)
-    master = _Master(problem, sizes)
-    for cell in sizes.cells:
-        master.add((cell,))
-    for row in starts:
-        if len(row) <= problem.width and sum(row) < _CELLS and set(row) <= set(sizes.cells):
-            master.add(tuple(row))
+    cells = _replica_cells(problem, loads, target)
+    if (cells[:, -1] >= CELLS).any():  # some expert is too heavy in any number of replicas
+        return PriceAnswer(PriceList(cells=CELLS, prices=(0,) * CELLS, slot_price=0))
+    master = _Master(problem, cells, start)
     while not out_of_time():
         needed, prices, slot_price = master.solve()
         if needed <= problem.ranks * (1 + 1e-7):
-            return None
-        found = _rounded(prices, slot_price)
-        if prices_refute_fast(problem, loads, target, found):
-            return found if prices_refute(problem, loads, target, found) else None
-        columns = _dear_columns(sizes.cells, prices, width=problem.width)
-        if not columns:
-            return None
-        for column in columns:
-            master.add(column)
-    return None
+            return PriceAnswer(copies=master.copies())
+        tables = _tables(master.cells, prices, width=problem.width)
+        costs = _copy_costs(cells, prices, slot_price)
+        paid = costs.min(axis=1).sum() - slot_price * problem.filled
+        if paid > problem.ranks * tables[-1][-1] * (1 + 1e-6):
+            found = _rounded(prices, slot_price)
+            return PriceAnswer(found if prices_refute(problem, loads, target, found) else None)
+        if not master.grow(prices, tables, costs):
+            break
+    return PriceAnswer()
 
 
-def _sizes(problem: LayerProblem, loads: Sequence[int], target: Fraction) -> Sizes | None:
-    choices = []
-    for load in loads:
-        pairs = [(copies, cell_of(load, copies, target, _CELLS)) for copies in range(1, problem.most_copies + 1)]
-        fitting = tuple((copies, cell) for copies, cell in pairs if cell < _CELLS)
-        if not fitting:
-            return None
-        choices.append(fitting)
-    return Sizes(tuple(choices), tuple(sorted({cell for pairs in choices for _, cell in pairs})))
+def _replica_cells(problem: LayerProblem, loads: Sequence[int], target: Fraction) -> Integers:
+    """Return ``cells[expert, copies - 1]``; `CELLS` or more means too heavy."""
+    counts = range(1, problem.most_copies + 1)
+    rows = [[min(cell_of(load, copies, target, CELLS), CELLS) for copies in counts] for load in loads]
+    return np.array(rows, dtype=np.int64)
+
+
+def _copy_costs(cells: Integers, prices: Floats, slot_price: float) -> Floats:
+    """Return what every expert pays in every number of replicas; infinite where they are too heavy."""
+    copies = np.arange(1, cells.shape[1] + 1)
+    priced = np.append(prices, np.inf)[cells]
+    costs: Floats = copies * (priced + slot_price)
+    return costs
 
 
 class _Master:
     """The restricted master program: fewest ranks, with the columns known so far."""
 
-    def __init__(self, problem: LayerProblem, sizes: Sizes) -> None:
+    def __init__(self, problem: LayerProblem, replica_cells: Integers, start: Slots) -> None:
         solver: Any = pywraplp.Solver.CreateSolver("GLOP")
-        self.solver, self.known = solver, set[tuple[int, ...]]()
-        self.rows: dict[int, Any] = {cell: solver.Constraint(0.0, solver.infinity()) for cell in sizes.cells}
+        self.solver, self.width, self.replica_cells = solver, problem.width, replica_cells
+        self.cells: list[int] = []
+        self.rows: dict[int, Any] = {}
+        self.known: set[tuple[int, ...]] = set()
+        self.offered: dict[tuple[int, int], Any] = {}
+        self.worth: list[float] = []
         self.slots = solver.Constraint(float(problem.filled), float(problem.filled))
-        for choices in sizes.choices:
-            once = solver.Constraint(1.0, 1.0)
-            for copies, cell in choices:
-                share = solver.NumVar(0.0, solver.infinity(), "")
-                once.SetCoefficient(share, 1.0)
-                self.slots.SetCoefficient(share, float(copies))
-                row = self.rows[cell]
-                row.SetCoefficient(share, row.GetCoefficient(share) - copies)
+        self.once = [solver.Constraint(1.0, 1.0) for _ in range(problem.experts)]
         solver.Objective().SetMinimization()
+        self._begin(problem, start)
 
-    def add(self, column: tuple[int, ...]) -> None:
-        """Add what a rank may hold, a row of cells."""
-        ordered = tuple(sorted(column))
-        if ordered in self.known:
+    def _begin(self, problem: LayerProblem, start: Slots) -> None:
+        """Offer the start's numbers of replicas and their neighbours; add its ranks where they fit."""
+        copies = np.bincount([e for rank in start for e in rank if e >= 0], minlength=problem.experts)
+        for expert, count in enumerate(copies.tolist()):
+            least = int(np.argmax(self.replica_cells[expert] < CELLS)) + 1
+            for offer in {least, max(least, count - 1), max(least, count), max(least, count + 1)}:
+                if offer <= problem.most_copies:
+                    self.offer(expert, offer)
+        for rank in start:
+            self._add([int(self.replica_cells[e, copies[e] - 1]) for e in rank if e >= 0])
+        for cell in list(self.cells):
+            self._add([cell])
+
+    def offer(self, expert: int, copies: int) -> None:
+        """Let an expert have that many replicas."""
+        cell = int(self.replica_cells[expert, copies - 1])
+        self._row(cell)
+        share = self.solver.NumVar(0.0, self.solver.infinity(), "")
+        self.offered[expert, copies] = share
+        self.once[expert].SetCoefficient(share, 1.0)
+        self.slots.SetCoefficient(share, float(copies))
+        self.rows[cell].SetCoefficient(share, -float(copies))
+
+    def _row(self, cell: int) -> None:
+        """Make the row of a cell; a place for the next larger cell may serve it, and it the next smaller."""
+        if cell in self.rows:
             return
+        self.rows[cell] = self.solver.Constraint(0.0, self.solver.infinity())
+        at = bisect_left(self.cells, cell)
+        if at < len(self.cells):
+            self._serve(self.cells[at], cell)
+        if at:
+            self._serve(cell, self.cells[at - 1])
+        insort(self.cells, cell)
+        if len(self.cells) > 1:
+            self._add([cell])
+
+    def _serve(self, larger: int, smaller: int) -> None:
+        swap = self.solver.NumVar(0.0, self.solver.infinity(), "")
+        self.rows[larger].SetCoefficient(swap, -1.0)
+        self.rows[smaller].SetCoefficient(swap, 1.0)
+
+    def _add(self, column: Sequence[int]) -> bool:
+        """Add what a rank may hold, a row of cells; say whether it is new."""
+        ordered = tuple(sorted(column))
+        if ordered in self.known or sum(ordered) >= CELLS or not set(ordered) <= set(self.rows):
+            return False
         self.known.add(ordered)
         used = self.solver.NumVar(0.0, self.solver.infinity(), "")
         self.solver.Objective().SetCoefficient(used, 1.0)
         for cell in set(ordered):
             self.rows[cell].SetCoefficient(used, float(ordered.count(cell)))
+        return True
+
+    def grow(self, prices: Floats, tables: Sequence[Floats], costs: Floats) -> bool:
+        """Add the columns that the prices ask for; say whether there were any."""
+        grown = False
+        for expert, worth in enumerate(self.worth):
+            best = int(costs[expert].argmin())
+            if costs[expert, best] < worth - 1e-9 and (expert, best + 1) not in self.offered:
+                self.offer(expert, best + 1)
+                grown = True
+        for column in _dear_columns(self.cells, prices, tables, width=self.width):
+            grown |= self._add(column)
+        return grown
 
     def solve(self) -> tuple[float, Floats, float]:
         """Return the ranks needed, the price of every cell, and that of a slot."""
         status = self.solver.Solve()
-        prices = np.zeros(_CELLS)
         if status != pywraplp.Solver.OPTIMAL:
-            return 0.0, prices, 0.0
+            return 0.0, np.zeros(CELLS), 0.0
+        prices = np.zeros(CELLS)
         for cell, row in self.rows.items():
             prices[cell] = max(row.dual_value(), 0.0)
+        self.worth = [constraint.dual_value() for constraint in self.once]
         return self.solver.Objective().Value(), prices, -self.slots.dual_value()
+
+    def copies(self) -> tuple[int, ...]:
+        """Return the mean number of replicas of every expert, rounded."""
+        means = [0.0] * len(self.once)
+        for (expert, count), share in self.offered.items():
+            means[expert] += count * share.solution_value()
+        return tuple(max(1, round(mean)) for mean in means)
 
 
 def _rounded(prices: Floats, slot_price: float) -> PriceList:
     whole = np.floor(prices * _SCALE).astype(int).tolist()
-    return PriceList(cells=_CELLS, prices=tuple(whole), slot_price=round(slot_price * _SCALE))
-
-
-def prices_refute_fast(problem: LayerProblem, loads: Sequence[int], target: Fraction, price_list: PriceList) -> bool:
-    """Judge prices as `prices_refute` does, with numpy: quick, and only a preselection."""
-    from formulations.placement.prices import cheapest_placement
-
-    prices = np.array(price_list.prices, dtype=float)
-    cells = tuple(np.flatnonzero(prices > 0).tolist())
-    dearest = _tables(cells, prices, width=problem.width)[-1][-1] if cells else 0.0
-    paid = cheapest_placement(problem, loads, target, price_list)
-    return paid is None or paid > problem.ranks * dearest
+    return PriceList(cells=CELLS, prices=tuple(whole), slot_price=round(slot_price * _SCALE))
 
 
 def _tables(cells: Sequence[int], prices: Floats, *, width: int) -> list[Floats]:
     """Return ``tables[n][k]``: the most that at most n replicas of total cell k can cost."""
-    tables = [np.zeros(_CELLS)]
+    dear = [cell for cell in cells if prices[cell] > 0]
+    tables = [np.zeros(CELLS)]
     for _ in range(width):
         longer = tables[-1].copy()
-        for cell in cells:
-            np.maximum(longer[cell:], tables[-1][: _CELLS - cell] + prices[cell], out=longer[cell:])
+        for cell in dear:
+            np.maximum(longer[cell:], tables[-1][: CELLS - cell] + prices[cell], out=longer[cell:])
         tables.append(longer)
     return tables
 
 
-def _dear_columns(cells: Sequence[int], prices: Floats, *, width: int) -> list[tuple[int, ...]]:
+def _dear_columns(
+    cells: Sequence[int], prices: Floats, tables: Sequence[Floats], *, width: int
+) -> list[tuple[int, ...]]:
     """Return the dearest ranks, each around another replica, that cost more than one rank is worth."""
     dear = [cell for cell in cells if prices[cell] > 0]
-    tables = _tables(dear, prices, width=width)
-    totals = sorted(((prices[c] + tables[width - 1][_CELLS - 1 - c], c) for c in dear), reverse=True)
+    totals = sorted(((prices[c] + tables[width - 1][CELLS - 1 - c], c) for c in dear), reverse=True)
     chosen = [cell for total, cell in totals[:_COLUMNS_PER_ROUND] if total > 1 + 1e-7]
-    return [(cell, *_filled(dear, prices, tables, left=width - 1, room=_CELLS - 1 - cell)) for cell in chosen]
+    return [(cell, *_filled(dear, prices, tables, left=width - 1, room=CELLS - 1 - cell)) for cell in chosen]
 
 
-def _filled(cells: Sequence[int], prices: Floats, tables: Sequence[Floats], *, left: int, room: int) -> tuple[int, ...]:
-    held = []
+def _filled(
+    cells: Sequence[int], prices: Floats, tables: Sequence[Floats], *, left: int, room: int
+) -> tuple[int, ...]:
+    """Trace back which replicas make up the dearest filling of what is left of a rank."""
+    held: list[int] = []
     while left > 0 and tables[left][room] > 1e-12:
         value = tables[left][room]
         if tables[left - 1][room] >= value - 1e-12:

@@ -55,6 +55,20 @@ def greedy_copies(loads: Sequence[float], problem: LayerProblem) -> list[int]:
     return copies
 
 
+def pack_copies(problem: LayerProblem, copies: Sequence[int]) -> Slots | None:
+    """Pack suggested numbers of replicas, after the fewest changes that make them fill the slots."""
+    loads = [float(sum(column)) for column in zip(*problem.loads, strict=True)]
+    counts = [min(count, problem.most_copies) for count in copies]
+    while sum(counts) != problem.filled:
+        if sum(counts) < problem.filled:
+            able = [e for e, count in enumerate(counts) if count < problem.most_copies]
+            counts[max(able, key=lambda e: loads[e] / counts[e])] += 1
+        else:
+            able = [e for e, count in enumerate(counts) if count > 1]
+            counts[min(able, key=lambda e: loads[e] / (counts[e] - 1))] -= 1
+    return _packed(loads, counts, problem)
+
+
 def _packed(loads: Sequence[float], copies: Sequence[int], problem: LayerProblem) -> Slots | None:
     """Put replicas, heaviest first, on the least loaded rank with room; ``None`` if distinct gets stuck."""
     items = [(loads[expert] / count, expert) for expert, count in enumerate(copies) for _ in range(count)]

@@ -7,7 +7,7 @@ gaps, and bounds are sharpened largest gap first.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -132,10 +132,10 @@ def _improve_chunk(tasks: list[Task], settings: PlaceSettings, deadline: float) 
     work = _Work(tasks, settings)
     start = time.monotonic()
     total = max(deadline - start, 0.0)
-    work.search(until=start + 0.4 * total)
+    work.search(until=start + 0.3 * total)
     if settings.sharpen:
-        prove_small(work, until=start + 0.7 * total)
-        sharpen_bounds(work, until=start + 0.8 * total)
+        prove_small(work, until=start + 0.45 * total)
+        sharpen_bounds(work, until=start + 0.9 * total)
     work.search(until=deadline)
     return work.answers
 
@@ -147,6 +147,7 @@ class _Work:
     tasks: list[Task]
     settings: PlaceSettings
     answers: list[LayerAnswer] = field(init=False)
+    last_ratio: Fraction | None = None
 
     def __post_init__(self) -> None:
         from solver.placement.local_search import BatchSearch
@@ -194,6 +195,3 @@ class _Work:
             if self.batch.best_load[index] < float(self.answers[index].load) * (1 - 1e-9):
                 moved |= self.improve(index, self.batch.placement(index))
         return moved
-
-
-Clock = Callable[[], bool]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from formulations.placement.bounds import LowerBound
-from formulations.placement.prices import cell_of
+from solver.placement.greedy import pack_copies
 
 if TYPE_CHECKING:
     from solver.placement.layers import _Work
 
-_HALVINGS = 5
+_HALVINGS = 6
+_STEPS = 600
+"""Steps of the search that starts from suggested numbers of replicas."""
+
 _SMALL = 3000
 """Booleans up to which a layer is handed to CP-SAT."""
 
@@ -34,47 +38,67 @@ def prove_small(work: _Work, *, until: float) -> None:
 
 
 def sharpen_bounds(work: _Work, *, until: float) -> None:
-    """Raise the bounds of open layers by prices, largest gap first."""
-    for index in work.open():
-        if time.monotonic() >= until:
-            return
+    """Raise the bounds of open layers by prices, largest gap first, each within an equal part of the time."""
+    waiting = work.open()
+    for number, index in enumerate(waiting):
         problem = work.tasks[index][0]
+        left = until - time.monotonic()
+        if left <= 0:
+            return
+        turn = time.monotonic() + 2 * left / (len(waiting) - number + 1)
         if problem.split == "even":
             for profile in range(len(problem.loads)):
-                _raise_by_prices(work, index, profile, until=until)
+                _raise_by_prices(work, index, profile, until=min(turn, until))
 
 
 def _raise_by_prices(work: _Work, index: int, profile: int, *, until: float) -> None:
-    """Look for the largest target that prices refute, between the bound and the load that was reached."""
-    from formulations.placement.price_program import refuting_prices
+    """Look for the largest target that prices refute, between the bound and the load that was reached.
 
-    problem, loads = work.tasks[index][0], work.tasks[index][0].loads[profile]
-    answer = work.answers[index]
-    low, high = answer.bound.value, answer.load
-    target = high * Fraction(998, 1000)
+    A target that they do not refute suggests numbers of replicas, from which the search starts anew.
+    """
+    from formulations.placement.price_program import ask_prices
+
+    problem = work.tasks[index][0]
+    loads = problem.loads[profile]
+    low, high = work.answers[index].bound.value, work.answers[index].load
+    mean = Fraction(sum(loads), problem.ranks)
+    guesses = [high * Fraction(998, 1000)]
+    if work.last_ratio is not None:  # layers of one model are alike: begin around the last one's answer
+        guesses = [guesses[0], mean * work.last_ratio * Fraction(1002, 1000), mean * work.last_ratio]
+    target = guesses.pop(0)
     for _ in range(_HALVINGS):
-        if target <= low or time.monotonic() >= until:
-            return
+        if target <= low or high - low < high * Fraction(1, 1000) or time.monotonic() >= until:
+            break
         rounded = Fraction(-(-target.numerator * 1024 // target.denominator), 1024)
-        prices = refuting_prices(
-            problem, loads, rounded, starts=_cells(work, index, profile, rounded),
+        answer = ask_prices(
+            problem,
+            loads,
+            rounded,
+            start=work.answers[index].slots,
             out_of_time=lambda: time.monotonic() >= until,
-        )  # fmt: skip
-        if prices is not None:
+        )
+        if answer.prices is not None:
             low = rounded
-            work.raise_bound(index, LowerBound(rounded, "prices", profile, prices))
+            work.raise_bound(index, LowerBound(rounded, "prices", profile, answer.prices))
         else:
             high = rounded
-        target = (low + high) / 2
-        if high - low < high * Fraction(1, 1000):
-            return
+        if answer.copies is not None:
+            _search_from(work, index, answer.copies)
+        high = min(high, work.answers[index].load)
+        inside = [guess for guess in guesses if low < guess < high]
+        guesses = inside[1:]
+        target = inside[0] if inside else (low + high) / 2
+    work.last_ratio = work.answers[index].bound.value / mean if mean else None
 
 
-def _cells(work: _Work, index: int, profile: int, target: Fraction) -> list[list[int]]:
-    """Return the ranks of the placement in hand as rows of cells."""
-    from formulations.placement.check import count_replicas
-    from formulations.placement.price_program import _CELLS
+def _search_from(work: _Work, index: int, copies: Sequence[int]) -> None:
+    """Pack the suggested numbers of replicas and improve the packing by a short search."""
+    from solver.placement.local_search import BatchSearch
 
-    slots = work.answers[index].slots
-    copies, loads = count_replicas(slots), work.tasks[index][0].loads[profile]
-    return [[cell_of(loads[e], copies[e], target, _CELLS) for e in rank if e >= 0] for rank in slots]
+    problem = work.tasks[index][0]
+    slots = pack_copies(problem, copies)
+    if slots is None:
+        return
+    batch = BatchSearch([problem], [slots], seed=work.settings.seed)
+    batch.run([0], steps=_STEPS)
+    work.improve(index, batch.placement(0))
