@@ -116,4 +116,4 @@ DEFAULTS = SolveSettings()
 
 def tasks(tree: dict[str, Any] | None = None, settings: SolveSettings = DEFAULTS) -> list[Task]:
     """Tasks of a sweep given as a tree."""
-    return list(tasks_of(Sweep.model_validate(tree or SWEEP), settings, where="test"))
+    return list(tasks_of(Sweep.model_validate(tree or SWEEP), settings, code="test", where="test"))

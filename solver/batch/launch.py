@@ -13,7 +13,7 @@ from instances.sweep import axes, check_names, load_sweep
 from instances.units import floor, parse_quantity
 from solver.batch.answer import Task
 from solver.batch.engine import PRELOAD, Engine, TaskLimits, Work
-from solver.batch.fingerprint import SolveSettings
+from solver.batch.fingerprint import SolveSettings, code_version
 from solver.batch.ledger import Ledger, LedgerFullError
 from solver.batch.owner import this_process
 from solver.batch.rows import Row, rows_of, write_rows
@@ -72,7 +72,7 @@ def batch_request(options: Mapping[str, Any]) -> BatchRequest:
         workers=options["workers"],
         seed=options["seed"],
     )
-    tasks = tuple(tasks_of(sweep, settings, where=str(path), folder=path.parent))
+    tasks = tuple(tasks_of(sweep, settings, code=code_version(), where=str(path), folder=path.parent))
     if not tasks:
         raise InputError(f"{path}: no combination is left after the filters; loosen 'only' or 'skip'")
     folder = options["out"] or Path("runs") / _as_file_name(sweep.name)

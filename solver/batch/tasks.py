@@ -10,13 +10,14 @@ from instances.instance import Instance
 from instances.sweep import Point, Sweep, expand
 from instances.workload import Burst, Scenario
 from solver.batch.answer import Task
-from solver.batch.fingerprint import SolveSettings, code_version, fingerprint, refused_fingerprint
+from solver.batch.fingerprint import SolveSettings, fingerprint, refused_fingerprint
 from solver.batch.ledger import RunTask
 
 
-def tasks_of(sweep: Sweep, settings: SolveSettings, *, where: str, folder: Path | None = None) -> Iterator[Task]:
-    """Yield the tasks of a sweep in order."""
-    code = code_version()
+def tasks_of(
+    sweep: Sweep, settings: SolveSettings, *, code: str, where: str, folder: Path | None = None
+) -> Iterator[Task]:
+    """Yield the tasks of a sweep in order; ``code``: the version of the code that answers them."""
     for position, point in enumerate(expand(sweep, where=where, folder=folder)):
         yield Task(
             position=position,

@@ -1,0 +1,29 @@
+"""`shardproof report`: a batch run as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EPILOG = """\b
+Example:
+  shardproof report runs/all-skus -o report.html
+
+The page needs no network and no other file.
+"""
+
+
+@click.command("report", epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
+@click.option("--run", help="Name of the run in a ledger that holds several [default: the latest].")
+def command(source: Path, out: Path, run: str | None) -> None:
+    """Write the RUN (a folder that `batch` wrote, or a ledger file) as one self-contained page."""
+    from solver.batch.rows import write_whole
+    from solver.report.content import read_content
+    from solver.report.page import page
+
+    content = read_content(source, run=run)
+    write_whole(out, page(content).encode())
+    click.echo(f"{out}: {len(content.rows)} tasks, {len(content.plans)} plans", err=True)

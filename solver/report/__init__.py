@@ -1,0 +1,1 @@
+"""One self-contained HTML page over the rows of a batch run."""
