@@ -16,6 +16,7 @@ function element(name, attributes, ...children) {
   for (const child of children) node.append(child);
   return node;
 }
+const NARROW = matchMedia("(max-width: 40rem)");
 const colour = index => `var(--c${Math.min(index, 7)})`;
 function figure(value, digits) {
   if (value === null || value === undefined) return "";
@@ -60,7 +61,7 @@ function frontOf(points) {
 function paretoPlot(rows, axis, title, models, open) {
   const points = rows.filter(row => row.ttft_s > 0 && row[axis] > 0).map(row => ({ x: row.ttft_s, y: row[axis], row }));
   if (!points.length) return element("p", { class: "note" }, `No plan among the rows shown has a ${title}.`);
-  const width = 560, height = 330, left = 52, right = 14, top = 12, bottom = 40;
+  const width = NARROW.matches ? 340 : 560, height = NARROW.matches ? 270 : 330, left = 46, right = 14, top = 12, bottom = 40;
   const x = scale(points.map(point => point.x), left, width - right);
   const y = scale(points.map(point => point.y), height - bottom, top);
   const chart = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${title} against TTFT in seconds, ${points.length} plans` });
@@ -157,10 +158,10 @@ function timeline(plan) {
 function gantt(plan) {
   const { rows, group, count, end, limit } = timeline(plan);
   const near = limit && limit <= end * 1.6, last = near ? Math.max(end, limit) * 1.02 : end * 1.02;
-  const width = 760, left = 60, right = 12, step = rows.length > 24 ? 12 : 20, top = 6, height = top + rows.length * step + 34;
+  const width = NARROW.matches ? 340 : 760, left = 52, right = 12, step = rows.length > 24 ? 12 : 20, top = 6, height = top + rows.length * step + 34;
   const place = time => left + (time / last) * (width - left - right);
   const chart = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Prefill timeline: ${count} microbatches through ${rows.length} stages, the last ends at ${figure(end / 1e9, 3)} s` });
-  const size = Math.pow(10, Math.floor(Math.log10(last / 4))), unit = [1, 2, 5, 10].map(k => k * size).find(k => last / k <= 6) || size * 10;
+  const size = Math.pow(10, Math.floor(Math.log10(last / 4))), unit = [1, 2, 5, 10].map(k => k * size).find(k => last / k <= (NARROW.matches ? 4 : 6)) || size * 10;
   for (let tick = 0; tick <= last; tick += unit) {
     chart.append(draw("line", { class: "grid", x1: place(tick), x2: place(tick), y1: top, y2: height - 28 }));
     chart.append(draw("text", { x: place(tick), y: height - 14, "text-anchor": "middle" }, `${short(tick / 1e9)} s`));

@@ -2,14 +2,17 @@ const payload = JSON.parse(document.getElementById("payload").textContent);
 const rows = payload.rows.map((row, index) => ({ ...row, index }));
 const models = [...new Set(rows.map(row => row.model))];
 const devices = [...new Set(rows.map(row => row.device))];
+const engines = [...new Set(rows.map(row => row.engine))];
 const PAGE = 100;
-const COLUMNS = [
-  ["model", "model"], ["device", "device"], ["engine", "engine", "lesser"], ...payload.swept.map(axis => [axis, axis]),
-  ["status", "status"], ["gpus", "GPUs", "number", 0], ["bound", "bound", "number lesser", 0], ["ttft_s", "TTFT s", "number", 3],
+const every = [
+  ["device", "device"], ["model", "model"], ["engine", "engine", "lesser"], ["gpus", "GPUs", "number", 0],
+  ...payload.swept.map(axis => [axis, axis]), ["status", "status"], ["bound", "bound", "number lesser", 0], ["ttft_s", "TTFT s", "number", 3],
   ["tpot_ms", "TPOT ms", "number lesser", 1], ["price_per_hour", "USD/h", "number", 2],
   ["price_per_million_tokens", "USD/M tokens", "number lesser", 2], ["peak_memory_bytes", "peak memory", "number lesser", "bytes"],
   ["seconds", "solve s", "number lesser", 2], ["proof", "proof", "lesser"], ["reason", "reason", "reason lesser"],
 ];
+// A column that says the same in every row shown is left out.
+const columns = () => every.filter(([key]) => !(key === "model" && (state.model || models.length === 1)) && !(key === "engine" && engines.length === 1));
 const state = { model: models.length > 1 ? models[0] : "", choices: {}, text: "", statuses: new Set(rows.map(row => row.status)), axis: "price_per_hour", sort: "gpus", down: false, limit: PAGE, open: new Set() };
 
 function visible() {
@@ -70,7 +73,7 @@ function filters() {
 
 function head() {
   const line = element("tr", {}, element("th", { scope: "col" }, element("span", { class: "skip" }, "plan")));
-  for (const [key, title, kind] of COLUMNS) {
+  for (const [key, title, kind] of columns()) {
     const sort = state.sort === key ? (state.down ? "descending" : "ascending") : "none";
     const button = element("button", { type: "button" }, title);
     button.addEventListener("click", () => {
@@ -96,11 +99,11 @@ function bodyRow(row) {
   const button = element("button", { type: "button", class: "open", "aria-expanded": String(opened), "aria-label": `Plan of ${row.task}`, "aria-controls": `plan-${row.index}` }, opened ? "−" : "+");
   button.addEventListener("click", () => toggle(row));
   const line = element("tr", { id: `row-${row.index}` }, element("td", {}, button));
-  for (const column of COLUMNS) line.append(cell(row, column));
+  for (const column of columns()) line.append(cell(row, column));
   return opened ? [line, detailRow(row)] : [line];
 }
 function detailRow(row) {
-  const wide = element("td", { class: "wide", colspan: COLUMNS.length + 1 }, plan(row));
+  const wide = element("td", { class: "wide", colspan: columns().length + 1 }, plan(row));
   return element("tr", { id: `plan-${row.index}` }, wide);
 }
 function toggle(row) {
@@ -187,5 +190,6 @@ function openFromAddress() {
   show();
   openPlan(row);
 }
+NARROW.addEventListener("change", show);
 addEventListener("hashchange", openFromAddress);
 openFromAddress();
