@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from formulations.deployment.tables import Cap, Layout, Path, Program, Table
+from formulations.deployment.tables import Cap, Chain, Layout, Path, Program, StageChoice, Table
 
 
 @dataclass(frozen=True)
@@ -121,3 +121,61 @@ def _search(program: Program, layout: Layout, rows: _Rows, best: Best | None, *,
                     )
                 )
     return best
+
+
+def evaluate(program: Program, chain: Chain, *, floor: bool = False) -> Best | None:
+    """GPUs, TTFT and peak memory of a chain; None when it is malformed, over its budget or breaks a row."""
+    layout = program.layouts[chain.layout]
+    picked = [axis.choices[index] for axis, index in zip(layout.axes, chain.choices, strict=True)]
+    gpus, at = 0, 0
+    for stage in chain.stages:
+        if stage.start != at or stage.stop <= at:
+            return None
+        if any(choice.options is not None and stage.option not in choice.options for choice in picked):
+            return None
+        at = stage.stop
+        gpus += program.options[stage.option].attn_tp * program.options[stage.option].attn_dp
+    if at != len(program.kinds) or (layout.max_gpus is not None and gpus > layout.max_gpus):
+        return None
+    ttfts, memories = [], []
+    for row in (*layout.caps, *(cap for choice in picked for cap in choice.caps)):
+        value = max(_stage_costs(program, row.table, chain, floor=floor))
+        if value > row.limit:
+            return None
+        memories += [value] * row.memory
+    for path in (path for choice in picked for path in choice.paths):
+        costs = _stage_costs(program, path.table, chain, floor=floor)
+        value = sum(costs) + (path.microbatches - 1) * max(costs)
+        if path.limit is not None and value > path.limit:
+            return None
+        ttfts += [value] * path.ttft
+    total = gpus * layout.replicas
+    found = Best(total, max(ttfts, default=None), max(memories, default=None))
+    return found if total <= program.max_gpus else None
+
+
+def _stage_costs(program: Program, table: Table, chain: Chain, *, floor: bool) -> list[int]:
+    return [
+        _costs(program, table, stage.start, stage.option, floor=floor)[stage.stop - stage.start - 1]
+        for stage in chain.stages
+    ]
+
+
+def every_chain(program: Program) -> Iterator[Chain]:
+    """Every chain of the program within its GPUs, feasible or not: only for very small programs."""
+    for place, layout in enumerate(program.layouts):
+        budget = program.max_gpus // layout.replicas
+        for choices in product(*(range(len(axis.choices)) for axis in layout.axes)):
+            for stages in _every_tail(program, 0, budget):
+                yield Chain(place, choices, stages)
+
+
+def _every_tail(program: Program, start: int, budget: int) -> Iterator[tuple[StageChoice, ...]]:
+    if start == len(program.kinds):
+        yield ()
+        return
+    for option, shape in enumerate(program.options):
+        if shape.gpus <= budget:
+            for stop in range(start + 1, len(program.kinds) + 1):
+                for tail in _every_tail(program, stop, budget - shape.gpus):
+                    yield (StageChoice(start, stop, option), *tail)

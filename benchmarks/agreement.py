@@ -1,0 +1,94 @@
+"""Random programs: solve, verify and brute force agree.
+
+``python -m benchmarks.agreement --count 20000`` (about 8 minutes on one core) solves every program by the exact
+search, has the checker judge the certificate, and compares both with brute force. Programs have at most 12
+layers; every second one has tables rounded up, where bounds are judged on the floor tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from formulations.deployment.tables import Program, restrict
+from solver import checker
+from solver.certificate import Certificate, certificate_of_evidence, to_json
+from solver.result import Evidence
+from solver.solve import LexicographicSearch, Settings
+from tests.brute_force import brute_force
+from tests.random_programs import random_program
+
+
+class Named:
+    """Stands for an instance where only the fingerprint is read."""
+
+    fingerprint = "random-program"
+
+
+def certified(program: Program) -> Certificate:
+    """Solve a program by the exact search and put its certificate together."""
+    outcome = LexicographicSearch(program, Settings(search="frontier")).run()
+    evidence = Evidence(program, outcome.chain, outcome.levels, outcome.refutations)
+    return certificate_of_evidence(evidence, Named(), claimed_by="claimed by nobody")  # type: ignore[arg-type]
+
+
+def program_of(seed: int) -> Program:
+    """Program of a seed: small ones with three options and long ones with two in turn."""
+    if seed % 4 < 2:
+        return random_program(seed, max_layers=8, max_options=3, slack=seed % 2 == 1)
+    return random_program(seed, max_layers=12, max_options=2, slack=seed % 2 == 1)
+
+
+def disagreement(program: Program) -> str | None:
+    """Say where solver, checker and brute force differ (``None``: they agree and all is certified)."""
+    certificate = certified(program)
+    try:
+        checker.check(to_json(certificate).encode())
+    except checker.CheckError as error:
+        return f"the checker refuses: {error}"
+    if any(claim.by != "certified" for claim in certificate.claims.values()):
+        return "a level is not certified"
+    best, least = brute_force(program), brute_force(program, floor=True)
+    gpus = certificate.claims["gpus"]
+    if gpus.upper != (None if best is None else best.gpus):
+        return f"plan of {gpus.upper} GPUs, brute force {best}"
+    if gpus.lower != (program.max_gpus + 1 if least is None else least.gpus):
+        return f"bound of {gpus.lower} GPUs, brute force {least}"
+    return None if best is None else _later_levels(program, certificate, best.gpus, (best.ttft, best.memory))
+
+
+def _later_levels(program: Program, certificate: Certificate, gpus: int, best: tuple[int | None, ...]) -> str | None:
+    ttft, memory = certificate.claims.get("ttft"), certificate.claims.get("memory")
+    found = tuple(None if claim is None else claim.upper for claim in (ttft, memory))
+    if any((a or 0) != (b or 0) for a, b in zip(found, best, strict=True)):
+        return f"TTFT and memory {found}, brute force {best}"
+    low = brute_force(restrict(program, gpus=gpus), floor=True)
+    if ttft is not None and low is not None and low.gpus == gpus and low.ttft != ttft.lower:
+        return f"TTFT bound {ttft.lower}, brute force {low}"
+    if memory is not None and memory.lower:
+        limits = restrict(program, gpus=gpus, ttft=None if ttft is None else ttft.upper, memory=memory.lower - 1)
+        if brute_force(limits, floor=True) is not None:
+            return f"memory bound {memory.lower} is wrong"
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare many programs; 0 when all agree."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--first", type=int, default=0)
+    chosen = parser.parse_args(arguments)
+    counts: Counter[str] = Counter()
+    for seed in range(chosen.first, chosen.first + chosen.count):
+        reason = disagreement(program_of(seed))
+        counts["agree" if reason is None else "disagree"] += 1
+        if reason is not None:
+            sys.stdout.write(f"seed {seed}: {reason}\n")
+    sys.stdout.write(f"{chosen.count} programs: {counts['agree']} agree, {counts['disagree']} do not\n")
+    return 1 if counts["disagree"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
