@@ -1,0 +1,93 @@
+"""An audit as text for a terminal. Whatever comes from the document is printed as plain text, never as markup."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from instances.units import format_bytes, format_duration
+from solver.audit.audit import Audit, Check
+from solver.audit.claim import Claim
+from solver.documents.text import printable
+
+_STYLE = {"confirmed": "green", "contradicted": "bold red", "inconsistent": "bold magenta", "not-checkable": "dim"}
+_ORDER = ("contradicted", "inconsistent", "confirmed", "not-checkable")
+
+
+def render_audit(audit: Audit, *, colour: bool, every: bool = False) -> str:
+    """Lay an audit out for a terminal; ``every`` also lists what was confirmed, claim by claim."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=colour, no_color=not colour, width=110, highlight=False, emoji=False)
+    console.print(_headline(audit))
+    for claim in audit.claims:
+        if claim.wrong:
+            console.print(_claim(claim))
+    if every:
+        console.print(Text("\nHolds, or cannot be checked", style="bold"))
+        for claim in audit.claims:
+            if not claim.wrong:
+                console.print(_claim(claim))
+    _checks(console, audit)
+    _completion(console, audit.completion)
+    _list(console, "Assumed", list(audit.to_json()["assumptions"]))
+    unread = [f"line {item.line}: {item.text}" + (f"  ({item.reason})" if item.reason else "") for item in audit.document.unread]
+    _list(console, f"Not read ({len(unread)} lines)", unread[: None if every else 40])
+    return out.getvalue().rstrip("\n")
+
+
+def _headline(audit: Audit) -> Text:
+    counts = Counter(claim.verdict for claim in audit.claims)
+    text = Text(f"{printable(audit.document.name)}: {len(audit.claims)} claims read\n", style="bold")
+    for place, verdict in enumerate(_ORDER):
+        text.append(("; " if place else "") + f"{counts[verdict]} {verdict}", style=_STYLE[verdict])
+    best = audit.context.best
+    if best is not None:
+        text.append(f"\nread as: {best.reading.name}; {best.plan.gpus} GPUs", style="dim")
+    return text
+
+
+def _claim(claim: Claim) -> Text:
+    statement = claim.statement
+    text = Text(f"\nline {statement.line}  ")
+    text.append(claim.verdict, style=_STYLE[claim.verdict])
+    text.append(f"  {printable(statement.text)}\n")
+    text.append(f"    {printable(claim.formula, limit=400)}")
+    if claim.explained_by:
+        text.append("\n    explained by: ", style="bold")
+        text.append(f"{', '.join(claim.explained_by)}\n    {printable(claim.explanation, limit=600)}")
+    return text
+
+
+def _checks(console: Console, audit: Audit) -> None:
+    lines = [_check(check) for check in audit.checks]
+    known = {(check.group, check.index) for check in audit.checks}
+    lines += [
+        f"breaks  {violation.group}[{violation.index}]: {violation.value:,} against {violation.limit:,} {violation.unit}"
+        for violation in audit.violations
+        if (violation.group, violation.index) not in known
+    ]
+    _list(console, "Constraint checks", lines)
+
+
+def _check(check: Check) -> str:
+    show = {"bytes": format_bytes, "ns": format_duration}.get(check.unit, lambda value: f"{value:,} {check.unit}")
+    word = "holds " if check.slack >= 0 else "breaks"
+    rest = f"slack {show(check.slack)}" if check.slack >= 0 else f"over by {show(-check.slack)}"
+    return f"{word}  {check.group}[{check.index}]: {show(check.value)} against {show(check.limit)}, {rest}"
+
+
+def _completion(console: Console, completion: dict[str, Any] | None) -> None:
+    if completion is not None:
+        _list(console, "Completion", [str(sentence) for sentence in completion["sentences"]])
+
+
+def _list(console: Console, title: str, lines: list[str]) -> None:
+    if not lines:
+        return
+    console.print(Text(f"\n{title}", style="bold"))
+    for line in lines:
+        console.print(Text(f"  {printable(line, limit=400)}"))
