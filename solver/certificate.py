@@ -7,7 +7,7 @@ program, the chain, each level's bound and the trees that refute anything below 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,7 @@ from formulations.deployment.tables import Cap, Chain, Path, Program, StageChoic
 from instances.errors import InputError
 from solver import checker
 from solver.certificate_json import read_program, read_tree, write_program, write_tree
-from solver.refutation import Empty, Node, Refutation
+from solver.refutation import Empty, Node, Refutation, SplitAxis
 
 if TYPE_CHECKING:
     from instances.instance import Instance
@@ -98,13 +98,27 @@ def certificate_of_evidence(evidence: Evidence, instance: Instance, *, claimed_b
     if evidence.chain is None and "gpus" in evidence.refutations:
         bounds["gpus"] = evidence.refutations["gpus"].gpus + 1
     return certificate_of(
-        evidence.program,
+        without_unused_axes(evidence),
         instance=instance.fingerprint,
         chain=evidence.chain,
         bounds=bounds,
         refutations={level: tree for level in KEYS if (tree := evidence.refutations.get(level)) is not None},
         claimed_by=claimed_by or f"claimed by CP-SAT {version('ortools')}",
     )
+
+
+def without_unused_axes(evidence: Evidence) -> Program:
+    """Return the program without the axes of layouts that no tree splits and that the plan does not use.
+
+    Fewer rows refute less, so what is refuted without them is refuted with them.
+    """
+    used = set() if evidence.chain is None else {evidence.chain.layout}
+    for refutation in evidence.refutations.values():
+        used |= {place for place, tree in enumerate(refutation.trees) if isinstance(tree, SplitAxis)}
+    layouts = tuple(
+        layout if place in used else replace(layout, axes=()) for place, layout in enumerate(evidence.program.layouts)
+    )
+    return replace(evidence.program, layouts=layouts)
 
 
 def certificate_document(evidence: Evidence, instance: Instance, *, claimed_by: str | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from formulations.deployment.build import Deployment
-from formulations.deployment.plans import plan_of
+from formulations.deployment.plans import moved, plan_of
 from formulations.deployment.tables import Chain, Program
 from instances.errors import InternalError
 from instances.instance import Instance
@@ -25,7 +25,9 @@ from solver.prover import Answer, Interrupted, Objective, Prover, Query
 from solver.refutation import Refutation
 from solver.result import Evidence, Level, Metrics, Proof, Result, Status, StopReason
 
-Search = Literal["auto", "cp-sat", "frontier"]
+Search = Literal["auto", "both", "cp-sat"]
+"""auto: exact search over chains, CP-SAT for cases that it leaves open; both: CP-SAT is also held against the
+answer; cp-sat: CP-SAT alone on the whole program."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,19 @@ class Settings:
     workers: int = 2
     seed: int = 0
     search: Search = "auto"
-    certify: bool = False
+    certify: bool = True
     on_progress: Callable[[Progress], None] | None = None
+
+
+Limited = Callable[[Chain], tuple[Program, Chain]]
+"""From a chain to the program of no more GPUs than it has, and the chain in that program."""
 
 
 @dataclass
 class Outcome:
-    """What the search of one program has established so far."""
+    """What the search of one program has established so far; the chain is one of ``deployment``'s program."""
 
+    deployment: Deployment | None = None
     chain: Chain | None = None
     infeasible: bool = False
     stop_reason: StopReason = "proved"
@@ -65,9 +72,13 @@ class Outcome:
 class LexicographicSearch:
     """Takes one program through the levels GPUs, TTFT and peak memory."""
 
-    def __init__(self, program: Program, settings: Settings) -> None:
-        """Take the program and how to search it."""
-        self.program, self.settings = program, settings
+    def __init__(self, program: Program, settings: Settings, *, limited: Limited | None = None) -> None:
+        """Take the program and how to search it.
+
+        ``limited`` gives, once the fewest GPUs are known, the program of that budget and the chain in it: all
+        that is proved from there on concerns no more GPUs.
+        """
+        self.program, self.settings, self._limited = program, settings, limited
         self.started = time.monotonic()
         self.outcome = Outcome()
         self._level = "gpus"
@@ -146,7 +157,15 @@ class LexicographicSearch:
             else:
                 self.bound = middle + 1
             self._report()
+        if self._limited is not None:
+            self._shrink(self._limited)
         self._prove_bound()
+
+    def _shrink(self, limited: Limited) -> None:
+        assert self.outcome.chain is not None
+        self.program, self.outcome.chain = limited(self.outcome.chain)
+        self._upper = Prover(self.program, floor=False, check_stop=self._check_stop)
+        self._lower = Prover(self.program, floor=True, check_stop=self._check_stop)
 
     def _prove_infeasible(self, most: int) -> None:
         chain, refutation = self._decide(self._lower, Query(gpus=most))
@@ -235,24 +254,35 @@ def solve(instance: Instance, *, settings: Settings | None = None) -> Result:
 
 def _search(deployment: Deployment, settings: Settings) -> Outcome:
     if not deployment.options:
-        return Outcome(infeasible=True, levels={"gpus": Level(None, None)})
+        return Outcome(deployment, infeasible=True, levels={"gpus": Level(None, None)})
     if settings.search == "cp-sat":
         from solver.search import search_with_cp_sat
 
-        return search_with_cp_sat(deployment.program, settings)
-    outcome = LexicographicSearch(deployment.program, settings).run()
-    if settings.search == "auto" and outcome.chain is not None:
+        outcome = search_with_cp_sat(deployment.program, settings)
+        outcome.deployment = deployment
+        return outcome
+    held = [deployment]
+
+    def limited(chain: Chain) -> tuple[Program, Chain]:
+        held.append(deployment.limited(chain.gpus(deployment.program)))
+        return held[-1].program, moved(chain, deployment.program, held[-1].program)
+
+    outcome = LexicographicSearch(deployment.program, settings, limited=limited).run()
+    outcome.deployment = held[-1]
+    if settings.search == "both" and outcome.chain is not None:
         from solver.search import confirm
 
-        confirm(deployment.program, outcome.chain, settings)
+        confirm(held[-1].program, outcome.chain, settings)
     return outcome
 
 
 def _result(deployment: Deployment, outcome: Outcome, settings: Settings, started: float) -> Result:
     instance = deployment.instance
+    deployment = outcome.deployment or deployment
     plan, evaluation = None, None
     if outcome.chain is not None:
         plan, evaluation = finished_plan(deployment, outcome.chain)
+        plan = plan.model_copy(update={"instance_fingerprint": instance.fingerprint})
     gpus = outcome.levels["gpus"]
     status = _status(outcome, gpus)
     evidence = Evidence(deployment.program, outcome.chain, outcome.levels, outcome.refutations)

@@ -29,6 +29,10 @@ from instances.instance import Instance
 from instances.workload import Scenario
 
 
+OPTION_AXIS = "option"
+"""Name of the axis that binds all stages to one option, where an engine asks for it."""
+
+
 def distinct_ceilings(count: int) -> tuple[int, ...]:
     """Smallest q of each distinct ceil(count / q), ascending."""
     return tuple(q for q in range(1, count + 1) if q == 1 or divide_up(count, q) < divide_up(count, q - 1))
@@ -67,6 +71,12 @@ class Deployment:
         self.clock = clock or FlatClock(instance.device)
         self.kind_names = tuple(instance.model.kinds)
         self._layer_cells: dict[tuple[object, ...], int] = {}
+
+    def limited(self, max_gpus: int) -> Deployment:
+        """The same question with a smaller GPU budget: what lies beyond it is left out; costs are shared."""
+        found = Deployment(limited(self.instance, max_gpus), rules=self.rules, clock=self.clock)
+        found._layer_cells = self._layer_cells
+        return found
 
     @cached_property
     def options(self) -> tuple[Option, ...]:
@@ -107,7 +117,7 @@ class Deployment:
         axes: list[Axis] = []
         if any(rule.uniform for rule in self.rules):
             count = len(self.options)
-            axes.append(Axis("option", Lazy(count, lambda place: Choice(value=place, options=(place,)))))
+            axes.append(Axis(OPTION_AXIS, Lazy(count, lambda place: Choice(value=place, options=(place,)))))
         for scenario in scenarios:
             axes.extend(self._axes(variant, scenario))
         caps = Lazy(len(scenarios), lambda place: self._memory_cap(variant, scenarios[place], None))
@@ -296,6 +306,12 @@ class MemoryParts:
     def last(self) -> int:
         """What the last stage keeps besides."""
         return self.head + self.logits
+
+
+def limited(instance: Instance, max_gpus: int) -> Instance:
+    """Return the instance with a GPU budget no larger than ``max_gpus``."""
+    budget = min(max_gpus, instance.max_gpus)
+    return instance.model_copy(update={"max_gpus": budget, "max_stage_gpus": min(budget, instance.max_stage_gpus)})
 
 
 def decode_step(scenario: Scenario, requests: int) -> Step:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from formulations.costs.sharding import divide_up
-from formulations.deployment.build import Deployment
-from formulations.deployment.tables import Chain, StageChoice
+from formulations.deployment.build import OPTION_AXIS, Deployment
+from formulations.deployment.tables import Chain, Program, StageChoice
 from instances.plan import Microbatches, Plan, Stage
 
 
@@ -34,6 +36,24 @@ def plan_of(deployment: Deployment, chain: Chain) -> Plan:
         engine=deployment.instance.engine,
         instance_fingerprint=deployment.instance.fingerprint,
     )
+
+
+def moved(chain: Chain, source: Program, target: Program) -> Chain:
+    """Return the same chain in another program of the same question (`Deployment.limited`)."""
+    before = source.layouts[chain.layout]
+    place, after = next(
+        (place, layout)
+        for place, layout in enumerate(target.layouts)
+        if layout.name == before.name and (layout.max_gpus is None or before.max_gpus == layout.max_gpus)
+    )
+    stages = tuple(replace(stage, option=target.options.index(source.options[stage.option])) for stage in chain.stages)
+    choices = []
+    for old, new, picked in zip(before.axes, after.axes, chain.choices, strict=True):
+        value = old.choices[picked].value
+        if old.name == OPTION_AXIS:
+            value = stages[0].option
+        choices.append(next(index for index, choice in enumerate(new.choices) if choice.value == value))
+    return Chain(place, tuple(choices), stages)
 
 
 def _stage(deployment: Deployment, stage: StageChoice) -> Stage:

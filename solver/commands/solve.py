@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, default=2, show_default=True, help="Workers of CP-SAT.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of CP-SAT.")
 @click.option(
-    "--search", type=click.Choice(["auto", "cp-sat", "frontier"]), default="auto", show_default=True,
-    help="auto: exact search over chains, CP-SAT where it leaves a case open, and against its answer.",
+    "--search", type=click.Choice(["auto", "both", "cp-sat"]), default="auto", show_default=True,
+    help="auto: exact search, CP-SAT where it leaves a case open; both: CP-SAT checks the answer too; cp-sat: alone.",
 )
 @click.pass_context
 def command(ctx: click.Context, instance: str | None, **flags: Any) -> int:
