@@ -176,7 +176,7 @@ def _read_model_item(path: Path, name: str, stamp: tuple[int, int]) -> Model:
     model = from_config(item.config, name=name, source=item.source, origin=f"{where}: config")
     added: Mapping[str, Any] = {
         "published_parameters": item.published_parameters,
-        "extra_parameters": item.extra_parameters,
+        "extra_parameters": item.extra_parameters or model.extra_parameters,
         "notes": (*item.notes, *model.notes),
     }
     return model.model_copy(update=added)

@@ -17,7 +17,6 @@ class Decoder:
 
     layers: tuple[Layer, ...]
     final_norm_parameters: int
-    notes: tuple[str, ...] = ()
 
 
 def name_kinds(layers: Sequence[Layer]) -> tuple[dict[str, Layer], tuple[str, ...]]:

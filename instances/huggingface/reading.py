@@ -8,13 +8,21 @@ from pydantic import ValidationError
 
 from instances.errors import InputError, Problem
 from instances.huggingface.config import Config
-from instances.huggingface.decoder import Decoder, fold_runs, name_kinds
+from instances.huggingface.decoder import fold_runs, name_kinds
 from instances.huggingface.families import FAMILIES, Family, find_family
 from instances.huggingface.quantization import read_storage
+from instances.huggingface.towers import count_tower
 from instances.model import Model
 
 WRAPPED = ("text_config", "llm_config", "language_config")
-OUTER_FIELDS = ("quantization_config", "torch_dtype", "dtype", "tie_word_embeddings", "vocab_size")
+OUTER_FIELDS = (
+    "quantization_config",
+    "torch_dtype",
+    "dtype",
+    "tie_word_embeddings",
+    "vocab_size",
+    "spatial_merge_size",
+)
 
 
 def from_config(
@@ -88,6 +96,7 @@ def _assemble(
     quantization: Mapping[str, object] | None,
 ) -> Model:
     decoder = family.read(config)
+    extra, said = count_tower(config)
     storage = read_storage(config, decoder.layers, quantization)
     kinds, order = name_kinds(storage.layers)
     return Model(
@@ -101,20 +110,17 @@ def _assemble(
         kinds=kinds,
         runs=fold_runs(order),
         final_norm_parameters=decoder.final_norm_parameters,
+        extra_parameters=extra,
         formats=storage.formats,
         kv_dtype=storage.kv_dtype,
-        notes=(*notes, *storage.notes, *decoder.notes, *_left_out(config, decoder)),
+        notes=(*notes, *storage.notes, *said, *_left_out(config)),
     )
 
 
-def _left_out(config: Config, decoder: Decoder) -> tuple[str, ...]:
-    del decoder
-    notes = []
-    if config.section("vision_config"):
-        notes.append("the vision tower is not counted: the config describes it, text requests never use it")
+def _left_out(config: Config) -> tuple[str, ...]:
     if any(
         config.optional_integer(field, minimum=0)
         for field in ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
     ):
-        notes.append("multi-token-prediction layers are not counted")
-    return tuple(notes)
+        return ("multi-token-prediction layers are not counted",)
+    return ()
