@@ -136,5 +136,6 @@ def _checks(context: Context, best: Candidate | None) -> tuple[Check, ...]:
         for group, value, limit in (("ttft", figures.ttft, limits.ttft), ("tpot", figures.tpot, limits.tpot)):
             if limit is not None:
                 found.append(Check(f"{group}[{name}]", "plan", value, limit, "ns"))
-    found.append(Check("max_gpus", "plan", best.plan.gpus, instance.max_gpus, "GPUs"))
+    if context.facts.instance is not None:
+        found.append(Check("max_gpus", "plan", best.plan.gpus, instance.max_gpus, "GPUs"))
     return tuple(found)

@@ -7,15 +7,17 @@ degrees allow, and rows that count stages. Everything else is left to the planne
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from formulations.deployment.build import Deployment
 from formulations.deployment.plans import plan_of
-from formulations.deployment.tables import Axis, Choice, Option, Path, Program, Table
+from formulations.deployment.tables import Axis, Chain, Choice, Option, Path, Program, Table
 from instances.errors import ShardproofError
 from instances.instance import Instance
 from solver.audit.claim import Claim, confirmed, contradicted, not_checkable
 from solver.audit.context import Context
+from solver.audit.fixed_chain import best_chain
 from solver.evaluate import evaluate
 
 WIDEST = 72
@@ -39,20 +41,28 @@ def complete(
     instance = context.instance
     if instance is None:
         return claims, None
-    facts = context.facts
-    fits = context.best is not None and not context.best.evaluation.violations
-    options = tuple({reading.option for reading in context.readings})
-    replicas = context.readings[0].replicas if context.readings else None
-    searches = [Fixed("all stated parts", options, facts.pp, replicas, facts.gpus)]
-    if not fits:
-        searches.append(Fixed("stages and GPU budget, degrees given up", None, facts.pp, facts.replicas, facts.gpus))
-        searches.append(Fixed("degrees, stages and GPU count given up", options, None, replicas, None))
-    searches.append(Fixed("nothing: the optimum"))
-    answers = [_search(instance, fixed, context, time_limit_s=time_limit_s) for fixed in searches]
+    search = _Search(instance, context, time_limit_s)
+    answers = [search.run(fixed) for fixed in _wanted(context)]
     optimum = answers[-1]
     judged = tuple(_minimal(claim, context, optimum) for claim in claims)
-    sentences = [f"fixed {answer['fixed']}: {answer['sentence']}" for answer in answers]
+    sentences = [f"{answer['fixed']}: {answer['sentence']}" for answer in answers]
     return judged, {**answers[0], "relaxed": answers[1:], "sentences": sentences}
+
+
+def _wanted(context: Context) -> list[Fixed]:
+    """All stated parts; where they cannot stand together, what is left when some are given up; the optimum."""
+    facts = context.facts
+    degrees = any(facts.stated(name) is not None for name in ("tp", "ep", "dp"))
+    options = tuple({reading.option for reading in context.readings}) if degrees else None
+    replicas = context.readings[0].replicas if context.readings else None
+    wanted = [Fixed("all stated parts fixed", options, facts.pp, replicas, facts.gpus)]
+    if context.best is None or context.best.evaluation.violations or context.best.plan.gpus != (facts.gpus or context.best.plan.gpus):
+        if facts.gpus is not None and options is not None:
+            wanted.append(Fixed("degrees and stages fixed, GPU count given up", options, facts.pp, replicas))
+            wanted.append(Fixed("stages and GPU budget fixed, degrees given up", None, facts.pp, facts.replicas, facts.gpus))
+        if options is not None:
+            wanted.append(Fixed("degrees fixed, stages and GPU count given up", options, None, replicas))
+    return [*wanted, Fixed("nothing fixed (the optimum)")]
 
 
 def _minimal(claim: Claim, context: Context, optimum: dict[str, Any]) -> Claim:
@@ -62,58 +72,97 @@ def _minimal(claim: Claim, context: Context, optimum: dict[str, Any]) -> Claim:
     if optimum["gpus"] is None or gpus is None:
         return not_checkable(claim.statement, "the optimum is not known")
     formula = f"the proven optimum is {optimum['gpus']} GPUs, the plan takes {gpus}"
-    from fractions import Fraction
-
     judge = confirmed if gpus <= optimum["gpus"] else contradicted
     return judge(claim.statement, formula, Fraction(optimum["gpus"]))
 
 
-def _search(instance: Instance, fixed: Fixed, context: Context, *, time_limit_s: float | None) -> dict[str, Any]:
-    """Solve one restricted program."""
-    from solver.solve import LexicographicSearch, Settings
+class _Search:
+    """Solves restricted programs of one instance."""
 
-    stated = context.facts.gpus
-    budget = fixed.gpus or min(instance.max_gpus, max(256, stated or 1))
-    if fixed.options is not None and fixed.gpus and fixed.stages and fixed.replicas:
-        used = {fixed.replicas * fixed.stages * option.gpus for option in fixed.options}
-        if fixed.gpus not in used:
-            counts = " or ".join(map(str, sorted(used)))
-            return _answer(fixed, "infeasible", None, f"no plan: the degrees take {counts} GPUs, not {fixed.gpus}")
-    widest = max([option.gpus for option in fixed.options or ()] + [min(WIDEST, instance.device.devices_per_node)])
-    narrowed = instance.model_copy(update={"max_gpus": budget, "max_stage_gpus": min(widest, budget)})
-    try:
-        deployment = Deployment(narrowed)
+    def __init__(self, instance: Instance, context: Context, time_limit_s: float | None) -> None:
+        self.instance, self.context, self.time_limit_s = instance, context, time_limit_s
+
+    def run(self, fixed: Fixed) -> dict[str, Any]:
+        """Search one restricted program."""
+        if fixed.options is not None and fixed.gpus and fixed.stages and fixed.replicas:
+            used = {reading.gpus for reading in self.context.readings}
+            if fixed.gpus not in used:
+                counts = " or ".join(map(str, sorted(used)))
+                return _answer(fixed, "infeasible", f"no plan: the degrees take {counts} GPUs, not {fixed.gpus}")
+        deployment = Deployment(self._narrowed(fixed))
+        try:
+            if fixed.options is not None and fixed.stages is not None:
+                return self._cut(deployment, fixed)
+            return self._solve(deployment, fixed)
+        except (ShardproofError, OverflowError) as error:
+            return _answer(fixed, "undecided", f"not decided: {error}")
+
+    def _narrowed(self, fixed: Fixed) -> Instance:
+        stated = self.context.facts.gpus or 1
+        budget = fixed.gpus or max(min(self.instance.max_gpus, 256), stated)
+        widest = max([option.gpus for option in fixed.options or ()] + [min(WIDEST, self.instance.device.devices_per_node)])
+        return self.instance.model_copy(update={"max_gpus": budget, "max_stage_gpus": min(widest, budget)})
+
+    def _cut(self, deployment: Deployment, fixed: Fixed) -> dict[str, Any]:
+        """Exactly the stated stages under the stated degrees: only cut and microbatch are open."""
+        program = deployment.program
+        options = _indices(program, fixed)
+        wanted = {(reading.replicas, reading.option) for reading in self.context.readings}
+        chains = []
+        for replicas in sorted({copies for copies, _ in wanted}):
+            own = tuple(index for index in options if (replicas, program.options[index]) in wanted)
+            layouts = tuple(i for i, layout in enumerate(program.layouts) if layout.replicas == replicas)
+            assert fixed.stages is not None
+            chain = best_chain(program, layouts=layouts, options=own, stages=fixed.stages) if own and layouts else None
+            chains += [chain] if chain else []
+        if not options:
+            return _answer(fixed, "infeasible", "no plan: the degrees break a rule of heads, widths, experts or nodes")
+        if not chains:
+            return _answer(fixed, "infeasible", f"no plan: no cut into {fixed.stages} stages and no microbatch keeps memory "
+                           "and time limits (all of them tried)")  # fmt: skip
+        chain = min(chains, key=lambda found: found.gpus(program))
+        return _described(fixed, deployment, chain, status="optimal", bound=chain.gpus(program))
+
+    def _solve(self, deployment: Deployment, fixed: Fixed) -> dict[str, Any]:
+        """The planner's own search with the stated parts as one more axis."""
+        from solver.solve import LexicographicSearch, Settings
+
         program = restrict_to(deployment.program, fixed)
         if program is None:
-            return _answer(fixed, "infeasible", None, "no plan: the degrees break a rule, or no such copies exist")
-        outcome = LexicographicSearch(program, Settings(time_limit_s=time_limit_s, certify=False)).run()
-    except ShardproofError as error:
-        return _answer(fixed, "undecided", None, f"not searched: {error}")
-    if outcome.chain is None:
-        status = "infeasible" if outcome.infeasible else "undecided"
-        sentence = f"no plan exists with up to {budget} GPUs (proven)" if outcome.infeasible else "not decided in time"
-        return _answer(fixed, status, None, sentence)
-    chain = replace(outcome.chain, choices=outcome.chain.choices[:-1])
+            return _answer(fixed, "infeasible", "no plan: the degrees break a rule, or there are no such copies")
+        outcome = LexicographicSearch(program, Settings(time_limit_s=self.time_limit_s, certify=False)).run()
+        if outcome.chain is None:
+            budget = deployment.instance.max_gpus
+            proven = f"no plan exists with up to {budget} GPUs (proven)" if outcome.infeasible else "not decided in time"
+            return _answer(fixed, "infeasible" if outcome.infeasible else "undecided", proven)
+        level = outcome.levels.get("gpus")
+        status = "optimal" if level is not None and level.proven else "feasible"
+        chain = replace(outcome.chain, choices=outcome.chain.choices[:-1])
+        return _described(fixed, deployment, chain, status=status, bound=None if level is None else level.bound)
+
+
+def _described(fixed: Fixed, deployment: Deployment, chain: Chain, *, status: str, bound: int | None) -> dict[str, Any]:
     plan = plan_of(deployment, chain)
-    figures = evaluate(narrowed, plan, deployment=deployment)
-    proven = outcome.levels.get("gpus")
-    status = "optimal" if proven is not None and proven.proven else "feasible"
+    figures = evaluate(deployment.instance, plan, deployment=deployment)
     sentence = (
         f"{plan.gpus} GPUs in {len(plan.stages)} stages, TTFT {figures.ttft / 1e9:.4g} s, "
         f"peak memory {figures.peak_memory / 1e9:.4g} GB ({status})"
     )
-    answer = _answer(fixed, status, plan.gpus, sentence)
-    answer["bound"] = None if proven is None else proven.bound
-    answer["plan"] = plan.model_dump(mode="json")
-    answer["metrics"] = {"ttft_s": figures.ttft / 1e9, "tpot_ms": figures.tpot / 1e6, "peak_memory_bytes": figures.peak_memory}
+    answer = _answer(fixed, status, sentence)
+    answer |= {"gpus": plan.gpus, "bound": bound, "plan": plan.model_dump(mode="json")}
+    answer["metrics"] = {
+        "ttft_s": figures.ttft / 1e9,
+        "tpot_ms": figures.tpot / 1e6,
+        "peak_memory_bytes": figures.peak_memory,
+    }
     return answer
 
 
-def _answer(fixed: Fixed, status: str, gpus: int | None, sentence: str) -> dict[str, Any]:
+def _answer(fixed: Fixed, status: str, sentence: str) -> dict[str, Any]:
     return {
         "fixed": fixed.name,
         "status": status,
-        "gpus": gpus,
+        "gpus": None,
         "bound": None,
         "plan": None,
         "metrics": None,
@@ -121,11 +170,17 @@ def _answer(fixed: Fixed, status: str, gpus: int | None, sentence: str) -> dict[
     }
 
 
+def _indices(program: Program, fixed: Fixed) -> tuple[int, ...]:
+    wanted = fixed.options
+    return tuple(index for index, option in enumerate(program.options) if wanted is None or option in wanted)
+
+
 def restrict_to(program: Program, fixed: Fixed) -> Program | None:
-    """Add the fixed parts as an axis of one choice; ``None`` if no option or layout is left."""
-    indices = tuple(
-        index for index, option in enumerate(program.options) if fixed.options is None or option in fixed.options
-    )
+    """Add the fixed parts as an axis of one choice; ``None`` if no option or layout is left.
+
+    ``stages`` is kept as a row: every stage counts one, the sum over a replica is at most that many.
+    """
+    indices = _indices(program, fixed)
     layouts = tuple(layout for layout in program.layouts if fixed.replicas in (None, layout.replicas))
     if not indices or not layouts:
         return None
@@ -135,20 +190,10 @@ def restrict_to(program: Program, fixed: Fixed) -> Program | None:
 
 
 def _count_rows(program: Program, fixed: Fixed) -> tuple[Path, ...]:
-    """At most and at least ``fixed.stages`` stages, as rows over the layers.
-
-    At most: every stage counts 1, the sum is at most S. At least: every stage counts its layers less one,
-    the sum over a replica is layers - stages, at most layers - S.
-    """
     if fixed.stages is None:
         return ()
-    count, kinds, layers = len(program.options), len(set(program.kinds)), len(program.kinds)
+    count, kinds = len(program.options), len(set(program.kinds))
     zeros = (0,) * count
     each = tuple((0,) * kinds for _ in range(count))
-    most = Table(base=(1,) * count, entry=zeros, first=zeros, last=zeros, layer=each)
-    ones = tuple((1,) * kinds for _ in range(count))
-    least = Table(base=(-1,) * count, entry=zeros, first=zeros, last=zeros, layer=ones)
-    return (
-        Path("stages_at_most", most, 1, fixed.stages),
-        Path("stages_at_least", least, 1, layers - fixed.stages),
-    )
+    table = Table(base=(1,) * count, entry=zeros, first=zeros, last=zeros, layer=each)
+    return (Path("stages", table, 1, fixed.stages),)
