@@ -8,12 +8,14 @@ from functools import cached_property
 
 from formulations.costs.sharding import divide_up
 from formulations.deployment.build import Deployment, distinct_ceilings
+from formulations.deployment.tables import Option
 from formulations.scaling import limit_within_margin
 from instances.errors import ShardproofError
 from instances.instance import Instance
 from instances.plan import Microbatches, Plan, Stage
 from solver.audit.facts import Facts
 from solver.audit.instance_of import instance_of
+from solver.audit.mistakes import Explanation
 from solver.audit.readings import Reading, matching
 from solver.audit.recount import Recount
 from solver.evaluate import Evaluation, evaluate
@@ -44,6 +46,8 @@ class Context:
         """Take the facts of a document."""
         self.facts = facts
         self.document = facts.document
+        self._recounts: dict[Option, tuple[Recount, ...]] = {}
+        self.explained: dict[tuple[str, Fraction, Fraction], Explanation | None] = {}
 
     @cached_property
     def readings(self) -> tuple[Reading, ...]:
@@ -56,17 +60,18 @@ class Context:
         return self.facts.instance or instance_of(self.facts, self.readings)
 
     def recounts(self, reading: Reading | None = None) -> tuple[Recount, ...]:
-        """Ways to count bytes: one for each KV dtype that the document leaves open."""
+        """Ways to count bytes: for each KV dtype that the document leaves open, in one dtype or the model's own."""
         facts = self.facts
         if facts.model is None or facts.weight_bytes is None:
             return ()
-        option = reading.option if reading else None
-        made = []
-        for dtype in facts.kv_dtypes:
-            for by_class in (False, True):
-                count = Recount(facts.model, facts.weight_bytes, dtype, by_class=by_class)
-                made.append(count if option is None else Recount(facts.model, facts.weight_bytes, dtype, option, by_class))
-        return tuple(made)
+        option = reading.option if reading else Option(1, 1, 1, 1)
+        if option not in self._recounts:
+            self._recounts[option] = tuple(
+                Recount(facts.model, facts.weight_bytes, dtype, option, by_class)
+                for dtype in facts.kv_dtypes
+                for by_class in (False, True)
+            )
+        return self._recounts[option]
 
     def stage_ranges(self, pp: int) -> tuple[tuple[int, int], ...] | None:
         """First and last layer of every stage: as stated, else an even split; ``None`` if there is none."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 
+from solver.audit.claim import show
 from solver.audit.recount import Assume
 from solver.documents.statement import Statement
 
@@ -112,15 +113,24 @@ _EXCLUSIVE = (
     frozenset({"kv-cache-omitted", "one-request-instead-of-the-batch"}),
     frozenset({"all-heads-instead-of-kv-heads", "kv-heads-divided-beyond-one"}),
 )
+MOST_TRIALS = 30_000
+"""Numbers that one search compares at most."""
+
 GIB = Fraction(2**30, 10**9)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One way of counting: its value and the formula with its numbers."""
+    """One way of counting: its value, what was counted, and the dimension to write it in."""
 
     value: Fraction
-    formula: str
+    text: str
+    dimension: str = "bytes"
+
+    @property
+    def formula(self) -> str:
+        """What was counted, and what it comes to."""
+        return f"{self.text} = {show(self.value, self.dimension)}"
 
 
 Recipe = Callable[[Assume], Iterable[Trial]]
@@ -146,19 +156,26 @@ def explain(statement: Statement, recipe: Recipe, names: Sequence[str], *, most:
     """Return the smallest combination of mistakes that gives the stated number as printed."""
     baseline = {trial.value for trial in recipe(frozenset())}
     useful = [name for name in names if {trial.value for trial in recipe(frozenset({name}))} != baseline]
+    tried = 0
     for size in range(1, min(most, len(useful)) + 1):
         hits: list[tuple[tuple[str, ...], str]] = []
         for combination in combinations(useful, size):
             chosen = frozenset(combination)
             if any(pair <= chosen for pair in _EXCLUSIVE):
                 continue
-            trial = next((trial for trial in recipe(chosen) if _prints_as(trial.value, statement)), None)
-            if trial is not None:
-                hits.append((combination, trial.formula))
+            for trial in recipe(chosen):
+                tried += 1
+                if _prints_as(trial.value, statement):
+                    hits.append((combination, trial.formula))
+                    break
+            if tried > MOST_TRIALS:
+                break
         if hits:
             hits = [hit for hit in hits if _each_needed(hit[0], recipe, statement)] or hits
             others = tuple(names for names, _ in hits[1:4])
             return Explanation(hits[0][0], hits[0][1], others)
+        if tried > MOST_TRIALS:
+            return None
     return None
 
 

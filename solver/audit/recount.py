@@ -7,8 +7,9 @@ every resident request at full length, 2 FLOPs per active parameter, causal atte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from formulations.deployment.tables import Option
@@ -18,6 +19,17 @@ from solver.documents.values import BYTES_PER_ELEMENT
 
 Assume = frozenset[str]
 NOTHING: Assume = frozenset()
+WEIGHT_MISTAKES = frozenset(
+    ("tensor-parallel-ignored", "attention-as-four-hidden-squared", "gate-matrix-forgotten", "experts-not-divided",
+     "active-instead-of-total-parameters", "two-bytes-per-weight", "one-byte-per-weight")
+)
+KV_MISTAKES = frozenset(
+    ("two-bytes-per-kv-element", "one-byte-per-kv-element", "tensor-parallel-ignored", "sliding-window-ignored",
+     "all-heads-instead-of-kv-heads", "kv-heads-divided-beyond-one", "keys-without-values",
+     "all-heads-instead-of-latent", "latent-kv-divided-by-tp")
+)
+SCORE_MISTAKES = frozenset(("full-instead-of-causal-attention",))
+"""The mistakes that each count reads; sums are kept by them."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,7 @@ class Recount:
     kv_dtype: str
     option: Option = Option(1, 1, 1, 1)
     by_class: bool = False
+    _known: dict[tuple[object, ...], Fraction] = field(default_factory=dict, compare=False, repr=False)
 
     # weights
 
@@ -90,7 +103,7 @@ class Recount:
         """Weights of some layers on one device, bytes."""
         if "weights-of-all-layers-on-every-stage" in assume:
             kinds = self.model.layer_kinds
-        return _summed(kinds, lambda kind: self.layer_weights(kind, assume))
+        return self._summed("weights", kinds, assume & WEIGHT_MISTAKES, lambda kind: self.layer_weights(kind, assume))
 
     # KV cache
 
@@ -133,7 +146,8 @@ class Recount:
         if "one-request-instead-of-the-batch" in assume:
             requests = 1
         per_rank = Fraction(requests) if "attention-dp-ignored" in assume else Fraction(-(-requests // self.option.attn_dp))
-        return per_rank * _summed(kinds, lambda kind: self.layer_kv(kind, tokens, assume))
+        each = self._summed(f"kv {tokens}", kinds, assume & KV_MISTAKES, lambda kind: self.layer_kv(kind, tokens, assume))
+        return per_rank * each
 
     # work
 
@@ -163,13 +177,12 @@ class Recount:
                 return Fraction(2 * attention.heads * width * pairs)
             return Fraction(0)
 
-        return batch * _summed(self.model.layer_kinds, one)
+        return batch * self._summed(f"scores {tokens}", self.model.layer_kinds, assume & SCORE_MISTAKES, one)
 
-
-def _summed(kinds: Sequence[str], one: object) -> Fraction:
-    """Sum over layers, each kind counted once."""
-    counts: dict[str, int] = {}
-    for kind in kinds:
-        counts[kind] = counts.get(kind, 0) + 1
-    assert callable(one)
-    return sum((one(kind) * count for kind, count in counts.items()), Fraction(0))
+    def _summed(self, name: str, kinds: Sequence[str], assume: Assume, one: Callable[[str], Fraction]) -> Fraction:
+        """Sum over layers, each kind counted once and each sum kept."""
+        key = (name, len(kinds), hash(tuple(kinds)), assume)
+        if key not in self._known:
+            counts = Counter(kinds)
+            self._known[key] = sum((one(kind) * count for kind, count in counts.items()), Fraction(0))
+        return self._known[key]

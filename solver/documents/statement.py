@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 Value = Fraction | str | bool | tuple[int, ...]
@@ -82,22 +83,34 @@ class Document:
     engine: str = ""
     notes: tuple[str, ...] = field(default=())
 
+    @cached_property
+    def _by_field(self) -> dict[str, tuple[Statement, ...]]:
+        found: dict[str, list[Statement]] = {}
+        for statement in self.statements:
+            found.setdefault(statement.field, []).append(statement)
+        return {name: tuple(rows) for name, rows in found.items()}
+
+    @cached_property
+    def _leading(self) -> dict[str, Statement]:
+        """The first statement of each field that has no subject."""
+        found: dict[str, Statement] = {}
+        for statement in self.statements:
+            if not statement.subject:
+                found.setdefault(statement.field, statement)
+        return found
+
     def of(self, *fields: str) -> tuple[Statement, ...]:
         """Return the statements of some fields."""
-        return tuple(statement for statement in self.statements if statement.field in fields)
+        return tuple(statement for name in fields for statement in self._by_field.get(name, ()))
 
     def first(self, *fields: str) -> Statement | None:
         """Return the first statement of the first of the fields that is stated, without a subject."""
-        for name in fields:
-            for statement in self.statements:
-                if statement.field == name and not statement.subject:
-                    return statement
-        return None
+        return next((self._leading[name] for name in fields if name in self._leading), None)
 
     def number(self, *fields: str) -> Fraction | None:
         """Return the first number stated for the fields."""
         for name in fields:
-            for statement in self.statements:
-                if statement.field == name and not statement.subject and isinstance(statement.value, Fraction):
-                    return statement.value
+            leading = self._leading.get(name)
+            if leading is not None and isinstance(leading.value, Fraction):
+                return leading.value
         return None

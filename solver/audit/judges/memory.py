@@ -13,12 +13,13 @@ from fractions import Fraction
 
 from solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from solver.audit.context import Context
-from solver.audit.mistakes import MEMORY_MISTAKES, Recipe, Trial, explain, in_units
+from solver.audit.mistakes import MEMORY_MISTAKES, Explanation, Recipe, Trial, explain, in_units
 from solver.audit.readings import Reading
 from solver.audit.recount import NOTHING, Assume, Recount
 from solver.documents.statement import Statement
 
 NEAR = Fraction(2, 100)
+MOST_EXPLAINED = 40
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _recipe(context: Context, part: str, scope: str) -> Recipe:
             for count in context.recounts(reading):
                 for kinds in stage_layers(context, reading) if scope != "all" else [count.model.layer_kinds]:
                     for trial in _stage_trials(context, count, kinds, reading, part, scope, assume):
-                        yield Trial(in_units(trial.value, assume), trial.formula)
+                        yield Trial(in_units(trial.value, assume), trial.text)
 
     return trials
 
@@ -105,15 +106,15 @@ def _stage_trials(
     width = reading.option.gpus
     text = f"{words} of {len(kinds)} layers"
     if scope == "gpu":
-        yield Trial(value, f"{text} on one GPU: {show(value, 'bytes')}")
+        yield Trial(value, f"{text} on one GPU")
         if part != "kv":
             for first, last in ((True, False), (False, True), (True, True)):
                 ends = count.end_weights(first=first, last=last, assume=assume)
-                yield Trial(value + ends, f"{text} with embedding or head: {show(value + ends, 'bytes')}")
+                yield Trial(value + ends, f"{text} with embedding or head")
         return
-    yield Trial(value * width, f"{text} on {width} GPUs: {show(value * width, 'bytes')}")
+    yield Trial(value * width, f"{text} on {width} GPUs")
     if scope == "stage":
-        yield Trial(value, f"{text} on one GPU: {show(value, 'bytes')}")
+        yield Trial(value, f"{text} on one GPU")
 
 
 def _whole(context: Context, part: str) -> Recipe:
@@ -126,7 +127,7 @@ def _whole(context: Context, part: str) -> Recipe:
                 value = count.weights(kinds, assume)
                 for extra in (Fraction(0), count.end_weights(first=True, last=True, assume=assume)):
                     total = in_units(value + extra, assume)
-                    yield Trial(total, f"weights of the whole model: {show(total, 'bytes')}")
+                    yield Trial(total, "weights of the whole model")
                 continue
             work = load(context, 1)
             if work is None:
@@ -138,7 +139,7 @@ def _whole(context: Context, part: str) -> Recipe:
                 value = count.kv(kinds, requests=1, tokens=tokens, prompt=prompt, assume=assume)
             else:
                 value = count.kv(kinds, requests=requests, tokens=tokens, prompt=prompt, assume=assume)
-            yield Trial(in_units(value, assume), f"KV cache: {show(in_units(value, assume), 'bytes')}")
+            yield Trial(in_units(value, assume), "KV cache")
 
     return trials
 
@@ -148,10 +149,10 @@ def _kv_token(context: Context) -> Recipe:
         for count in context.recounts():
             kinds = count.model.layer_kinds
             value = count.kv(kinds, requests=1, tokens=1, prompt=1, assume=assume)
-            yield Trial(in_units(value, assume), f"KV cache of one token in {len(kinds)} layers: {show(value, 'bytes')}")
+            yield Trial(in_units(value, assume), f"KV cache of one token in {len(kinds)} layers")
             if "per layer" in "".join(s.text.lower() for s in context.document.of("kv_per_token")):
                 one = max(count.layer_kv(kind, 1, assume) for kind in set(kinds))
-                yield Trial(in_units(one, assume), f"KV cache of one token in one layer: {show(one, 'bytes')}")
+                yield Trial(in_units(one, assume), "KV cache of one token in one layer")
 
     return trials
 
@@ -195,10 +196,24 @@ def judge_part(context: Context, statement: Statement) -> Claim:
 
 
 def _wrong(context: Context, statement: Statement, near: Trial) -> Claim:
-    found = explain(statement, RECIPES[statement.field](context), MEMORY_MISTAKES)
+    found = explained(context, statement, RECIPES[statement.field](context))
+    formula = near.formula
+    if statement.field.startswith("memory"):
+        floor = stage_floor(context)
+        formula = floor.formula if floor is not None else formula
     if found is None:
-        return contradicted(statement, near.formula, near.value)
-    return Claim(statement, "contradicted", near.formula, near.value, found.mistakes, found.sentence)
+        return contradicted(statement, formula, near.value)
+    return Claim(statement, "contradicted", formula, near.value, found.mistakes, found.sentence)
+
+
+def explained(context: Context, statement: Statement, recipe: Recipe, *, most: int = 3) -> Explanation | None:
+    """Search the mistakes behind a number, once for each number, and not for every line of a long document."""
+    key = (statement.field, statement.number, statement.half)
+    if key not in context.explained:
+        if len(context.explained) >= MOST_EXPLAINED:
+            return None
+        context.explained[key] = explain(statement, recipe, MEMORY_MISTAKES, most=most)
+    return context.explained[key]
 
 
 def judge_total(context: Context, statement: Statement) -> Claim:
@@ -220,7 +235,7 @@ def judge_total(context: Context, statement: Statement) -> Claim:
         if load(context, 1) is None and statement.number * 2 > floor.value:
             return not_checkable(statement, f"{floor.formula}, without knowing the workload", floor.value)
         return _wrong(context, statement, floor)
-    found = explain(statement, RECIPES[statement.field](context), MEMORY_MISTAKES, most=1)
+    found = explained(context, statement, RECIPES[statement.field](context), most=1)
     if found is not None and load(context, 1) is not None:
         return Claim(statement, "contradicted", floor.formula, floor.value, found.mistakes, found.sentence)
     if stated > 2 * ceiling and load(context, 1) is not None:
@@ -292,7 +307,7 @@ def judge_utilization(context: Context, statement: Statement) -> Claim:
     floor = min(own, key=lambda trial: trial.value)
     ceiling = max([max(trial.value for trial in own), *_accounts(context, statement)])
     low, high = floor.value / memory, ceiling / memory
-    formula = f"({floor.formula}) / {show(memory, 'bytes')} = {show(low, 'ratio')}"
+    formula = f"({floor.formula}) / {show(memory, 'bytes')}"
     stated = statement.number
     if low * (1 - NEAR) <= stated + statement.half and stated - statement.half <= high * (1 + NEAR) and stated <= 1:
         if other := _other_total(statement, stated_total, memory):
@@ -302,7 +317,7 @@ def judge_utilization(context: Context, statement: Statement) -> Claim:
         return not_checkable(statement, f"{formula}, without knowing the workload", low)
     if stated > high and stated <= 1:
         return _other_total(statement, stated_total, memory) or not_checkable(statement, f"{formula}; more may be reserved", low)
-    return _wrong_share(context, statement, memory, Trial(low, formula))
+    return _wrong_share(context, statement, memory, Trial(low, formula, "ratio"))
 
 
 def _other_total(statement: Statement, stated: Statement | None, memory: Fraction) -> Claim | None:
@@ -318,13 +333,13 @@ def _other_total(statement: Statement, stated: Statement | None, memory: Fractio
 
 
 def _wrong_share(context: Context, statement: Statement, memory: Fraction, near: Trial) -> Claim:
-    base = _recipe(context, "memory", "gpu")
+    base, capacity = _recipe(context, "memory", "gpu"), show(memory, "bytes")
 
     def recipe(assume: Assume) -> Iterable[Trial]:
         for trial in base(assume):
-            yield Trial(trial.value / memory, f"{trial.formula} / {show(memory, 'bytes')}")
+            yield Trial(trial.value / memory, f"{trial.text} / {capacity}", "ratio")
 
-    found = explain(statement, recipe, MEMORY_MISTAKES)
+    found = explained(context, statement, recipe)
     if found is None:
         return contradicted(statement, near.formula, near.value)
     return Claim(statement, "contradicted", near.formula, near.value, found.mistakes, found.sentence)

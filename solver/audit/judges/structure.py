@@ -51,13 +51,13 @@ def judge_gpus(context: Context, statement: Statement) -> Claim:
 
 
 def _other_value(context: Context, statement: Statement) -> Claim | None:
-    """The same field with another value elsewhere in the document."""
-    for other in context.document.of(statement.field):
-        if other.line < statement.line and other.subject == statement.subject and other.value != statement.value:
-            if statement.subject or isinstance(other.value, tuple) or isinstance(statement.value, tuple):
-                continue
-            return inconsistent(statement, f"line {other.line} says {show(other.number)}", other.value)
-    return None
+    """The same field with another value further up in the document."""
+    first = context.document.first(statement.field)
+    if first is None or statement.subject or first.line >= statement.line or first.value == statement.value:
+        return None
+    if isinstance(first.value, tuple) or isinstance(statement.value, tuple):
+        return None
+    return inconsistent(statement, f"line {first.line} says {show(first.number)}", first.value)
 
 
 def _stage_widths(context: Context) -> list[int] | None:
