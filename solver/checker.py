@@ -1,7 +1,6 @@
-"""Check a shardproof certificate: ``python checker.py cert.json``. Standard library only, exact integers.
+"""Check a shardproof certificate: ``python checker.py cert.json``. Format and rules: docs/certificate.md.
 
-It shares no code with the solver, recomputes what it can and refuses the rest. docs/certificate.md states the
-format, every rule, and why each rule is sound; costs are defined in formulations/deployment/tables.py.
+Standard library only, exact integers, no code shared with the solver; what it can recompute it does not read.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ from collections.abc import Iterator
 from itertools import accumulate, zip_longest
 from typing import Any
 
-VERSION, FORMAT = "1", "shardproof certificate 1"
-MAX_BYTES, MAX_DIGITS, MAX_LAYERS = 64 * 2**20, 40, 4096
+VERSION, FORMAT, MAX_BYTES, MAX_DIGITS, MAX_LAYERS = "1", "shardproof certificate 1", 64 * 2**20, 40, 4096
 ROW = {"name": str, "table": int, "limit": ("?", int), "microbatches": int, "marked": int}
 TABLE = {"base": [int], "entry": [int], "first": [int], "last": [int], "layer": [[int]], "slack": int}
-CHOICE = {"value": int, "rows": [int], "options": ("?", [int])}
-AXIS = {"name": str, "rule": str, "size": int, "choices": [CHOICE]}
+AXIS = {"name": str, "rule": str, "size": int, "choices": [{"value": int, "rows": [int], "options": ("?", [int])}]}
 LAYOUT = {"name": str, "replicas": int, "max_gpus": ("?", int), "rows": [int], "axes": [AXIS]}
 PROGRAM = {"kinds": [(int, int)], "options": [(int, int, int, int)], "tables": [TABLE], "rows": [ROW]}
 PROGRAM |= {"layouts": [LAYOUT], "max_gpus": int, "batch_sizes": [int]}
@@ -29,7 +26,6 @@ CLAIMS = {"gpus": CLAIM, "ttft_ns": ("?", CLAIM), "memory_bytes": ("?", CLAIM)}
 SHAPE = {"format": str, "instance": str, "program": PROGRAM, "plan": ("?", PLAN), "claims": CLAIMS}
 NODES = {"axis": (str, int), "max": (str, str, int), "leaf": (str, [[(str, str, int)]], [[[int]]])}
 Costs = dict[int, list[int]]  # per option: beginning at layer 0, beginning later, layers before j = 0..L (and ending)
-Rows = dict[str, dict[str, Any]]  # by name; a stage costs at most ``top`` (None: anything), the slowest above ``lo``
 
 
 class CheckError(Exception):
@@ -53,8 +49,7 @@ def parse(text: str) -> Any:
         need(digits.isdigit() and len(digits) <= MAX_DIGITS, f"malformed: the number {digits[:MAX_DIGITS]}")
         return int(digits)
 
-    hooks: dict[str, Any] = dict.fromkeys(("parse_int", "parse_float", "parse_constant"), number)
-    return json.loads(text, object_pairs_hook=unique, **hooks)
+    return json.loads(text, object_pairs_hook=unique, parse_int=number, parse_float=number, parse_constant=number)
 
 
 def shaped(value: Any, want: Any, where: str) -> bool:
@@ -66,8 +61,8 @@ def shaped(value: Any, want: Any, where: str) -> bool:
     if type(value) is list and type(want) in (list, tuple) and (type(want) is list or len(want) == len(value)):
         wants = want * len(value) if type(want) is list else want
         return all(shaped(item, part, where) for item, part in zip(value, wants, strict=True))
-    string = want is str and type(value) is str and re.fullmatch("[ -~]{1,200}", value) is not None
-    need(string or want is object or (want is int and type(value) is int), f"malformed: {where} is {str(value)[:50]}")
+    fits = type(value) is want and (want is int or re.fullmatch("[ -~]{1,200}", str(value)) is not None)
+    need(fits or want is object, f"malformed: {where} is {str(value)[:50]}")
     return True
 
 
@@ -92,19 +87,28 @@ class Problem:
 
     def __init__(self, program: dict[str, Any]):
         need(0 < sum(count for _, count in program["kinds"]) <= MAX_LAYERS, "malformed: the number of layers")
-        need(all(a * b == c * d > 0 for a, b, c, d in program["options"]), "malformed: the GPUs of an option")
         self.kinds = [kind for kind, count in program["kinds"] for _ in range(count)]
         self.gpus = [shape[0] * shape[1] for shape in program["options"]]
         self.tables, self.rows, self.known = program["tables"], program["rows"], dict[Any, list[int]]()
         self.layouts, self.most = program["layouts"], program["max_gpus"]
-        for axis in (axis for layout in self.layouts for axis in layout["axes"]):
-            values, sizes = [item["value"] for item in axis["choices"]], ceilings([axis["size"]], axis["size"])
-            whole = axis["rule"] == "ceilings" and all(a == b for a, b in zip_longest(values, sizes))
-            need(bool(values) and (whole or axis["rule"] == "listed"), f"missing case: a choice of {axis['name']}")
+        choices = [item for layout in self.layouts for axis in layout["axes"] for item in axis["choices"]]
+        cells = [row for table in self.tables for key, row in table.items() if key != "slack"]
+        sound = all(a * b == c * d > 0 for a, b, c, d in program["options"])
+        sound &= all(len(row) == len(self.gpus) for row in cells) and all(item["replicas"] for item in self.layouts)
+        sound &= all(len(row) > max(self.kinds) for table in self.tables for row in table["layer"])
+        sound &= all(r["table"] < len(self.tables) and (r["microbatches"] or r["limit"] is not None) for r in self.rows)
+        sound &= all(index < len(self.rows) for part in self.layouts + choices for index in part["rows"])
+        sound &= all(option < len(self.gpus) for item in choices for option in item["options"] or ())
+        need(sound, "malformed: an option, a table, a row or an index is none")
+        for layout in self.layouts:
+            layout["max_gpus"] = self.most if layout["max_gpus"] is None else layout["max_gpus"]
+            for axis in layout["axes"]:
+                values, sizes = [item["value"] for item in axis["choices"]], ceilings([axis["size"]], axis["size"])
+                whole = axis["rule"] == "ceilings" and all(a == b for a, b in zip_longest(values, sizes))
+                need(bool(values) and (whole or axis["rule"] == "listed"), f"missing case: a choice of {axis['name']}")
         for replicas in ceilings(program["batch_sizes"], self.most) if program["batch_sizes"] else ():
             spans = [item["max_gpus"] for item in self.layouts if item["replicas"] == replicas]
-            whole = any(span is None or span >= self.most // replicas for span in spans)
-            need(whole, f"missing case: {replicas} replicas")
+            need(max(spans, default=-1) >= self.most // replicas, f"missing case: {replicas} replicas")
 
     def cost(self, index: int, option: int, *, floor: bool) -> list[int]:
         """Read one option of a table (see ``Costs``), rounded down or up."""
@@ -116,15 +120,11 @@ class Problem:
             self.known[index, option, floor] = [*sums[:-1], sums[-1] + last]
         return self.known[index, option, floor]
 
-    def budget(self, layout: dict[str, Any], gpus: int) -> int:
-        """GPUs that one replica may have."""
-        return int(min(gpus // layout["replicas"], gpus if layout["max_gpus"] is None else layout["max_gpus"]))
-
     def measure(self, plan: dict[str, Any]) -> tuple[int, int | None, int | None]:
         """GPUs, TTFT and peak memory of the plan, every cost rounded up; refused when it breaks a row."""
         layout, stages, marked = self.layouts[plan["layout"]], plan["stages"], list[tuple[bool, int]]()
         width, ends = sum(self.gpus[option] for _, _, option in stages), [0, *(stop for _, stop, _ in stages)]
-        need(width <= self.budget(layout, self.most), f"the plan's replica has {width} GPUs")
+        need(width <= min(self.most // layout["replicas"], layout["max_gpus"]), f"the plan's replica has {width} GPUs")
         whole = all(at == i < j for at, (i, j, _) in zip(ends[:-1], stages, strict=True))
         need(whole and ends[-1] == len(self.kinds), "the plan's stages are not every layer once, in order")
         picked = [axis["choices"][at] for axis, at in zip(layout["axes"], plan["choices"], strict=True)]
@@ -132,7 +132,7 @@ class Problem:
         need(all(option in kept for kept in allowed for _, _, option in stages), "the plan uses an option left out")
         for row in (self.rows[index] for part in (layout, *picked) for index in part["rows"]):
             cells = [(self.cost(row["table"], option, floor=False), i, j) for i, j, option in stages]
-            costs, further = [cell[i > 0] + cell[j + 2] - cell[i + 2] for cell, i, j in cells], row["microbatches"] - 1
+            costs, further = [c[i > 0] + c[j + 2] - c[i + 2] for c, i, j in cells], row["microbatches"] - 1
             value = max(costs) if further < 0 else sum(costs) + further * max(costs)
             need(row["limit"] is None or value <= row["limit"], f"the plan breaks {row['name']}: {value}")
             marked += [(further < 0, value)] * (row["marked"] > 0)
@@ -141,9 +141,9 @@ class Problem:
 
     def refute(self, layout: dict[str, Any], tree: list[list[Any]], gpus: int, rows: list[dict[str, Any]]) -> None:
         """Walk a tree, its nodes in pre-order: every context must end in a leaf whose contradiction holds."""
-        most, every = self.budget(layout, gpus), range(len(self.gpus))
+        most, every = min(gpus // layout["replicas"], layout["max_gpus"]), range(len(self.gpus))
         options = {option for option in every if self.gpus[option] <= most}
-        stack: list[tuple[Rows, set[int]]] = [({rows[index]["name"]: rows[index] for index in layout["rows"]}, options)]
+        stack = [({rows[index]["name"]: rows[index] for index in layout["rows"]}, options)]
         for node in tree:
             need(bool(stack) and shaped(node, NODES[node[0]], "node"), "malformed: a tree has nodes to spare")
             (known, options), (kind, name) = stack.pop(), node[:2]
@@ -162,7 +162,9 @@ class Problem:
                 self.leaf(caps, [self.surrogate(known, options, most, parts) for parts in name], node[2], options, most)
         need(not stack, f"missing case: a tree of layout {layout['name']} ends too early")
 
-    def surrogate(self, known: Rows, options: set[int], most: int, parts: list[Any]) -> tuple[int, Costs, Costs]:
+    def surrogate(
+        self, known: dict[str, Any], options: set[int], most: int, parts: list[Any]
+    ) -> tuple[int, Costs, Costs]:
         """Weigh and add rows: the limit, the costs, and these with the least rest of a chain after layer j < L."""
         limit, costs = 0, {option: [0] * (len(self.kinds) + 3) for option in options}
         for kind, name, weight in parts:
@@ -182,8 +184,7 @@ class Problem:
     def leaf(self, caps: list[Any], sums: list[Any], given: list[Any], options: set[int], most: int) -> None:
         """Every extension of every label breaks a cap, is hopeless, or is dominated; none reaches the last layer."""
         last, labels = len(self.kinds), [[[0] * (len(sums) + 1)], *given[1:]]
-        whole = all(len(item) == len(sums) + 1 and item[0] < last for items in labels for item in items)
-        need(whole, "a label of the wrong length, or at the last layer")
+        need(all(len(x) == len(sums) + 1 and x[0] < last for items in labels for x in items), "malformed: a label")
         stairs: list[list[list[int]]] = [[]]
         for items in labels[1:] + [[]] * (most + 1 - len(labels)):
             held = sorted(stairs[-1] + items, key=lambda item: item[1:])
@@ -215,8 +216,8 @@ def judge(document: Any) -> str:
     best, certified = problem.measure(plan) if plan else (None, None, None), claims["gpus"]["by"] == "certified"
     for level, (name, value) in enumerate(zip(CLAIMS, best, strict=True)):
         lower, upper, by, trees = (claims[name][key] for key in CLAIM) if claims[name] else (0, value, "certified", [])
-        need(upper == value and (value is None or lower <= value), f"{name}: the plan has {value}, not {upper}")
-        need(lower == 0 or value is not None or level == 0, f"{name}: a bound without a plan's value")
+        fits = lower <= value if value is not None else lower * level == 0
+        need(fits and upper == value, f"{name}: {lower}..{upper} with a plan of {value}")
         need(by == "certified" or re.match("(claimed|agreed) by ", by) is not None, f"{name}: by {by}")
         if by == "certified" and lower > 0:
             gpus, ttft, memory = [*best[:level], lower - 1, None, None][:3]
@@ -224,12 +225,11 @@ def judge(document: Any) -> str:
             for layout, tree in zip(problem.layouts, trees, strict=True):
                 problem.refute(layout, tree, gpus, rows)
         said += [f"{name} {lower}..{'none' if value is None else value} ({by})"] * (claims[name] is not None)
-    low, high = claims["gpus"]["lower"], best[0]
+    low, scope = claims["gpus"]["lower"], f"instance {document['instance']} in exact integer arithmetic"
     need(low <= problem.most + 1 and (certified or plan), "the claim is about more than the file holds")
-    kind = "optimal" if low == high else "gap" if plan else "infeasible" if low > problem.most else "bound"
-    scope = f"instance {document['instance']} in exact integer arithmetic, verified by checker {VERSION}, conditional"
-    kind = f"certified-{kind}" if certified else "solver-claimed"
-    return f"{kind}: {', '.join(said)}; for {scope} on the cost tables in the file"
+    kind = "optimal" if low == best[0] else "gap" if plan else "infeasible" if low > problem.most else "bound"
+    said[0] = f"{f'certified-{kind}' if certified else 'solver-claimed'}: {said[0]}"
+    return f"{', '.join(said)}; for {scope}, verified by checker {VERSION}, conditional on the cost tables in the file"
 
 
 def check(raw: bytes) -> str:
