@@ -102,7 +102,12 @@ class GroupedQueryAttention(Record):
 
 
 class LatentAttention(Record):
-    """Multi-head latent attention (DeepSeek-V2/V3): keys and values from one compressed vector."""
+    """Multi-head latent attention (DeepSeek-V2/V3): keys and values from one compressed vector.
+
+    ``selected_tokens``: how many earlier tokens a query attends to, where an indexer selects them (DeepSeek
+    Sparse Attention; ``None``: all). ``index_heads`` x ``index_head_dim`` is this layer's indexer, copied to
+    every rank; zero heads: there is none, or another layer's selection is used.
+    """
 
     kind: Literal["mla"] = "mla"
     heads: int = Field(gt=0)
@@ -111,7 +116,15 @@ class LatentAttention(Record):
     qk_nope_head_dim: int = Field(gt=0)
     qk_rope_head_dim: int = Field(gt=0)
     v_head_dim: int = Field(gt=0)
+    selected_tokens: int | None = Field(default=None, gt=0)
+    index_heads: int = Field(default=0, ge=0)
+    index_head_dim: int = Field(default=0, ge=0)
     norm_parameters: int = Field(default=0, ge=0)
+
+    @property
+    def index_bytes_per_token(self) -> int:
+        """Bytes that the indexer caches for one token: an 8-bit key, and a 32-bit scale for each 128 elements."""
+        return self.index_head_dim + 4 * -(-self.index_head_dim // 128) if self.index_heads else 0
 
     def matrices(self, hidden: int) -> tuple[Matrix, ...]:
         """Projections of one layer."""
@@ -129,6 +142,18 @@ class LatentAttention(Record):
             self._matrix("kv_down", hidden, self.kv_lora_rank + self.qk_rope_head_dim, "none"),
             self._matrix("kv_up", self.kv_lora_rank, expanded, "heads"),
             self._matrix("output", self.heads * self.v_head_dim, hidden, "heads", cut="inputs"),
+            *self._index_matrices(hidden),
+        )
+
+    def _index_matrices(self, hidden: int) -> tuple[Matrix, ...]:
+        if not self.index_heads:
+            return ()
+        inputs = hidden if self.q_lora_rank is None else self.q_lora_rank
+        weights = self._matrix("index_weights", hidden, self.index_heads, "none")
+        return (
+            self._matrix("index_query", inputs, self.index_heads * self.index_head_dim, "none"),
+            self._matrix("index_key", hidden, self.index_head_dim, "none"),
+            weights.model_copy(update={"tensor_class": "norms"}),
         )
 
     def _matrix(

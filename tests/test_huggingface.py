@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formulations.costs.memory import layer_weight_bytes
+from formulations.costs.memory import kv_bytes_per_request, kv_bytes_read, layer_weight_bytes
 from formulations.deployment.tables import Option
 from instances import catalogue
 from instances.errors import InputError
@@ -202,14 +202,14 @@ def test_every_family_has_a_reader_of_its_own_types():
         ({"architectures": ["FooForCausalLM"]}, "FooForCausalLM"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
         ({"architectures": ["LlamaForCausalLMEagle3"]}, "LlamaForCausalLMEagle3"),
-        ({"model_type": "deepseek_v32"}, "deepseek_v32"),
+        ({"model_type": "deepseek_v4"}, "deepseek_v4"),
     ],
 )
 def test_an_architecture_that_is_not_understood_is_refused_by_name(changes, name):
     with pytest.raises(InputError, match=f"'{name}' is not understood") as refusal:
         read({**LLAMA, **changes}, origin="folder/config.json")
     assert "folder/config.json" in str(refusal.value)
-    assert "understood: " in str(refusal.value)
+    assert "; understood" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -335,6 +335,38 @@ def test_linear_layers_and_their_state():
     assert model.layer_kinds[:4] == ("linear-moe", "linear-moe", "linear-moe", "full-moe")
     linear = model.kinds["linear-moe"].attention
     assert linear.state_bytes_per_sequence == 32 * 128 * 128 * 4 + (2 * 16 * 128 + 32 * 128) * 3 * 2
+
+
+SELECTING = {
+    **LATENT,
+    "architectures": ["GlmMoeDsaForCausalLM"],
+    "model_type": "glm_moe_dsa",
+    "num_hidden_layers": 4,
+    "index_n_heads": 32,
+    "index_head_dim": 128,
+    "index_topk": 2048,
+}
+
+
+def test_an_indexer_selects_tokens():
+    plain = read({**LATENT, "num_hidden_layers": 4, "topk_method": "noaux_tc"})
+    model = read({**SELECTING, "indexer_types": ["full", "full", "shared", "full"]})
+    indexer = 1536 * 32 * 128 + 5120 * 128 + 5120 * 32 + 2 * 128
+    assert model.parameters - plain.parameters == 3 * indexer
+    kinds = [model.kinds[kind].attention for kind in model.layer_kinds]
+    assert [part.index_heads for part in kinds] == [32, 32, 0, 32]
+    assert {part.selected_tokens for part in kinds} == {2048}
+    option = Option(attn_tp=4, attn_dp=1, moe_tp=4, moe_ep=1)
+    own, shared = (kv_bytes_per_request(model, model.kinds[model.layer_kinds[i]], option, 5000) for i in (1, 2))
+    assert own - shared == 5000 * (128 + 4)
+    assert kv_bytes_read(model, model.kinds[model.layer_kinds[2]], option, 5000, queries=1) == 2048 * 576 * 2
+
+
+def test_selection_shared_by_an_unknown_rule_is_refused():
+    with pytest.raises(InputError, match="index_topk_freq"):
+        read({**SELECTING, "index_topk_freq": 4})
+    with pytest.raises(InputError, match="indexer_types"):
+        read({**SELECTING, "indexer_types": ["full"]})
 
 
 def block(group, multiplier):

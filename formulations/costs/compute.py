@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from formulations.costs.memory import expert_bytes, kv_bytes_per_request, routed_pairs
+from formulations.costs.memory import expert_bytes, kv_bytes_read, routed_pairs
 from formulations.costs.operations import Operation, Shape
 from formulations.costs.sharding import (
     attention_matrices,
@@ -132,7 +132,9 @@ def _scores(model: Model, layer: Layer, option: Option, step: Step, dtype: str) 
         window, kv_heads, head_dim = attention.window, max(1, divide_up(attention.kv_heads, option.attn_tp)), attention.head_dim
         per_pair = 4 * heads * head_dim
     else:
-        window, kv_heads, head_dim = None, 1, attention.kv_lora_rank + attention.qk_rope_head_dim
+        yield from _index_scores(attention, option, step, dtype)
+        window, kv_heads = attention.selected_tokens, 1
+        head_dim = attention.kv_lora_rank + attention.qk_rope_head_dim
         expanded = attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim
         absorbed = 2 * attention.kv_lora_rank + attention.qk_rope_head_dim
         per_pair = 2 * heads * (expanded if step.phase == "prefill" else absorbed)
@@ -140,7 +142,7 @@ def _scores(model: Model, layer: Layer, option: Option, step: Step, dtype: str) 
     pairs = causal_pairs(step.tokens, window) if step.phase == "prefill" else step.tokens * max(1, seen)
     sequences = step.sequences(option)
     queries = element_bytes(2 * sequences * step.tokens * heads * head_dim, dtype)
-    cached = sequences * kv_bytes_per_request(model, layer, option, step.context + step.tokens)
+    cached = sequences * kv_bytes_read(model, layer, option, step.context + step.tokens, queries=step.tokens)
     yield Operation(
         name="attention scores",
         kind="attention_prefill" if step.phase == "prefill" else "attention_decode",
@@ -156,6 +158,32 @@ def _scores(model: Model, layer: Layer, option: Option, step: Step, dtype: str) 
             kv_heads=kv_heads,
             head_dim=head_dim,
             window=window or 0,
+        ),
+    )
+
+
+def _index_scores(attention: LatentAttention, option: Option, step: Step, dtype: str) -> Iterator[Operation]:
+    """Score every earlier token with the indexer, which each rank runs whole: 2 FLOPs a head, element and pair."""
+    if not attention.index_heads:
+        return
+    sequences = step.sequences(option)
+    pairs = causal_pairs(step.tokens, None) if step.phase == "prefill" else step.tokens * max(1, step.context)
+    width = attention.index_heads * attention.index_head_dim
+    cached = sequences * attention.index_bytes_per_token * (step.context + step.tokens)
+    yield Operation(
+        name="attention scores",
+        kind="attention_prefill" if step.phase == "prefill" else "attention_decode",
+        flops=2 * sequences * pairs * width,
+        moved_bytes=element_bytes(sequences * step.tokens * width, dtype) + cached,
+        dtype="fp8",
+        kv_dtype="fp8",
+        shape=Shape(
+            batch=sequences,
+            query=step.tokens,
+            context=step.context + (step.tokens if step.phase == "prefill" else 0),
+            heads=attention.index_heads,
+            kv_heads=1,
+            head_dim=attention.index_head_dim,
         ),
     )
 

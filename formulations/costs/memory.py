@@ -3,7 +3,7 @@ r"""memory: bytes that a stage keeps on its fullest device, by part, exact.
 weights      every matrix cut by the option, quantisation scales included; experts / moe_ep / moe_tp
 kv_cache     per layer and resident request: GQA ``2 * max(1, kv_heads / attn_tp) * head_dim`` elements a
              token, no more tokens than the window; MLA ``kv_lora_rank + rope_dim`` elements a token on every
-             rank; linear attention one recurrent state, cut by heads
+             rank, and the keys of its indexer if it has one; linear attention one recurrent state, cut by heads
 activations  workspace of one microbatch: residual and normed stream, and the widest of attention,
              feed-forward and expert intermediates, of any layer kind of the model
 buffers      two messages of a collective, and what a stage receives from the one before it
@@ -89,10 +89,19 @@ def kv_bytes_per_request(model: Model, layer: Layer, option: Option, tokens: int
         return element_bytes(2 * heads * attention.head_dim * seen, model.kv_dtype)
     if isinstance(attention, LatentAttention):
         width = attention.kv_lora_rank + attention.qk_rope_head_dim
-        return element_bytes(width * tokens, model.kv_dtype)
+        return element_bytes(width * tokens, model.kv_dtype) + attention.index_bytes_per_token * tokens
     if isinstance(attention, LinearAttention):
         return divide_up(attention.state_bytes_per_sequence, option.attn_tp)
     return 0
+
+
+def kv_bytes_read(model: Model, layer: Layer, option: Option, tokens: int, *, queries: int) -> int:
+    """KV cache that ``queries`` tokens of one request read: all of it, or what an indexer selects for each, bytes."""
+    attention = layer.attention
+    if not isinstance(attention, LatentAttention) or attention.selected_tokens is None:
+        return kv_bytes_per_request(model, layer, option, tokens)
+    width = attention.kv_lora_rank + attention.qk_rope_head_dim
+    return element_bytes(width * min(tokens, queries * attention.selected_tokens), model.kv_dtype)
 
 
 def layer_kv_bytes(model: Model, layer: Layer, option: Option, *, requests: int, tokens: int) -> int:

@@ -130,6 +130,12 @@ FAMILIES: tuple[Family, ...] = (
         ),
         mixtures.read_deepseek,
     ),
+    Family(
+        "DeepSeek-V3.2, GLM-5",
+        ("deepseek_v32", "glm_moe_dsa"),
+        ("DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM"),
+        mixtures.read_sparse_deepseek,
+    ),
     Family("MiniMax M2", ("minimax_m2",), ("MiniMaxM2ForCausalLM",), mixtures.read_minimax_m2),
     Family(
         "Llama 4",
@@ -160,18 +166,20 @@ def find_family(config: Config, architectures: tuple[str, ...]) -> Family:
         if model_type in family.model_types:
             strange = [name for name in architectures if name not in family.architectures]
             if strange:
-                raise _not_understood(config, "architectures", strange[0])
+                known = ", ".join(family.architectures)
+                raise config.refuse(
+                    "architectures",
+                    f"architecture '{strange[0]}' is not understood with model_type '{model_type}', and is not "
+                    f"guessed; understood with it: {known}",
+                )
             return family
-    raise _not_understood(config, "model_type", model_type)
+    raise _not_understood(config, model_type, architectures)
 
 
-def _not_understood(config: Config, field_name: str, name: str) -> Exception:
-    known = (
-        {kind for family in FAMILIES for kind in family.model_types}
-        if field_name == "model_type"
-        else {kind for family in FAMILIES for kind in family.architectures}
-    )
+def _not_understood(config: Config, model_type: str, architectures: tuple[str, ...]) -> Exception:
+    known = sorted(kind for family in FAMILIES for kind in family.model_types)
+    name = f"{architectures[0]} of model_type " if architectures else ""
     return config.refuse(
-        field_name,
-        f"architecture '{name}' is not understood, and is not guessed; understood: {', '.join(sorted(known))}",
+        "model_type",
+        f"architecture {name}'{model_type}' is not understood, and is not guessed; understood: {', '.join(known)}",
     )

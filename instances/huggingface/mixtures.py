@@ -93,12 +93,27 @@ def read_glm4_moe(config: Config) -> Decoder:
 def read_deepseek(config: Config) -> Decoder:
     """DeepSeek-V2 and V3, Kimi K2: latent attention, dense first layers, shared experts."""
     if config.has("index_topk"):
-        raise config.refuse("index_topk", "sparse attention with an indexer is not understood")
+        raise config.refuse("index_topk", "attention selected by an indexer is not understood for this model type")
     scored = config.word("topk_method") == "noaux_tc" or config.word("model_type") != "deepseek_v2"
     layers = layers_of(
         config,
         lambda _: latent(config),
         lambda index: deepseek_feed_forward(config, index, score_bias=scored),
+    )
+    return Decoder(layers=layers, final_norm_parameters=config.hidden)
+
+
+def read_sparse_deepseek(config: Config) -> Decoder:
+    """DeepSeek-V3.2, GLM-5: latent attention to the tokens that an indexer selects, shared among some layers."""
+    types = config.words("indexer_types") or ("full",) * config.layer_count
+    if len(types) != config.layer_count or not set(types) <= {"full", "shared"}:
+        raise config.refuse("indexer_types", f"must say 'full' or 'shared' for each of {config.layer_count} layers")
+    if not config.has("indexer_types") and config.integer("index_topk_freq", default=1) > 1:
+        raise config.refuse("index_topk_freq", "is understood only with indexer_types")
+    layers = layers_of(
+        config,
+        lambda index: latent(config, selects=True, indexes=types[index] == "full"),
+        lambda index: deepseek_feed_forward(config, index, score_bias=True),
     )
     return Decoder(layers=layers, final_norm_parameters=config.hidden)
 

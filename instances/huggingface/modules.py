@@ -12,6 +12,8 @@ from instances.layers import Layer, MixtureOfExperts, TensorClass
 
 ROOTS = ("model.language_model.", "language_model.model.", "model.", "language_model.", "backbone.")
 
+LAYER_START = re.compile(r"layers\.[0-9]+\.[^*?\[]*\*")
+
 ATTENTION_NAMES: dict[str, tuple[str, ...]] = {
     "query": ("self_attn.q_proj", "self_attn.qkv_proj", "mixer.q_proj"),
     "key": ("self_attn.k_proj", "self_attn.qkv_proj", "mixer.k_proj"),
@@ -21,6 +23,8 @@ ATTENTION_NAMES: dict[str, tuple[str, ...]] = {
     "query_up": ("self_attn.q_b_proj",),
     "kv_down": ("self_attn.kv_a_proj_with_mqa", "self_attn.fused_qkv_a_proj_with_mqa"),
     "kv_up": ("self_attn.kv_b_proj",),
+    "index_query": ("self_attn.indexer.wq_b",),
+    "index_key": ("self_attn.indexer.wk",),
 }
 LINEAR_NAMES: dict[str, tuple[str, ...]] = {
     "query_key_value": ("linear_attn.in_proj_qkv", "linear_attn.in_proj_qkvz"),
@@ -100,11 +104,21 @@ class Patterns:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         """Sort the patterns by what they need."""
-        plain = {_rootless(item) for item in patterns if not item.startswith("re:") and not _wild(item)}
+        rootless = [item if item.startswith("re:") else _rootless(item) for item in patterns]
+        starts = [item[:-1] for item in rootless if LAYER_START.fullmatch(item)]
+        plain = {item for item in rootless if not item.startswith("re:") and not _wild(item)}
+        self.by_layer = any(character.isdigit() for item in patterns for character in item)
         self._exact = frozenset(item for item in plain if item.startswith("layers."))
         self._parts = tuple(f".{item}." for item in plain if not item.startswith("layers."))
-        self.by_layer = any(character.isdigit() for item in patterns for character in item)
-        self._expressions = tuple(_compile(item) for item in patterns if item.startswith("re:") or _wild(item))
+        self._starts: dict[str, tuple[str, ...]] = {}
+        for start in starts:
+            layer = start.split(".")[1]
+            self._starts[layer] = (*self._starts.get(layer, ()), start)
+        self._expressions = tuple(
+            _compile(item)
+            for item in rootless
+            if (item.startswith("re:") or _wild(item)) and not LAYER_START.fullmatch(item)
+        )
 
     def match(self, module: Module) -> bool:
         """Tell whether any name of the module, or a parent of it, is on the list."""
@@ -112,10 +126,14 @@ class Patterns:
 
     def _match(self, name: str) -> bool:
         parts = name.split(".")
-        if any(".".join(parts[:count]) in self._exact for count in range(2, len(parts) + 1)):
+        if name.startswith(self._starts.get(parts[1], ())):
+            return True
+        if self._exact and any(".".join(parts[:count]) in self._exact for count in range(2, len(parts) + 1)):
             return True
         if any(part in f".{name}." for part in self._parts):
             return True
+        if not self._expressions:
+            return False
         full = [f"model.{name}", *("model." + ".".join(parts[:count]) for count in range(2, len(parts)))]
         return any(expression.match(text) for expression in self._expressions for text in full)
 
@@ -135,5 +153,4 @@ def _rootless(pattern: str) -> str:
 def _compile(pattern: str) -> re.Pattern[str]:
     if pattern.startswith("re:"):
         return re.compile(pattern.removeprefix("re:"))
-    rootless = _rootless(pattern)
-    return re.compile(translate(f"model.{rootless}" if rootless.startswith("layers.") else rootless))
+    return re.compile(translate(f"model.{pattern}" if pattern.startswith("layers.") else pattern))

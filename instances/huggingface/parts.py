@@ -67,12 +67,17 @@ def grouped_query(
     )
 
 
-def latent(config: Config) -> LatentAttention:
-    """Multi-head latent attention: norms of the compressed query (if any) and of the compressed KV."""
+def latent(config: Config, *, selects: bool = False, indexes: bool = False) -> LatentAttention:
+    """Multi-head latent attention: norms of the compressed query (if any) and of the compressed KV.
+
+    ``selects``: queries attend to ``index_topk`` tokens; ``indexes``: this layer's own indexer, whose keys have a
+    norm with bias, selects them.
+    """
     if config.flag("attention_bias", default=False):
         raise config.refuse("attention_bias", "biases in latent attention are not understood")
     query_rank = config.optional_integer("q_lora_rank")
     kv_rank = config.integer("kv_lora_rank")
+    index_width = config.integer("index_head_dim") if indexes else 0
     return LatentAttention(
         heads=config.integer("num_attention_heads"),
         q_lora_rank=query_rank,
@@ -80,7 +85,10 @@ def latent(config: Config) -> LatentAttention:
         qk_nope_head_dim=config.integer("qk_nope_head_dim"),
         qk_rope_head_dim=config.integer("qk_rope_head_dim"),
         v_head_dim=config.integer("v_head_dim"),
-        norm_parameters=(query_rank or 0) + kv_rank,
+        selected_tokens=config.integer("index_topk") if selects else None,
+        index_heads=config.integer("index_n_heads") if indexes else 0,
+        index_head_dim=index_width,
+        norm_parameters=(query_rank or 0) + kv_rank + 2 * index_width,
     )
 
 
