@@ -10,7 +10,7 @@ from instances.instance import Instance
 from instances.hardware import Device
 from instances.layers import GroupedQueryAttention, LatentAttention, LinearAttention, MixtureOfExperts
 from instances.model import Model
-from solver.audit.catalogue_match import find_devices, find_model
+from solver.documents.catalogue_match import find_devices, find_model
 from solver.documents.statement import Document, Statement
 from solver.documents.values import BYTES_PER_ELEMENT, read_dtype
 

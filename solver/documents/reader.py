@@ -11,6 +11,7 @@ from solver.documents.arithmetic import read_sums
 from solver.documents.commands import engine_of, read_command
 from solver.documents.layout import read_experts, read_stage
 from solver.documents.markdown import Parsed, parse_markdown
+from solver.documents.quantities import quantities
 from solver.documents.sentences import scan
 from solver.documents.statement import Document, Entry, Kind, Statement, Unread
 from solver.documents.structured import flatten
@@ -75,8 +76,9 @@ def _markdown(text: str, name: str) -> Document:
         statements += found
         if not found and _says_something(entry):
             unread.append(Unread(entry.line, entry.text, reason))
+    following = {entry.line: entry for entry in parsed.prose if not entry.key}
     for entry in parsed.prose:
-        found = _prose(entry)
+        found = _prose(entry) + _across(entry, following.get(entry.line + 1))
         statements += found
         if not found:
             unread.append(Unread(entry.line, entry.text, "no rule reads it"))
@@ -185,12 +187,20 @@ def _by_vocabulary(entry: Entry, section: str) -> tuple[list[Statement], str]:
             return [], "belongs to a list that is not read"
         statement = statement_of(entry, row, unit, section)
         if statement is not None:
-            return [statement], ""
+            return [statement, *_beside(entry, row.name, section)], ""
         if row.kind in _NO_UNIT and re.search(r"\d", entry.value):
             reason = "has no unit that fits; write for example '64 GB' or '30 s'"
         else:
             reason = reason or "its value is not what the key asks for"
     return [], reason
+
+
+def _beside(entry: Entry, field: str, section: str) -> list[Statement]:
+    """The memory that stands beside a device's name: ``H200, 141 GB of memory each``."""
+    if field != "device" or entry.subject:
+        return []
+    sizes = [item for item in quantities(entry.value) if item.dimension == "bytes" and item.unit.upper() not in ("B", "M", "G")]
+    return [make(entry, "gpu_memory", sizes[0].value, section, sizes[0])] if len(sizes) == 1 else []
 
 
 def _placement(entry: Entry, section: str) -> tuple[list[Statement], str]:
@@ -215,19 +225,36 @@ def _prose(entry: Entry) -> list[Statement]:
     return keyed + more + read_sums(clean, section=section)
 
 
+def _across(entry: Entry, following: Entry | None) -> list[Statement]:
+    """What a sentence says that begins on one line and ends on the next."""
+    if following is None or entry.key or following.text.lstrip().startswith(("-", "*", "+", "#", "|")):
+        return []
+    section = section_kind(entry.sections) if entry.sections else "none"
+    alone = {(item.field, item.value) for part in (entry, following) for item in _prose(part)}
+    joined = Entry(entry.line, entry.text, entry.sections, "", f"{entry.value} {following.value}", "")
+    clean = Entry(joined.line, joined.text, joined.sections, "", plain(joined.value), "")
+    return [item for item in scan(clean, section=section) if (item.field, item.value) not in alone]
+
+
 def _says_something(entry: Entry) -> bool:
     return bool(entry.value.strip() or entry.key.strip())
 
 
 def _title_model(parsed: Parsed, statements: list[Statement], text: str) -> list[Statement]:
-    """The model that the title names, where no line says it."""
+    """The model that a title (or the first lines) names, where no line says it."""
     if any(statement.field == "model" for statement in statements):
         return []
-    for title in parsed.titles:
-        if match := re.search(r"\b(?:for|of|:)\s+([A-Za-z][\w.+-]*(?:[ -][\w.+-]+){0,3})\s*$", title):
-            line = next((n for n, row in enumerate(text.split("\n"), 1) if title in row), 1)
-            entry = Entry(line, printable(title), (), "title", match[1])
-            return [make(entry, "model", match[1], "title")]
+    from solver.documents.catalogue_match import find_model
+
+    lines = text.split("\n")[:12]
+    for number, line in enumerate(lines, 1):
+        tokens = re.findall(r"[A-Za-z0-9][\w.+/-]*", plain(line))[:24]
+        for size in (4, 3, 2, 1):
+            for start in range(len(tokens) - size + 1):
+                name = " ".join(tokens[start : start + size]).rstrip(".")
+                if re.search(r"\d", name) and re.match(r"[A-Za-z]", name) and find_model(name, None) is not None:
+                    entry = Entry(number, printable(line), (), "title", name)
+                    return [make(entry, "model", name, "title")]
     return []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from solver.documents.quantities import find
 from solver.documents.statement import Entry, Statement
 from solver.documents.values import make, read_dtype
 
@@ -61,6 +62,9 @@ RULES: tuple[tuple[str, str], ...] = (
     ("topk", rf"\b{_N} (?:active |activated |routed )?experts (?:per token|active per token|are active)\b"),
     ("topk", rf"\btop[ -]?(?:k ?= ?)?{_N}(?: routing| experts?| of)\b"),
     ("microbatches", rf"\b{_N} (?:prefill )?micro-?batches\b"),
+    ("batch", rf"\b{_N} (?:concurrent |simultaneous )?(?:requests|prompts|sequences|users) (?:arrive|come in|at once|together|in flight|concurrently|are in flight)\b"),
+    ("batch", rf"\b(?:batch(?: size)?|burst) of {_N}\b"),
+    ("batch", rf"\b{_N} (?:concurrent|simultaneous) (?:requests|prompts|sequences|users)\b"),
     ("input_tokens", rf"\b{_N} (?:input|prompt) tokens(?! in total| total)\b"),
     ("output_tokens", rf"\b{_N} (?:output|generated) tokens(?! in total| total| per second)\b"),
 )  # fmt: skip
@@ -73,11 +77,34 @@ FLAGS: tuple[tuple[str, str], ...] = (
     ("minimal_gpus", r"\bminim(?:al|um) (?:gpu|number of gpus|device|usage of gpus)|fewest (?:possible )?(?:gpus|devices)"),
     ("projections_parallel", r"\bqkv (?:projections? )?and output projections? (?:are )?(?:parallel|sharded|split)"),
     ("meets_ttft", r"\b(?:meets|satisfies|within|keeps|fulfils|fulfills) (?:the )?ttft (?:requirement|limit|target|slo|constraint)"),
+    ("balanced_layers", r"\bbalanced layer distribution|layers (?:are )?balanced"),
     ("fits_memory", r"\bfits (?:in|into|within) (?:the )?(?:gpu |device )?memory"),
     ("complete_experts", r"\beach (?:gpu|device|rank) (?:has|holds|keeps) (?:the |a )?complete expert|(?:gpu|device) (?:has|holds) every expert|experts? (?:are )?(?:fully )?replicated on (?:each|every|all)"),
 )  # fmt: skip
 
+_MEASURE = r"(?: (?:is|are|of|takes?|needs?|uses?|occup(?:y|ies)|comes? to|amounts? to|at|about|=|~|:|roughly|estimated at)){0,3} ?[~:=]? ?(?=\d)"
+_EACH = r"(?:one|each|every|a|per|the)"
+
+MEASURES: tuple[tuple[str, str, str], ...] = (
+    ("kv_per_token", "bytes", rf"\bkv(?:[ -]cache)? (?:of|per|for) (?:{_EACH} )?token(?: \(all layers\))?{_MEASURE}"),
+    ("kv_per_gpu", "bytes", rf"\bkv(?:[ -]cache)? (?:of|per|for|on) (?:{_EACH} )?(?:gpu|device){_MEASURE}"),
+    ("weights_per_gpu", "bytes", rf"\bweights (?:of|per|for|on) (?:{_EACH} )?(?:gpu|device){_MEASURE}"),
+    ("weights_per_gpu", "bytes", rf"\beach (?:gpu|device) (?:holds|stores|keeps|has) (?=[\d.]+ ?[gm]i?b of (?:model )?weights)"),
+    ("kv_per_gpu", "bytes", rf"\beach (?:gpu|device) (?:holds|stores|keeps|has) (?=[\d.]+ ?[gm]i?b of kv)"),
+    ("ttft_limit", "time", r"\bttft (?:must|has to|should|may) (?:not exceed|stay (?:below|under|within)|be (?:below|under|at most|within)) (?=\d)"),
+    ("ttft_limit", "time", r"\bttft (?:limit|target|requirement|slo|budget)(?: of| is|:)? (?=\d)"),
+    ("ttft", "time", rf"\b(?:estimated |expected |predicted |resulting )?ttft(?: for the (?:slowest|last) request)?{_MEASURE}(?![\d.]+ ?(?:s|ms|seconds) (?:limit|target|requirement))"),
+    ("tpot", "time", rf"\b(?:estimated |expected |predicted |resulting )?tpot{_MEASURE}"),
+    ("gpu_memory", "bytes", r"\b(?:with|has|offers|have) (?=[\d.]+ ?gi?b (?:of )?(?:hbm\w*|memory|vram)(?: each| per gpu|\b))"),
+    ("memory_utilization", "ratio", rf"\bmemory utili[sz]ation{_MEASURE}"),
+)  # fmt: skip
+
+_LONG = (
+    (re.compile(r"time[ -]to[ -](?:the )?first[ -]token"), "ttft"),
+    (re.compile(r"time[ -]per[ -]output[ -]token|inter[ -]token latency"), "tpot"),
+)
 _RULES = tuple((field, re.compile(pattern)) for field, pattern in RULES)
+_MEASURES = tuple((field, dimension, re.compile(pattern)) for field, dimension, pattern in MEASURES)
 _FLAGS = tuple((field, re.compile(pattern)) for field, pattern in FLAGS)
 
 _DEGREE = re.compile(
@@ -105,6 +132,7 @@ def scan(entry: Entry, *, section: str) -> list[Statement]:
             if key not in taken:
                 taken.append(key)
                 found.append(make(entry, field, Fraction(int(match["n"].replace(",", ""))), section))
+    found += _measures(entry, text, section)
     for field, pattern in _FLAGS:
         if match := pattern.search(lower):
             denied = re.search(r"\b(?:not|no|never|doesn't|isn't|does not)\s(?:\w+ )?$", lower[: match.start()])
@@ -112,4 +140,19 @@ def scan(entry: Entry, *, section: str) -> list[Statement]:
     dtype = read_dtype(lower)
     if dtype and re.search(r"weights? (?:are )?(?:in|at|stored in|quantized to|quantised to) ", lower):
         found.append(make(entry, "precision", dtype, section))
+    return found
+
+
+def _measures(entry: Entry, text: str, section: str) -> list[Statement]:
+    """Return the quantities with units that running text gives."""
+    for pattern, short in _LONG:
+        text = pattern.sub(short, text) if pattern.search(text) else text
+    lower, found, taken = text.lower(), [], set()
+    for field, dimension, rule in _MEASURES:
+        for match in rule.finditer(lower):
+            quantity = find(text[match.end() : match.end() + 40], dimension)
+            if quantity is not None and quantity.start <= 1 and match.end() not in taken:
+                taken.add(match.end())
+                about = Entry(entry.line, entry.text, entry.sections, "", text[match.end() :], "")
+                found.append(make(about, field, quantity.value, section, quantity))
     return found

@@ -79,6 +79,8 @@ class _Flattener:
         for suffix in ("_bytes", "_ns", "_ms"):
             if owner.endswith(suffix) and not key.endswith(suffix):
                 key += suffix
+        if key.lower() in ("name", "id", "type") and owner:
+            key = owner if key.lower() != "type" else f"{owner} type"
         self.entries.append(Entry(line, text, path, key, value[:20_000], subject))
 
     def _own_name(self) -> str:

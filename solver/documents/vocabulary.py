@@ -54,7 +54,7 @@ VOCABULARY: tuple[Field, ...] = (
     _row("vocab", "count", "vocab | vocabulary | vocabulary size | vocab size"),
     _row("max_position", "count", "context | context length | context window | max position embedding"
          " | maximum context length | max context length | max context", "model none"),
-    _row("precision", "dtype", "precision | weight precision | dtype | weight dtype | quantization | data type"
+    _row("precision", "dtype", "precision | weight | weight precision | dtype | weight dtype | quantization | data type"
          " | weight quantization | model precision | weight format | numeric format | weight data type"),
     _row("kv_precision", "dtype", "kv precision | kv dtype | kv cache precision | kv cache dtype | kv cache"
          " | kv cache data type | kv cache format"),
@@ -84,7 +84,7 @@ VOCABULARY: tuple[Field, ...] = (
          " | deployment cost | total cost hour | hourly cost | deployment cost hour | cluster cost hour"
          " | total hourly cost | price hour total | total price hour | price deployment hour"),
     # the workload
-    _row("batch", "count", "batch size | batch | request | concurrent request | concurrency | request burst"
+    _row("batch", "count", "batch size | request once | request flight | request in flight | batch | request | concurrent request | concurrency | request burst"
          " | burst size | concurrent sequence | simultaneous request | global batch size | batch request"
          " | request batch | maximum batch size | max batch size | burst"),
     _row("sequence_range", "range", "request length | sequence length range | request length range"
@@ -100,8 +100,8 @@ VOCABULARY: tuple[Field, ...] = (
     _row("prompt_tokens_total", "count", "total input token | total prompt token | prefill token total"
          " | prompt token total | input token total | total prefill token | prefill token batch | input token batch"
          " | total token prefill | prompt token batch | prompt token burst"),
-    _row("resident_tokens_total", "count", "total kv token | resident token | total resident token"
-         " | kv token total | kv token | total token resident | token kv cache | total token kv"),
+    _row("resident_tokens_total", "count", "resident token | total resident token | token resident"
+         " | cached token | total cached token"),
     _row("ttft", "time", "ttft max | maximum ttft", "performance"),
     _row("ttft_limit", "time", "ttft requirement | ttft limit | ttft target | ttft slo | max ttft | ttft max"
          " | target ttft | ttft budget | limit ttft | ttft constraint | ttft maximum | maximum ttft | slo ttft"

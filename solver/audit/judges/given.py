@@ -23,7 +23,7 @@ def judge_model(context: Context, statement: Statement) -> Claim:
     if model is None:
         return not_checkable(statement, "this model is not in the catalogue")
     if context.facts.instance is not None:
-        from solver.audit.catalogue_match import find_model
+        from solver.documents.catalogue_match import find_model
 
         named = find_model(str(statement.value), str(context.facts.weight_dtype))
         if named is not None and (named.parameters, named.layer_count) != (model.parameters, model.layer_count):
@@ -121,7 +121,7 @@ def judge_device(context: Context, statement: Statement) -> Claim:
         return not_checkable(statement, "this device is not in the catalogue")
     names = ", ".join(device.name for device in devices)
     if context.facts.instance is not None:
-        from solver.audit.catalogue_match import find_devices
+        from solver.documents.catalogue_match import find_devices
 
         named = {device.name for device in find_devices(str(statement.value))}
         if named and devices[0].name not in named:

@@ -198,9 +198,8 @@ def judge_part(context: Context, statement: Statement) -> Claim:
 def _wrong(context: Context, statement: Statement, near: Trial) -> Claim:
     found = explained(context, statement, RECIPES[statement.field](context))
     formula = near.formula
-    if statement.field.startswith("memory"):
-        floor = stage_floor(context)
-        formula = floor.formula if floor is not None else formula
+    if statement.field.startswith("memory") and (floor := stage_floor(context)) is not None:
+        formula, near = floor.formula, Trial(floor.total, near.text)
     if found is None:
         return contradicted(statement, formula, near.value)
     return Claim(statement, "contradicted", formula, near.value, found.mistakes, found.sentence)
@@ -317,6 +316,9 @@ def judge_utilization(context: Context, statement: Statement) -> Claim:
         return not_checkable(statement, f"{formula}, without knowing the workload", low)
     if stated > high and stated <= 1:
         return _other_total(statement, stated_total, memory) or not_checkable(statement, f"{formula}; more may be reserved", low)
+    fullest = stage_floor(context)
+    if fullest is not None:
+        return _wrong_share(context, statement, memory, Trial(fullest.total / memory, f"({fullest.formula}) / {show(memory, 'bytes')}", "ratio"))
     return _wrong_share(context, statement, memory, Trial(low, formula, "ratio"))
 
 

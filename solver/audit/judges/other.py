@@ -98,6 +98,15 @@ def judge_equal_layers(context: Context, statement: Statement) -> Claim:
     return confirmed(statement, f"{layers} layers / {pp} stages = {layers // pp}", Fraction(layers, pp))
 
 
+def judge_balanced_layers(context: Context, statement: Statement) -> Claim:
+    """Stages can always be cut within one layer of each other; listed ones may not be."""
+    sizes = [row.last - row.first + 1 for row in context.facts.stages if row.first is not None and row.last is not None]
+    if not sizes or statement.value is not True:
+        return not_checkable(statement, "how balanced is not said")
+    text = f"stages of {min(sizes)} to {max(sizes)} layers are listed"
+    return confirmed(statement, text) if max(sizes) - min(sizes) <= 1 else not_checkable(statement, text)
+
+
 def judge_balanced_heads(context: Context, statement: Statement) -> Claim:
     """Heads can be balanced if TP divides them."""
     heads, tp = context.facts.heads, context.facts.stated("tp")
@@ -182,6 +191,7 @@ JUDGES = {
     "price_total": judge_price_total,
     **dict.fromkeys(("microbatches", "microbatch_requests", "microbatch_tokens"), judge_microbatches),
     "equal_layers": judge_equal_layers,
+    "balanced_layers": judge_balanced_layers,
     "balanced_heads": judge_balanced_heads,
     "load_balanced": judge_load_balanced,
     "memory_balanced": judge_memory_balanced,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from types import SimpleNamespace
+from typing import cast
 
+from formulations.engines.rules import WHOLE_BLOCKS
+from instances.instance import Instance
 from solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from solver.audit.context import Context
 from solver.audit.readings import readings
@@ -109,15 +113,14 @@ def judge_tp(context: Context, statement: Statement) -> Claim:
 
 
 def _broken_block(context: Context, statement: Statement) -> Claim | None:
-    """Block-quantised weights whose shards would be no whole blocks, under every reading."""
-    from formulations.engines.rules import WHOLE_BLOCKS
-
-    instance = context.instance
-    if instance is None or not context.readings or not context.document.engine:
+    """Block-quantised weights whose shards would be no whole blocks, under every reading, in an engine."""
+    model = context.facts.model
+    if model is None or not context.readings or not context.document.engine:
         return None
-    if any(WHOLE_BLOCKS.accepts(instance, reading.option) for reading in context.readings):
+    asked = cast(Instance, SimpleNamespace(model=model))
+    if any(WHOLE_BLOCKS.accepts(asked, reading.option) for reading in context.readings):
         return None
-    return contradicted(statement, f"{instance.model.name}: {WHOLE_BLOCKS.sentence}")
+    return contradicted(statement, f"{model.name}: {WHOLE_BLOCKS.sentence}; with TP {int(statement.number)} it is not")
 
 
 def judge_ep(context: Context, statement: Statement) -> Claim:
@@ -217,7 +220,8 @@ def judge_stage_layers(context: Context, statement: Statement) -> Claim:
         return contradicted(statement, f"the model's last layer is {layers - 1} (counted from 0)", Fraction(layers - 1))
     if before is not None and before.last is not None and row.index == before.index + 1 and first != before.last + 1:
         word = "overlaps" if first <= before.last else "leaves a gap after"
-        return inconsistent(statement, f"{word} stage {before.index}, which ends at layer {before.last}", Fraction(before.last + 1))
+        where = f"the stage of line {before.line}, which ends at layer {before.last}"
+        return inconsistent(statement, f"{word} {where}", Fraction(before.last + 1))
     if index == 0 and row.index == 0 and first != 0:
         return contradicted(statement, "the first stage starts at the first layer", Fraction(0))
     final = index == len(rows) - 1 and len(rows) == (context.facts.stated("pp") or len(rows))
@@ -255,7 +259,7 @@ def judge_stage_gpus(context: Context, statement: Statement) -> Claim:
         if other.index >= row.index or other.gpu_first is None or other.gpu_last is None:
             continue
         if first <= other.gpu_last and other.gpu_first <= last:
-            return inconsistent(statement, f"overlaps stage {other.index}, which has GPUs {other.gpu_first} to {other.gpu_last}")
+            return inconsistent(statement, f"overlaps the stage of line {other.line}: GPUs {other.gpu_first} to {other.gpu_last}")
     base = min((r.gpu_first for r in rows if r.gpu_first is not None), default=0)
     total = context.facts.gpus
     if total is not None and last - min(base, 1) >= total:
@@ -266,6 +270,22 @@ def judge_stage_gpus(context: Context, statement: Statement) -> Claim:
     if known and widths and last - first + 1 not in widths | {width * copies for width in widths}:
         return inconsistent(statement, f"{product_text(context)}: a stage has {min(widths)} GPUs, not {last - first + 1}", Fraction(min(widths)))
     return confirmed(statement, f"GPUs {first} to {last}: {last - first + 1} GPUs")
+
+
+def judge_stage_gpu_count(context: Context, statement: Statement) -> Claim:
+    """A stage's number of GPUs is the width that the degrees give it."""
+    row = next((row for row in context.facts.stages if row.line == statement.line), None)
+    if row is not None and row.gpu_first is not None and row.gpu_last is not None:
+        size = row.gpu_last - row.gpu_first + 1
+        judge = confirmed if size == statement.number else inconsistent
+        return judge(statement, f"GPUs {row.gpu_first} to {row.gpu_last} are {size}", Fraction(size))
+    widths = {reading.option.gpus for reading in context.readings}
+    if context.facts.stated("tp") is None or not widths:
+        return not_checkable(statement, "the width of a stage is not stated")
+    copies = (context.facts.replicas or 1) * (context.facts.stated("dp") or 1)
+    if int(statement.number) in widths | {width * copies for width in widths}:
+        return confirmed(statement, product_text(context), statement.number)
+    return inconsistent(statement, product_text(context), Fraction(min(widths)))
 
 
 def judge_sum(context: Context, statement: Statement) -> Claim:
@@ -292,5 +312,6 @@ JUDGES = {
     "stage_layers": judge_stage_layers,
     "stage_layer_count": judge_stage_layer_count,
     "stage_gpus": judge_stage_gpus,
+    "stage_gpu_count": judge_stage_gpu_count,
     "sum": judge_sum,
 }
