@@ -31,7 +31,9 @@ from typing import Literal
 
 from formulations.placement.problem import LayerProblem
 
-Argument = Literal["average", "replicas", "company", "crowd", "prices", "nodes", "cp-sat"]
+Argument = Literal["average", "replicas", "company", "crowd", "prices", "nodes", "searched", "cp-sat"]
+"""What proves a bound. ``cp-sat`` and ``searched`` (the least over nodes, some of them by CP-SAT) are the
+solver's word; a checker confirms all others."""
 
 
 @dataclass(frozen=True)

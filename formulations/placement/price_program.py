@@ -223,9 +223,7 @@ def _dear_columns(
     return [(cell, *_filled(dear, prices, tables, left=width - 1, room=CELLS - 1 - cell)) for cell in chosen]
 
 
-def _filled(
-    cells: Sequence[int], prices: Floats, tables: Sequence[Floats], *, left: int, room: int
-) -> tuple[int, ...]:
+def _filled(cells: Sequence[int], prices: Floats, tables: Sequence[Floats], *, left: int, room: int) -> tuple[int, ...]:
     """Trace back which replicas make up the dearest filling of what is left of a rank."""
     held: list[int] = []
     while left > 0 and tables[left][room] > 1e-12:

@@ -19,7 +19,7 @@ Examples:
   shardproof place --profile day.csv --profile night.csv --serve worst --ranks 16 --redundant 16
   shardproof place --profile loads.npz --ranks 32 --max-imbalance 1.05
 
-Exit code 0: a placement; 1: none reaches --max-imbalance; 2: bad input.
+Exit code 0: a placement; 2: bad input; 3: no placement found for --max-imbalance.
 """
 
 
@@ -108,13 +108,18 @@ def command(**options: Any) -> None:
 def _run_inverse(request: PlaceRequest, options: dict[str, Any]) -> int:
     from solver.placement.inverse import fewest_redundant
 
-    found = fewest_redundant(request.profiles, request.rules, request.settings, limit=request.max_imbalance or Fraction(1),
-                             layer_numbers=request.subject.layer_numbers)  # fmt: skip
+    found = fewest_redundant(
+        request.profiles,
+        request.rules,
+        request.settings,
+        limit=request.max_imbalance or Fraction(1),
+        layer_numbers=request.subject.layer_numbers,
+    )
     if options["as_json"]:
         _print_json(found.to_json())
     else:
         _print_inverse(found)
-    return 0 if found.reached else 1
+    return 0 if found.reached else 3
 
 
 def _write_files(result: PlacementResult, request: PlaceRequest, options: dict[str, Any]) -> None:

@@ -45,6 +45,12 @@ def proven_bound(shape: Shape, loads: list[list[int]], bound: dict[str, Any]) ->
     return found.get(argument)
 
 
+def best_bound(shape: Shape, loads: list[list[int]]) -> Fraction:
+    """Return the best bound that needs no argument beside the problem."""
+    found = [value for profile in loads for _, value in _simple(shape, profile)]
+    return max([*found, _over_partitions(shape, loads) or Fraction(0)])
+
+
 def _value(bound: dict[str, Any]) -> Fraction:
     numerator, denominator = bound["value"].split("/")
     return Fraction(int(numerator), int(denominator))

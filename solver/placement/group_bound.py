@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 
 from formulations.placement.bounds import simple_bound
@@ -9,8 +10,16 @@ from formulations.placement.groups import group_partitions, node_experts, node_p
 from formulations.placement.problem import LayerProblem
 
 
-def group_bound(problem: LayerProblem, *, groups: int, nodes: int) -> Fraction:
+def group_bound(
+    problem: LayerProblem,
+    *,
+    groups: int,
+    nodes: int,
+    searched: Mapping[tuple[int, ...], Fraction] | None = None,
+) -> Fraction:
     """Return the least, over all partitions, of the largest bound of a node.
+
+    ``searched`` holds sharper bounds of some parts (the groups of one node).
 
     Partitions come in order of their heaviest node's average, itself a bound: once that reaches the least
     found, no later partition can lower it.
@@ -19,7 +28,7 @@ def group_bound(problem: LayerProblem, *, groups: int, nodes: int) -> Fraction:
         (partition_average(problem, partition, groups=groups), partition)
         for partition in group_partitions(groups, nodes)
     )
-    known: dict[tuple[int, ...], Fraction] = {}
+    known = dict(searched or {})
     least: Fraction | None = None
     for average, partition in ranked:
         if least is not None and average >= least:

@@ -126,15 +126,17 @@ def _improve_for(tasks: list[Task], settings: PlaceSettings, seconds: float) -> 
 
 
 def _improve_chunk(tasks: list[Task], settings: PlaceSettings, deadline: float) -> list[LayerAnswer]:
-    """Search; sharpen bounds with the middle part of the time; prove small layers; search on."""
-    from solver.placement.sharpen import prove_small, sharpen_bounds
+    """Prove tiny layers; search; prove small ones; sharpen bounds; search on."""
+    from solver.placement.sharpen import SMALL, TINY, prove_small, sharpen_bounds
 
     work = _Work(tasks, settings)
     start = time.monotonic()
     total = max(deadline - start, 0.0)
+    if settings.sharpen:
+        prove_small(work, largest=TINY, until=start + 0.5 * total)
     work.search(until=start + 0.3 * total)
     if settings.sharpen:
-        prove_small(work, until=start + 0.45 * total)
+        prove_small(work, largest=SMALL, until=start + 0.45 * total)
         sharpen_bounds(work, until=start + 0.9 * total)
     work.search(until=deadline)
     return work.answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from heapq import nsmallest
@@ -183,13 +183,15 @@ def _place_groups(
                 node_problems.append(node_problem(problem, experts, nodes=nodes))
     node_answers = place_layers(node_problems, settings)
     best: dict[int, LayerAnswer] = {}
+    searched: list[dict[tuple[int, ...], Fraction]] = [{} for _ in problems]
     for place_in_list, (index, partition) in enumerate(tried):
         parts = node_answers[place_in_list * nodes : (place_in_list + 1) * nodes]
+        searched[index] |= {p: part.bound.value for p, part in zip(partition, parts, strict=True)}
         load = max(part.load for part in parts)
         if index not in best or load < best[index].load:
             slots = _joined(partition, parts, problems[index], groups=groups)
             best[index] = LayerAnswer(slots, load, LowerBound(Fraction(0), "nodes"))
-    return [_with_bound(best[index], problem, rules) for index, problem in enumerate(problems)]
+    return [_with_bound(best[index], problem, rules, searched[index]) for index, problem in enumerate(problems)]
 
 
 def _joined(partition: Partition, parts: Sequence[LayerAnswer], problem: LayerProblem, *, groups: int) -> Slots:
@@ -200,11 +202,19 @@ def _joined(partition: Partition, parts: Sequence[LayerAnswer], problem: LayerPr
     return tuple(slots)
 
 
-def _with_bound(answer: LayerAnswer, problem: LayerProblem, rules: PlacementRules) -> LayerAnswer:
+def _with_bound(
+    answer: LayerAnswer,
+    problem: LayerProblem,
+    rules: PlacementRules,
+    searched: Mapping[tuple[int, ...], Fraction],
+) -> LayerAnswer:
     """Judge the greedy too, keep the better placement, and bound all partitions."""
     groups, nodes = rules.groups or 1, rules.nodes
     greedy = greedy_group_slots(problem, groups=groups, nodes=nodes)
     load = largest_even_load(problem, greedy)
     slots, load = (greedy, load) if load < answer.load else (answer.slots, answer.load)
     bound = LowerBound(group_bound(problem, groups=groups, nodes=nodes), "nodes")
+    sharper = group_bound(problem, groups=groups, nodes=nodes, searched=searched)
+    if sharper > bound.value:
+        bound = LowerBound(sharper, "searched")
     return LayerAnswer(slots, load, bound)

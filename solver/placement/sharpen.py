@@ -17,18 +17,18 @@ _HALVINGS = 6
 _STEPS = 600
 """Steps of the search that starts from suggested numbers of replicas."""
 
-_SMALL = 3000
-"""Booleans up to which a layer is handed to CP-SAT."""
+TINY, SMALL = 600, 3000
+"""Variables up to which a layer is handed to CP-SAT, before and after the search."""
 
 
-def prove_small(work: _Work, *, until: float) -> None:
+def prove_small(work: _Work, *, largest: int, until: float) -> None:
     """Solve small layers to proven optimality; the best placement so far is the hint."""
     from formulations.placement.program import program_size, solve_layer
 
     for index in work.open():
         problem = work.tasks[index][0]
         left = until - time.monotonic()
-        if left <= 0 or program_size(problem) > _SMALL:
+        if left <= 0 or program_size(problem) > largest:
             continue
         found = solve_layer(problem, hint=work.answers[index].slots, seconds=left, seed=work.settings.seed)
         if found.slots is not None:
