@@ -85,13 +85,15 @@ def judge(context: Context, statement: Statement) -> Claim:
     found = JUDGES.get(statement.field)
     if found is None:
         return not_checkable(statement, "nothing here judges it")
+    if statement.subject.startswith("stage") and statement.field in ("tp", "dp", "ep", "moe_tp"):
+        return structure.judge_stage_degree(context, statement)
     if statement.subject.startswith("row ") or (statement.subject and statement.field not in _BY_SUBJECT):
         return not_checkable(statement, f"belongs to '{statement.subject}' of a table")
     return found(context, statement)
 
 
 _BY_SUBJECT = frozenset({"stage_layers", "stage_layer_count", "stage_gpus", "stage_gpu_count", "expert_ids", "sum",
-                         "placement_row", "memory_per_stage_gpu"})  # fmt: skip
+                         "placement_row", "memory_per_stage_gpu", "memory_per_stage", "memory_per_gpu"})  # fmt: skip
 
 
 def _violations(context: Context, best: Candidate | None) -> tuple[Violation, ...]:
@@ -117,7 +119,7 @@ def _structural(context: Context) -> list[Violation]:
     ):
         covered = sum((row.last or 0) - (row.first or 0) + 1 for row in rows)
         found.append(Violation("cover", "layers", covered, facts.layers, "layers"))
-    counts = {reading.gpus for reading in context.readings}
+    counts = context.gpu_counts()
     gpus = context.document.first("gpus")
     if facts.gpus and gpus is not None and judge(context, gpus).verdict == "inconsistent":
         found.append(Violation("gpus", "plan", facts.gpus, min(counts, default=0), "GPUs"))

@@ -18,7 +18,8 @@ from instances.instance import Instance
 from solver.audit.claim import Claim, confirmed, contradicted, not_checkable
 from solver.audit.context import Context
 from solver.audit.fixed_chain import best_chain
-from solver.evaluate import evaluate
+from instances.plan import Plan
+from solver.evaluate import Evaluation, evaluate
 
 WIDEST = 72
 
@@ -84,8 +85,10 @@ class _Search:
 
     def run(self, fixed: Fixed) -> dict[str, Any]:
         """Search one restricted program."""
+        if fixed.options is not None and fixed.stages and self.context.fully_stated:
+            return self._as_it_stands(fixed)
         if fixed.options is not None and fixed.gpus and fixed.stages and fixed.replicas:
-            used = {reading.gpus for reading in self.context.readings}
+            used = self.context.gpu_counts()
             if fixed.gpus not in used:
                 counts = " or ".join(map(str, sorted(used)))
                 return _answer(fixed, "infeasible", f"no plan: the degrees take {counts} GPUs, not {fixed.gpus}")
@@ -96,6 +99,16 @@ class _Search:
             return self._solve(deployment, fixed)
         except (ShardproofError, OverflowError) as error:
             return _answer(fixed, "undecided", f"not decided: {error}")
+
+    def _as_it_stands(self, fixed: Fixed) -> dict[str, Any]:
+        """A plan that leaves nothing open but the microbatch is evaluated, not searched."""
+        best = self.context.best
+        if best is None:
+            return _answer(fixed, "infeasible", "no plan: the stated stages do not cover the model, or break a rule")
+        broken = sorted({violation.group for violation in best.evaluation.violations})
+        if broken:
+            return _answer(fixed, "infeasible", f"no plan: nothing is left open, and it breaks {', '.join(broken)}")
+        return _written(fixed, best.plan, best.evaluation, status="optimal", bound=best.plan.gpus)
 
     def _narrowed(self, fixed: Fixed) -> Instance:
         stated = self.context.facts.gpus or 1
@@ -144,6 +157,10 @@ class _Search:
 def _described(fixed: Fixed, deployment: Deployment, chain: Chain, *, status: str, bound: int | None) -> dict[str, Any]:
     plan = plan_of(deployment, chain)
     figures = evaluate(deployment.instance, plan, deployment=deployment)
+    return _written(fixed, plan, figures, status=status, bound=bound)
+
+
+def _written(fixed: Fixed, plan: Plan, figures: Evaluation, *, status: str, bound: int | None) -> dict[str, Any]:
     sentence = (
         f"{plan.gpus} GPUs in {len(plan.stages)} stages, TTFT {figures.ttft / 1e9:.4g} s, "
         f"peak memory {figures.peak_memory / 1e9:.4g} GB ({status})"

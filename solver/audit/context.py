@@ -51,8 +51,36 @@ class Context:
 
     @cached_property
     def readings(self) -> tuple[Reading, ...]:
-        """Readings that give the stated GPU count, else all."""
+        """Readings that give the stated GPU count, else all; stages that state their own degrees are read so."""
+        options = self.stage_options
+        if options:
+            widest = max(options, key=lambda option: option.gpus)
+            copies = (self.facts.replicas or 1) * (1 if self.facts.replicas else self.facts.stated("dp") or 1)
+            if len(set(options)) > 1 or self.facts.stated("tp") is None:
+                return (Reading("stage by stage", copies, len(options), widest),)
         return matching(self.facts)
+
+    @cached_property
+    def stage_options(self) -> tuple[Option, ...]:
+        """What each stage runs, where all of them state their own degrees."""
+        options = [row.option for row in self.facts.stages]
+        if len(options) != (self.facts.stated("pp") or len(options)):
+            return ()
+        return tuple(option for option in options if option is not None) if all(options) else ()
+
+    @property
+    def fully_stated(self) -> bool:
+        """Whether the document lists the layers of every stage, so that only the microbatch is open."""
+        rows = self.facts.stages
+        listed = bool(rows) and all(row.first is not None and row.last is not None for row in rows)
+        return listed and len(rows) == (self.facts.stated("pp") or len(rows))
+
+    def gpu_counts(self) -> set[int]:
+        """GPU counts that the readings come to."""
+        options = self.stage_options
+        if options and self.readings and self.readings[0].name == "stage by stage":
+            return {self.readings[0].replicas * sum(option.gpus for option in options)}
+        return {reading.gpus for reading in self.readings}
 
     @cached_property
     def instance(self) -> Instance | None:
@@ -114,9 +142,9 @@ class Context:
 
     def _candidate(self, instance: Instance, reading: Reading) -> Candidate | None:
         ranges = self.stage_ranges(reading.pp)
-        if ranges is None or reading.gpus > 16384 or any(reading.option.gpus > 4096 for _ in (0,)):
+        if ranges is None or reading.gpus > 16384 or reading.option.gpus > 4096:
             return None
-        option = reading.option
+        options = self.stage_options if reading.name == "stage by stage" else (reading.option,) * len(ranges)
         stages = tuple(
             Stage(
                 layers=layers,
@@ -126,7 +154,7 @@ class Context:
                 moe_tp=option.moe_tp,
                 moe_ep=option.moe_ep,
             )
-            for layers in ranges
+            for layers, option in zip(ranges, options, strict=False)
         )
         return self._fastest(instance, reading, stages)
 
@@ -135,8 +163,11 @@ class Context:
         load = instance.scenarios[0].workload
         deployment = Deployment(instance)
         best: Candidate | None = None
+        decode = max(1, min(self.facts.stated("decode_microbatches") or 1, divide_up(load.requests, reading.replicas)))
         for size in self._sizes(divide_up(load.requests, reading.replicas), load.input_tokens):
-            runs = tuple(Microbatches(scenario=s.name, prefill_requests=size) for s in instance.scenarios)
+            runs = tuple(
+                Microbatches(scenario=s.name, prefill_requests=size, decode_microbatches=decode) for s in instance.scenarios
+            )
             plan = Plan(
                 replicas=reading.replicas,
                 microbatch_tokens=size * load.input_tokens,

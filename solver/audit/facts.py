@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from instances.instance import Instance
+from formulations.deployment.tables import Option
 from instances.hardware import Device
+from instances.instance import Instance
 from instances.layers import GroupedQueryAttention, LatentAttention, LinearAttention, MixtureOfExperts
 from instances.model import Model
 from solver.documents.catalogue_match import find_devices, find_model
@@ -27,6 +28,30 @@ class StageRow:
     gpu_last: int | None = None
     gpus: int | None = None
     line: int = 0
+    tp: int | None = None
+    dp: int | None = None
+    ep: int | None = None
+    moe_tp: int | None = None
+
+    @property
+    def width(self) -> int | None:
+        """GPUs of the stage, counted, listed or by its degrees."""
+        if self.gpu_first is not None and self.gpu_last is not None:
+            return self.gpu_last - self.gpu_first + 1
+        if self.gpus is None and self.tp is not None:
+            return self.tp * (self.dp or 1)
+        return self.gpus
+
+    @property
+    def option(self) -> Option | None:
+        """What the stage runs, where its own degrees say it and fit its width."""
+        width, tp = self.width, self.tp
+        if width is None or tp is None or tp < 1 or width % tp:
+            return None
+        ep = self.ep or (width // self.moe_tp if self.moe_tp and width % self.moe_tp == 0 else 1)
+        if ep < 1 or width % ep:
+            return None
+        return Option(attn_tp=tp, attn_dp=width // tp, moe_tp=width // ep, moe_ep=ep)
 
 
 @dataclass(frozen=True)
@@ -197,6 +222,9 @@ class Facts:
         rows: dict[int, dict[str, int]] = {}
         for statement in self.document.of("stage_layers", "stage_layer_count", "stage_gpus", "stage_gpu_count"):
             _collect(rows, statement)
+        for statement in self.document.of("tp", "dp", "ep", "moe_tp"):
+            if statement.subject.startswith("stage") and rows:
+                _collect(rows, statement)
         if not rows:
             return ()
         base = 1 if min(rows) == 1 else 0
@@ -243,4 +271,5 @@ def _collect(rows: dict[int, dict[str, int]], statement: Statement) -> None:
             row.setdefault(names[0], value[0])
             row.setdefault(names[1], value[1])
         elif isinstance(value, Fraction):
-            row.setdefault("layers" if statement.field == "stage_layer_count" else "gpus", int(value))
+            names_of = {"stage_layer_count": "layers", "stage_gpu_count": "gpus"}
+            row.setdefault(names_of.get(statement.field, statement.field), min(int(value), 10**6))

@@ -22,7 +22,7 @@ _GPU_RANGE = re.compile(
     r"\b(?:gpus?|devices?|ranks?|accelerators?)\s*(?:ids?)?\s*[:=]?\s*[\[(]?\s*#?(?P<a>\d{1,6})\s*(?:-|to|\.\.|through)\s*#?(?P<b>\d{1,6})",
     re.I,
 )
-_GPU_ONE = re.compile(r"\b(?:gpu|device|rank)\s*#?(?P<a>\d{1,6})\b(?!\s*(?:-|to|\.\.)\s*\d)", re.I)
+_GPU_ONE = re.compile(r"(?<!per )\b(?:gpu|device|rank)\s*#?(?P<a>\d{1,6})\b(?!\s*(?:-|to|\.\.)\s*\d)", re.I)
 _GPU_COUNT = re.compile(r"(?<![\d-])\b(?P<n>\d{1,6})\s*(?:x\s*)?(?:gpus?|devices?|accelerators?)\b(?!\s*\d)", re.I)
 _RANGE_CELL = re.compile(r"^\s*[\[(]?\s*L?(?P<a>\d{1,6})\s*(?P<sep>-|to|\.\.|,|:|through)\s*L?(?P<b>\d{1,6})\s*(?P<close>[\])])?\s*(?:\(\d+(?:\s+\w+)?\))?\s*$", re.I)  # fmt: skip
 _EXPERT_OWNER = re.compile(
@@ -75,7 +75,7 @@ def _stage_gpus(about: Entry, entry: Entry, section: str) -> list[Statement]:
         ids = tuple(int(part) for part in re.findall(r"\d+", listed[1]))[:MAX_IDS]
         if ids == tuple(range(ids[0], ids[0] + len(ids))):
             return [make(about, "stage_gpus", (ids[0], ids[-1]), section)]
-    one = _GPU_ONE.search(about.value) if not cell and not re.search(r"per gpu", about.value.lower()) else None
+    one = None if cell else _GPU_ONE.search(about.value)
     if one and not re.search(r"\bgpus?:? \d+\s*(?:gb|x)", about.value.lower()) and entry.key != "gpus":
         return [make(about, "stage_gpus", (int(one["a"]), int(one["a"])), section)]
     count = _GPU_COUNT.search(about.value)

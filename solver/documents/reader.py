@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -159,8 +160,8 @@ def interpret(entry: Entry) -> tuple[list[Statement], str]:
     extra = [] if clean.subject else [item for item in scan(clean, section=section) if _is_new(item, known, found)]
     sums = read_sums(clean, section=section)
     if stage or experts:
-        extra = [item for item in extra if item.field in ("tp", "dp", "ep", "moe_tp")]
-        extra = [] if stage else extra
+        degrees = [item for item in extra if item.field in ("tp", "dp", "ep", "moe_tp")]
+        extra = [replace(item, subject=stage[0].subject) for item in degrees] if stage else degrees
         found = [] if stage and not clean.subject else [item for item in found if item.field not in _STAGE_FIELDS]
     return stage + experts + found + extra + sums, reason
 
@@ -216,7 +217,8 @@ def _prose(entry: Entry) -> list[Statement]:
     stage = read_stage(Entry(clean.line, clean.text, clean.sections, "", clean.value, ""), section=section)
     experts = read_experts(clean, section=section)
     if stage or experts:
-        return stage + experts
+        degrees = [item for item in scan(clean, section=section) if item.field in ("tp", "dp", "ep", "moe_tp")]
+        return stage + experts + [replace(item, subject=stage[0].subject) for item in degrees if stage]
     keyed: list[Statement] = []
     if match := re.match(r"^([A-Za-z][A-Za-z /()-]{1,40}?)\s*(?:=|\bis\b|->)\s*(\S.*)$", clean.value):
         keyed, _ = _by_vocabulary(Entry(clean.line, clean.text, clean.sections, match[1], match[2], ""), section)

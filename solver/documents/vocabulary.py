@@ -143,6 +143,7 @@ VOCABULARY: tuple[Field, ...] = (
     _row("redundant_experts", "count", "redundant expert | extra expert | expert replica | ep num redundant expert"
          " | redundant expert slot"),
     _row("microbatches", "count", "microbatch | prefill microbatch"),
+    _row("decode_microbatches", "count", "decode microbatch"),
     _row("microbatch_requests", "count", "microbatch size | microbatch request | request microbatch | sequence microbatch"
          " | prefill request | prefill microbatch size | size microbatch"),
     _row("microbatch_tokens", "count", "microbatch token | token microbatch | prefill microbatch token"

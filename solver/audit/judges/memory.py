@@ -256,6 +256,8 @@ def _stage_subject(context: Context, statement: Statement) -> list[Trial]:
         if ranges is None or (row is not None and row.index >= len(ranges)) or row is None:
             continue
         first, last = ranges[row.index]
+        if row.option is not None and reading.name == "stage by stage":
+            reading = Reading(reading.name, reading.replicas, reading.pp, row.option)
         for count in context.recounts(reading):
             kinds = model.layer_kinds[first : last + 1]
             found += _stage_trials(context, count, kinds, reading, "memory", "stage", NOTHING)

@@ -76,6 +76,10 @@ def judge_microbatches(context: Context, statement: Statement) -> Claim:
         return confirmed(statement, "taken as the plan's")
     if size is None and tokens and prompt and tokens % prompt == 0 and not context.document.engine:
         size = tokens // prompt
+    if batch is not None and count is None and statement.field == "microbatch_requests":
+        if statement.number > batch:
+            return inconsistent(statement, f"the batch is {batch}", Fraction(batch))
+        return confirmed(statement, "taken as the plan's")
     if batch is None or count is None or not size:
         return not_checkable(statement, "batch size, microbatches or their size are not all stated")
     copies = {1, facts.replicas or 1, facts.stated("dp") or 1, (facts.replicas or 1) * (facts.stated("dp") or 1)}
@@ -130,7 +134,7 @@ def judge_load_balanced(context: Context, statement: Statement) -> Claim:
 def judge_memory_balanced(context: Context, statement: Statement) -> Claim:
     """Memory can be balanced only where every GPU belongs to a stage of the same width."""
     gpus, pp = context.facts.gpus, context.facts.pp
-    counts = {reading.gpus for reading in context.readings}
+    counts = context.gpu_counts()
     if gpus is not None and counts and gpus not in counts and context.facts.stated("tp") is not None:
         return inconsistent(statement, f"the degrees use {min(counts)} of {gpus} GPUs; the others hold nothing")
     if gpus is not None and pp and gpus % pp and not context.facts.stages:
@@ -163,7 +167,7 @@ def judge_uniform_experts(context: Context, statement: Statement) -> Claim:
 
 def judge_visible(context: Context, statement: Statement) -> Claim:
     """GPUs that a command may see: no fewer than its degrees take."""
-    counts = {reading.gpus for reading in context.readings}
+    counts = context.gpu_counts()
     if counts and statement.number < min(counts):
         return inconsistent(statement, f"the degrees take {min(counts)} GPUs", Fraction(min(counts)))
     return confirmed(statement, f"the degrees take {show(min(counts))} GPUs" if counts else "taken as given")
@@ -201,5 +205,5 @@ JUDGES = {
     "visible_gpus": judge_visible,
     "expert_parallel_enabled": judge_switch,
     "attention_dp_enabled": judge_switch,
-    **dict.fromkeys(("engine", "redundant_experts", "activation_dtype"), judge_given),
+    **dict.fromkeys(("engine", "decode_microbatches", "redundant_experts", "activation_dtype"), judge_given),
 }

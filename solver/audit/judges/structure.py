@@ -67,12 +67,7 @@ def _other_value(context: Context, statement: Statement) -> Claim | None:
 def _stage_widths(context: Context) -> list[int] | None:
     """GPUs of every stage, where the document lists them all."""
     rows = context.facts.stages
-    widths = []
-    for row in rows:
-        if row.gpu_first is not None and row.gpu_last is not None:
-            widths.append(row.gpu_last - row.gpu_first + 1)
-        elif row.gpus is not None:
-            widths.append(row.gpus)
+    widths = [row.width for row in rows if row.width is not None]
     complete = bool(rows) and len(widths) == len(rows) == (context.facts.stated("pp") or len(rows))
     return widths if complete else None
 
@@ -286,6 +281,25 @@ def judge_stage_gpu_count(context: Context, statement: Statement) -> Claim:
     if int(statement.number) in widths | {width * copies for width in widths}:
         return confirmed(statement, product_text(context), statement.number)
     return inconsistent(statement, product_text(context), Fraction(min(widths)))
+
+
+def judge_stage_degree(context: Context, statement: Statement) -> Claim:
+    """A degree that a stage states of itself: divides heads or experts, and fits the stage's GPUs."""
+    facts, degree = context.facts, int(statement.number)
+    row = next((row for row in facts.stages if row.line == statement.line), None)
+    if degree < 1:
+        return contradicted(statement, "a degree is at least 1")
+    if statement.field == "tp" and facts.heads and facts.one_shape and facts.heads % degree:
+        return contradicted(statement, f"{facts.heads} heads over {degree} ranks leave {facts.heads % degree}")
+    if statement.field == "ep" and facts.experts and facts.experts % degree:
+        return contradicted(statement, f"{facts.experts} experts over {degree} ranks leave {facts.experts % degree}")
+    if row is None or row.width is None:
+        return not_checkable(statement, "the stage's GPUs are not stated")
+    products = [row.tp * row.dp if row.tp and row.dp else None, row.moe_tp * row.ep if row.moe_tp and row.ep else None]
+    mine = products[0 if statement.field in ("tp", "dp") else 1]
+    if row.width % degree or (mine is not None and mine != row.width):
+        return inconsistent(statement, f"the stage has {row.width} GPUs")
+    return confirmed(statement, f"the stage has {row.width} GPUs")
 
 
 def judge_sum(context: Context, statement: Statement) -> Claim:

@@ -24,7 +24,7 @@ NEAR = Fraction(5, 100)
 def gpu_counts(context: Context) -> tuple[int, ...]:
     """GPU counts that a time may be reckoned with: the stated one, and those of the degrees."""
     counts = [context.facts.gpus] if context.facts.gpus else []
-    counts += sorted({reading.gpus for reading in readings(context.facts)})
+    counts += sorted({reading.gpus for reading in readings(context.facts)} | context.gpu_counts())
     return tuple(dict.fromkeys(count for count in counts if count))
 
 
@@ -111,7 +111,7 @@ def judge_ttft(context: Context, statement: Statement) -> Claim:
     floor = min(ideal, key=lambda trial: trial.value)
     expected = known[0] if known else floor.value
     formula = f"{floor.formula}" + (f"; with all costs {show(expected, 'time')}" if known else "")
-    consistent = (context.facts.gpus is None) or context.facts.gpus in {r.gpus for r in readings(context.facts)}
+    consistent = (context.facts.gpus is None) or context.facts.gpus in context.gpu_counts()
     if any(agrees(statement, value, tolerance=NEAR) for value in [*known, *(t.value for t in ideal)]) and consistent:
         return confirmed(statement, formula, expected)
     low = floor.value * (Fraction(1, 2) if statement.field == "ttft_mean" else 1)

@@ -1,0 +1,113 @@
+"""`shardproof compare`: plans beside the proven optimum."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from solver.compare import Column, Comparison
+
+EPILOG = """\b
+Examples:
+  shardproof compare instances/plans/qwen3-235b-handwritten.md --instance instances/cases/qwen3-235b-a22b.yaml
+  shardproof compare a.yaml b.md --instance question.yaml --document deployment.md
+"""
+
+
+@click.command(name="compare", epilog=EPILOG)
+@click.argument("plans", nargs=-1, required=True, type=click.Path())
+@click.option("--instance", required=True, type=click.Path(), help="The question that all plans answer.")
+@click.option("--document", type=click.Path(), help="Write the proven plan as a Markdown deployment document.")
+@click.option("--time-limit", type=float, help="Seconds after which the best plan and the bound are used.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def command(plans: tuple[str, ...], **flags: Any) -> int:
+    """Set PLANS beside the proven optimum: GPUs, times, memory, violations, price, and what is saved.
+
+    Exit codes: 0 every plan holds, 4 a plan breaks a constraint, 1 no plan exists, 2 bad input, 3 undecided.
+    """
+    from instances.instance import load_instance
+    from solver.compare import compare
+    from solver.solve import Settings, solve
+
+    instance = load_instance(Path(flags["instance"]))
+    result = solve(instance, settings=Settings(time_limit_s=flags["time_limit"]))
+    comparison = compare(tuple(Path(plan) for plan in plans), instance, result)
+    if flags["document"]:
+        _write_document(Path(flags["document"]), comparison)
+    if flags["as_json"]:
+        click.echo(json.dumps(comparison.to_json(), indent=2))
+    else:
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        click.echo(_text(comparison, colour=colour), color=colour)
+    if result.plan is None:
+        return result.exit_code
+    return 4 if any(column.violations for column in comparison.plans) else 0
+
+
+def _write_document(path: Path, comparison: Comparison) -> None:
+    from instances.reading import refuse
+    from solver.deployment_document import write_document
+
+    if comparison.result.plan is None:
+        click.echo("no document: there is no plan to write", err=True)
+        return
+    try:
+        path.write_text(write_document(comparison.instance, comparison.result), encoding="utf-8")
+    except OSError as error:
+        raise refuse(str(path), f"cannot be written ({error.strerror})") from None
+
+
+def _text(comparison: Comparison, *, colour: bool) -> str:
+    import io
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = [*comparison.plans, *([comparison.optimum] if comparison.optimum else [])]
+    table = Table(header_style="bold")
+    table.add_column("")
+    for column in columns:
+        table.add_column(Text(column.name), justify="right")
+    for title, cells in _rows(columns):
+        table.add_row(title, *(Text(cell) for cell in cells))
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=colour, no_color=not colour, width=110, highlight=False, emoji=False)
+    console.print(table)
+    for name, sentences in comparison.savings:
+        console.print(Text(f"\n{name}", style="bold"))
+        for sentence in sentences:
+            console.print(Text(f"  {sentence}"))
+    return out.getvalue().rstrip("\n")
+
+
+def _rows(columns: list[Column]) -> list[tuple[str, list[str]]]:
+    def number(value: float | None, form: str, unit: str = "") -> str:
+        return "-" if value is None else f"{value:{form}}{unit}"
+
+    def gigabytes(value: int | None) -> str:
+        return "-" if value is None else f"{value / 1e9:.1f} GB"
+
+    parts = list(dict.fromkeys(part for column in columns for part in column.memory_parts))
+    return [
+        ("GPUs", [number(column.gpus, "d") for column in columns]),
+        ("GPUs at work", [number(column.gpus_used, "d") for column in columns]),
+        ("stages", [number(len(column.stages) or None, "d") for column in columns]),
+        ("TTFT", [number(column.ttft_s, ".3g", " s") for column in columns]),
+        ("TPOT", [number(column.tpot_ms, ".3g", " ms") for column in columns]),
+        ("memory per device", [gigabytes(column.peak_memory_bytes) for column in columns]),
+        *((f"  {part}", [gigabytes(column.memory_parts.get(part)) for column in columns]) for part in parts),
+        ("memory utilisation", [number(column.memory_utilisation, ".1%") for column in columns]),
+        ("compute utilisation", [number(column.compute_utilisation, ".1%") for column in columns]),
+        ("balance of stages", [number(column.balance, ".1%") for column in columns]),
+        ("bubbles", [number(column.bubble, ".1%") for column in columns]),
+        ("price", [number(column.price_per_hour, ".4g", " USD/h") for column in columns]),
+        ("violations", [str(len(column.violations)) for column in columns]),
+        ("wrong claims", [number(column.wrong_claims, "d") for column in columns]),
+    ]
