@@ -60,12 +60,16 @@ def disagreement(program: Program) -> str | None:
 
 
 def _later_levels(program: Program, certificate: Certificate, gpus: int, best: tuple[int | None, ...]) -> str | None:
+    """Compare TTFT and memory: equal without rounding, else the true value lies in the certified interval."""
     ttft, memory = certificate.claims.get("ttft"), certificate.claims.get("memory")
     found = tuple(None if claim is None else claim.upper for claim in (ttft, memory))
-    if any((a or 0) != (b or 0) for a, b in zip(found, best, strict=True)):
+    exact = restrict(program, gpus=gpus)
+    low = brute_force(exact, floor=True)
+    if low == brute_force(exact) and any((a or 0) != (b or 0) for a, b in zip(found, best, strict=True)):
         return f"TTFT and memory {found}, brute force {best}"
-    low = brute_force(restrict(program, gpus=gpus), floor=True)
-    if ttft is not None and low is not None and low.gpus == gpus and low.ttft != ttft.lower:
+    if ttft is not None and not ttft.lower <= (best[0] or 0) <= (ttft.upper or 0):
+        return f"TTFT {best[0]} outside {ttft.lower}..{ttft.upper}"
+    if ttft is not None and low is not None and low.gpus == gpus and (low.ttft or 0) < ttft.lower:
         return f"TTFT bound {ttft.lower}, brute force {low}"
     if memory is not None and memory.lower:
         limits = restrict(program, gpus=gpus, ttft=None if ttft is None else ttft.upper, memory=memory.lower - 1)

@@ -62,7 +62,7 @@ def shaped(value: Any, want: Any, where: str) -> bool:
         wants = want * len(value) if type(want) is list else want
         return all(shaped(item, part, where) for item, part in zip(value, wants, strict=True))
     fits = type(value) is want and (want is int or re.fullmatch("[ -~]{1,200}", str(value)) is not None)
-    need(fits or want is object, f"malformed: {where} is {str(value)[:50]}")
+    need(fits or want is object, f"malformed: {where} is {str(value)[:50]!r}")
     return True
 
 

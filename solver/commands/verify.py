@@ -53,10 +53,11 @@ def _read(path: Path) -> bytes:
 
 
 def _compare(raw: bytes, instance: str) -> None:
-    """Refuse unless the certificate is about this instance: its fingerprint, and its program cell by cell."""
-    from dataclasses import replace
+    """Refuse unless the certificate is about this instance: its fingerprint, and its program cell by cell.
 
-    from formulations.deployment.build import build_program, limited
+    With a plan of G GPUs the file may hold the program limited to G: what needs more cannot beat the plan.
+    """
+    from formulations.deployment.build import Deployment
     from instances.instance import load_instance
     from solver import checker
     from solver.certificate_json import write_program
@@ -65,13 +66,9 @@ def _compare(raw: bytes, instance: str) -> None:
     question = load_instance(Path(instance))
     if document["instance"] != question.fingerprint:
         raise checker.CheckError(f"the fingerprint of {instance} is {question.fingerprint}")
-    rebuilt = build_program(limited(question, document["program"]["max_gpus"]))
-    kept = [bool(layout["axes"]) for layout in document["program"]["layouts"]]
-    layouts = rebuilt.layouts
-    if len(kept) == len(layouts):
-        pairs = zip(layouts, kept, strict=True)
-        rebuilt = replace(rebuilt, layouts=tuple(item if whole else replace(item, axes=()) for item, whole in pairs))
-    different = _difference(document["program"], write_program(rebuilt), "program")
+    budget = question.max_gpus if document["plan"] is None else document["program"]["max_gpus"]
+    yielded = write_program(Deployment(question).limited(budget).program)
+    different = _difference(document["program"], yielded, "program")
     if different is not None:
         raise checker.CheckError(f"{different} is not what {instance} yields")
 

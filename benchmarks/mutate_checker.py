@@ -1,0 +1,245 @@
+"""Mutate the checker line by line: every mutant must judge some certificate differently.
+
+``python -m benchmarks.mutate_checker`` runs every mutant over the stored verdicts (tests/certificates.jsonl.gz), which the
+tests run too; ``--collect N`` first judges N forgeries and true certificates, and stores those that kill a mutant
+that the stored ones do not. What survives is listed, line by line; EQUIVALENT says why a listed survivor
+cannot be told from the checker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import gzip
+import json
+import signal
+import sys
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.forge import BASES, base, forged
+from solver import checker
+
+SOURCE = Path(checker.__file__)
+STORED = Path(__file__).parent.parent / "tests" / "certificates.jsonl.gz"
+SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
+    ast.Lt: (ast.LtE, ast.Gt),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.Lt),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+    ast.Add: (ast.Sub,),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Add,),
+    ast.FloorDiv: (ast.Mult,),
+    ast.BitAnd: (ast.BitOr,),
+    ast.BitOr: (ast.BitAnd,),
+    ast.And: (ast.Or,),
+    ast.Or: (ast.And,),
+}
+NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "bisect_right": "bisect_left"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of the checker."""
+
+    line: int
+    change: str
+    module: types.ModuleType
+
+
+def mutants() -> Iterator[Mutant]:
+    """Yield every mutant of the checker."""
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
+    count = len(list(ast.walk(tree)))
+    skipped = {id(node) for node in _outside_the_logic(tree)}
+    for place in range(count):
+        original = _node(tree, place)
+        if id(original) in skipped:
+            continue
+        for change, edit in _edits(original):
+            changed = copy.deepcopy(tree)
+            edit(_node(changed, place))
+            module = types.ModuleType("mutant")
+            try:
+                code = compile(ast.fix_missing_locations(changed), "mutant", "exec")
+                exec(code, module.__dict__)  # noqa: S102 - running the mutant is the point
+            except Exception:  # noqa: BLE001, S112 - a mutant that cannot even be loaded is dead
+                continue
+            yield Mutant(getattr(original, "lineno", 0), change, module)
+
+
+def _node(tree: ast.AST, place: int) -> ast.AST:
+    return next(node for index, node in enumerate(ast.walk(tree)) if index == place)
+
+
+def _outside_the_logic(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield annotations, messages and the command at the end of the file."""
+    for node in ast.walk(tree):
+        parts: list[ast.AST | None] = []
+        if isinstance(node, ast.FunctionDef):
+            parts = [node.returns, *(arg.annotation for arg in (*node.args.args, *node.args.kwonlyargs))]
+        elif isinstance(node, ast.AnnAssign):
+            parts = [node.annotation]
+        elif isinstance(node, ast.If) and isinstance(node.test, ast.Compare):
+            names = [name.id for name in ast.walk(node.test) if isinstance(name, ast.Name)]
+            parts = [node] if "__name__" in names else []
+        elif isinstance(node, ast.JoinedStr):
+            parts = [node]
+        for part in parts:
+            if part is not None:
+                yield from ast.walk(part)
+
+
+Edit = Callable[[Any], None]
+
+
+def _edits(node: ast.AST) -> Iterator[tuple[str, Edit]]:
+    """Yield the changes of one node: a description, and how to make it on a copy."""
+    match node:
+        case ast.Compare() | ast.BoolOp() | ast.BinOp() | ast.AugAssign():
+            yield from _swaps(node)
+        case ast.Constant(value=bool()):
+            yield f"{node.value} -> {not node.value}", lambda copied: setattr(copied, "value", not copied.value)
+        case ast.Constant(value=int()):
+            for step in (1, -1):
+                yield f"{node.value} -> {node.value + step}", _adder(step)
+        case ast.Name(id=name) if name in NAMES and isinstance(node.ctx, ast.Load):
+            yield f"{name} -> {NAMES[name]}", _renamer(NAMES[name])
+        case ast.IfExp() | ast.If():
+            yield "condition negated", _negate
+        case ast.Expr(value=ast.Call(func=ast.Name(id="need"))):
+            yield "need dropped", lambda copied: setattr(copied, "value", ast.Constant(None))
+        case ast.keyword(arg="strict" | "initial"):
+            return
+        case ast.comprehension(ifs=[_, *_]):
+            yield "filter dropped", lambda copied: setattr(copied, "ifs", [])
+        case ast.Call(func=ast.Name(id="reversed" | "sorted" | "set" | "list")) if len(node.args) == 1:
+            yield f"{node.func.id} dropped", _unwrap  # type: ignore[attr-defined]
+
+
+def _swaps(node: Any) -> Iterator[tuple[str, Edit]]:
+    operators = node.ops if isinstance(node, ast.Compare) else [node.op]
+    for index, operator in enumerate(operators):
+        for other in SWAPS.get(type(operator), ()):
+
+            def edit(copied: Any, index: int = index, other: type[ast.AST] = other) -> None:
+                if isinstance(copied, ast.Compare):
+                    copied.ops[index] = other()
+                else:
+                    copied.op = other()
+
+            yield f"{type(operator).__name__} -> {other.__name__}", edit
+
+
+def _adder(step: int) -> Edit:
+    return lambda copied: setattr(copied, "value", copied.value + step)
+
+
+def _renamer(name: str) -> Edit:
+    return lambda copied: setattr(copied, "id", name)
+
+
+def _negate(copied: Any) -> None:
+    copied.test = ast.UnaryOp(ast.Not(), copied.test)
+
+
+def _unwrap(copied: Any) -> None:
+    copied.func = ast.Name("list", ast.Load())
+
+
+class _TooLong(Exception):
+    """A mutant does not come back."""
+
+
+def _alarm(*_: object) -> None:
+    raise _TooLong
+
+
+def judged(module: types.ModuleType, text: str) -> str | None:
+    """Return what a checker says of a certificate: its claim, ``None`` for refused, or how it fails."""
+    signal.signal(signal.SIGALRM, _alarm)
+    signal.setitimer(signal.ITIMER_REAL, 5)
+    try:
+        claim: str = module.check(text.encode())
+    except _TooLong:
+        return "does not come back"
+    except Exception as error:  # noqa: BLE001 - a mutant may fail in any way
+        return None if type(error).__name__ == "CheckError" else f"crash {type(error).__name__}"
+    else:
+        return claim
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def stored() -> list[tuple[str, str | None]]:
+    """Return the stored certificates with their verdicts."""
+    if not STORED.exists():
+        return []
+    with gzip.open(STORED, "rt", encoding="utf-8") as file:
+        return [tuple(json.loads(line)) for line in file]
+
+
+def store(verdicts: list[tuple[str, str | None]]) -> None:
+    """Write the stored certificates."""
+    lines = "".join(json.dumps(list(pair)) + "\n" for pair in verdicts)
+    STORED.write_bytes(gzip.compress(lines.encode(), mtime=0))
+
+
+def candidates(count: int, first: int = 0) -> list[tuple[str, str | None]]:
+    """Return true certificates and forgeries with the checker's verdicts."""
+    texts = [base(seed).text for seed in range(min(BASES, count // 10))]
+    for seed in range(first, first + count):
+        made = forged(seed)
+        if made is not None:
+            texts.append(made[1])
+    return [(text, judged(checker, text)) for text in texts]
+
+
+def killer(mutant: Mutant, verdicts: list[tuple[str, str | None]]) -> int | None:
+    """Return the place of the first certificate that the mutant judges differently."""
+    for place, (text, verdict) in enumerate(verdicts):
+        if judged(mutant.module, text) != verdict:
+            return place
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run every mutant; 0 when none survives."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--collect", type=int, default=0, help="Look for killers among so many new certificates.")
+    parser.add_argument("--first", type=int, default=0, help="First seed of the new certificates.")
+    chosen = parser.parse_args(arguments)
+    verdicts = stored()
+    fresh = candidates(chosen.collect, chosen.first) if chosen.collect else []
+    total, survivors = 0, list[Mutant]()
+    for mutant in mutants():
+        total += 1
+        if killer(mutant, verdicts) is not None:
+            continue
+        place = killer(mutant, fresh)
+        if place is None:
+            survivors.append(mutant)
+            continue
+        verdicts.insert(0, fresh.pop(place))
+    if chosen.collect:
+        store(verdicts)
+    lines = SOURCE.read_text(encoding="utf-8").splitlines()
+    for mutant in survivors:
+        sys.stdout.write(f"survives: line {mutant.line}: {mutant.change}: {lines[mutant.line - 1].strip()[:100]}\n")
+    sys.stdout.write(f"{total} mutants, {len(survivors)} survive, {len(verdicts)} stored certificates\n")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
