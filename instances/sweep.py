@@ -20,7 +20,9 @@ from pydantic import Field, field_validator, model_validator
 from instances import catalogue
 from instances.base import Record
 from instances.errors import InputError, Problem
+from instances.hardware import Device
 from instances.instance import Instance, InstanceFile, merge, resolve
+from instances.model import Model
 from instances.reading import read_mapping, refuse, validate
 from instances.sweep_filters import Condition, read_conditions
 
@@ -68,6 +70,9 @@ class Point:
     """One combination: its labels by axis, and the instance it stands for, or why there is none."""
 
     labels: Mapping[str, str]
+    model: str
+    device: str
+    engine: str
     instance: Instance | None
     refusal: str | None = None
 
@@ -181,6 +186,8 @@ def _catalogue_names(axis: str) -> list[str]:
 
 
 def _label(value: Any) -> str:
+    if isinstance(value, Model | Device):
+        return value.name
     if isinstance(value, dict):
         return str(value["name"]) if "name" in value else ", ".join(f"{k}={_label(v)}" for k, v in value.items())
     if isinstance(value, list):
@@ -199,11 +206,12 @@ def _point(
         tree = merge(tree, nested)
     tree["name"] = " / ".join(labels.values())[:500] or sweep.name
     file = _validated(tree, labels, where)
+    names = (_label(file.model), _label(file.device), file.engine)
     try:
-        return Point(labels=labels, instance=resolve(file, where=where, folder=folder))
+        return Point(labels, *names, instance=resolve(file, where=where, folder=folder))
     except InputError as error:
         reasons = [f"{problem.field}: {problem.remedy}" for problem in error.problems] or [str(error)]
-        return Point(labels=labels, instance=None, refusal="; ".join(reasons))
+        return Point(labels, *names, instance=None, refusal="; ".join(reasons))
 
 
 def _validated(tree: dict[str, Any], labels: Mapping[str, str], where: str) -> InstanceFile:

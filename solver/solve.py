@@ -20,7 +20,9 @@ from formulations.deployment.tables import Chain, Program
 from instances.errors import InternalError
 from instances.instance import Instance
 from instances.plan import Plan
+from solver.engine_flags import engine_flags
 from solver.evaluate import Evaluation, best_decode_microbatches, evaluate
+from solver.limiting import engine_sentences, limit_sentences
 from solver.prover import Answer, Interrupted, Objective, Prover, Query
 from solver.refutation import Refutation
 from solver.result import Evidence, Level, Metrics, Proof, Result, Status, StopReason
@@ -42,13 +44,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to search. ``workers`` and ``seed`` are CP-SAT's; ``certify`` has the checker accept the proof."""
+    """How to search. ``workers`` and ``seed`` are CP-SAT's; ``certify`` has the checker accept the proof;
+    ``explain`` finds out which limits and engine rules keep the plan from fewer GPUs. ``floor`` is a number of
+    GPUs known to be necessary: the search starts there, and its proof of the bound does not rely on it."""
 
     time_limit_s: float | None = None
     workers: int = 2
     seed: int = 0
     search: Search = "auto"
     certify: bool = True
+    explain: bool = True
+    floor: int = 1
     on_progress: Callable[[Progress], None] | None = None
 
 
@@ -137,7 +143,8 @@ class LexicographicSearch:
 
     def _fewest_gpus(self) -> None:
         """Double the budget until a chain fits, then halve the gap; the last refutation is the proof."""
-        most, tried = self.program.max_gpus, 1
+        most = self.program.max_gpus
+        self.bound = tried = max(1, min(most, self.settings.floor))
         while self.outcome.chain is None:
             chain, _ = self._decide(self._upper, Query(gpus=tried))
             if chain is not None:
@@ -298,9 +305,18 @@ def _result(deployment: Deployment, outcome: Outcome, settings: Settings, starte
         instance_fingerprint=instance.fingerprint,
         versions=versions(),
         seconds=time.monotonic() - started,
+        explanation=_explanation(deployment, status, gpus, settings),
+        engine_rules=engine_sentences(deployment, gpus.value) if settings.explain and gpus.proven else (),
+        engine_flags=() if plan is None else engine_flags(plan),
         levels=outcome.levels,
         evidence=evidence,
     )
+
+
+def _explanation(deployment: Deployment, status: Status, gpus: Level, settings: Settings) -> tuple[str, ...]:
+    if not settings.explain or not deployment.options or status not in ("optimal", "infeasible"):
+        return ()
+    return limit_sentences(deployment, gpus.value)
 
 
 def _status(outcome: Outcome, gpus: Level) -> Status:

@@ -19,6 +19,9 @@ class Task:
 
     position: int
     labels: Mapping[str, str]
+    model: str
+    device: str
+    engine: str
     fingerprint: str
     instance: Instance | None
     refusal: str | None = None

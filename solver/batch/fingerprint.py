@@ -36,6 +36,8 @@ class SolveSettings:
     memory_limit_bytes: int | None = None
     workers: int = 1
     seed: int = 0
+    certify: bool = False
+    explain: bool = False
 
 
 def code_version() -> str:

@@ -71,6 +71,8 @@ def batch_request(options: Mapping[str, Any]) -> BatchRequest:
         memory_limit_bytes=floor(_quantity("--memory-limit", options["memory_limit"], "bytes")),
         workers=options["workers"],
         seed=options["seed"],
+        certify=options["certify"],
+        explain=options["explain"],
     )
     tasks = tuple(tasks_of(sweep, settings, code=code_version(), where=str(path), folder=path.parent))
     if not tasks:

@@ -69,9 +69,9 @@ def row_of(task: RunTask, answer: Answer | None) -> Row:
     hourly = _times(facts.get("price_per_device_hour"), gpus)
     return Row(
         task=facts["task"],
-        model=facts.get("model") or labels.get("model", ""),
-        device=facts.get("device") or labels.get("device", ""),
-        engine=facts.get("engine") or labels.get("engine", ""),
+        model=facts["model"],
+        device=facts["device"],
+        engine=facts["engine"],
         swept={axis: label for axis, label in labels.items() if axis not in _FIRST},
         status="open" if answer is None else answer.status,
         proof=None if answer is None else answer.summary.get("proof"),

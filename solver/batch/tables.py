@@ -81,7 +81,7 @@ def _without_plan(group: Group) -> Iterator[Text]:
     found: dict[tuple[str, str], list[str]] = {}
     for row in group.rows:
         if not pareto.has_plan(row):
-            found.setdefault((row.status, row.reason or ""), []).append(row.device)
+            found.setdefault((row.status, (row.reason or "").replace(row.device, "it")), []).append(row.device)
     for (status, reason), devices in found.items():
         text = Text("  ").append(status, style=_COLOURS.get(status, "")).append(f" {', '.join(devices)}")
         short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"

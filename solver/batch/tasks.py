@@ -22,6 +22,9 @@ def tasks_of(
         yield Task(
             position=position,
             labels=point.labels,
+            model=point.model,
+            device=point.device,
+            engine=point.engine,
             fingerprint=_key(point, settings, code),
             instance=point.instance,
             refusal=point.refusal,
@@ -30,7 +33,8 @@ def tasks_of(
 
 def run_task(task: Task) -> RunTask:
     """Return what the ledger keeps of a task for tables and reports."""
-    facts: dict[str, Any] = {"labels": dict(task.labels), "task": task.name}
+    names = {"task": task.name, "model": task.model, "device": task.device, "engine": task.engine}
+    facts: dict[str, Any] = {"labels": dict(task.labels), **names}
     if task.instance is not None:
         facts |= _facts(task.instance)
     return RunTask(position=task.position, fingerprint=task.fingerprint, facts=facts)
@@ -45,9 +49,6 @@ def _key(point: Point, settings: SolveSettings, code: str) -> str:
 def _facts(instance: Instance) -> dict[str, Any]:
     price = instance.device.price_per_hour
     return {
-        "model": instance.model.name,
-        "device": instance.device.name,
-        "engine": instance.engine,
         "memory_bytes": instance.memory_limit,
         "price_per_device_hour": None if price is None else float(price),
         "scenarios": [_scenario(scenario) for scenario in instance.scenarios],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from solver.batch.answer import Answer, Job, from_document
 from solver.batch.fingerprint import SolveSettings
@@ -19,11 +19,17 @@ class Solve:
         """Solve one instance."""
         from solver.solve import Settings, solve
 
-        started = time.perf_counter()
-        result = solve(
-            job.instance,
-            settings=Settings(
-                time_limit_s=self.settings.time_limit_s, workers=self.settings.workers, seed=self.settings.seed
-            ),
+        chosen, started = self.settings, time.perf_counter()
+        settings = Settings(
+            time_limit_s=chosen.time_limit_s,
+            workers=chosen.workers,
+            seed=chosen.seed,
+            certify=chosen.certify,
+            explain=chosen.explain,
+            floor=job.known.floor or 1,
         )
+        result = solve(job.instance, settings=settings)
+        if result.status == "infeasible" and not chosen.explain:
+            # A plan speaks for itself; that there is none needs its reason.
+            result = solve(job.instance, settings=replace(settings, explain=True))
         return from_document(result.to_json(), seconds=time.perf_counter() - started)

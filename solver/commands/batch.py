@@ -32,6 +32,8 @@ are solved. Exit code 0: every task is answered; 2: bad input; 3: some are undec
 @click.option("--time-limit", type=str, default="60 s", show_default=True, help="Of one task, with unit.")
 @click.option("--memory-limit", type=str, default="2 GB", show_default=True, help="Of one task, with unit.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--certify", is_flag=True, help="Have the checker accept the proof of every solved task (slower).")
+@click.option("--explain", is_flag=True, help="Find out what rules out fewer GPUs, for every task (slower).")
 @click.option("--independent", is_flag=True, help="Carry nothing over from one task to another.")
 @click.option("--retry-failed", is_flag=True, help="Try tasks again that failed in an earlier run.")
 @click.option("--format", "formats", multiple=True, type=click.Choice(["csv", "json", "parquet"]),
