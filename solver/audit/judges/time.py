@@ -13,7 +13,6 @@ from fractions import Fraction
 from solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from solver.audit.context import Context
 from solver.audit.mistakes import TIME_MISTAKES, Recipe, Trial, explain
-from solver.audit.readings import readings
 from solver.audit.recount import NOTHING, Assume, Recount
 from solver.documents.statement import Statement
 from solver.documents.values import BYTES_PER_ELEMENT
@@ -24,7 +23,7 @@ NEAR = Fraction(5, 100)
 def gpu_counts(context: Context) -> tuple[int, ...]:
     """GPU counts that a time may be reckoned with: the stated one, and those of the degrees."""
     counts = [context.facts.gpus] if context.facts.gpus else []
-    counts += sorted({reading.gpus for reading in readings(context.facts)} | context.gpu_counts())
+    counts += sorted(context.gpu_counts())
     return tuple(dict.fromkeys(count for count in counts if count))
 
 
