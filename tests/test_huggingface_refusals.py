@@ -51,6 +51,8 @@ def test_an_architecture_that_is_not_understood_is_refused_by_name(changes, name
         ({"quantization_config": {"quant_method": "gptq", "bits": 3}}, "3-bit"),
         ({"quantization_config": {"quant_method": "modelopt", "quant_algo": "NEW"}}, "NEW"),
         ({"quantization_config": {"quant_method": "fp8", "ignore": ["re:("]}}, "regular expression"),
+        ({"quantization_config": {"quant_method": "fp8", "ignore": ["re:(a+)+$"]}}, "repetition"),
+        ({"quantization_config": {"quant_method": "fp8", "ignore": ["*x"] * 2001}}, "wildcards"),
         ({"quantization_config": []}, "quantization_config"),
     ],
 )

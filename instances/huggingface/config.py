@@ -9,6 +9,7 @@ from instances.errors import InputError, Problem
 
 MAX_LAYERS = 4096
 MAX_NUMBER = 10**9
+MAX_ITEMS = 200_000
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ class Config:
         value = self.fields.get(name)
         if value is None:
             return None
-        if isinstance(value, str) or not isinstance(value, Sequence) or len(value) > MAX_LAYERS:
-            raise self.refuse(name, f"must be a list of at most {MAX_LAYERS} items")
+        if isinstance(value, str) or not isinstance(value, Sequence) or len(value) > MAX_ITEMS:
+            raise self.refuse(name, f"must be a list of at most {MAX_ITEMS} items")
         return value
 
     @property

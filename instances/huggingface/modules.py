@@ -12,6 +12,8 @@ from instances.layers import Layer, MixtureOfExperts, TensorClass
 
 ROOTS = ("model.language_model.", "language_model.model.", "model.", "language_model.", "backbone.")
 
+NESTED_REPETITION = re.compile(r"\([^()]*[+*}][^()]*\)[+*{]")
+MAX_EXPRESSIONS = 2000
 LAYER_START = re.compile(r"layers\.[0-9]+\.[^*?\[]*\*")
 
 ATTENTION_NAMES: dict[str, tuple[str, ...]] = {
@@ -103,7 +105,7 @@ class Patterns:
     """A list of module patterns: exact names, parts of a dotted path, wildcards, and ``re:`` expressions."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        """Sort the patterns by what they need."""
+        """Sort the patterns by what they need; `re.error` for one that cannot be used."""
         rootless = [item if item.startswith("re:") else _rootless(item) for item in patterns]
         starts = [item[:-1] for item in rootless if LAYER_START.fullmatch(item)]
         plain = {item for item in rootless if not item.startswith("re:") and not _wild(item)}
@@ -119,6 +121,8 @@ class Patterns:
             for item in rootless
             if (item.startswith("re:") or _wild(item)) and not LAYER_START.fullmatch(item)
         )
+        if len(self._expressions) > MAX_EXPRESSIONS:
+            raise re.error(f"more than {MAX_EXPRESSIONS} wildcards")
 
     def match(self, module: Module) -> bool:
         """Tell whether any name of the module, or a parent of it, is on the list."""
@@ -152,5 +156,7 @@ def _rootless(pattern: str) -> str:
 @lru_cache(maxsize=4096)
 def _compile(pattern: str) -> re.Pattern[str]:
     if pattern.startswith("re:"):
+        if NESTED_REPETITION.search(pattern):
+            raise re.error("a repetition inside a repetition can take forever")
         return re.compile(pattern.removeprefix("re:"))
     return re.compile(translate(f"model.{pattern}" if pattern.startswith("layers.") else pattern))

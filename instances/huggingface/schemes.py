@@ -67,7 +67,7 @@ def read_scheme(config: Config, separate: Mapping[str, object] | None) -> Scheme
     try:
         return reader(found)
     except re.error as error:
-        raise found.refuse("ignore", f"holds a pattern that is no regular expression ({error})") from None
+        raise found.refuse("ignore", f"holds a pattern that cannot be used as a regular expression ({error})") from None
 
 
 def _excluded(config: Config) -> Patterns:
