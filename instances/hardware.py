@@ -55,7 +55,7 @@ class Device(Record):
     @property
     def usable_memory(self) -> int:
         """Bytes that a process can use: visible where known, else the datasheet's."""
-        return self.memory if self.visible_memory is None else min(self.visible_memory, self.memory)
+        return self.memory if self.visible_memory is None else self.visible_memory
 
     def compute_dtype(self, dtype: str) -> ComputeDType:
         """Dtype in which operands of a dtype are multiplied: its own if the device has it, else bf16.

@@ -398,6 +398,13 @@ def _non_dominated(fresh: dict[Label, tuple[int, Label, int]], earlier: Sequence
     return kept
 
 
+def weighted_costs(view: View, weights: Sequence[tuple[Table, int]]) -> Costs:
+    """Weighted sum of several tables."""
+    parts = [(view.costs(table), weight) for table, weight in weights]
+    names = ("base", "entry", "first", "last", "layer", "prefix")
+    return Costs(*(sum(getattr(costs, name) * weight for costs, weight in parts) for name in names))
+
+
 def remaining_minimum(costs: Costs) -> Ints:
     """Least cost of covering layers ``i .. L-1`` whatever the options, for i = 0..L (0 at L)."""
     steps = np.diff(costs.prefix, axis=1).min(axis=0)

@@ -8,14 +8,13 @@ shows is feasible in exact arithmetic; on *floor* tables the tree it returns is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from formulations.deployment.tables import (
-    Axis,
     Cap,
     Case,
     Chain,
@@ -28,24 +27,39 @@ from formulations.deployment.tables import (
     stage_cost,
 )
 from instances.errors import InternalError
-from solver.frontier import NEVER, Bounded, Cheapest, Costs, TooManyLabels, View, remaining_minimum
+from solver.frontier import NEVER, Bounded, Cheapest, Costs, TooManyLabels, View, remaining_minimum, weighted_costs
 from solver.refutation import Empty, Frontier, Node, Reach, Refutation, SplitAxis, SplitMax, Sum, Volume
+
+
+def group_of(row: Cap | Path) -> str:
+    """Group of limits that a row belongs to: ``memory``, ``ttft``, ``tpot`` or the row's own name."""
+    if isinstance(row, Cap) and row.memory:
+        return "memory"
+    return row.name.partition("[")[0].removesuffix("_slowest")
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked for: total GPUs, and the limits on TTFT rows and memory rows (``None``: as they are)."""
+    """What is asked for: total GPUs, and the limits on TTFT rows and memory rows (``None``: as they are).
+
+    ``ignored`` names groups of limits (`group_of`) that do not hold, to find out which ones matter.
+    """
 
     gpus: int
     ttft: int | None = None
     memory: int | None = None
+    ignored: frozenset[str] = frozenset()
 
     def cap_limit(self, cap: Cap) -> int:
         """Limit of a cap under this query."""
+        if group_of(cap) in self.ignored:
+            return NEVER
         return min(cap.limit, self.memory) if cap.memory and self.memory is not None else cap.limit
 
     def path_limit(self, path: Path) -> int | None:
         """Limit of a path under this query."""
+        if group_of(path) in self.ignored:
+            return None
         if not path.ttft or self.ttft is None:
             return path.limit
         return self.ttft if path.limit is None else min(path.limit, self.ttft)
@@ -181,6 +195,8 @@ class Walk:
         self._budget = budget if layout.max_gpus is None else min(budget, layout.max_gpus)
         self._narrowest = min((option.gpus for option in self._program.options), default=NEVER)
         self.unknown: list[Unknown] = []
+        self._refuted_alone: dict[tuple[int, int, tuple[int, ...]], Node] = {}
+        self._open_alone: set[tuple[int, int, tuple[int, ...], Query]] = set()
 
     def solve(self) -> Node | Chain:
         """Refute the layout or return a chain of it."""
@@ -198,25 +214,48 @@ class Walk:
         if view is None:
             return Empty()
         last = depth == len(layout.axes)
-        quick = _quick(view) if (caps or paths or depth == 0 or last) else None
+        quick = _quick(view)
         if quick is not None:
             return quick
         if last:
             return self._leaf(view, picked) if self._objective is None else self._improve(picked, options, caps, paths)
         children: list[Node] = []
         axis = layout.axes[depth]
-        for place in self._order(axis):
-            choice = axis.choices[place]
+        for place, choice in enumerate(axis.choices):
             allowed = options if choice.options is None else tuple(o for o in options if o in set(choice.options))
+            alone = self._alone(depth, place, allowed) if len(layout.axes) > 1 else None
+            if alone is not None:
+                children.append(alone)
+                continue
             child = self._case((*picked, place), allowed, caps + choice.caps, paths + choice.paths)
             if isinstance(child, Chain):
                 return child
             children.append(child)
         return SplitAxis(depth, tuple(children))
 
-    @staticmethod
-    def _order(axis: Axis) -> Iterator[int]:
-        return iter(range(len(axis.choices)))
+    def _alone(self, axis: int, place: int, options: tuple[int, ...]) -> Node | None:
+        """Refute one choice with the layout's rows only; it then falls whatever the other axes pick."""
+        key = (axis, place, options)
+        if key in self._refuted_alone or (*key, self.query) in self._open_alone:
+            return self._refuted_alone.get(key)
+        choice = self._layout.axes[axis].choices[place]
+        view = self._view((*self._layout.caps, *choice.caps), choice.paths, options)
+        found = Empty() if view is None else (_quick(view) or self._refute(view))
+        if found is None:
+            self._open_alone.add((*key, self.query))
+        else:
+            self._refuted_alone[key] = found
+        return found
+
+    def _refute(self, view: View) -> Node | None:
+        limited = [row for row in view.paths if row.limit is not None]
+        if not limited:
+            return None
+        try:
+            found = self._box(self._ready(view), limited)
+        except TooManyLabels:
+            return None
+        return None if isinstance(found, tuple) else found
 
     def _view(self, caps: Sequence[Cap], paths: Sequence[Path], options: tuple[int, ...]) -> View | None:
         bounded = []
@@ -320,9 +359,33 @@ class Walk:
         table = _rounded(row.path.table, self._prover.floor)
         return path_cost(view.program, replace(row.path, table=table), stages) <= row.limit
 
+    def _weighted(self, view: View, rows: list[Bounded], ratio: int) -> Node | tuple[StageChoice, ...] | None:
+        """Use the least weighted sum of all rows: a chain that fits, a refutation, or nothing.
+
+        The first row weighs ``ratio`` sixteenths of the others, each in proportion to the room that it leaves.
+        """
+        rooms = [max(1, _room(row)) for row in rows]
+        most = max(rooms)
+        weights = [max(1, (ratio if place == 0 else 16) * most // room) for place, room in enumerate(rooms)]
+        tables = [(row.path.table, weight) for row, weight in zip(rows, weights, strict=True)]
+        if sum(weights) * most >= NEVER // 4:
+            return None
+        cheapest = view.cheapest(tables)
+        limit = sum(weight * _room(row) for row, weight in zip(rows, weights, strict=True))
+        if cheapest.total > limit:
+            named = tuple((row.path.name, weight) for row, weight in zip(rows, weights, strict=True))
+            rest = remaining_minimum(weighted_costs(view, tables))
+            return Frontier((named,), cheapest.label_rows(rest, limit))
+        stages = cheapest.chain()
+        return stages if all(self._holds(view, row, stages) for row in rows) else None
+
     def _all_rows(self, view: View, rows: list[Bounded]) -> Node | tuple[StageChoice, ...]:
-        """Decide by non-dominated vectors of sums, halving intervals until a chain fits or none is left."""
-        limits = [row.limit - (row.path.microbatches - 1) * (row.low + 1) for row in rows if row.limit is not None]
+        """Decide by weighted sums, then by non-dominated vectors, halving intervals until none is left."""
+        for ratio in _RATIOS:
+            found = self._weighted(view, rows, ratio)
+            if found is not None:
+                return found
+        limits = [_room(row) for row in rows]
         labels = view.labels([row.path.table for row in rows], limits)
         if labels.complete is None:
             weights = tuple(((row.path.name, 1),) for row in rows)
@@ -373,9 +436,18 @@ def _least_sum(view: View, costs: Costs) -> int:
     return int(layers) + int(costs.first.min()) + int(costs.last.min()) + int(costs.base.min())
 
 
-def _frontier(view: View, cheapest: Cheapest, row: Bounded) -> Frontier:
+_RATIOS = (16, 4, 64)
+"""Weights of the first row, in sixteenths of the others', that are tried before all rows are kept apart."""
+
+
+def _room(row: Bounded) -> int:
+    """What a path's limit leaves for the sum over stages, its slowest stage at the interval's lower end."""
     assert row.limit is not None
-    limit = row.limit - (row.path.microbatches - 1) * (row.low + 1)
+    return row.limit - (row.path.microbatches - 1) * (row.low + 1)
+
+
+def _frontier(view: View, cheapest: Cheapest, row: Bounded) -> Frontier:
+    limit = _room(row)
     rest = remaining_minimum(view.costs(row.path.table))
     return Frontier((((row.path.name, 1),),), cheapest.label_rows(rest, limit))
 

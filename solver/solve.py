@@ -58,6 +58,9 @@ class Settings:
     on_progress: Callable[[Progress], None] | None = None
 
 
+EXPLAINED_WITHIN_S = 2.0
+"""Seconds that `solve` spends at most on finding out which limits and rules matter."""
+
 Limited = Callable[[Chain], tuple[Program, Chain]]
 """From a chain to the program of no more GPUs than it has, and the chain in that program."""
 
@@ -306,7 +309,6 @@ def _result(deployment: Deployment, outcome: Outcome, settings: Settings, starte
         versions=versions(),
         seconds=time.monotonic() - started,
         explanation=_explanation(deployment, status, gpus, settings),
-        engine_rules=engine_sentences(deployment, gpus.value) if settings.explain and gpus.proven else (),
         engine_flags=() if plan is None else engine_flags(plan),
         levels=outcome.levels,
         evidence=evidence,
@@ -316,7 +318,12 @@ def _result(deployment: Deployment, outcome: Outcome, settings: Settings, starte
 def _explanation(deployment: Deployment, status: Status, gpus: Level, settings: Settings) -> tuple[str, ...]:
     if not settings.explain or not deployment.options or status not in ("optimal", "infeasible"):
         return ()
-    return limit_sentences(deployment, gpus.value)
+    stop_at = time.monotonic() + EXPLAINED_WITHIN_S
+    try:
+        sentences = limit_sentences(deployment, gpus.value, stop_at)
+        return sentences + engine_sentences(deployment, gpus.value, stop_at)
+    except Interrupted:
+        return ()
 
 
 def _status(outcome: Outcome, gpus: Level) -> Status:

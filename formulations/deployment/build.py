@@ -193,7 +193,8 @@ class Deployment:
             last=Lazy(len(options), lambda place: parts[place].last),
             layer=Lazy(len(options), row),
         )
-        return Cap(f"memory[{scenario.name}]", table, limit, memory=True)
+        phase = "" if step is None else f", {step.phase}"
+        return Cap(f"memory[{scenario.name}{phase}]", table, limit, memory=True)
 
     def memory_parts(self, variant: Variant, scenario: Scenario, step: Step | None, option: Option) -> MemoryParts:
         """Memory of a stage that does not depend on its layers, by part, bytes."""
