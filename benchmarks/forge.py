@@ -4,7 +4,7 @@
 whose limits are exactly tight and forges them, each forgery aimed at one check. What the checker accepts is
 then decided by brute force over the program *in the file*: an accepted forgery must be true.
 
-The strongest forgeries are transplants: the exact search refutes a program that differs in one cell, one limit,
+The strongest forgeries are bluffs, trees of simple leaves that may or may not hold, and transplants: the exact search refutes a program that differs in one cell, one limit,
 one option or one microbatch, and its (there valid) trees are put into the certificate of the true program,
 whose claim they would prove falsely. Random tampering hardly ever gets that close.
 """
@@ -34,6 +34,8 @@ from tests.random_programs import ceilings, random_program, replica_counts
 Document = dict[str, Any]
 Forgery = Callable[[Random, Document], Document | None]
 BASES = 400
+TRIES = 8
+"""Slightly different programs that a transplant tries."""
 
 
 @dataclass(frozen=True)
@@ -331,27 +333,82 @@ def malformed(random: Random, document: Document) -> Document | None:
     return document
 
 
-def transplanted(random: Random, document: Document) -> Document | None:
-    """Prove a false bound for a slightly different program, and claim it for the true one."""
-    best = brute_force(read_program(document["program"]), floor=True)
-    if best is None:
-        return None
+def _changed(random: Random, document: Document) -> Program | None:
+    """Return a program that differs from the document's in one thing."""
     changed = json.loads(json.dumps(document))
     move = random.choice((limits_move, cells_move, shape_moves, cells_move, limits_move))
     if move(random, changed) is None or changed["program"]["kinds"] != document["program"]["kinds"]:
         return None
     try:
         checker.shaped(changed, checker.SHAPE, "changed")
-        other = read_program(changed["program"])
-        refutation = Prover(other, floor=True).decide(Query(gpus=best.gpus)).refutation
-    except Exception:  # noqa: BLE001 - the changed program may be one that no search was made for
+        checker.Problem(json.loads(json.dumps(changed["program"])))
+    except (checker.CheckError, IndexError, ValueError):
         return None
-    if refutation is None:
+    return read_program(changed["program"])
+
+
+def _refuted(random: Random, document: Document, query: Query) -> list[list[list[Any]]] | None:
+    """Return the trees that refute a query for a slightly different program."""
+    for _ in range(TRIES):
+        other = _changed(random, document)
+        refutation = None if other is None else Prover(other, floor=True).decide(query).refutation
+        if refutation is not None:
+            return list(map(write_tree, refutation.trees))
+    return None
+
+
+def transplanted(random: Random, document: Document) -> Document | None:
+    """Prove a false bound for a slightly different program, and claim it for the true one."""
+    best = brute_force(read_program(document["program"]), floor=True)
+    trees = None if best is None else _refuted(random, document, Query(gpus=best.gpus))
+    if best is None or trees is None:
         return None
-    claim = {"lower": best.gpus + 1, "upper": None, "by": "certified"}
-    document["claims"] = {"gpus": claim | {"trees": list(map(write_tree, refutation.trees))}}
-    document["claims"] |= {"ttft_ns": None, "memory_bytes": None}
-    return document | {"plan": None}
+    return _bounded(document, best.gpus + 1, trees)
+
+
+def _bounded(document: Document, lower: int, trees: list[list[list[Any]]]) -> Document:
+    """Return the document with a bound on GPUs alone."""
+    claim = {"lower": lower, "upper": None, "by": "certified", "trees": trees}
+    return document | {"plan": None, "claims": {"gpus": claim, "ttft_ns": None, "memory_bytes": None}}
+
+
+def bluffed(random: Random, document: Document) -> Document | None:
+    """Claim the true bound, or one more, on trees of the simplest leaves: some hold, some are bluff."""
+    program = read_program(document["program"])
+    best = brute_force(program, floor=True)
+    lower = (program.max_gpus + 1 if best is None else best.gpus) + random.choice((0, 1))
+    return _bounded(document, lower, [_bluff(random, layout, document) for layout in document["program"]["layouts"]])
+
+
+def _bluff(random: Random, layout: Document, document: Document) -> list[list[Any]]:
+    pools, rows = [layout["rows"]], document["program"]["rows"]
+    nodes: list[list[Any]] = []
+
+    def leaf(known: list[int]) -> list[Any]:
+        names = [row["name"] for row in (rows[index] for index in known) if row["limit"] is not None]
+        kinds = [("volume", name) for name in names]
+        kinds += [("sum", rows[i]["name"]) for i in known if rows[i]["microbatches"] and rows[i]["limit"] is not None]
+        count = random.choice((0, 1, 1, 1, 2)) if kinds else 0
+        parts = [
+            [[*random.choice(kinds), random.randint(1, 2)] for _ in range(random.choice((1, 1, 2)))]
+            for _ in range(count)
+        ]
+        return ["leaf", parts, []]
+
+    def grow(depth: int, known: list[int]) -> None:
+        if depth == len(layout["axes"]) or random.random() < 0.2:
+            paths = [rows[index] for index in known if rows[index]["microbatches"]]
+            if paths and random.random() < 0.4:
+                nodes.append(["max", random.choice(paths)["name"], random.randint(0, 12)])
+                nodes.append(leaf(known))
+            nodes.append(leaf(known))
+            return
+        nodes.append(["axis", depth])
+        for choice in layout["axes"][depth]["choices"]:
+            grow(depth + 1, known + choice["rows"])
+
+    grow(0, pools[0])
+    return nodes
 
 
 def levels_transplanted(random: Random, document: Document) -> Document | None:
@@ -368,20 +425,12 @@ def levels_transplanted(random: Random, document: Document) -> Document | None:
     if not worse:
         return None
     chain, found = random.choice(worse)
-    changed = json.loads(json.dumps(document))
-    if random.choice((limits_move, cells_move, shape_moves))(random, changed) is None:
-        return None
-    level, limits = "ttft_ns", Query(gpus=found.gpus, ttft=(found.ttft or 1) - 1)
-    try:
-        checker.shaped(changed, checker.SHAPE, "changed")
-        refutation = Prover(read_program(changed["program"]), floor=True).decide(limits).refutation
-    except Exception:  # noqa: BLE001 - as above
-        return None
-    if refutation is None:
+    level, query = "ttft_ns", Query(gpus=found.gpus, ttft=(found.ttft or 1) - 1)
+    trees = _refuted(random, document, query)
+    if trees is None:
         return None
     stages = [[stage.start, stage.stop, stage.option] for stage in chain.stages]
     document["plan"] = {"layout": chain.layout, "choices": list(chain.choices), "stages": stages}
-    trees = list(map(write_tree, refutation.trees))
     document["claims"][level] = {"lower": found.ttft, "upper": found.ttft, "by": "certified", "trees": trees}
     document["claims"]["memory_bytes"] = None
     return document
@@ -400,7 +449,8 @@ FORGERIES: tuple[Forgery, ...] = (
     malformed,
     transplanted,
     transplanted,
-    transplanted,
+    bluffed,
+    bluffed,
     levels_transplanted,
 )
 

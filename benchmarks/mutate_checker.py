@@ -76,7 +76,8 @@ def mutants() -> Iterator[Mutant]:
                 exec(code, module.__dict__)  # noqa: S102 - running the mutant is the point
             except Exception:  # noqa: BLE001, S112 - a mutant that cannot even be loaded is dead
                 continue
-            yield Mutant(getattr(original, "lineno", 0), change, module)
+            where = f"column {getattr(original, 'col_offset', 0)}: {change}"
+            yield Mutant(getattr(original, "lineno", 0), where, module)
 
 
 def _node(tree: ast.AST, place: int) -> ast.AST:
@@ -206,6 +207,86 @@ def candidates(count: int, first: int = 0) -> list[tuple[str, str | None]]:
     return [(text, judged(checker, text)) for text in texts]
 
 
+def handmade() -> list[tuple[str, str | None]]:
+    """Return certificates at the edges of what is well formed, which no forgery of a random program meets."""
+    changes: tuple[tuple[str, str], ...] = (
+        ("[[0, 3]]", "[[0, 0]]"),
+        ("[[0, 3]]", "[[0, 3], [1, 0]]"),
+        ("[[0, 3]]", "[[0, 4096]]"),
+        ("[[0, 3]]", "[[0, 4097]]"),
+        ('"kinds": [[0, 3]]', '"kinds": [[1, 3]]'),
+        ('"options": [[1, 1, 1, 1]', '"options": [[0, 1, 1, 0]'),
+        ('"options": [[1, 1, 1, 1]', '"options": [[2, 1, 1, 1]'),
+        ('"replicas": 1', '"replicas": 0'),
+        ('"layer": [[4], [3]]', '"layer": [[4], [3], [1]]'),
+        ('"layer": [[4], [3]]', '"layer": [[4, 9], [3]]'),
+        ('"layer": [[4], [3]]', '"layer": [[4], []]'),
+        ('"tables": [', '"tables": [{"base": [], "entry": [], "first": [], "last": [], "layer": [], "slack": 0}, '),
+        ('"name": "ttft", "table": 1', '"name": "ttft", "table": 2'),
+        ('"rows": [1]', '"rows": [2]'),
+        ('"rows": [1]', '"rows": [1, 2]'),
+        ('"options": null', '"options": []'),
+        ('"options": null', '"options": [1]'),
+        ('"options": null', '"options": [2]'),
+        ('"options": null', '"options": [0, 1, 1]'),
+        ('"limit": 6', '"limit": null'),
+        ('"limit": 12', '"limit": null'),
+        ('"limit": 12', f'"limit": {10**39}'),
+        ('"limit": 12', f'"limit": {10**40}'),
+        ('"limit": 12', '"limit": 0'),
+        ('"max_gpus": 4', '"max_gpus": 0'),
+        ('"max_gpus": 4', '"max_gpus": 1'),
+        ('"max_gpus": 4', '"max_gpus": 2'),
+        ('"max_gpus": null', '"max_gpus": 3'),
+        ('"max_gpus": null', '"max_gpus": 4'),
+        ('"size": 1', '"size": 0'),
+        ('"size": 1', '"size": 2'),
+        ('"rule": "ceilings", "size": 1', '"rule": "listed", "size": 0'),
+        ('"choices": [{"value": 1, "rows": [1], "options": null}]', '"choices": []'),
+        ('"batch_sizes": [1]', '"batch_sizes": []'),
+        ('"batch_sizes": [1]', '"batch_sizes": [0]'),
+        ('"batch_sizes": [1]', '"batch_sizes": [1, 2]'),
+        ('"lower": 2', '"lower": 0'),
+        ('"lower": 2', '"lower": 1'),
+        ('"by": "certified"', '"by": "claimed by X"'),
+        ('"by": "certified"', '"by": "X"'),
+        ('"instance": "by-hand"', f'"instance": "{"x" * 200}"'),
+        ('"instance": "by-hand"', f'"instance": "{"x" * 201}"'),
+        ('"choices": [0]', '"choices": []'),
+        ('"choices": [0]', '"choices": [0, 0]'),
+        ('"choices": [0]', '"choices": [1]'),
+        ('"stages": [[0, 3, 1]]', '"stages": []'),
+        ('"stages": [[0, 3, 1]]', '"stages": [[0, 3, 1], [3, 3, 0]]'),
+        ('"stages": [[0, 3, 1]]', '"stages": [[0, 0, 0], [0, 3, 1]]'),
+        ('"stages": [[0, 3, 1]]', '"stages": [[0, 2, 1], [1, 3, 1]]'),
+    )
+    leaves = (
+        '["axis", 0], ["max", "ttft", 0], ["leaf", [[["sum", "ttft", 1]]], []], ["leaf", [[["sum", "ttft", 1]]], []]',
+        '["axis", 0], ["max", "ttft", 12], ["leaf", [[["volume", "ttft", 1]]], []], ["leaf", [], []]',
+        '["axis", 0], ["max", "ttft", 11], ["leaf", [[["volume", "ttft", 1]]], []], ["leaf", [], []]',
+        '["axis", 0], ["max", "ttft", 13], ["leaf", [], [[[0]], [[2]]]], ["leaf", [], []]',
+        '["leaf", [], [[[0]], [[2]]]]',
+        '["leaf", [], [[[0]], [[1]]]]',
+        '["leaf", [], [[[0]], [[1], [2]]]]',
+        '["leaf", [], [[], [[2]]]]',
+        '["leaf", [[]], [[[0, 0]], [[2, 0]]]]',
+        '["leaf", [[], []], [[[0, 0, 0]], [[2, 0, 0]]]]',
+        '["axis", 0], ["leaf", [[["sum", "ttft", 1]], [["sum", "ttft", 1]]], [[[0, 0, 0]], [[2, 5, 5], [1, 5, 5]]]]',
+        '["axis", 0], ["leaf", [[["sum", "ttft", 1]]], [[[0, 0]], [[2, 9]]]]',
+        '["axis", 0], ["leaf", [[["sum", "ttft", 1]]], [[[0, 0]], [[1, 5], [2, 9]]]]',
+    )
+    from tests.test_checker import document
+
+    good = json.dumps(document())
+    texts = [good, *(good.replace(old, new, 1) for old, new in changes)]
+    free = good.replace('"limit": 12', '"limit": null', 1)
+    for plain in (good, free, good.replace('"microbatches": 1', '"microbatches": 2', 1)):
+        texts += [plain.replace('["leaf", [[["volume", "memory", 1]]], []]', leaf, 1) for leaf in leaves]
+    no_plan = [text.replace(good[good.index('"plan"') : good.index('"claims"')], '"plan": null, ', 1) for text in texts]
+    texts += [text.replace('"upper": 2', '"upper": null', 1) for text in no_plan]
+    return [(text, judged(checker, text)) for text in texts]
+
+
 def killer(mutant: Mutant, verdicts: list[tuple[str, str | None]]) -> int | None:
     """Return the place of the first certificate that the mutant judges differently."""
     for place, (text, verdict) in enumerate(verdicts):
@@ -221,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="First seed of the new certificates.")
     chosen = parser.parse_args(arguments)
     verdicts = stored()
-    fresh = candidates(chosen.collect, chosen.first) if chosen.collect else []
+    fresh = handmade() + candidates(chosen.collect, chosen.first) if chosen.collect else []
     total, survivors = 0, list[Mutant]()
     for mutant in mutants():
         total += 1
