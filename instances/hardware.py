@@ -65,6 +65,6 @@ class Device(Record):
         wanted = {"mxfp4": "fp4", "nvfp4": "fp4", "int4": "bf16"}.get(dtype, dtype)
         for candidate in (wanted, "bf16", "fp16", "fp32"):
             if candidate in self.peak_flops:
-                found: ComputeDType = candidate  # type: ignore[assignment]
+                found: ComputeDType = candidate
                 return found
         return next(iter(self.peak_flops))

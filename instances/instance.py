@@ -264,9 +264,7 @@ def _assumed(file: InstanceFile, device: Device) -> tuple[str, ...]:
         file.runtime_reserve is None,
         f"runtime reserve {DEFAULT_RUNTIME_RESERVE / 10**9:g} GB per device: not given by the instance",
     )
-    assume(
-        file.precision.kv_cache is None, "KV cache dtype: the model's own, not given by the instance"
-    )
+    assume(file.precision.kv_cache is None, "KV cache dtype: the model's own, not given by the instance")
     assume(
         device.visible_memory is None and file.limits.memory is None,
         "usable memory per device: the datasheet's figure, what a process sees is not known",

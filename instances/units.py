@@ -23,9 +23,7 @@ _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
 
 def _scaled(suffixes: Mapping[str, Fraction], prefixes: Mapping[str, int]) -> dict[str, Fraction]:
     return {
-        prefix + suffix: scale * factor
-        for suffix, factor in suffixes.items()
-        for prefix, scale in prefixes.items()
+        prefix + suffix: scale * factor for suffix, factor in suffixes.items() for prefix, scale in prefixes.items()
     }
 
 
@@ -133,9 +131,7 @@ def format_duration(nanoseconds: int) -> str:
 def write_quantity(value: int, dimension: Dimension) -> str:
     """Write an integer of base units as text that reads back to the same integer."""
     base = {"bytes": "B", "bytes per second": "B/s", "FLOP per second": "FLOPS", "duration": "ns"}
-    preferred = {"duration": ("s", "ms", "us")}.get(
-        dimension, tuple(prefix + base[dimension] for prefix in "TGM")
-    )
+    preferred = {"duration": ("s", "ms", "us")}.get(dimension, tuple(prefix + base[dimension] for prefix in "TGM"))
     for unit in preferred:
         size = floor(UNITS[dimension][unit])
         if value and value % (size // 1000 or 1) == 0 and value >= size:

@@ -137,7 +137,9 @@ class _Evaluator:
         self.width = sum(stage.gpus for stage in plan.stages)
         inside = self.width <= self.instance.device.devices_per_node
         self.link: LinkName = "scale_up" if inside else "scale_out"
-        self.variant = Variant(plan.replicas, self.link, single_stage=len(plan.stages) == 1 and self.instance.model.tied)
+        self.variant = Variant(
+            plan.replicas, self.link, single_stage=len(plan.stages) == 1 and self.instance.model.tied
+        )
 
     def run(self) -> Evaluation:
         shape = tuple(self._shape_violations())

@@ -20,10 +20,7 @@ from numpy.typing import NDArray
 
 from formulations.deployment.tables import Cap, Path, Program, StageChoice, Table
 from instances.errors import InternalError
-
-Ints = NDArray[np.int64]
-NEVER = 1 << 60
-"""Cost of what is impossible; two of them still fit into 64 bits."""
+from solver.least_sums import NEVER, Cheapest, Ints, bands, least_sums
 
 LABELS_AT_MOST = 60_000
 
@@ -50,10 +47,14 @@ class Costs:
         steps = rows[:, np.array(program.kinds)]
         prefix = np.zeros((len(options), len(program.kinds) + 1), dtype=np.int64)
         np.cumsum(steps, axis=1, out=prefix[:, 1:])
-        ends = [np.array([cells[o] for o in options], dtype=np.int64) for cells in (table.base, table.entry, table.first, table.last)]
+        ends = [
+            np.array([cells[o] for o in options], dtype=np.int64)
+            for cells in (table.base, table.entry, table.first, table.last)
+        ]
         if rows.size and int(rows.max()) * len(program.kinds) + sum(int(cells.max()) for cells in ends) >= NEVER:
             raise InternalError("costs exceed 2**60; the instance's quantities are beyond any hardware")
-        return cls(*ends, rows, prefix)
+        base, entry, first, last = ends
+        return cls(base, entry, first, last, rows, prefix)
 
     def matrix(self, place: int) -> Ints:
         """Costs of all stages (i, j] under one option; meaningless where i >= j."""
@@ -77,6 +78,13 @@ class Costs:
         return found
 
     @cached_property
+    def after(self) -> Ints:
+        """``after[o, j]``: cost of layers ``0 .. j-1`` and, at the last, of ending there; less ``before``: a stage."""
+        found = self.prefix.copy()
+        found[:, -1] += self.last
+        return found
+
+    @cached_property
     def _ladder(self) -> tuple[Ints, int]:
         """All prefixes one above the other, so that one search serves every option; and the step between."""
         step = int(self.prefix[:, -1].max()) + 2
@@ -95,7 +103,8 @@ class Costs:
         far = np.searchsorted(ladder, wanted.ravel(), side="right").reshape(options, size) - rungs * size - 1
         np.minimum(far, size - 2, out=far)
         far[room >= (self.prefix[:, -1] + self.last)[:, None]] = size - 1
-        return np.maximum(far, np.arange(size))
+        found: Ints = np.maximum(far, np.arange(size))
+        return found
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,14 @@ class View:
     """The rows and options of one context: a partial case, stage limits, and the budget of one replica."""
 
     def __init__(
-        self, program: Program, *, caps: Sequence[tuple[Cap, int]], paths: Sequence[Bounded], options: Sequence[int], budget: int, floor: bool
+        self,
+        program: Program,
+        *,
+        caps: Sequence[tuple[Cap, int]],
+        paths: Sequence[Bounded],
+        options: Sequence[int],
+        budget: int,
+        floor: bool,
     ) -> None:
         """Take rows with their limits; ``floor`` reads the tables rounded down."""
         self.program, self.budget = program, budget
@@ -136,9 +152,9 @@ class View:
             costs = self.costs(table)
             columns += [costs.layer, np.stack([costs.base, costs.entry, costs.first, costs.last], axis=1)]
         features = np.hstack(columns)
-        weaker = (features[:, None, :] >= features[None, :, :]).all(axis=2)
+        weaker: NDArray[np.bool_] = np.all(features[:, None, :] >= features[None, :, :], axis=2)
         tied_earlier = np.tril(weaker.T, -1)
-        beaten = (weaker & (~weaker.T | tied_earlier)).any(axis=1)
+        beaten: NDArray[np.bool_] = np.any(weaker & (~weaker.T | tied_earlier), axis=1)
         kept = [place for place in range(len(self.options)) if not beaten[place]]
         if len(kept) == len(self.options):
             return self
@@ -216,110 +232,16 @@ class View:
                     return place, start
         raise InternalError("a reach table without a chain")
 
-    def stage_matrix(self, weights: Sequence[tuple[Table, int]]) -> dict[int, tuple[Ints, Ints]]:
-        """Per stage width: cheapest weighted cost of each stage (i, j] within the limits, and its option."""
-        size = self.layers + 1
-        ends = np.arange(size)[None, :]
-        found: dict[int, tuple[Ints, Ints]] = {}
-        for place, width in enumerate(self.gpus):
-            cost = sum(self.costs(table).matrix(place) * weight for table, weight in weights)
-            inside = (ends > ends.T) & (ends <= self.far[place][:, None])
-            cost = np.where(inside, cost, NEVER)
-            if width not in found:
-                found[width] = (cost, np.full((size, size), place))
-                continue
-            best, which = found[width]
-            better = cost < best
-            found[width] = (np.where(better, cost, best), np.where(better, place, which))
-        return found
-
     def cheapest(self, weights: Sequence[tuple[Table, int]]) -> Cheapest:
         """Least weighted sum of stage costs for every GPU count and layer."""
-        stages = self.stage_matrix(weights)
-        table = np.full((self.budget + 1, self.layers + 1), NEVER, dtype=np.int64)
-        table[0, 0] = 0
-        if self.budget * 4 > self.layers + 64:
-            _sweep_layers(table, stages)
-        else:
-            _sweep_gpus(table, stages)
-        return Cheapest(self, table, stages)
+        before = np.sum([self.costs(table).before * weight for table, weight in weights], axis=0)
+        after = np.sum([self.costs(table).after * weight for table, weight in weights], axis=0)
+        found = bands(self.gpus, self.far, before, after)
+        return Cheapest(self.options, least_sums(found, budget=self.budget, layers=self.layers), found)
 
     def labels(self, tables: Sequence[Table], limits: Sequence[int]) -> Labels:
         """Non-dominated sums of several path rows; each row's sum may not exceed its limit."""
         return Labels(self, tables, limits)
-
-
-def _sweep_gpus(table: Ints, stages: dict[int, tuple[Ints, Ints]]) -> None:
-    for gpus in range(1, len(table)):
-        row = table[gpus]
-        for width, (cost, _) in stages.items():
-            if width <= gpus:
-                np.minimum(row, (table[gpus - width][:, None] + cost).min(axis=0), out=row)
-        np.minimum(row, NEVER, out=row)
-        np.minimum(row, table[gpus - 1], out=row)
-
-
-def _sweep_layers(table: Ints, stages: dict[int, tuple[Ints, Ints]]) -> None:
-    budget, layers = table.shape[0] - 1, table.shape[1] - 1
-    for stop in range(1, layers + 1):
-        column = table[:, stop]
-        for width, (cost, _) in stages.items():
-            starts = np.flatnonzero(cost[:stop, stop] < NEVER)
-            if width <= budget and len(starts):
-                begin = int(starts[0])
-                block = table[: budget + 1 - width, begin:stop] + cost[None, begin:stop, stop]
-                np.minimum(column[width:], block.min(axis=1), out=column[width:])
-        np.minimum.accumulate(np.minimum(column, NEVER), out=column)
-
-
-@dataclass(frozen=True)
-class Cheapest:
-    """Table of least sums ``table[g, i]`` (at most g GPUs, first i layers), and the stages behind it."""
-
-    view: View
-    table: Ints
-    stages: dict[int, tuple[Ints, Ints]]
-
-    @property
-    def total(self) -> int:
-        """Least sum over whole chains within the budget (`NEVER`: there is none)."""
-        return int(self.table[-1, -1])
-
-    def chain(self) -> tuple[StageChoice, ...]:
-        """A chain with the least sum."""
-        gpus, stop, stages = len(self.table) - 1, self.view.layers, list[StageChoice]()
-        while stop > 0:
-            while gpus > 0 and self.table[gpus - 1, stop] == self.table[gpus, stop]:
-                gpus -= 1
-            width, start = self._step_back(gpus, stop)
-            place = int(self.stages[width][1][start, stop])
-            stages.append(StageChoice(start, stop, self.view.options[place]))
-            gpus, stop = gpus - width, start
-        return tuple(reversed(stages))
-
-    def _step_back(self, gpus: int, stop: int) -> tuple[int, int]:
-        for width, (cost, _) in self.stages.items():
-            if width <= gpus:
-                sums = self.table[gpus - width] + cost[:, stop]
-                start = int(sums.argmin())
-                if sums[start] == self.table[gpus, stop]:
-                    return width, start
-        raise InternalError("a table of least sums without a chain")
-
-    def label_rows(self, rest: Ints, limit: int) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """Non-dominated labels (layer, sum) per GPU count, those left out that cannot end within ``limit``."""
-        found: list[tuple[tuple[int, int], ...]] = [((0, 0),)]
-        below = np.full(self.view.layers + 1, NEVER)
-        for row in self.table[1:]:
-            alive = (row + rest <= limit) & (row < NEVER)
-            alive[0] = alive[-1] = False
-            candidate = np.where(alive, row, NEVER)
-            best_ahead = np.minimum.accumulate(np.minimum(candidate, below)[::-1])[::-1]
-            ahead = np.append(best_ahead[1:], NEVER)
-            keep = (candidate < NEVER) & (candidate < ahead) & (candidate < below)
-            found.append(tuple((int(layer), int(row[layer])) for layer in np.flatnonzero(keep)))
-            below = np.minimum(below, best_ahead)
-        return tuple(found)
 
 
 Label = tuple[int, ...]
@@ -331,7 +253,7 @@ class Labels:
     def __init__(self, view: View, tables: Sequence[Table], limits: Sequence[int]) -> None:
         """Build every label; raises `TooManyLabels` when they are more than can be held."""
         self._view, self._limits = view, tuple(limits)
-        self._matrices = [[view.costs(table).matrix(place) for table in tables] for place in range(len(view.options))]
+        self._costs = [view.costs(table) for table in tables]
         self._rest = [remaining_minimum(view.costs(table)) for table in tables]
         self.rows: list[list[Label]] = [[(0,) * (len(tables) + 1)]]
         self._origin: dict[tuple[int, Label], tuple[int, Label, int]] = {}
@@ -346,10 +268,11 @@ class Labels:
         for place, width in enumerate(view.gpus):
             for label in self.rows[gpus - width] if width <= gpus else ():
                 start = label[0]
-                matrices = self._matrices[place]
+                before = [int(costs.before[place, start]) for costs in self._costs]
                 for stop in range(start + 1, int(view.far[place][start]) + 1):
                     sums = tuple(
-                        value + int(matrix[start, stop]) for value, matrix in zip(label[1:], matrices, strict=True)
+                        value + int(costs.after[place, stop]) - less
+                        for value, costs, less in zip(label[1:], self._costs, before, strict=True)
                     )
                     if self._hopeless(stop, sums):
                         continue
@@ -366,8 +289,7 @@ class Labels:
 
     def _hopeless(self, stop: int, sums: tuple[int, ...]) -> bool:
         return any(
-            value + int(rest[stop]) > limit
-            for value, rest, limit in zip(sums, self._rest, self._limits, strict=True)
+            value + int(rest[stop]) > limit for value, rest, limit in zip(sums, self._rest, self._limits, strict=True)
         )
 
     def chain(self) -> tuple[StageChoice, ...]:

@@ -11,6 +11,7 @@ from formulations.deployment.build import Deployment
 from formulations.engines.rules import ENGINES, PHYSICAL, Rule
 from solver.prover import Interrupted, Prover, Query
 
+
 def stopper(stop_at: float) -> Callable[[], None]:
     """Return a check that ends a search once the monotonic clock is past ``stop_at``."""
 
@@ -102,5 +103,3 @@ def _with_rules(deployment: Deployment, rules: tuple[Rule, ...], gpus: int | Non
     if gpus is not None:
         instance = instance.model_copy(update={"max_gpus": gpus, "max_stage_gpus": min(gpus, instance.max_stage_gpus)})
     return Deployment(instance, rules=rules, clock=deployment.clock)
-
-

@@ -27,7 +27,8 @@ from formulations.deployment.tables import (
     stage_cost,
 )
 from instances.errors import InternalError
-from solver.frontier import NEVER, Bounded, Cheapest, Costs, TooManyLabels, View, remaining_minimum, weighted_costs
+from solver.frontier import Bounded, Costs, TooManyLabels, View, remaining_minimum, weighted_costs
+from solver.least_sums import NEVER, Cheapest
 from solver.refutation import Empty, Frontier, Node, Reach, Refutation, SplitAxis, SplitMax, Sum, Volume
 
 
@@ -394,11 +395,13 @@ class Walk:
         if all(self._holds(view, row, stages) for row in rows):
             return stages
         broken = next(row for row in rows if not self._holds(view, row, stages))
-        slowest = max(stage_cost(view.program, _rounded(broken.path.table, self._prover.floor), stage) for stage in stages)
+        slowest = max(
+            stage_cost(view.program, _rounded(broken.path.table, self._prover.floor), stage) for stage in stages
+        )
         at = max(broken.low + 1, min((broken.low + slowest) // 2, slowest - 1))
         children = []
-        for bounds in ({"high": at}, {"low": at}):
-            side = view.narrowed([replace(r, **bounds) if r.path is broken.path else r for r in view.paths])
+        for half in (replace(broken, high=at), replace(broken, low=at)):
+            side = view.narrowed([half if r.path is broken.path else r for r in view.paths])
             child = self._box(side, rows)
             if isinstance(child, tuple):
                 return child
@@ -450,5 +453,3 @@ def _frontier(view: View, cheapest: Cheapest, row: Bounded) -> Frontier:
     limit = _room(row)
     rest = remaining_minimum(view.costs(row.path.table))
     return Frontier((((row.path.name, 1),),), cheapest.label_rows(rest, limit))
-
-

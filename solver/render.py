@@ -32,7 +32,6 @@ def render_result(instance: Instance, result: Result, *, colour: bool) -> str:
         console.print(_stages(result.plan))
         _list(console, "Time of a stage goes to", [_time_shares(result.plan)])
     _list(console, "Why", list(result.explanation))
-    _list(console, "Engine rules", list(result.engine_rules))
     _list(console, "Engine flags", list(result.engine_flags))
     _list(console, "Assumed", list(result.assumptions))
     return out.getvalue().rstrip("\n")

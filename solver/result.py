@@ -72,7 +72,6 @@ class Result:
     seconds: float
     explanation: tuple[str, ...] = ()
     levels: dict[str, Level] = field(default_factory=dict)
-    engine_rules: tuple[str, ...] = ()
     engine_flags: tuple[str, ...] = ()
     evidence: Evidence | None = None
 
@@ -106,7 +105,6 @@ class Result:
                 for name, level in self.levels.items()
             },
             "explanation": list(self.explanation),
-            "engine_rules": list(self.engine_rules),
             "engine_flags": list(self.engine_flags),
             "assumptions": list(self.assumptions),
             "instance_fingerprint": self.instance_fingerprint,

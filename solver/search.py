@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-import ortools
 from ortools.sat.python import cp_model
 
 from formulations.deployment.constraints import GROUPS
@@ -28,7 +28,7 @@ from solver.result import Level
 if TYPE_CHECKING:
     from solver.solve import Outcome, Settings
 
-NAME = f"CP-SAT {ortools.__version__}"
+NAME = f"CP-SAT {version('ortools')}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def configured(settings: Settings) -> cp_model.CpSolver:
     return solver
 
 
-def solve_level(model: Model, level: ObjectiveLevel, settings: Settings, *, hint: Chain | None = None, at_least: int = 0) -> Found:
+def solve_level(
+    model: Model, level: ObjectiveLevel, settings: Settings, *, hint: Chain | None = None, at_least: int = 0
+) -> Found:
     """Minimise one level of a model."""
     minimise(model, level, at_least=at_least)
     if hint is not None:
@@ -89,7 +91,9 @@ def _check(model: Model, chain: Chain) -> None:
             raise InternalError(f"CP-SAT returned a chain that breaks {broken}")
 
 
-def decide_cases(program: Program, query: Query, unknown: Sequence[Unknown], *, floor: bool, settings: Settings) -> Claim:
+def decide_cases(
+    program: Program, query: Query, unknown: Sequence[Unknown], *, floor: bool, settings: Settings
+) -> Claim:
     """Decide a query on the cases that the exact search left open."""
     limits = Limits(query.gpus, query.ttft, query.memory)
     cases = [Case(program.layouts[item.layout], item.choices) for item in unknown]
@@ -131,8 +135,6 @@ def search_with_cp_sat(program: Program, settings: Settings) -> Outcome:
         return outcome
     levels: tuple[ObjectiveLevel, ...] = ("gpus", "ttft", "memory")
     for level in levels:
-        from dataclasses import replace
-
         left = None if settings.time_limit_s is None else settings.time_limit_s - (time.monotonic() - started)
         if left is not None and left <= 0:
             outcome.stop_reason = "time-limit"

@@ -319,11 +319,13 @@ def _explanation(deployment: Deployment, status: Status, gpus: Level, settings: 
     if not settings.explain or not deployment.options or status not in ("optimal", "infeasible"):
         return ()
     stop_at = time.monotonic() + EXPLAINED_WITHIN_S
-    try:
-        sentences = limit_sentences(deployment, gpus.value, stop_at)
-        return sentences + engine_sentences(deployment, gpus.value, stop_at)
-    except Interrupted:
-        return ()
+    sentences: tuple[str, ...] = ()
+    for find in (limit_sentences, engine_sentences):
+        try:
+            sentences += find(deployment, gpus.value, stop_at)
+        except Interrupted:
+            sentences += (f"more takes longer than {EXPLAINED_WITHIN_S:g} s: see `shardproof explain`",)
+    return sentences
 
 
 def _status(outcome: Outcome, gpus: Level) -> Status:

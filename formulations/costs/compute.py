@@ -102,7 +102,7 @@ def _dense(model: Model, layer: Layer, option: Option, rows: int, dtype: str) ->
 
 def _gemm(model: Model, matrix: Matrix, parts: int, rows: int, name: str, dtype: str) -> Operation:
     share = cut(matrix, parts)
-    stored = model.formats.of(matrix.tensor_class)
+    stored = model.formats.of_matrix(matrix.tensor_class, matrix.name)
     streams = element_bytes(rows * (share.inputs + share.outputs), dtype)
     return Operation(
         name=name,
@@ -129,7 +129,11 @@ def _scores(model: Model, layer: Layer, option: Option, step: Step, dtype: str) 
         return
     heads = divide_up(attention.heads, option.attn_tp)
     if isinstance(attention, GroupedQueryAttention):
-        window, kv_heads, head_dim = attention.window, max(1, divide_up(attention.kv_heads, option.attn_tp)), attention.head_dim
+        window, kv_heads, head_dim = (
+            attention.window,
+            max(1, divide_up(attention.kv_heads, option.attn_tp)),
+            attention.head_dim,
+        )
         per_pair = 4 * heads * head_dim
     else:
         yield from _index_scores(attention, option, step, dtype)

@@ -43,7 +43,10 @@ def layer_weight_bytes(model: Model, layer: Layer, option: Option) -> int:
     heads = kv_heads_of(layer.attention)
     dense = (*attention_matrices(layer.attention, model.hidden), *dense_matrices(layer.feed_forward, model.hidden))
     total = sum(
-        stored_bytes(cut(matrix, attention_parts(matrix, heads, option.attn_tp)), model.formats.of(matrix.tensor_class))
+        stored_bytes(
+            cut(matrix, attention_parts(matrix, heads, option.attn_tp)),
+            model.formats.of_matrix(matrix.tensor_class, matrix.name),
+        )
         for matrix in dense
     )
     norms = layer.norm_parameters + layer.attention.norm_parameters
@@ -70,7 +73,9 @@ def expert_bytes(model: Model, experts: MixtureOfExperts, option: Option) -> int
 def embedding_bytes(model: Model, option: Option) -> int:
     """Embedding table on the first stage, cut over attn_tp; unused towers come with it whole, bytes."""
     extra = element_bytes(model.extra_parameters, "bf16")
-    return extra + stored_bytes(cut(vocabulary_matrix(model.vocab, model.hidden, "embedding"), option.attn_tp), model.formats.embedding)
+    return extra + stored_bytes(
+        cut(vocabulary_matrix(model.vocab, model.hidden, "embedding"), option.attn_tp), model.formats.embedding
+    )
 
 
 def head_bytes(model: Model, option: Option) -> int:
@@ -157,4 +162,3 @@ def buffer_bytes(model: Model, option: Option, *, requests: int, tokens: int, dt
     """Return (collective buffers of the stage, receive buffer of a stage after the first), bytes."""
     message = element_bytes(divide_up(requests, option.attn_dp) * tokens * model.hidden, dtype)
     return (2 * message if option.gpus > 1 else 0), message
-

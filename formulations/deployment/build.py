@@ -64,7 +64,9 @@ class Variant:
 class Deployment:
     """The deployment problem of one instance, with the way back from a chain to a plan's numbers."""
 
-    def __init__(self, instance: Instance, *, rules: tuple[Rule, ...] | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self, instance: Instance, *, rules: tuple[Rule, ...] | None = None, clock: Clock | None = None
+    ) -> None:
         """Take the instance; ``rules`` replace those of its engine, ``clock`` the flat one."""
         self.instance = instance
         self.rules = rules_of(instance.engine) if rules is None else rules
@@ -242,9 +244,7 @@ class Deployment:
         options = self.options
 
         def cells(operation_of: Callable[[Option], Operation]) -> Lazy[int]:
-            return Lazy(
-                len(options), lambda place: nanoseconds_up([clock.picoseconds(operation_of(options[place]))])
-            )
+            return Lazy(len(options), lambda place: nanoseconds_up([clock.picoseconds(operation_of(options[place]))]))
 
         return Table(
             base=(0,) * len(options),

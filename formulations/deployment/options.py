@@ -26,4 +26,3 @@ def options_of(instance: Instance, rules: tuple[Rule, ...]) -> tuple[Option, ...
                 if not broken_rules(instance, option, rules):
                     found.append(option)
     return tuple(found)
-

@@ -262,7 +262,9 @@ def path_cost(program: Program, path: Path, stages: tuple[StageChoice, ...]) -> 
     return sum(costs) + (path.microbatches - 1) * max(costs)
 
 
-def restrict(program: Program, *, gpus: int | None = None, ttft: int | None = None, memory: int | None = None) -> Program:
+def restrict(
+    program: Program, *, gpus: int | None = None, ttft: int | None = None, memory: int | None = None
+) -> Program:
     """The same problem with tighter limits: total GPUs, TTFT rows and memory rows (``None``: as it is)."""
 
     def cap(row: Cap) -> Cap:

@@ -118,7 +118,11 @@ PHYSICAL: tuple[Rule, ...] = (
     Rule("heads", "attn_tp divides the number of query heads", _heads_divide),
     Rule("kv-heads", "KV heads are divisible by attn_tp, or the reverse", _kv_heads_divide),
     Rule("ffn-width", "tensor-parallel ranks divide the intermediate widths", _intermediate_divides),
-    Rule("experts", "every expert-parallel rank holds at least one expert (moe_ep = 1 without experts)", _expert_on_every_rank),
+    Rule(
+        "experts",
+        "every expert-parallel rank holds at least one expert (moe_ep = 1 without experts)",
+        _expert_on_every_rank,
+    ),
     Rule("nodes", "a stage's GPUs divide a node's, or are whole nodes", _fills_nodes),
 )
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from typing import Any
 
 import click
 
+_WHERE = {
+    "instance": ("instances.instance", "InstanceFile"),
+    "plan": ("instances.plan", "Plan"),
+    "device": ("instances.hardware", "Device"),
+    "model": ("instances.model", "Model"),
+    "result": ("solver.result_schema", "ResultDocument"),
+}
+
 
 @click.command(name="schema")
-@click.argument("document", type=click.Choice(["instance", "plan", "device", "model", "result"]), default="instance")
+@click.argument("document", type=click.Choice(list(_WHERE)), default="instance")
 def command(document: str) -> int:
     """Print the JSON Schema of a document.
 
@@ -20,23 +30,7 @@ def command(document: str) -> int:
     return 0
 
 
-def _schema(document: str) -> dict[str, object]:
-    if document == "instance":
-        from instances.instance import InstanceFile
-
-        return InstanceFile.model_json_schema()
-    if document == "plan":
-        from instances.plan import Plan
-
-        return Plan.model_json_schema()
-    if document == "device":
-        from instances.hardware import Device
-
-        return Device.model_json_schema()
-    if document == "model":
-        from instances.model import Model
-
-        return Model.model_json_schema()
-    from solver.result import result_schema
-
-    return result_schema()
+def _schema(document: str) -> dict[str, Any]:
+    module, name = _WHERE[document]
+    schema: dict[str, Any] = getattr(importlib.import_module(module), name).model_json_schema()
+    return schema

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, default=2, show_default=True, help="Workers of CP-SAT.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of CP-SAT.")
 @click.option(
-    "--search", type=click.Choice(["auto", "both", "cp-sat"]), default="auto", show_default=True,
+    "--search",
+    type=click.Choice(["auto", "both", "cp-sat"]),
+    default="auto",
+    show_default=True,
     help="auto: exact search, CP-SAT where it leaves a case open; both: CP-SAT checks the answer too; cp-sat: alone.",
 )
-@click.pass_context
-def command(ctx: click.Context, instance: str | None, **flags: Any) -> int:
+def command(instance: str | None, **flags: Any) -> int:
     """Find the plan with the fewest GPUs and prove that none has fewer.
 
     \b
@@ -41,7 +43,6 @@ def command(ctx: click.Context, instance: str | None, **flags: Any) -> int:
       shardproof solve --model qwen3-235b-a22b-fp8 --device h100-sxm --isl 2048 --osl 2048 \\
         --batch-size 128 --ttft 30s --engine vllm --max-gpus 16
     """
-    del ctx
     question = instance_from(instance, flags)
     if flags["write_instance"]:
         _write_tree(Path(flags["write_instance"]), tree_of(instance, flags)[0])
