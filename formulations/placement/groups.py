@@ -52,10 +52,7 @@ def node_problem(problem: LayerProblem, experts: Sequence[int], *, nodes: int) -
 
 def partition_average(problem: LayerProblem, partition: Partition, *, groups: int) -> Fraction:
     """Return the average rank load of the partition's heaviest node."""
-    ranks = problem.ranks // len(partition)
-    heaviest = max(
-        sum(row[expert] for expert in node_experts(part, experts=problem.experts, groups=groups))
-        for part in partition
-        for row in problem.loads
-    )
-    return Fraction(heaviest, ranks)
+    size = problem.experts // groups
+    weights = [[sum(row[g * size : (g + 1) * size]) for g in range(groups)] for row in problem.loads]
+    heaviest = max(sum(row[group] for group in part) for part in partition for row in weights)
+    return Fraction(heaviest, problem.ranks // len(partition))

@@ -25,6 +25,11 @@ _SMALLEST_ROUND = 16
 _PATIENCE = 60
 """Rounds without any progress after which the search alone is given up."""
 
+_FIRST_PATIENCE = 8
+"""Rounds that hardly close the gaps after which the first search makes room for sharper bounds."""
+
+_HARDLY = 0.98
+
 
 @dataclass(frozen=True)
 class PlaceSettings:
@@ -134,7 +139,7 @@ def _improve_chunk(tasks: list[Task], settings: PlaceSettings, deadline: float) 
     total = max(deadline - start, 0.0)
     if settings.sharpen:
         prove_small(work, largest=TINY, until=start + 0.5 * total)
-    work.search(until=start + 0.3 * total)
+    work.search(until=start + 0.3 * total, patience=_FIRST_PATIENCE)
     if settings.sharpen:
         prove_small(work, largest=SMALL, until=start + 0.45 * total)
         sharpen_bounds(work, until=start + 0.9 * total)
@@ -170,30 +175,29 @@ class _Work:
         ]
         return [index for _, index in sorted(waiting, reverse=True)]
 
-    def search(self, *, until: float) -> None:
-        """Run rounds of the batched search until all gaps are small, time is up or nothing moves."""
-        idle = 0
-        while time.monotonic() < until and idle < _PATIENCE and (waiting := self.open()):
+    def search(self, *, until: float, patience: int = _PATIENCE) -> None:
+        """Run rounds of the batched search until all gaps are small, time is up or hardly anything moves."""
+        idle, reference = 0, float("inf")
+        while time.monotonic() < until and idle < patience and (waiting := self.open()):
             chosen = waiting[: max(_SMALLEST_ROUND, (len(waiting) + 1) // 2)]
             self.batch.run(chosen, steps=_STEPS)
-            idle = 0 if self._gather(chosen) else idle + 1
+            self._gather(chosen)
+            total = sum(answer.gap for answer in self.answers)
+            idle = 0 if total < reference * _HARDLY else idle + 1
+            reference = reference if idle else total
 
-    def improve(self, index: int, slots: Slots) -> bool:
+    def improve(self, index: int, slots: Slots) -> None:
         """Take a placement of a layer if it is better."""
         load = largest_even_load(self.tasks[index][0], slots)
-        better = load < self.answers[index].load
-        if better:
+        if load < self.answers[index].load:
             self.answers[index] = replace(self.answers[index], slots=slots, load=load)
-        return better
 
     def raise_bound(self, index: int, bound: LowerBound) -> None:
         """Take a bound of a layer if it is sharper."""
         if bound.value > self.answers[index].bound.value:
             self.answers[index] = replace(self.answers[index], bound=bound)
 
-    def _gather(self, chosen: Sequence[int]) -> bool:
-        moved = False
+    def _gather(self, chosen: Sequence[int]) -> None:
         for index in chosen:
             if self.batch.best_load[index] < float(self.answers[index].load) * (1 - 1e-9):
-                moved |= self.improve(index, self.batch.placement(index))
-        return moved
+                self.improve(index, self.batch.placement(index))

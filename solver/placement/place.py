@@ -166,32 +166,55 @@ def _current_slots(current: CurrentMap | None, problems: Sequence[LayerProblem])
 def _place_groups(
     problems: Sequence[LayerProblem], rules: PlacementRules, settings: PlaceSettings
 ) -> list[LayerAnswer]:
-    """Search the most promising partitions of every layer's groups, all their nodes in one batch."""
+    """Search every layer's most promising partitions in turn, all nodes of all layers in one batch.
+
+    A later partition is tried only where its heaviest node's average leaves room for a lighter placement.
+    """
     groups, nodes = rules.groups or 1, rules.nodes
-    tried: list[tuple[int, Partition]] = []
-    node_problems: list[LayerProblem] = []
-    for index, problem in enumerate(problems):
-        partitions = nsmallest(
-            _PARTITIONS,
-            group_partitions(groups, nodes),
-            key=lambda partition: partition_average(problem, partition, groups=groups),
-        )
-        for partition in partitions:
-            tried.append((index, partition))
-            for part in partition:
-                experts = node_experts(part, experts=problem.experts, groups=groups)
-                node_problems.append(node_problem(problem, experts, nodes=nodes))
-    node_answers = place_layers(node_problems, settings)
-    best: dict[int, LayerAnswer] = {}
+    deadline = time.monotonic() + settings.time_limit
+    ranked = [_ranked_partitions(problem, groups=groups, nodes=nodes) for problem in problems]
+    best = [_greedy_answer(problem, groups=groups, nodes=nodes) for problem in problems]
     searched: list[dict[tuple[int, ...], Fraction]] = [{} for _ in problems]
-    for place_in_list, (index, partition) in enumerate(tried):
-        parts = node_answers[place_in_list * nodes : (place_in_list + 1) * nodes]
-        searched[index] |= {p: part.bound.value for p, part in zip(partition, parts, strict=True)}
-        load = max(part.load for part in parts)
-        if index not in best or load < best[index].load:
-            slots = _joined(partition, parts, problems[index], groups=groups)
-            best[index] = LayerAnswer(slots, load, LowerBound(Fraction(0), "nodes"))
+    for turn in range(max(map(len, ranked))):
+        tried = [
+            (index, ranked[index][turn][1])
+            for index in range(len(problems))
+            if turn < len(ranked[index]) and ranked[index][turn][0] < best[index].load
+        ]
+        left = deadline - time.monotonic()
+        if left <= 0 or not tried:
+            break
+        parts = [(index, part) for index, partition in tried for part in partition]
+        node_problems = [_part_problem(problems[index], part, groups=groups, nodes=nodes) for index, part in parts]
+        found = place_layers(node_problems, replace(settings, time_limit=left / 2))
+        for place_in_list, (index, partition) in enumerate(tried):
+            answers = found[place_in_list * nodes : (place_in_list + 1) * nodes]
+            searched[index] |= {p: a.bound.value for p, a in zip(partition, answers, strict=True)}
+            load = max(answer.load for answer in answers)
+            if load < best[index].load:
+                slots = _joined(partition, answers, problems[index], groups=groups)
+                best[index] = replace(best[index], slots=slots, load=load)
     return [_with_bound(best[index], problem, rules, searched[index]) for index, problem in enumerate(problems)]
+
+
+def _ranked_partitions(problem: LayerProblem, *, groups: int, nodes: int) -> list[tuple[Fraction, Partition]]:
+    """Return the partitions whose heaviest node is lightest, with its average rank load."""
+    return nsmallest(
+        _PARTITIONS,
+        (
+            (partition_average(problem, partition, groups=groups), partition)
+            for partition in group_partitions(groups, nodes)
+        ),
+    )
+
+
+def _greedy_answer(problem: LayerProblem, *, groups: int, nodes: int) -> LayerAnswer:
+    slots = greedy_group_slots(problem, groups=groups, nodes=nodes)
+    return LayerAnswer(slots, largest_even_load(problem, slots), LowerBound(Fraction(0), "nodes"))
+
+
+def _part_problem(problem: LayerProblem, part: Sequence[int], *, groups: int, nodes: int) -> LayerProblem:
+    return node_problem(problem, node_experts(part, experts=problem.experts, groups=groups), nodes=nodes)
 
 
 def _joined(partition: Partition, parts: Sequence[LayerAnswer], problem: LayerProblem, *, groups: int) -> Slots:
@@ -208,13 +231,8 @@ def _with_bound(
     rules: PlacementRules,
     searched: Mapping[tuple[int, ...], Fraction],
 ) -> LayerAnswer:
-    """Judge the greedy too, keep the better placement, and bound all partitions."""
+    """Bound all partitions, by the simple bounds and by those that the search found."""
     groups, nodes = rules.groups or 1, rules.nodes
-    greedy = greedy_group_slots(problem, groups=groups, nodes=nodes)
-    load = largest_even_load(problem, greedy)
-    slots, load = (greedy, load) if load < answer.load else (answer.slots, answer.load)
     bound = LowerBound(group_bound(problem, groups=groups, nodes=nodes), "nodes")
     sharper = group_bound(problem, groups=groups, nodes=nodes, searched=searched)
-    if sharper > bound.value:
-        bound = LowerBound(sharper, "searched")
-    return LayerAnswer(slots, load, bound)
+    return replace(answer, bound=LowerBound(sharper, "searched") if sharper > bound.value else bound)

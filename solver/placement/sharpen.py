@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from formulations.placement.bounds import LowerBound
 from solver.placement.greedy import pack_copies
+from solver.placement.pairs import fits_pairs, search_pairs
 
 if TYPE_CHECKING:
     from solver.placement.layers import _Work
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 _HALVINGS = 6
 _STEPS = 600
 """Steps of the search that starts from suggested numbers of replicas."""
+
+_PAIR_STEPS = 250
+_ABOVE_BOUND = 1.003
 
 TINY, SMALL = 600, 3000
 """Variables up to which a layer is handed to CP-SAT, before and after the search."""
@@ -46,9 +50,10 @@ def sharpen_bounds(work: _Work, *, until: float) -> None:
         if left <= 0:
             return
         turn = time.monotonic() + 2 * left / (len(waiting) - number + 1)
-        if problem.split == "even":
-            for profile in range(len(problem.loads)):
-                _raise_by_prices(work, index, profile, until=min(turn, until))
+        _pair_up(work, index)
+        for profile in range(len(problem.loads)):
+            _raise_by_prices(work, index, profile, until=min(turn, until))
+        _pair_up(work, index)
 
 
 def _raise_by_prices(work: _Work, index: int, profile: int, *, until: float) -> None:
@@ -89,6 +94,18 @@ def _raise_by_prices(work: _Work, index: int, profile: int, *, until: float) -> 
         guesses = inside[1:]
         target = inside[0] if inside else (low + high) / 2
     work.last_ratio = work.answers[index].bound.value / mean if mean else None
+
+
+def _pair_up(work: _Work, index: int) -> None:
+    """Search pairs towards a target just above the bound, or above what the last layer's was."""
+    problem, answer = work.tasks[index][0], work.answers[index]
+    if not fits_pairs(problem) or not work.settings.wants(problem, answer):
+        return
+    bound = max(answer.bound.value, problem.mean * (work.last_ratio or 0))
+    if float(answer.load) > float(bound) * _ABOVE_BOUND:
+        target = float(bound) * _ABOVE_BOUND
+        slots = search_pairs(problem, answer.slots, target=target, steps=_PAIR_STEPS, seed=work.settings.seed)
+        work.improve(index, slots)
 
 
 def _search_from(work: _Work, index: int, copies: Sequence[int]) -> None:
