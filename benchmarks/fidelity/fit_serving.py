@@ -1,0 +1,160 @@
+"""Fit the serving factors: ``python -m benchmarks.fidelity.fit_serving --data DIR``.
+
+Writes ``instances/catalog/serving/factors.json``: fitted numbers with their source, and the held-out residuals'
+quantiles that `solver.confidence` reads. The measurements themselves are not shipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.fidelity.hierarchy import Fitted, Level, Prior, fit
+from benchmarks.fidelity.rows import read_serving
+from benchmarks.fidelity.serving_arrays import DECODE, PREFILL, TERM_CLASSES, Arrays, arrays
+from formulations.costs.serving.factors import FILE
+
+SCALE = 0.1
+FOLDS = 10
+SLOWEST_CHUNKED_MS = 1.0
+LEVELS = (
+    Level(("family",), "term", (0.1, 0.15, 0.25, 0.2, 0.15)),
+    Level(("engine",), "term", (0.1, 0.15, 0.4, 0.4, 0.15)),
+    Level(("harness",), "class", (0.05, 0.1, 0.1, 0.1, 0.15)),
+    Level(("precision",), "class", (0.15, 0.2, 0.05, 0.15, 0.15)),
+    Level(("device", "engine"), "class", (0.05, 0.15, 0.2, 0.2, 0.15)),
+    Level(("family", "precision"), "class", (0.1, 0.3, 0.05, 0.1, 0.15)),
+    Level(("arch",), "class", (0.03, 0.1, 0.05, 0.1, 0.05)),
+    Level(("arch", "engine"), "class", (0.05, 0.15, 0.1, 0.15, 0.1)),
+    Level(("arch", "engine", "precision"), "all", (0.07,)),
+    Level(("arch", "device", "engine"), "all", (0.07,)),
+)
+_MEANS = {
+    "weights": (1.3, 0.1),
+    "kv": (0.8, 0.25),
+    "state": (1.0, 0.3),
+    "gemm": (1.1, 0.25),
+    "elementwise": (1.0, 0.5),
+    "experts": (1.4, 0.25),
+    "grouped": (1.5, 0.4),
+    "expert_skew": (0.1, 0.6),
+    "moe_layers": (25.0, 0.4),
+    "message": (2.0, 0.5),
+    "hops": (5.0, 0.5),
+    "collectives": (4.0, 0.5),
+    "dp_collectives": (6.0, 0.7),
+    "layers": (15.0, 0.4),
+    "linear_layers": (15.0, 0.5),
+    "sparse_layers": (25.0, 0.5),
+    "latent_layers": (20.0, 0.5),
+    "quantised_layers": (8.0, 0.7),
+    "step": (0.5, 0.7),
+    "sequences": (6.0, 0.6),
+    "attention": (0.8, 0.4),
+    "tokens": (0.3, 0.6),
+    "grouped_skew": (0.15, 0.6),
+}
+"""Prior of each factor: typical value and width of its logarithm (bandwidth is known well, overheads less)."""
+
+ALIASES = {"deepseek-r1": "deepseek-v3", "deepseek-v3.2": "deepseek-v3", "glm-4.6": "glm-4.5", "kimi-k2.5": "kimi-k2"}
+
+
+def prior() -> Prior:
+    """Prior of the shared factors."""
+    names = (*DECODE, *PREFILL)
+    mean = np.log([_MEANS[name][0] for name in names])
+    return Prior(mean, np.array([_MEANS[name][1] for name in names]))
+
+
+def trusted(rows: Arrays) -> np.ndarray:
+    """Rows that are fitted: a token every millisecond at most means that tokens came in chunks."""
+    found: np.ndarray = rows.target > np.log(SLOWEST_CHUNKED_MS)
+    return found
+
+
+def fit_rows(rows: Arrays) -> Fitted:
+    """Fit the hierarchy with the shipped settings."""
+    return fit(rows.pick(trusted(rows)), LEVELS, prior(), scale=SCALE)
+
+
+def folds(keys: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Assign whole groups of equal keys to folds."""
+    names = np.array(sorted(set(keys)))
+    np.random.default_rng(seed).shuffle(names)
+    place = {name: index % count for index, name in enumerate(names)}
+    return np.array([place[key] for key in keys])
+
+
+def held_out(rows: Arrays, keys: np.ndarray, count: int = FOLDS) -> np.ndarray:
+    """Log residuals (predicted over measured) where the whole group was held out of the fit."""
+    residual = np.zeros(len(rows.target))
+    assigned = folds(keys, count)
+    for fold in range(count):
+        inside = assigned == fold
+        fitted = fit_rows(rows.pick(~inside))
+        test = rows.pick(inside)
+        residual[inside] = fitted.predict(test) - test.target
+    return residual
+
+
+def known_pairs(rows: Arrays, keys: np.ndarray, count: int = FOLDS) -> np.ndarray:
+    """Rows whose model and engine both stay in the fit when their group is held out."""
+    assigned = folds(keys, count)
+    pairs = rows.keys(("arch", "engine"))
+    found = np.zeros(len(pairs), dtype=bool)
+    for fold in range(count):
+        inside = assigned == fold
+        kept = set(pairs[~inside])
+        found[inside] = [pair in kept for pair in pairs[inside]]
+    return found
+
+
+def document(fitted: Fitted, extra: dict[str, Any]) -> dict[str, Any]:
+    """Lay the fitted numbers out as the catalogue file."""
+    groups = [
+        {
+            "columns": list(level.columns),
+            "basis": level.basis,
+            "values": {key: [round(float(one), 4) for one in value] for key, value in sorted(found.items())},
+        }
+        for level, found in zip(fitted.levels, fitted.deviations, strict=True)
+    ]
+    return {
+        "decode": list(DECODE),
+        "prefill": list(PREFILL),
+        "classes": list(TERM_CLASSES),
+        "base": [round(float(one), 4) for one in fitted.base],
+        "groups": groups,
+        "aliases": ALIASES,
+        **extra,
+    }
+
+
+def main() -> None:
+    """Fit on a folder and write the catalogue file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    folder = parser.parse_args().data
+    rows = arrays([row for row in read_serving(folder) if row.mode != "disagg"])
+    fitted = fit_rows(rows)
+    error = np.abs(np.expm1(fitted.predict(rows) - rows.target))
+    kept = json.loads(FILE.read_text()) if FILE.exists() else {}
+    extra = {
+        "source": "closed-loop and static serving points: InferenceX, aiconfigurator, GPUStack lab, Splitwise",
+        "fit": {
+            "rows": str(len(rows.target)),
+            "in_sample_median": f"{np.median(error):.3f}",
+            "in_sample_p90": f"{np.quantile(error, 0.9):.3f}",
+        },
+        "wait": kept.get("wait", {}),
+        "prefill_floor": kept.get("prefill_floor", {}),
+    }
+    FILE.write_text(json.dumps(document(fitted, extra), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

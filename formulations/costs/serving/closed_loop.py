@@ -1,0 +1,172 @@
+r"""Closed loop: ``concurrency`` requests always in flight; as one ends, the next arrives.
+
+.. math:: TPOT = D(c) + \frac{c}{o} P, \qquad c = C / (R\, dp)
+
+======  ==============================  ==========================================================
+symbol  code                            what
+======  ==============================  ==========================================================
+C, R    concurrency, replicas           requests in flight, copies of the pipeline
+c       sequences                       requests that one attention replica decodes together
+o       output_tokens                   tokens that each request is answered with
+D(c)    `StepClock.decode`              one decode iteration of c sequences
+P       `StepClock.interference`        what prefilling one prompt adds to the others' decode
+======  ==============================  ==========================================================
+
+While a request decodes its o tokens, c prompts are prefilled beside it (each request in flight is replaced
+once), so each of its tokens carries c / o prompts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from formulations.costs.serving.factors import Factors, factors_for, load_factors, setting_of
+from formulations.costs.serving.work import PLACE, Load, Terms, end_terms, layer_terms
+from formulations.deployment.tables import Option
+from instances.hardware import Device
+from instances.model import Model
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A closed-loop prediction, seconds; ``operations`` splits the TPOT by term."""
+
+    tpot: float
+    ttft: float
+    decode: float
+    interference: float
+    prefill: float
+    sequences: float
+    operations: dict[str, float]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepClock:
+    """Times of one model on one device under one engine, stage by stage, layer kind by layer kind.
+
+    A stage's time is ``sum of layer(...) over its layers`` + ``ends(...)`` (on the last stage; elsewhere the
+    constant of an iteration only).
+    """
+
+    model: Model
+    device: Device
+    engine: str
+    harness: str | None = None
+
+    def factors(self, option: Option) -> Factors:
+        """Multipliers under an option."""
+        wide = "dp" if option.attn_dp > 1 else ("ep" if option.moe_ep > 1 else "tp")
+        return self._by_width[wide]
+
+    @cached_property
+    def _by_width(self) -> dict[str, Factors]:
+        return {
+            wide: factors_for(setting_of(self.model, self.device, self.engine, harness=self.harness, wide=wide))
+            for wide in ("tp", "ep", "dp")
+        }
+
+    def decode_layer(self, kind: str, option: Option, *, sequences: float, context: float) -> float:
+        """Seconds of one layer in a decode iteration of ``sequences`` per attention replica."""
+        load = Load(sequences, sequences, context, logits=sequences)
+        terms = layer_terms(self.model, self.model.kinds[kind], self.device, option, load)
+        return _weigh(terms, self.factors(option).decode)
+
+    def decode_ends(self, option: Option, *, sequences: float, context: float) -> float:
+        """Seconds of head, sampler and host in a decode iteration."""
+        load = Load(sequences, sequences, context, logits=sequences)
+        return _weigh(end_terms(self.model, self.device, option, load), self.factors(option).decode)
+
+    def prefill_layer(self, kind: str, option: Option, *, tokens: float) -> float:
+        """Seconds by which prefilling a prompt of ``tokens`` in one layer delays the batch beside it."""
+        terms = layer_terms(self.model, self.model.kinds[kind], self.device, option, prompt(tokens))
+        return _weigh(terms, self.factors(option).prefill)
+
+    def prefill_ends(self, option: Option, *, tokens: float) -> float:
+        """Seconds by which the ends of a prompt's prefill delay the batch beside it."""
+        return _weigh(end_terms(self.model, self.device, option, prompt(tokens)), self.factors(option).prefill)
+
+    def decode(self, option: Option, *, sequences: float, context: float) -> float:
+        """Seconds of a decode iteration through all layers."""
+        layers = (
+            count * self.decode_layer(kind, option, sequences=sequences, context=context)
+            for kind, count in self.kind_counts.items()
+        )
+        return sum(layers) + self.decode_ends(option, sequences=sequences, context=context)
+
+    def interference(self, option: Option, *, tokens: float) -> float:
+        """Seconds that prefilling one prompt of ``tokens`` adds to the decode beside it."""
+        layers = (count * self.prefill_layer(kind, option, tokens=tokens) for kind, count in self.kind_counts.items())
+        return sum(layers) + self.prefill_ends(option, tokens=tokens)
+
+    @cached_property
+    def kind_counts(self) -> dict[str, int]:
+        """How many layers of each kind the model has."""
+        kinds = self.model.layer_kinds
+        return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+    def operations(self, option: Option, *, sequences: float, context: float) -> dict[str, float]:
+        """Seconds of a decode iteration by term."""
+        load = Load(sequences, sequences, context, logits=sequences)
+        total = end_terms(self.model, self.device, option, load)
+        for kind, count in self.kind_counts.items():
+            terms = layer_terms(self.model, self.model.kinds[kind], self.device, option, load)
+            total = [value + count * added for value, added in zip(total, terms, strict=True)]
+        factors = self.factors(option).decode
+        return {name: factor * total[PLACE[name]] for name, factor in factors.items() if total[PLACE[name]]}
+
+    def serve(
+        self,
+        option: Option,
+        *,
+        concurrency: float,
+        input_tokens: float,
+        output_tokens: float,
+        stages: int = 1,
+        replicas: int = 1,
+        interfering: bool = True,
+    ) -> Serving:
+        """Predict TPOT and TTFT; ``interfering`` False: prefill runs elsewhere or before (static, disagg)."""
+        sequences = max(1.0, concurrency / (replicas * option.attn_dp))
+        context = input_tokens + output_tokens / 2
+        running = sequences / stages
+        decode = self.decode(option, sequences=max(1.0, running), context=context)
+        interference = self.interference(option, tokens=input_tokens) if interfering else 0.0
+        added = sequences / output_tokens * interference
+        prefill = self.prefill_alone(option, tokens=input_tokens)
+        return Serving(
+            tpot=decode + added,
+            ttft=self._first_token(prefill, decode + added, sequences, output_tokens, interfering=interfering),
+            decode=decode,
+            interference=added,
+            prefill=prefill,
+            sequences=sequences,
+            operations=self.operations(option, sequences=max(1.0, running), context=context)
+            | ({"prefill_of_others": added} if added else {}),
+            unknown=self.factors(option).unknown,
+        )
+
+    def prefill_alone(self, option: Option, *, tokens: float) -> float:
+        """Seconds to prefill one prompt with nothing beside it: at least one decode iteration's weights."""
+        alone = self.decode(option, sequences=1.0, context=1.0)
+        return alone + self.interference(option, tokens=tokens)
+
+    def _first_token(
+        self, prefill: float, tpot: float, sequences: float, output_tokens: float, *, interfering: bool
+    ) -> float:
+        """Prefill, half an iteration until it starts, and the queue of prompts that arrived before."""
+        if not interfering:
+            return prefill
+        wait = load_factors().wait.get(self.engine, (1.0, 1.0))
+        busy = min(0.95, sequences * prefill / (output_tokens * tpot + prefill))
+        return wait[0] * (prefill + tpot / 2) + wait[1] * prefill * busy / (1 - busy)
+
+
+def prompt(tokens: float) -> Load:
+    """Load of one whole prompt: every token attends to half of it on average."""
+    return Load(tokens, 1.0, tokens / 2, prefill=True, logits=1.0)
+
+
+def _weigh(terms: Terms, factors: dict[str, float]) -> float:
+    return sum(factor * terms[PLACE[name]] for name, factor in factors.items())

@@ -1,0 +1,159 @@
+"""Fitted factors: what the engine makes of each datasheet term, by device, engine, precision and model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import exp
+from pathlib import Path
+
+from pydantic import Field
+
+import instances
+from instances.base import Record
+from instances.hardware import Device
+from instances.model import Model
+from instances.reading import read_mapping, validate
+
+FILE = Path(instances.__file__).parent / "catalog" / "serving" / "factors.json"
+KNOWN_FAMILIES = ("Hopper", "Blackwell")
+SUFFIXES = ("-fp8", "-nvfp4", "-fp4", "-awq", "-int4", "-mxfp4")
+REFERENCE_HARNESS = "inferencex_db"
+
+
+class Group(Record):
+    """Deviations of the factors' logarithms by the value of some columns.
+
+    ``columns``: what the value is made of, joined by ``|``; ``values``: per value one number a basis element;
+    ``basis``: ``term`` (one a term), ``class`` (one a class of terms) or ``all`` (one).
+    """
+
+    columns: tuple[str, ...]
+    basis: str
+    values: dict[str, tuple[float, ...]]
+
+
+class Floor(Record):
+    """What one prefill iteration takes at least on the host, and how work rises above it.
+
+    ``t = (floor ** power + work ** power) ** (1 / power) + request * (requests - 1)``, milliseconds, with
+    ``work = fixed + work_factor * linear layers + attention_factor * attention``.
+    """
+
+    floor_ms: float
+    power: float
+    work_factor: float
+    attention_factor: float
+    request_ms: float
+    fixed_ms: float
+    source: str
+    fit_error: str
+
+
+class FactorCatalogue(Record):
+    """The catalogue file: term names, logarithms of the factors, groups of deviations, and where from.
+
+    ``decode`` and ``prefill`` name the terms in order; ``classes`` give each term's class; ``aliases`` map
+    models with the same layers onto one name; ``wait`` holds the factors of the time to first token.
+    """
+
+    source: str
+    fit: dict[str, str]
+    decode: tuple[str, ...]
+    prefill: tuple[str, ...]
+    classes: tuple[int, ...]
+    base: tuple[float, ...]
+    groups: tuple[Group, ...]
+    aliases: dict[str, str] = Field(default_factory=dict)
+    wait: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    prefill_floor: dict[str, Floor] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the factors depend on. ``harness`` names who measures (`None`: the reference benchmark)."""
+
+    arch: str
+    device: str
+    family: str
+    engine: str
+    precision: str
+    harness: str
+    wide: str = "tp"
+
+    def key(self, columns: tuple[str, ...]) -> str:
+        """Join the named columns."""
+        return "|".join(getattr(self, column) for column in columns)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Multipliers of the decode and the prefill terms, in the catalogue's order, and which groups were known."""
+
+    decode: dict[str, float]
+    prefill: dict[str, float]
+    unknown: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def load_factors() -> FactorCatalogue:
+    """Read the catalogue file once."""
+    return validate(FactorCatalogue, read_mapping(FILE), where="catalogue: serving/factors.json")
+
+
+def setting_of(model: Model, device: Device, engine: str, *, harness: str | None = None, wide: str = "tp") -> Setting:
+    """Name what the factors depend on."""
+    return Setting(
+        arch=architecture_name(model.name, load_factors().aliases),
+        device=device.name,
+        family=device_family(device),
+        engine="vllm" if engine == "any" else engine,
+        precision=precision_name(model),
+        harness=harness or REFERENCE_HARNESS,
+        wide=wide,
+    )
+
+
+def architecture_name(name: str, aliases: dict[str, str]) -> str:
+    """Name of the model whose layers these are: precision suffixes dropped, aliases followed."""
+    short = name.lower()
+    for suffix in SUFFIXES:
+        short = short.removesuffix(suffix)
+    return aliases.get(short, short)
+
+
+def device_family(device: Device) -> str:
+    """Architecture family that factors are shared across."""
+    for family in KNOWN_FAMILIES:
+        if device.architecture in (family, f"{family} Ultra"):
+            return family
+    return "other"
+
+
+def precision_name(model: Model) -> str:
+    """Short name of what most weights are stored in."""
+    mixture = model.parameters > 1.2 * model.active_parameters
+    dtype = (model.formats.experts if mixture else model.formats.dense_ffn).dtype
+    return {"nvfp4": "fp4", "mxfp4": "fp4", "int4": "int4", "fp8": "fp8", "int8": "fp8"}.get(dtype, "bf16")
+
+
+@lru_cache(maxsize=1024)
+def factors_for(setting: Setting) -> Factors:
+    """Multipliers for a setting; what was never measured keeps the factors of what it is nearest to."""
+    catalogue = load_factors()
+    logs = list(catalogue.base)
+    unknown: list[str] = []
+    for group in catalogue.groups:
+        found = group.values.get(setting.key(group.columns))
+        if found is None:
+            unknown.append("+".join(group.columns))
+            continue
+        for place, kind in enumerate(catalogue.classes):
+            logs[place] += found[place] if group.basis == "term" else found[kind if group.basis == "class" else 0]
+    split = len(catalogue.decode)
+    multipliers = [exp(value) for value in logs]
+    return Factors(
+        decode=dict(zip(catalogue.decode, multipliers[:split], strict=True)),
+        prefill=dict(zip(catalogue.prefill, multipliers[split:], strict=True)),
+        unknown=tuple(unknown),
+    )
