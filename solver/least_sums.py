@@ -80,8 +80,11 @@ def _windows(row: Ints, depth: int, filling: int) -> Ints:
 
 
 def least_sums(found: dict[int, Band], *, budget: int, layers: int) -> Ints:
-    """Return ``table[g, i]``: the least sum over chains of the first i layers on at most g GPUs."""
-    if budget * 4 > layers + 64:
+    """Return ``table[g, i]``: the least sum over chains of the first i layers on at most g GPUs.
+
+    Both orders give the same table; a step by GPUs costs more than a step by layers, the more so the more layers.
+    """
+    if budget * (2 + layers // 100) > layers:
         return _by_layers(found, budget, layers)
     return _by_gpus(found, budget, layers)
 
