@@ -41,7 +41,10 @@ class TensorFormat(Record):
 
 
 class Formats(Record):
-    """The format of each tensor class."""
+    """The format of each tensor class.
+
+    ``exceptions``: matrices stored unlike the rest of their class, by class and name (``attention.output``).
+    """
 
     attention: TensorFormat
     dense_ffn: TensorFormat
@@ -50,6 +53,7 @@ class Formats(Record):
     norms: TensorFormat
     embedding: TensorFormat
     head: TensorFormat
+    exceptions: tuple[tuple[str, TensorFormat], ...] = ()
 
     @classmethod
     def uniform(cls, dtype: DType) -> Formats:
@@ -61,3 +65,8 @@ class Formats(Record):
         """Return the format of a tensor class."""
         found: TensorFormat = getattr(self, tensor_class)
         return found
+
+    def of_matrix(self, tensor_class: TensorClass, name: str) -> TensorFormat:
+        """Return the format of one matrix: that of its class, or its own."""
+        wanted = f"{tensor_class}.{name}"
+        return next((stored for key, stored in self.exceptions if key == wanted), self.of(tensor_class))

@@ -58,11 +58,29 @@ def test_quantisation(quantization, attention, experts):
     assert formats.head.dtype == formats.embedding.dtype == formats.router.dtype == "bf16"
 
 
-def test_a_class_stored_in_two_formats_counts_as_the_wider():
-    some = [f"model.layers.{index}.self_attn.q_proj" for index in range(24)]
-    model = read({**QWEN_MOE, "quantization_config": {**FP8, "modules_to_not_convert": some}})
+def test_single_matrices_in_a_format_of_their_own():
+    kept = ["self_attn.q_proj", "self_attn.k_proj"]
+    model = read({**QWEN_MOE, "quantization_config": {**FP8, "modules_to_not_convert": kept}})
     assert model.formats.attention.dtype == "bf16"
-    assert any("attention: stored as" in note for note in model.notes)
+    assert {name: stored.dtype for name, stored in model.formats.exceptions} == {
+        "attention.value": "fp8",
+        "attention.output": "fp8",
+    }
+    assert set(model.kinds) == {"full-moe"}
+    plain = read({**QWEN_MOE, "quantization_config": {**FP8, "modules_to_not_convert": ["self_attn"]}})
+    elements, blocks = 2048 * (4 + 32) * 128, 16 * (4 + 32)
+    assert layer_bytes(plain, "full-moe") - layer_bytes(model, "full-moe") == elements - 4 * blocks
+
+
+def test_layers_with_other_matrices_in_a_format_of_their_own():
+    some = [f"model.layers.{index}.self_attn.q_proj" for index in range(20)]
+    model = read({**QWEN_MOE, "quantization_config": {**FP8, "modules_to_not_convert": some}})
+    assert model.layer_kinds == ("full-moe",) * 20 + ("full-moe#2",) * 28
+    assert model.formats.attention.dtype == "fp8"
+    first = model.stored_as(model.kinds["full-moe"]).formats
+    assert first.of_matrix("attention", "query").dtype == "bf16"
+    assert first.of_matrix("attention", "output").dtype == "fp8"
+    assert model.stored_as(model.kinds["full-moe#2"]).formats.of_matrix("attention", "query").dtype == "fp8"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 from formulations.costs.memory import expert_bytes, kv_bytes_read, routed_pairs
 from formulations.costs.operations import Operation, Shape
@@ -66,8 +67,13 @@ class Step:
         return self.rows(option) * option.attn_dp
 
 
-def layer_operations(model: Model, layer: Layer, option: Option, step: Step, dtype: str) -> Iterator[Operation]:
-    """Operations of one layer on one device, collectives not included; ``dtype`` is that of activations."""
+def layer_operations(
+    model: Model, layer: Layer, option: Option, step: Step, dtype: str, imbalance: Fraction | None = None
+) -> Iterator[Operation]:
+    """Operations of one layer on one device, collectives not included; ``dtype`` is that of activations.
+
+    ``imbalance``: load of the most loaded expert-parallel rank over the mean (``None``: equal expert loads).
+    """
     model = model.stored_as(layer)
     rows = step.rows(option)
     yield from _projections(model, layer, option, rows, dtype)
@@ -75,7 +81,7 @@ def layer_operations(model: Model, layer: Layer, option: Option, step: Step, dty
     yield from _dense(model, layer, option, rows, dtype)
     if isinstance(layer.feed_forward, MixtureOfExperts):
         yield _gemm(model, router_matrix(layer.feed_forward, model.hidden), 1, rows, "router", dtype)
-        yield _experts(model, layer.feed_forward, option, step.group_rows(option), dtype)
+        yield _experts(model, layer.feed_forward, option, step.group_rows(option), dtype, imbalance)
     if layer.norm_parameters:
         norms = max(1, layer.norm_parameters // model.hidden)
         yield Operation(
@@ -207,8 +213,10 @@ def _recurrence(attention: LinearAttention, option: Option, step: Step, dtype: s
     )
 
 
-def _experts(model: Model, experts: MixtureOfExperts, option: Option, tokens: int, dtype: str) -> Operation:
-    pairs = routed_pairs(experts, option, tokens)
+def _experts(
+    model: Model, experts: MixtureOfExperts, option: Option, tokens: int, dtype: str, imbalance: Fraction | None
+) -> Operation:
+    pairs = routed_pairs(experts, option, tokens, imbalance)
     slots = slots_per_rank(experts, option)
     shares = [cut(matrix, option.moe_tp) for matrix in expert_matrices(experts, model.hidden)]
     touched = touched_experts_ppm(experts.experts, experts.topk, tokens)

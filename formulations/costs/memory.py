@@ -11,6 +11,8 @@ buffers      two messages of a collective, and what a stage receives from the on
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from formulations.costs.sharding import (
     attention_matrices,
     attention_parts,
@@ -35,6 +37,7 @@ from instances.layers import (
     MixtureOfExperts,
 )
 from instances.model import Model
+from instances.units import ceiling
 
 
 def layer_weight_bytes(model: Model, layer: Layer, option: Option) -> int:
@@ -148,9 +151,18 @@ def _ffn_elements(layer: Layer, option: Option, rows: int, hidden: int) -> int:
     return 0
 
 
-def routed_pairs(experts: MixtureOfExperts, option: Option, tokens: int) -> int:
-    """(token, expert) pairs on the most loaded of moe_ep ranks under equal expert loads."""
-    return divide_up(tokens * experts.topk * slots_per_rank(experts, option), experts.experts)
+def routed_pairs(
+    experts: MixtureOfExperts, option: Option, tokens: int, imbalance: Fraction | None = None
+) -> int:
+    """(token, expert) pairs on the most loaded of moe_ep ranks.
+
+    ``imbalance`` is its load over the mean load of a rank; without one, loads of experts are equal and the
+    rank with the most experts is the most loaded.
+    """
+    pairs = tokens * experts.topk
+    if imbalance is None:
+        return divide_up(pairs * divide_up(experts.experts, option.moe_ep), experts.experts)
+    return ceiling(pairs * imbalance / option.moe_ep)
 
 
 def logits_bytes(model: Model, option: Option, *, requests: int) -> int:

@@ -70,6 +70,7 @@ class Module:
 
     names: tuple[str, ...]
     tensor_class: TensorClass
+    matrix: str
     parameters: int
 
 
@@ -80,13 +81,14 @@ def layer_modules(index: int, layer: Layer, hidden: int) -> Iterator[Module]:
     for matrix in layer.attention.matrices(hidden):
         if matrix.tensor_class == "attention":
             known = tuple(prefix + name for name in names[matrix.name])
-            yield Module(names=known, tensor_class="attention", parameters=matrix.parameters)
+            yield Module(names=known, tensor_class="attention", matrix=matrix.name, parameters=matrix.parameters)
     for matrix in layer.feed_forward.matrices(hidden):
         branch, _, rest = matrix.name.rpartition("_")
         parent, short = ("latent", matrix.name) if branch == "latent" else (branch or "dense", rest)
         yield Module(
             names=tuple(f"{prefix}{place}.{name}" for place in FFN_PARENTS[parent] for name in FFN_NAMES[short]),
             tensor_class="dense_ffn",
+            matrix=matrix.name,
             parameters=matrix.parameters,
         )
     if isinstance(layer.feed_forward, MixtureOfExperts):
@@ -97,6 +99,7 @@ def layer_modules(index: int, layer: Layer, hidden: int) -> Iterator[Module]:
                     f"{prefix}{place}.{name}" for place in FFN_PARENTS[parent] for name in FFN_NAMES[matrix.name]
                 ),
                 tensor_class="experts",
+                matrix=matrix.name,
                 parameters=matrix.parameters * layer.feed_forward.experts,
             )
 

@@ -1,8 +1,8 @@
 """How the tensors of a checkpoint are stored: ``quantization_config`` and ``hf_quant_config.json``.
 
-Formats belong to tensor classes. A layer stored unlike most others carries formats of its own. Where the
-matrices of one class differ within a layer, the class is counted in the widest of their formats, and a note
-says so: memory is never understated.
+Formats belong to tensor classes, with exceptions for single matrices. A layer stored unlike most others carries
+formats of its own. Experts whose matrices differ within a layer are counted in the widest of their formats, and a
+note says so: memory is never understated.
 """
 
 from __future__ import annotations
@@ -50,39 +50,80 @@ def read_storage(config: Config, layers: tuple[Layer, ...], quantization: Mappin
     return Storage(
         layers=tuple(
             layer.model_copy(update={"formats": _own(formats, found)})
-            for layer, (found, _) in zip(layers, stored, strict=True)
+            for layer, found in zip(layers, stored, strict=True)
         ),
         formats=formats,
         kv_dtype=scheme.kv_dtype or base,
-        notes=(*notes, *dict.fromkeys(note for _, said in stored for note in said), *scheme.notes),
+        notes=(*notes, *dict.fromkeys(note for found in stored for note in found.notes), *scheme.notes),
     )
 
 
-LayerFormats = tuple[dict[str, TensorFormat], tuple[str, ...]]
+@dataclass(frozen=True)
+class LayerFormats:
+    """What one layer is stored in: a format for each class that it has, and matrices that differ from it."""
+
+    classes: tuple[tuple[str, TensorFormat], ...]
+    exceptions: tuple[tuple[str, TensorFormat], ...]
+    notes: tuple[str, ...]
 
 
 def _layer_formats(scheme: Scheme, layers: Sequence[Layer], hidden: int, plain: TensorFormat) -> list[LayerFormats]:
     @cache
     def of(index: int, layer: Layer) -> LayerFormats:
         modules = tuple(layer_modules(index, layer, hidden))
-        found = {
-            name: _widest(scheme, [module for module in modules if module.tensor_class == name], plain)
+        stored = {
+            name: {item: scheme.format_of(item) or plain for item in modules if item.tensor_class == name}
             for name in QUANTISED
         }
-        notes = tuple(f"{name}: {said}" for name, (_, said) in found.items() if said)
-        return {name: chosen for name, (chosen, _) in found.items() if chosen is not None}, notes
+        classes = {name: max(found.values(), key=_bits) for name, found in stored.items() if found}
+        single = {name: found for name, found in stored.items() if name != "experts"}
+        return LayerFormats(
+            classes=tuple(classes.items()),
+            exceptions=tuple(
+                (f"{name}.{item.matrix}", chosen)
+                for name, found in single.items()
+                for item, chosen in found.items()
+                if chosen != classes[name]
+            ),
+            notes=_mixed_experts(stored["experts"]),
+        )
 
     return [of(index if scheme.by_layer else 0, layer) for index, layer in enumerate(layers)]
 
 
-def _most_common(stored: Sequence[LayerFormats]) -> dict[str, TensorFormat]:
-    counts = {name: Counter(found[name] for found, _ in stored if name in found) for name in QUANTISED}
-    return {name: count.most_common(1)[0][0] for name, count in counts.items() if count}
+def _bits(stored: TensorFormat) -> int:
+    return stored.bits
 
 
-def _own(formats: Formats, found: Mapping[str, TensorFormat]) -> Formats | None:
-    own = formats.model_copy(update=dict(found))
-    return None if own == formats else own
+def _mixed_experts(found: Mapping[Module, TensorFormat]) -> tuple[str, ...]:
+    formats = dict.fromkeys(found.values())
+    if len(formats) < 2:
+        return ()
+    named = ", ".join(stored.dtype for stored in formats)
+    return (f"experts are stored as {named} within a layer; all of them are counted as the widest",)
+
+
+def _most_common(stored: Sequence[LayerFormats]) -> dict[str, object]:
+    counts: dict[str, Counter[TensorFormat]] = {}
+    for layer in stored:
+        for name, chosen in layer.classes:
+            counts.setdefault(name, Counter())[chosen] += 1
+    found: dict[str, object] = {name: count.most_common(1)[0][0] for name, count in counts.items()}
+    return {**found, "exceptions": tuple(dict.fromkeys(item for layer in stored for item in _usual(layer, found)))}
+
+
+def _usual(layer: LayerFormats, found: Mapping[str, object]) -> tuple[tuple[str, TensorFormat], ...]:
+    classes = dict(layer.classes)
+    return tuple(item for item in layer.exceptions if classes[item[0].split(".")[0]] == found[item[0].split(".")[0]])
+
+
+def _own(formats: Formats, layer: LayerFormats) -> Formats | None:
+    """Return a layer's own formats; ``None`` where the model's formats say the same of all that the layer holds."""
+    own = formats.model_copy(update={**dict(layer.classes), "exceptions": layer.exceptions})
+    held = {name for name, _ in layer.classes}
+    usual = tuple(item for item in formats.exceptions if item[0].split(".")[0] in held)
+    same = all(formats.of(name) == chosen for name, chosen in layer.classes)  # type: ignore[arg-type]
+    return None if same and set(usual) == set(layer.exceptions) else own
 
 
 def _base_dtype(config: Config) -> tuple[DType, tuple[str, ...]]:
@@ -93,17 +134,3 @@ def _base_dtype(config: Config) -> tuple[DType, tuple[str, ...]]:
     if word not in BASE_DTYPES:
         raise config.refuse(field, f"is not understood; understood: {', '.join(BASE_DTYPES)}")
     return BASE_DTYPES[word], ()
-
-
-def _widest(scheme: Scheme, members: Sequence[Module], plain: TensorFormat) -> tuple[TensorFormat | None, str | None]:
-    sizes: Counter[TensorFormat] = Counter()
-    for module in members:
-        sizes[scheme.format_of(module) or plain] += module.parameters
-    if not sizes:
-        return None, None
-    widest = max(sizes, key=lambda stored: stored.bits)
-    if len(sizes) == 1:
-        return widest, None
-    total = sum(sizes.values())
-    parts = ", ".join(f"{size / total:.1%} {stored.dtype}" for stored, size in sizes.items())
-    return widest, f"stored as {parts} within a layer; all of it is counted as {widest.dtype}"

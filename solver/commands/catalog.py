@@ -85,7 +85,9 @@ def describe_model(model: Model, *, layers: bool = False) -> dict[str, Any]:
     mixtures = [
         layer.feed_forward for layer in model.kinds.values() if isinstance(layer.feed_forward, MixtureOfExperts)
     ]
-    formats = {name: getattr(model.formats, name) for name in type(model.formats).model_fields}
+    classes = (name for name in type(model.formats).model_fields if name != "exceptions")
+    formats = {name: getattr(model.formats, name) for name in classes}
+    formats |= dict(model.formats.exceptions)
     described: dict[str, Any] = {
         "name": model.name,
         "family": model.family,
