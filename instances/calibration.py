@@ -7,6 +7,7 @@ and precision; its time is a saturating roofline (``base``) times the exponentia
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import cache
 from importlib.resources import files
@@ -165,6 +166,13 @@ def calibration_for(name: str, device: Device, *, engine: str) -> tuple[Calibrat
     lent = load_calibration(relatives()[name])
     note = _relative_note(name, figures_of(device), lent, engine)
     return lent.model_copy(update={"device": name, "figures": figures_of(device), "relative": note}), note
+
+
+def calibration_digest(name: str) -> str:
+    """Return the first 16 hexadecimal digits of SHA-256 over the curves that a device takes."""
+    measured = name if name in measured_devices() else relatives()[name]
+    texts = ((_folder() / f"{entry}.json").read_bytes() for entry in (measured, "centres"))
+    return hashlib.sha256(b"".join(texts)).hexdigest()[:16]
 
 
 def _own_note(own: Calibration, engine: str) -> str:

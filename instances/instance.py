@@ -57,7 +57,12 @@ class AllLimits(Record):
 
 
 class InstanceFile(Record):
-    """What a file says. Either ``workload`` (with ``limits``) or several named ``scenarios``."""
+    """What a file says. Either ``workload`` (with ``limits``) or several named ``scenarios``.
+
+    ``efficiency``: ``flat`` divides by peak times ``mfu``; ``calibrated`` reads curves fitted to measurements
+    of the device or of its nearest relative. Left out, it is calibrated for a catalogue device with curves
+    whose ``mfu`` the file does not state.
+    """
 
     name: str = "instance"
     description: str = ""
@@ -66,6 +71,7 @@ class InstanceFile(Record):
     hardware: Hardware = Hardware()
     precision: Precision = Precision()
     engine: EngineName = "any"
+    efficiency: Literal["flat", "calibrated"] | None = None
     workload: Workload | None = None
     scenarios: tuple[Scenario, ...] = ()
     limits: AllLimits = AllLimits()
@@ -92,7 +98,8 @@ class Instance(Record):
 
     ``memory_limit``: bytes of one device that a plan may use; ``max_gpus``: the search's budget;
     ``max_stage_gpus``: widest stage; ``runtime_reserve``: bytes of one device that the runtime keeps;
-    ``margin``: share by which every time is inflated before it is held against a limit.
+    ``margin``: share by which every time is inflated before it is held against a limit; ``calibration``:
+    catalogue name of the device whose curves time operations, and a digest of them (``None``: flat shares).
     """
 
     name: str
@@ -107,6 +114,7 @@ class Instance(Record):
     runtime_reserve: int
     load_profile: str | None = None
     margin: Ratio = Fraction(0)
+    calibration: tuple[str, str] | None = None
     assumptions: tuple[str, ...] = ()
 
     @property
@@ -156,6 +164,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
     profile = file.load_profile
     if profile is not None and folder is not None and ":" not in profile:
         profile = str(folder / profile)
+    calibration, note = _calibration(file, device, where)
     return Instance(
         name=file.name,
         model=model,
@@ -169,7 +178,8 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         runtime_reserve=DEFAULT_RUNTIME_RESERVE if file.runtime_reserve is None else file.runtime_reserve,
         load_profile=profile,
         margin=file.margin,
-        assumptions=(*file.assumptions, *_assumed(file, device)),
+        calibration=calibration,
+        assumptions=(*file.assumptions, *note, *_assumed(file, device, calibrated=calibration is not None)),
     )
 
 
@@ -241,7 +251,26 @@ def _gpu_budget(file: InstanceFile, device: Device, where: str) -> int:
     return budget
 
 
-def _assumed(file: InstanceFile, device: Device) -> tuple[str, ...]:
+def _calibration(
+    file: InstanceFile, device: Device, where: str
+) -> tuple[tuple[str, str] | None, tuple[str, ...]]:
+    """Return the curves that time operations (name and digest), and the sentence that says whose they are."""
+    stated = file.hardware.mfu is not None or file.hardware.bandwidth_efficiency is not None
+    named = isinstance(file.device, str)
+    if file.efficiency != "calibrated" or not named and stated:
+        return None, ()
+    from instances.calibration import calibration_digest, calibration_for
+
+    name = device.name
+    found = calibration_for(name, device, engine=file.engine)
+    if found is None:
+        if file.efficiency == "calibrated":
+            raise refuse(where, f"no curves for {name}; write flat, with hardware.mfu", field="efficiency")
+        return None, ()
+    return (name, calibration_digest(name)), (found[1],)
+
+
+def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[str, ...]:
     """Sentences for what the file leaves open."""
     hardware, inline = file.hardware, isinstance(file.device, Device)
     sentences: list[str] = []
@@ -253,11 +282,11 @@ def _assumed(file: InstanceFile, device: Device) -> tuple[str, ...]:
     own = file.device.model_fields_set if isinstance(file.device, Device) else device.model_fields_set
     where = "the instance" if inline else "the instance or the catalogue"
     assume(
-        hardware.mfu is None and "mfu" not in own,
+        not calibrated and hardware.mfu is None and "mfu" not in own,
         f"compute efficiency (mfu) {float(device.mfu):g}: not given by {where}",
     )
     assume(
-        hardware.bandwidth_efficiency is None and "bandwidth_efficiency" not in own,
+        not calibrated and hardware.bandwidth_efficiency is None and "bandwidth_efficiency" not in own,
         f"memory bandwidth efficiency {float(device.bandwidth_efficiency):g}: not given by {where}",
     )
     assume(

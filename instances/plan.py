@@ -14,7 +14,8 @@ from instances.reading import read_mapping, validate
 class Stage(Record):
     """A contiguous range of layers on ``gpus`` devices.
 
-    ``layers``: first and last layer, counted from 0, both included. ``memory_bytes`` (by part, of the
+    ``layers``: first and last layer, counted from 0, both included; ``extra_slots``: expert slots of each rank
+    beyond the fewest that hold every expert. ``memory_bytes`` (by part, of the
     fullest device) and ``time_ns`` (by operation, of one microbatch) are what the planner computed; they
     may be absent in a plan written by hand.
     """
@@ -25,6 +26,7 @@ class Stage(Record):
     attn_dp: int = Field(gt=0)
     moe_tp: int = Field(gt=0)
     moe_ep: int = Field(gt=0)
+    extra_slots: int = Field(default=0, ge=0)
     memory_bytes: dict[str, int] | None = None
     time_ns: dict[str, int] | None = None
 

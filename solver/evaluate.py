@@ -117,7 +117,7 @@ class Evaluation:
 
 def option_of(stage: Stage) -> Option:
     """Return the option that a stage runs."""
-    return Option(attn_tp=stage.attn_tp, attn_dp=stage.attn_dp, moe_tp=stage.moe_tp, moe_ep=stage.moe_ep)
+    return Option(stage.attn_tp, stage.attn_dp, stage.moe_tp, stage.moe_ep, stage.extra_slots)
 
 
 def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = None) -> Evaluation:
@@ -194,7 +194,7 @@ class _Evaluator:
 
     def _kinds(self, stage: Stage) -> Counter[str]:
         first, last = stage.layers
-        return Counter(self.instance.model.layer_kinds[first : last + 1])
+        return Counter(self.deployment.layer_kinds[first : last + 1])
 
     def _memory(self, stage: Stage, scenario: Scenario, *steps: Step) -> dict[str, int]:
         parts = (self._memory_in(stage, scenario, step) for step in steps)

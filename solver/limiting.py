@@ -102,4 +102,4 @@ def _with_rules(deployment: Deployment, rules: tuple[Rule, ...], gpus: int | Non
     instance = deployment.instance
     if gpus is not None:
         instance = instance.model_copy(update={"max_gpus": gpus, "max_stage_gpus": min(gpus, instance.max_stage_gpus)})
-    return Deployment(instance, rules=rules, clock=deployment.clock)
+    return Deployment(instance, rules=rules, clock=deployment.clock, imbalance=deployment.imbalance)

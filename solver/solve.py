@@ -20,6 +20,7 @@ from formulations.deployment.tables import Chain, Program
 from instances.errors import InternalError
 from instances.instance import Instance
 from instances.plan import Plan
+from solver.deployments import deployment_of
 from solver.engine_flags import engine_flags
 from solver.evaluate import Evaluation, best_decode_microbatches, evaluate
 from solver.limiting import engine_sentences, limit_sentences
@@ -257,7 +258,7 @@ def solve(instance: Instance, *, settings: Settings | None = None) -> Result:
     """
     settings = settings or Settings()
     started = time.monotonic()
-    deployment = Deployment(instance)
+    deployment = deployment_of(instance)
     outcome = _search(deployment, settings)
     return _result(deployment, outcome, settings, started)
 

@@ -106,8 +106,8 @@ def element_bytes(count: int, dtype: str) -> int:
 
 
 def slots_per_rank(experts: MixtureOfExperts, option: Option) -> int:
-    """Experts that one rank holds: all of them over moe_ep ranks, rounded up (redundant slots)."""
-    return divide_up(experts.experts, option.moe_ep)
+    """Experts that one rank holds: all of them over moe_ep ranks, rounded up, and the option's extra slots."""
+    return divide_up(experts.experts, option.moe_ep) + option.extra_slots
 
 
 _SCALE = 1 << 60

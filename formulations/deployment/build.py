@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 from formulations.costs import memory
+from formulations.costs.clocks import clock_of
 from formulations.costs.communication import hand_over, layer_collectives
 from formulations.costs.compute import Step, embedding_operation, head_operation, layer_operations
-from formulations.costs.flat import FlatClock
 from formulations.costs.operations import Clock, LinkName, Operation
 from formulations.costs.sharding import divide_up
+from formulations.deployment.balance import ImbalanceTable, balanced_kinds, base_kind
 from formulations.deployment.options import options_of
 from formulations.deployment.tables import Axis, Cap, Choice, Layout, Lazy, Option, Path, Program, Table
 from formulations.engines.rules import Rule, rules_of
@@ -65,18 +67,29 @@ class Deployment:
     """The deployment problem of one instance, with the way back from a chain to a plan's numbers."""
 
     def __init__(
-        self, instance: Instance, *, rules: tuple[Rule, ...] | None = None, clock: Clock | None = None
+        self,
+        instance: Instance,
+        *,
+        rules: tuple[Rule, ...] | None = None,
+        clock: Clock | None = None,
+        imbalance: ImbalanceTable | None = None,
     ) -> None:
-        """Take the instance; ``rules`` replace those of its engine, ``clock`` the flat one."""
-        self.instance = instance
+        """Take the instance; ``rules`` replace those of its engine, ``clock`` its own.
+
+        ``imbalance`` is what its load profile makes of each layer, width and slot count.
+        """
+        self.instance, self.imbalance = instance, imbalance
         self.rules = rules_of(instance.engine) if rules is None else rules
-        self.clock = clock or FlatClock(instance.device)
-        self.kind_names = tuple(instance.model.kinds)
+        self.clock = clock or clock_of(instance)
+        self.layer_kinds, self._balance = balanced_kinds(instance.model, imbalance)
+        self.kind_names = tuple(dict.fromkeys(self.layer_kinds))
         self._layer_cells: dict[tuple[object, ...], int] = {}
 
     def limited(self, max_gpus: int) -> Deployment:
         """The same question with a smaller GPU budget: what lies beyond it is left out; costs are shared."""
-        found = Deployment(limited(self.instance, max_gpus), rules=self.rules, clock=self.clock)
+        found = Deployment(
+            limited(self.instance, max_gpus), rules=self.rules, clock=self.clock, imbalance=self.imbalance
+        )
         found._layer_cells = self._layer_cells
         return found
 
@@ -91,7 +104,7 @@ class Deployment:
         index = {name: place for place, name in enumerate(self.kind_names)}
         requests = tuple(scenario.workload.requests for scenario in self.instance.scenarios)
         return Program(
-            kinds=tuple(index[name] for name in self.instance.model.layer_kinds),
+            kinds=tuple(index[name] for name in self.layer_kinds),
             options=self.options,
             layouts=tuple(self._layout(variant) for variant in self.variants),
             max_gpus=self.instance.max_gpus,
@@ -221,6 +234,7 @@ class Deployment:
 
     def layer_weights(self, kind: str, option: Option) -> int:
         """Weights of one layer on one device, bytes."""
+        kind = base_kind(kind)
         key = ("weights", kind, option)
         if key not in self._layer_cells:
             model = self.instance.model
@@ -231,7 +245,7 @@ class Deployment:
         """KV cache of one layer on one device, bytes: every resident request, or one of the longest allowed."""
         workload, model = scenario.workload, self.instance.model
         requests = divide_up(workload.requests, replicas)
-        layer = model.kinds[kind]
+        layer = model.kinds[base_kind(kind)]
         kept = memory.layer_kv_bytes(model, layer, option, requests=requests, tokens=workload.resident_tokens)
         if workload.sequence_length_range is None:
             return kept
@@ -255,14 +269,31 @@ class Deployment:
                 len(options),
                 lambda place: tuple(self.layer_time(name, options[place], step) for name in self.kind_names),
             ),
-            slack=TIME_SLACK,
+            slack=TIME_SLACK + self._loosest_balance(step),
         )
 
-    def operations(self, kind: str, option: Option, step: Step) -> Iterator[Operation]:
-        """Operations and collectives of one layer on one device."""
+    def _loosest_balance(self, step: Step) -> int:
+        """Largest difference, ns, that an unproven placement makes to a layer's time."""
+        gaps = [0]
+        for kind, balance in self._balance.items():
+            for option in self.options:
+                found = balance.get((option.moe_ep, option.extra_slots))
+                if found is not None and found.lower < found.achieved:
+                    operations = self.operations(kind, option, step, imbalance=found.lower)
+                    least = nanoseconds_up(map(self.clock.picoseconds, operations))
+                    gaps.append(self.layer_time(kind, option, step) - least)
+        return max(gaps)
+
+    def operations(
+        self, kind: str, option: Option, step: Step, *, imbalance: Fraction | None = None
+    ) -> Iterator[Operation]:
+        """Operations and collectives of one layer on one device; ``imbalance`` replaces the achieved one."""
         model, dtype = self.instance.model, self.instance.activations
-        layer = model.kinds[kind]
-        yield from layer_operations(model, layer, option, step, dtype)
+        layer = model.kinds[base_kind(kind)]
+        if imbalance is None:
+            found = self._balance.get(kind, {}).get((option.moe_ep, option.extra_slots))
+            imbalance = None if found is None else found.achieved
+        yield from layer_operations(model, layer, option, step, dtype, imbalance)
         yield from layer_collectives(
             model, layer, option, step, dtype=dtype, devices_per_node=self.instance.device.devices_per_node
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from formulations.deployment.tables import Option
 from formulations.engines.rules import Rule, broken_rules, has_experts
 from instances.instance import Instance
@@ -12,10 +14,15 @@ def divisors(number: int) -> tuple[int, ...]:
     return tuple(candidate for candidate in range(1, number + 1) if number % candidate == 0)
 
 
+EXTRA_SLOTS = (0, 1)
+"""Expert slots of a rank beyond the fewest, offered where a load profile gives them something to balance."""
+
+
 def options_of(instance: Instance, rules: tuple[Rule, ...]) -> tuple[Option, ...]:
     """Return the options up to ``max_stage_gpus`` GPUs that break none of the rules.
 
-    Without experts (moe_tp, moe_ep) means nothing and is written (GPUs, 1).
+    Without experts (moe_tp, moe_ep) means nothing and is written (GPUs, 1). Under a load profile an
+    expert-parallel rank may have one slot more than the fewest.
     """
     routed = has_experts(instance)
     found: list[Option] = []
@@ -24,5 +31,6 @@ def options_of(instance: Instance, rules: tuple[Rule, ...]) -> tuple[Option, ...
             for moe_ep in divisors(gpus) if routed else (1,):
                 option = Option(attn_tp=attn_tp, attn_dp=gpus // attn_tp, moe_tp=gpus // moe_ep, moe_ep=moe_ep)
                 if not broken_rules(instance, option, rules):
-                    found.append(option)
+                    extra = EXTRA_SLOTS if instance.load_profile is not None and moe_ep > 1 else (0,)
+                    found += [replace(option, extra_slots=slots) for slots in extra]
     return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from formulations.costs.sharding import divide_up
+from formulations.deployment.balance import base_kind
 from formulations.deployment.build import OPTION_AXIS, Deployment
 from formulations.deployment.tables import Chain, Program, StageChoice
 from instances.plan import Microbatches, Plan, Stage
@@ -35,7 +36,23 @@ def plan_of(deployment: Deployment, chain: Chain) -> Plan:
         device=deployment.instance.device.name,
         engine=deployment.instance.engine,
         instance_fingerprint=deployment.instance.fingerprint,
+        placement=_placement(deployment, chain),
     )
+
+
+def _placement(deployment: Deployment, chain: Chain) -> tuple[tuple[int, ...], ...] | None:
+    """Expert on each slot of every layer, rank by rank; empty for layers without expert parallelism."""
+    if deployment.imbalance is None:
+        return None
+    routed = iter(deployment.imbalance)
+    tables = [next(routed) if base_kind(kind) != kind else {} for kind in deployment.layer_kinds]
+    rows: list[tuple[int, ...]] = []
+    for stage in chain.stages:
+        option = deployment.options[stage.option]
+        for table in tables[stage.start : stage.stop]:
+            found = table.get((option.moe_ep, option.extra_slots))
+            rows.append(() if found is None else tuple(expert for rank in found.slots for expert in rank))
+    return tuple(rows)
 
 
 def moved(chain: Chain, source: Program, target: Program) -> Chain:
@@ -65,4 +82,5 @@ def _stage(deployment: Deployment, stage: StageChoice) -> Stage:
         attn_dp=option.attn_dp,
         moe_tp=option.moe_tp,
         moe_ep=option.moe_ep,
+        extra_slots=option.extra_slots,
     )

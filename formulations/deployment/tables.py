@@ -72,12 +72,16 @@ class Lazy(Sequence[Item], Generic[Item]):
 
 @dataclass(frozen=True)
 class Option:
-    """What a stage may run: attention TP x DP and expert TP x EP; both products are its GPU count."""
+    """What a stage may run: attention TP x DP and expert TP x EP; both products are its GPU count.
+
+    ``extra_slots``: expert slots of each rank beyond the fewest that hold every expert.
+    """
 
     attn_tp: int
     attn_dp: int
     moe_tp: int
     moe_ep: int
+    extra_slots: int = 0
 
     @property
     def gpus(self) -> int:

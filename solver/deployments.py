@@ -1,0 +1,54 @@
+"""The deployment problem of an instance, with the placement search behind its load profile."""
+
+from __future__ import annotations
+
+from formulations.costs.sharding import divide_up
+from formulations.deployment.balance import Balance, ImbalanceTable
+from formulations.deployment.build import Deployment
+from formulations.deployment.options import EXTRA_SLOTS, options_of
+from formulations.engines.rules import rules_of
+from instances.errors import InputError, Problem
+from instances.instance import Instance
+from instances.layers import MixtureOfExperts
+
+PLACED_WITHIN_S = 1.0
+"""Seconds of placement search for each expert-parallel width and slot count."""
+
+
+def deployment_of(instance: Instance) -> Deployment:
+    """Return the deployment problem; a load profile is placed first, for every width that the rules accept."""
+    if instance.load_profile is None:
+        return Deployment(instance)
+    return Deployment(instance, imbalance=_table(instance, instance.load_profile))
+
+
+def _table(instance: Instance, source: str) -> ImbalanceTable:
+    from instances.load_profile import load_profile
+    from solver.placement.imbalance import searched_table
+    from solver.placement.layers import PlaceSettings
+
+    experts = _experts(instance, source)
+    profile = load_profile(source, layers=len(experts), experts=experts[0].experts)
+    widths = sorted({option.moe_ep for option in options_of(instance, rules_of(instance.engine))} - {1})
+    fewest = {ranks: divide_up(profile.experts, ranks) for ranks in widths}
+    found = searched_table(
+        profile,
+        moe_ep=widths,
+        slots_per_rank=lambda ranks: [fewest[ranks] + extra for extra in EXTRA_SLOTS],
+        settings=PlaceSettings(time_limit=PLACED_WITHIN_S, sharpen=False),
+    )
+    tables: list[dict[tuple[int, int], Balance]] = [{} for _ in experts]
+    for key, cell in found.items():
+        place = (key.moe_ep, key.slots_per_rank - fewest[key.moe_ep])
+        tables[key.layer][place] = Balance(cell.lower, cell.achieved, cell.slots)
+    return tuple(tables)
+
+
+def _experts(instance: Instance, source: str) -> list[MixtureOfExperts]:
+    parts = (instance.model.kinds[kind].feed_forward for kind in instance.model.layer_kinds)
+    experts = [part for part in parts if isinstance(part, MixtureOfExperts)]
+    if not experts:
+        raise InputError([Problem(instance.name, "load_profile", source, f"{instance.model.name} has no experts")])
+    if len({part.experts for part in experts}) > 1:
+        raise InputError([Problem(instance.name, "load_profile", source, "layers differ in their number of experts")])
+    return experts
