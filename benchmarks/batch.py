@@ -1,0 +1,239 @@
+"""Measures the batch engine: ``python benchmarks/batch.py PART``, PART one of
+
+``cold``    a sweep from an empty ledger and once more from the full one: tasks/s, CPU per task, memory
+``flat``    engine cost per task at 1,000, 5,000 and 20,000 tasks, with a planner that answers at once
+``kills``   ``kill -9`` at random moments: the resumed run against an uninterrupted one
+``ray``     the same tasks on the pool and on a local Ray (needs the extra ``ray``)
+
+The planner of ``flat`` and ``kills`` is that of the tests; timings say the load of the machine beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+
+from instances.sweep import axes, load_sweep  # noqa: E402
+from solver.batch.answer import Answer, Job, Task  # noqa: E402
+from solver.batch.fingerprint import SolveSettings, code_version  # noqa: E402
+from solver.batch.launch import BatchRequest, launch  # noqa: E402
+from solver.batch.rows import Row  # noqa: E402
+from solver.batch.tasks import tasks_of  # noqa: E402
+from solver.batch.work import Solve  # noqa: E402
+
+SETTINGS = SolveSettings(time_limit_s=60, memory_limit_bytes=2_000_000_000)
+
+
+@dataclass(frozen=True)
+class CpuTimed:
+    """Solves a job and reports its CPU seconds in place of wall seconds."""
+
+    settings: SolveSettings
+
+    def __call__(self, job: Job) -> Answer:
+        started = time.process_time()
+        answer = Solve(self.settings)(job)
+        return replace(answer, seconds=time.process_time() - started)
+
+
+def request(tasks: list[Task], folder: Path, **changes: Any) -> BatchRequest:
+    """A batch of tasks on two processes."""
+    asked = BatchRequest(
+        name="benchmark",
+        description="",
+        tasks=tuple(tasks),
+        swept=(),
+        settings=SETTINGS,
+        folder=folder,
+        ledger=folder / "ledger.sqlite",
+        processes=2,
+    )
+    return replace(asked, **changes)
+
+
+def tasks_from(sweep: Path, code: str) -> list[Task]:
+    """All tasks of a sweep file."""
+    return list(tasks_of(load_sweep(sweep), SETTINGS, code=code, where=str(sweep), folder=sweep.parent))
+
+
+def cold(sweep: Path, sample: int | None) -> None:
+    """A real sweep, cold and again."""
+    started = time.perf_counter()
+    tasks = tasks_from(sweep, code_version())
+    print(f"read and fingerprint {len(tasks)} tasks: {time.perf_counter() - started:.2f} s")
+    if sample is not None:
+        tasks = _families(tasks, sample)
+    with tempfile.TemporaryDirectory() as name:
+        asked = request(tasks, Path(name), swept=axes(load_sweep(sweep)))
+        with Peak() as peak:
+            outcome, rows = launch(asked, work=CpuTimed(SETTINGS))
+        wall = outcome.progress.elapsed_s
+        cpu = sum(row.seconds or 0.0 for row in rows)
+        print(f"cold: {len(rows)} tasks in {wall:.1f} s = {len(rows) / wall:.1f}/s; {outcome.progress.solved} solved")
+        print(f"      CPU of the solves {cpu:.1f} s = {len(rows) / cpu * 2:.1f} tasks/s on two idle cores")
+        print(f"      peak memory of all processes {peak.bytes / 1e6:.0f} MB; load {os.getloadavg()[0]:.1f}")
+        started, cpu_started = time.perf_counter(), time.process_time()
+        launch(asked, work=CpuTimed(SETTINGS))
+        wall, cpu = time.perf_counter() - started, time.process_time() - cpu_started
+        print(f"again from the ledger: {wall:.2f} s wall, {cpu:.2f} s CPU (without reading the sweep)")
+
+
+def flat() -> None:
+    """Engine cost per task as the sweep grows."""
+    import batch_planner
+
+    for limits in (50, 250, 1000):
+        cross = {
+            "model": ["qwen3-8b", "qwen3-32b"],
+            "device": "*00*",
+            "limits.ttft": [f"{n} ms" for n in range(100, 100 + limits)],
+        }
+        tree = batch_planner.SWEEP | {"cross": cross}
+        started, cpu = time.perf_counter(), time.process_time()
+        tasks = batch_planner.tasks(tree)
+        reading = time.process_time() - cpu
+        with tempfile.TemporaryDirectory() as name, Peak() as peak:
+            launch(request(tasks, Path(name), independent=True), work=batch_planner.Planner())
+        wall, used = time.perf_counter() - started, time.process_time() - cpu
+        print(
+            f"{len(tasks):6} tasks: {1000 * used / len(tasks):.2f} ms CPU per task in the parent"
+            f" ({1000 * reading / len(tasks):.2f} reading), {wall:.1f} s wall, peak {peak.bytes / 1e6:.0f} MB"
+        )
+
+
+def kills(times: int) -> None:
+    """Kill the batch at random moments; every run that is left to end must equal the uninterrupted one."""
+    import batch_planner
+    from batch_process import request as tiny
+
+    moments, wrong, finished, inside = random.Random(7), 0, 0, 0
+    with tempfile.TemporaryDirectory() as name:
+        _, whole = launch(tiny(Path(name) / "whole"), work=batch_planner.Planner())
+        folder, script = Path(name) / "killed", ROOT / "tests" / "batch_process.py"
+        for count in range(1, times + 1):
+            process = subprocess.Popen(
+                [sys.executable, str(script), str(folder), "0.03"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(moments.uniform(0.0, 0.5))
+            inside += process.poll() is None
+            process.kill()
+            process.communicate()
+            if count % 5 == 0:
+                _, rows = launch(tiny(folder), work=batch_planner.Planner())
+                finished += 1
+                wrong += comparable(rows) != comparable(whole)
+                (folder / "ledger.sqlite").unlink()
+    print(f"{times} kills, {inside} of them while tasks ran; {finished} resumed runs ended, {wrong} differ")
+
+
+def ray(sweep: Path, sample: int) -> None:
+    """The same tasks on the pool and on a local Ray."""
+    tasks = _families(tasks_from(sweep, code_version()), sample)
+    for engine in ("pool", "ray"):
+        with tempfile.TemporaryDirectory() as name:
+            outcome, _ = launch(request(tasks, Path(name), engine=engine))
+            speed, load = outcome.progress.per_second, os.getloadavg()[0]
+            print(f"{engine}: {outcome.progress.done} tasks, {speed:.2f} tasks/s; load {load:.1f}")
+
+
+def comparable(rows: list[Row]) -> list[Row]:
+    """Rows without wall times."""
+    return [replace(row, seconds=0.0) for row in rows]
+
+
+def _families(tasks: list[Task], sample: int) -> list[Task]:
+    """About ``sample`` tasks, all of a model and device or none, so that what carries over does so as ever."""
+    families: dict[tuple[str, str], list[Task]] = {}
+    for task in tasks:
+        families.setdefault((task.model, task.device), []).append(task)
+    chosen = list(families.values())
+    random.Random(3).shuffle(chosen)
+    kept: list[Task] = []
+    for family in chosen:
+        if len(kept) < sample:
+            kept += family
+    return kept
+
+
+class Peak:
+    """Largest resident memory of this process and all below it while the block runs, bytes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.2):
+            self.bytes = max(self.bytes, sum(map(_proportional, _below(os.getpid()))))
+
+
+def _below(root: int) -> list[int]:
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parents.setdefault(int((path / "stat").read_text().rpartition(")")[2].split()[1]), []).append(
+                int(path.name)
+            )
+        except (OSError, ValueError):
+            continue
+    found = [root]
+    for process in found:
+        found += parents.get(process, [])
+    return found
+
+
+def _proportional(process: int) -> int:
+    """Resident bytes of a process, pages shared with others counted in part."""
+    try:
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["cold", "flat", "kills", "ray"])
+    parser.add_argument("--sweep", type=Path, default=ROOT / "instances" / "sweeps" / "thousand.yaml")
+    parser.add_argument("--sample", type=int, help="tasks of the sweep [default: all; ray: 60]")
+    parser.add_argument("--times", type=int, default=200, help="kills")
+    given = parser.parse_args()
+    parts: dict[str, Callable[[], None]] = {
+        "cold": lambda: cold(given.sweep, given.sample),
+        "flat": flat,
+        "kills": lambda: kills(given.times),
+        "ray": lambda: ray(given.sweep, given.sample or 60),
+    }
+    parts[given.part]()
+
+
+if __name__ == "__main__":
+    main()
