@@ -15,7 +15,7 @@ from instances.instance import Instance
 from instances.plan import Microbatches, Plan, Stage
 from solver.audit.facts import Facts
 from solver.audit.instance_of import instance_of
-from solver.audit.mistakes import Explanation
+from solver.audit.mistakes import Explanation, Trial
 from solver.audit.readings import Reading, matching
 from solver.audit.recount import Recount
 from solver.evaluate import Evaluation, evaluate
@@ -47,6 +47,7 @@ class Context:
         self.facts = facts
         self.document = facts.document
         self._recounts: dict[Option, tuple[Recount, ...]] = {}
+        self.kept: dict[str, tuple[Trial, ...]] = {}
         self.explained: dict[tuple[str, Fraction, Fraction], Explanation | None] = {}
 
     @cached_property

@@ -11,11 +11,12 @@ from rich.text import Text
 
 from instances.units import format_bytes, format_duration
 from solver.audit.audit import Audit, Check
-from solver.audit.claim import Claim
+from solver.audit.claim import Claim, Verdict
 from solver.documents.text import printable
 
 _STYLE = {"confirmed": "green", "contradicted": "bold red", "inconsistent": "bold magenta", "not-checkable": "dim"}
-_ORDER = ("contradicted", "inconsistent", "confirmed", "not-checkable")
+MOST_SHOWN = 200
+_ORDER: tuple[Verdict, ...] = ("contradicted", "inconsistent", "confirmed", "not-checkable")
 
 
 def render_audit(audit: Audit, *, colour: bool, every: bool = False) -> str:
@@ -23,19 +24,15 @@ def render_audit(audit: Audit, *, colour: bool, every: bool = False) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=colour, no_color=not colour, width=110, highlight=False, emoji=False)
     console.print(_headline(audit))
-    for claim in audit.claims:
-        if claim.wrong:
-            console.print(_claim(claim))
+    _claims(console, list(audit.wrong))
     if every:
         console.print(Text("\nHolds, or cannot be checked", style="bold"))
-        for claim in audit.claims:
-            if not claim.wrong:
-                console.print(_claim(claim))
+        _claims(console, [claim for claim in audit.claims if not claim.wrong])
     _checks(console, audit)
     _completion(console, audit.completion)
     _list(console, "Assumed", list(audit.to_json()["assumptions"]))
     unread = [f"line {item.line}: {item.text}" + (f"  ({item.reason})" if item.reason else "") for item in audit.document.unread]
-    _list(console, f"Not read ({len(unread)} lines)", unread[: None if every else 40])
+    _list(console, f"Not read ({len(unread)} lines)", unread[: MOST_SHOWN if every else 40])
     return out.getvalue().rstrip("\n")
 
 
@@ -48,6 +45,13 @@ def _headline(audit: Audit) -> Text:
     if best is not None:
         text.append(f"\nread as: {best.reading.name}; {best.plan.gpus} GPUs", style="dim")
     return text
+
+
+def _claims(console: Console, claims: list[Claim]) -> None:
+    for claim in claims[:MOST_SHOWN]:
+        console.print(_claim(claim))
+    if len(claims) > MOST_SHOWN:
+        console.print(Text(f"\n... and {len(claims) - MOST_SHOWN} more; --json lists all of them"))
 
 
 def _claim(claim: Claim) -> Text:

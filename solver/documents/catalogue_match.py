@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from instances.catalogue import device_names, load_device, load_model, model_names
-from instances.errors import InputError
+from instances.catalogue import aliases, device_names, load_device, load_model, model_names
 from instances.hardware import Device
 from instances.model import Model
 
@@ -24,37 +23,42 @@ def _tokens(name: str) -> frozenset[str]:
 
 def find_model(name: str, precision: str | None) -> Model | None:
     """Return the catalogue model that a name means, the checkpoint in ``precision`` where there are several."""
-    slug = _find_model(name[:100], precision)
-    return load_model(slug) if slug else None
+    slug = find_slug(name[:100], precision)
+    return _model(slug) if slug else None
 
 
-@lru_cache(maxsize=256)
-def _find_model(name: str, precision: str | None) -> str | None:
-    if name.strip().lower() in model_names() and (precision is None or precision in name.lower()):
-        return name.strip().lower()
+@lru_cache(maxsize=64)
+def _model(slug: str) -> Model:
+    return load_model(slug)
+
+
+@lru_cache(maxsize=1)
+def _known() -> dict[str, frozenset[str]]:
+    return {slug: _tokens(slug) for slug in model_names()}
+
+
+@lru_cache(maxsize=1)
+def _aliases() -> dict[str, str]:
+    return {alias.lower(): slug for alias, slug in aliases("models").items()}
+
+
+@lru_cache(maxsize=1024)
+def find_slug(name: str, precision: str | None) -> str | None:
+    """Return the name in the catalogue."""
+    exact = name.strip().lower()
+    if exact in _known() and (precision is None or precision in exact):
+        return exact
     wanted = _tokens(name)
-    if not wanted or not any(re.match(r"\d", token) for token in wanted):
-        return _by_alias(name)
-    told = precision or next((dtype for dtype in _DTYPE if dtype in name.lower()), None)
-    matches = [(slug, _tokens(slug)) for slug in model_names() if wanted <= _tokens(slug)]
-    if not matches:
-        return _by_alias(name)
-    least = min(len(tokens) for _, tokens in matches)
-    closest = [slug for slug, tokens in matches if len(tokens) == least]
+    matches = [slug for slug, tokens in _known().items() if wanted <= tokens]
+    if not matches or not any(token[0].isdigit() for token in wanted):
+        return _aliases().get(exact)
+    told = precision or next((dtype for dtype in _DTYPE if dtype in exact), None)
+    least = min(len(_known()[slug]) for slug in matches)
+    closest = [slug for slug in matches if len(_known()[slug]) == least]
     suffixed = [slug for slug in closest if told and slug.endswith(f"-{told}")]
     plain = [slug for slug in closest if not any(slug.endswith(f"-{dtype}") for dtype in _DTYPE)]
     picked = suffixed or plain or closest
-    shapes = {load_model(slug).parameters for slug in picked}
-    return picked[0] if len(shapes) == 1 else None
-
-
-def _by_alias(name: str) -> str | None:
-    if "/" in name and (name.startswith((".", "/", "~")) or name.count("/") > 1) or name.endswith((".json", ".yaml", ".yml")):
-        return None
-    try:
-        return load_model(name).name
-    except (InputError, OSError, ValueError):
-        return None
+    return picked[0] if len({_model(slug).parameters for slug in picked}) == 1 else None
 
 
 @lru_cache(maxsize=256)

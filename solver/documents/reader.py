@@ -20,6 +20,7 @@ from solver.documents.text import plain, printable, read_document_text
 from solver.documents.values import make, read_dtype, read_flag, statement_of
 from solver.documents.vocabulary import fields_of, section_kind
 
+MAX_MARKDOWN_LINES = 2_500
 _NO_UNIT = frozenset({"bytes", "time", "flops", "rate", "price"})
 _TRTLLM_KEYS = frozenset({"kv_cache_config", "moe_expert_parallel_size", "free_gpu_memory_fraction", "enable_attention_dp",
                           "moe_tensor_parallel_size", "cuda_graph_config", "moe_config"})  # fmt: skip
@@ -64,6 +65,8 @@ def _kind(text: str, suffix: str) -> Kind:
 
 
 def _markdown(text: str, name: str) -> Document:
+    if text.count("\n") > MAX_MARKDOWN_LINES:
+        raise InputError(f"{printable(name)}: has more than {MAX_MARKDOWN_LINES} lines; this is no plan document")
     parsed = parse_markdown(text)
     statements: list[Statement] = []
     unread: list[Unread] = []
@@ -90,6 +93,8 @@ def _markdown(text: str, name: str) -> Document:
 
 def _structured(text: str, name: str, kind: Kind) -> Document:
     entries = flatten(text, name=name)
+    if len(entries) > MAX_MARKDOWN_LINES:
+        raise InputError(f"{printable(name)}: holds more than {MAX_MARKDOWN_LINES} values; this is no plan document")
     keys = {entry.key.replace("-", "_") for entry in entries} | {part for entry in entries for part in entry.sections}
     engine = "trtllm" if keys & _TRTLLM_KEYS else ""
     engine = engine or ("vllm" if keys & {"gpu_memory_utilization", "max_num_batched_tokens", "max_model_len"} else "")
@@ -246,7 +251,7 @@ def _title_model(parsed: Parsed, statements: list[Statement], text: str) -> list
     """The model that a title (or the first lines) names, where no line says it."""
     if any(statement.field == "model" for statement in statements):
         return []
-    from solver.documents.catalogue_match import find_model
+    from solver.documents.catalogue_match import find_slug
 
     lines = text.split("\n")[:12]
     for number, line in enumerate(lines, 1):
@@ -254,7 +259,7 @@ def _title_model(parsed: Parsed, statements: list[Statement], text: str) -> list
         for size in (4, 3, 2, 1):
             for start in range(len(tokens) - size + 1):
                 name = " ".join(tokens[start : start + size]).rstrip(".")
-                if re.search(r"\d", name) and re.match(r"[A-Za-z]", name) and find_model(name, None) is not None:
+                if re.search(r"\d", name) and re.match(r"[A-Za-z]", name) and find_slug(name, None) is not None:
                     entry = Entry(number, printable(line), (), "title", name)
                     return [make(entry, "model", name, "title")]
     return []

@@ -8,7 +8,7 @@ from pathlib import Path
 from instances.errors import InputError, Problem
 
 MAX_BYTES = 512_000
-MAX_LINES = 8_000
+MAX_LINES = 60_000
 MAX_LINE = 600
 
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")

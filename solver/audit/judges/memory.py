@@ -7,7 +7,7 @@ full account (scales, embedding, head, workspace, buffers, reserve). Outside it,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -157,7 +157,7 @@ def _kv_token(context: Context) -> Recipe:
     return trials
 
 
-RECIPES = {
+RECIPES: dict[str, Callable[[Context], Recipe]] = {
     "weights_total": lambda context: _whole(context, "weights"),
     "weights_per_gpu": lambda context: _recipe(context, "weights", "gpu"),
     "weights_per_stage": lambda context: _recipe(context, "weights", "stage"),
@@ -173,6 +173,13 @@ RECIPES = {
 _NEEDS_LOAD = frozenset({"kv_total", "kv_per_gpu", "kv_per_stage", "kv_per_request"})
 
 
+def careful(context: Context, field: str) -> tuple[Trial, ...]:
+    """Every careful count of a field, made once."""
+    if field not in context.kept:
+        context.kept[field] = tuple(RECIPES[field](context)(NOTHING))
+    return context.kept[field]
+
+
 def judge_part(context: Context, statement: Statement) -> Claim:
     """Weights or KV cache: equal to one of the careful counts, within two per cent."""
     field = statement.field
@@ -182,16 +189,14 @@ def judge_part(context: Context, statement: Statement) -> Claim:
     if field in ("kv_total", "weights_total") and statement.section in ("memory", "plan", "performance", "none"):
         part = field.split("_")[0]
         fields += [f"{part}_per_gpu", f"{part}_per_stage"]
-    values = [trial for name in fields for trial in RECIPES[name](context)(NOTHING)]
+    values = [trial for name in fields for trial in careful(context, name)]
     if not values or not any(trial.value for trial in values):
         return not_checkable(statement, "the model's bytes are not known")
-    low, high = min(trial.value for trial in values), max(trial.value for trial in values)
     near = min(values, key=lambda trial: abs(trial.value - statement.number))
-    own = list(RECIPES[field](context)(NOTHING))
+    own = careful(context, field)
     low_own, high_own = min(trial.value for trial in own), max(trial.value for trial in own)
     if agrees(statement, near.value, tolerance=NEAR) or low_own <= statement.number <= high_own:
         return confirmed(statement, near.formula, near.value)
-    del low, high
     return _wrong(context, statement, min(own, key=lambda trial: abs(trial.value - statement.number)))
 
 
@@ -219,12 +224,9 @@ def judge_total(context: Context, statement: Statement) -> Claim:
     """A total per GPU or stage: at least weights plus KV cache, at most the planner's full account."""
     if parts := _parts_disagree(context, statement):
         return parts
-    own = list(RECIPES[statement.field](context)(NOTHING))
+    own = _stage_subject(context, statement) or careful(context, statement.field)
     if not own:
         return not_checkable(statement, "the model's bytes are not known")
-    wanted = _stage_subject(context, statement)
-    if wanted:
-        own = wanted
     floor = min(own, key=lambda trial: trial.value)
     ceiling = max([max(trial.value for trial in own), *_accounts(context, statement)])
     stated = statement.number
@@ -242,7 +244,7 @@ def judge_total(context: Context, statement: Statement) -> Claim:
     return not_checkable(statement, f"{floor.formula}; more may be reserved", floor.value)
 
 
-def _stage_subject(context: Context, statement: Statement) -> list[Trial]:
+def _stage_subject(context: Context, statement: Statement) -> Sequence[Trial]:
     """The counts of the one stage that a table row or stage line is about."""
     digits = statement.subject.removeprefix("stage ")
     model = context.facts.model
@@ -296,7 +298,7 @@ def judge_utilization(context: Context, statement: Statement) -> Claim:
     memory = context.facts.gpu_memory
     if memory is None:
         return not_checkable(statement, "the memory of a GPU is not stated")
-    own = list(_recipe(context, "memory", "gpu")(NOTHING))
+    own = careful(context, "memory_per_gpu")
     stated_total = context.document.first("memory_per_gpu", "memory_per_stage")
     if not own:
         if stated_total is None:
