@@ -1,4 +1,4 @@
-"""Measures the batch engine: ``python benchmarks/batch.py PART``, PART one of
+"""Measures the batch engine: ``python benchmarks/batch.py PART``.
 
 ``cold``    a sweep from an empty ledger and once more from the full one: tasks/s, CPU per task, memory
 ``flat``    engine cost per task at 1,000, 5,000 and 20,000 tasks, with a planner that answers at once
@@ -45,13 +45,14 @@ class CpuTimed:
     settings: SolveSettings
 
     def __call__(self, job: Job) -> Answer:
+        """Solve one instance."""
         started = time.process_time()
         answer = Solve(self.settings)(job)
         return replace(answer, seconds=time.process_time() - started)
 
 
 def request(tasks: list[Task], folder: Path, **changes: Any) -> BatchRequest:
-    """A batch of tasks on two processes."""
+    """Return a batch of tasks on two processes."""
     asked = BatchRequest(
         name="benchmark",
         description="",
@@ -71,7 +72,7 @@ def tasks_from(sweep: Path, code: str) -> list[Task]:
 
 
 def cold(sweep: Path, sample: int | None) -> None:
-    """A real sweep, cold and again."""
+    """Run a real sweep cold, and again."""
     started = time.perf_counter()
     tasks = tasks_from(sweep, code_version())
     print(f"read and fingerprint {len(tasks)} tasks: {time.perf_counter() - started:.2f} s")
@@ -143,7 +144,7 @@ def kills(times: int) -> None:
 
 
 def ray(sweep: Path, sample: int) -> None:
-    """The same tasks on the pool and on a local Ray."""
+    """Run the same tasks on the pool and on a local Ray."""
     tasks = _families(tasks_from(sweep, code_version()), sample)
     for engine in ("pool", "ray"):
         with tempfile.TemporaryDirectory() as name:

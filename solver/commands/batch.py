@@ -51,8 +51,12 @@ def command(**options: Any) -> None:
         _list(request)
         return
     # SIGTERM ends a batch as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    raise SystemExit(_run(request, options))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = _run(request, options)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    raise SystemExit(code)
 
 
 def _list(request: BatchRequest) -> None:
@@ -70,7 +74,7 @@ def _run(request: BatchRequest, options: dict[str, Any]) -> int:
     stderr = Console(stderr=True)
     with Watcher(stderr) as watcher:
         outcome, rows = launch(request, watch=watcher)
-    stderr.print(tables.closing(outcome), markup=False, highlight=False)
+    stderr.print(tables.closing(outcome), markup=False, highlight=False, soft_wrap=True)
     if options["as_json"]:
         import json
 
