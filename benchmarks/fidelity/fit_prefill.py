@@ -92,7 +92,7 @@ def main() -> None:
     )
     tree = json.loads(FILE.read_text())
     tree["prefill_floor"] = {ENGINE: found.model_dump()}
-    FILE.write_text(json.dumps(tree, indent=1) + "\n")
+    FILE.write_text(json.dumps(tree) + "\n")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class _Problem:
     rows: Arrays
     levels: tuple[Level, ...]
     prior: Prior
-    scale: float
+    scale: np.ndarray
 
     def __post_init__(self) -> None:
         self.names = [sorted(set(self.rows.keys(level.columns))) for level in self.levels]
@@ -131,8 +131,8 @@ class _Problem:
         return matrix, jacobian.T @ (weight * residual) - self.precision * (values - self.mean)
 
 
-def fit(rows: Arrays, levels: Sequence[Level], prior: Prior, *, scale: float) -> Fitted:
-    """Fit the hierarchy; ``scale`` is the relative error of a typical row."""
+def fit(rows: Arrays, levels: Sequence[Level], prior: Prior, *, scale: np.ndarray) -> Fitted:
+    """Fit the hierarchy; ``scale`` is the relative error that is typical of each row."""
     problem = _Problem(rows, tuple(levels), prior, scale)
     values = problem.mean.copy()
     loss, residual = problem.objective(values)

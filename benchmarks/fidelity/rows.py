@@ -197,7 +197,7 @@ def short_precision(name: str, precision: str, model: Model, engine: str) -> str
             return short
     text = precision.lower()
     if model.formats.experts.dtype == "mxfp4":
-        return "fp4"
+        return "mxfp4"
     for sign, short in (("int4", "int4"), ("fp4", "fp4"), ("fp8", "fp8"), ("int8", "fp8")):
         if sign in text:
             return short

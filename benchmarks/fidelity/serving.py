@@ -11,7 +11,7 @@ from benchmarks.fidelity.figure import Figure, figure
 from benchmarks.fidelity.memory import number, read_rows
 from benchmarks.fidelity.rows import ServingRow, find_model, read_serving
 from formulations.costs.serving.closed_loop import Serving, StepClock
-from formulations.costs.serving.factors import load_factors
+from formulations.costs.serving.factors import is_known, setting_of
 from formulations.costs.serving.prefill import floor_of, iteration_ms, nominal_ms
 from formulations.deployment.tables import Option
 from instances.catalogue import load_device
@@ -32,17 +32,14 @@ def predict(row: ServingRow) -> Serving:
     )
 
 
-def known(row: ServingRow, groups: frozenset[str]) -> bool:
+def known(row: ServingRow) -> bool:
     """Tell whether model and engine stand together behind the shipped factors."""
-    names = load_factors().aliases
-    arch = names.get(row.model.name, row.model.name)
-    return f"{arch}|{row.engine}" in groups
+    return is_known(setting_of(row.model, row.device, row.engine))
 
 
 def evaluate(folder: Path) -> list[Figure]:
     """Errors of the shipped factors over a folder, known and unseen models apart."""
     rows = list(read_serving(folder))
-    pairs = _pairs()
     error = [(row, 1e3 * predict(row).tpot / row.tpot_ms - 1) for row in rows]
 
     def of(test: Callable[[ServingRow], bool]) -> list[float]:
@@ -52,13 +49,13 @@ def evaluate(folder: Path) -> list[Figure]:
     return [
         figure(
             "TPOT, known model and engine",
-            of(lambda row: row.mode != "disagg" and known(row, pairs)),
+            of(lambda row: row.mode != "disagg" and known(row)),
             target=KNOWN_TARGET,
             note=f"{aggregated}; p90 target {KNOWN_P90_TARGET:g}; held out only where the folder is unseen",
         ),
         figure(
             "TPOT, model or engine not in the fit",
-            of(lambda row: row.mode != "disagg" and not known(row, pairs)),
+            of(lambda row: row.mode != "disagg" and not known(row)),
             target=UNSEEN_TARGET,
             note=aggregated,
         ),
@@ -66,13 +63,6 @@ def evaluate(folder: Path) -> list[Figure]:
         figure("TTFT, closed loop", _first_token_errors(rows), note="mostly queueing"),
         _steps(folder),
     ]
-
-
-def _pairs() -> frozenset[str]:
-    for group in load_factors().groups:
-        if group.columns == ("arch", "engine"):
-            return frozenset(group.values)
-    return frozenset()
 
 
 def _first_token_errors(rows: Sequence[ServingRow]) -> list[float]:

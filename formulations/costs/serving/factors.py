@@ -33,6 +33,13 @@ class Group(Record):
     values: dict[str, tuple[float, ...]]
 
 
+class Fit(Record):
+    """Shared logarithms of the factors, one a term, and groups of deviations."""
+
+    base: tuple[float, ...]
+    groups: tuple[Group, ...]
+
+
 class Floor(Record):
     """What one prefill iteration takes at least on the host, and how work rises above it.
 
@@ -54,7 +61,8 @@ class FactorCatalogue(Record):
     """The catalogue file: term names, logarithms of the factors, groups of deviations, and where from.
 
     ``decode`` and ``prefill`` name the terms in order; ``classes`` give each term's class; ``aliases`` map
-    models with the same layers onto one name; ``wait`` holds the factors of the time to first token.
+    models with the same layers onto one name; ``wait`` holds the factors of the time to first token. ``known``
+    knows models apart and holds for pairs of model and engine that it was fitted to; ``general`` does not.
     """
 
     source: str
@@ -62,8 +70,8 @@ class FactorCatalogue(Record):
     decode: tuple[str, ...]
     prefill: tuple[str, ...]
     classes: tuple[int, ...]
-    base: tuple[float, ...]
-    groups: tuple[Group, ...]
+    known: Fit
+    general: Fit
     aliases: dict[str, str] = Field(default_factory=dict)
     wait: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     prefill_floor: dict[str, Floor] = Field(default_factory=dict)
@@ -134,16 +142,29 @@ def precision_name(model: Model) -> str:
     """Short name of what most weights are stored in."""
     mixture = model.parameters > 1.2 * model.active_parameters
     dtype = (model.formats.experts if mixture else model.formats.dense_ffn).dtype
-    return {"nvfp4": "fp4", "mxfp4": "fp4", "int4": "int4", "fp8": "fp8", "int8": "fp8"}.get(dtype, "bf16")
+    return {"nvfp4": "fp4", "mxfp4": "mxfp4", "int4": "int4", "fp8": "fp8", "int8": "fp8"}.get(dtype, "bf16")
+
+
+@lru_cache(maxsize=1)
+def known_pairs() -> frozenset[str]:
+    """Pairs of model and engine, ``arch|engine``, that stand behind the factors."""
+    pairs = (group for group in load_factors().known.groups if group.columns == ("arch", "engine"))
+    return frozenset(pair for group in pairs for pair in group.values)
+
+
+def is_known(setting: Setting) -> bool:
+    """Tell whether this model was measured under this engine."""
+    return setting.key(("arch", "engine")) in known_pairs()
 
 
 @lru_cache(maxsize=1024)
 def factors_for(setting: Setting) -> Factors:
     """Multipliers for a setting; what was never measured keeps the factors of what it is nearest to."""
     catalogue = load_factors()
-    logs = list(catalogue.base)
-    unknown: list[str] = []
-    for group in catalogue.groups:
+    chosen = catalogue.known if is_known(setting) else catalogue.general
+    logs = list(chosen.base)
+    unknown: list[str] = [] if is_known(setting) else ["model+engine"]
+    for group in chosen.groups:
         found = group.values.get(setting.key(group.columns))
         if found is None:
             unknown.append("+".join(group.columns))

@@ -1,0 +1,82 @@
+"""`shardproof predict`: times and memory of a given plan, and the doubt in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from solver.commands.instance_options import FIELDS, instance_from, instance_options
+
+if TYPE_CHECKING:
+    from solver.predictions import Prediction
+
+
+@click.command(name="predict")
+@click.argument("plan", type=click.Path())
+@click.option("--instance", "-i", type=click.Path(), help="Instance file that the plan answers.")
+@instance_options
+@click.option("--confidence", help="Level of the interval about the TPOT, e.g. 90%.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def command(plan: str, instance: str | None, confidence: str | None, as_json: bool, **flags: Any) -> int:
+    r"""Predict TTFT, TPOT, time by operation and memory by part of a plan, as `solve -o` writes it.
+
+    A closed-loop workload is predicted with factors fitted to measured deployments; a burst with the
+    instance's own efficiencies.
+
+    \b
+    Examples:
+      shardproof predict plan.yaml --instance instances/cases/qwen3-235b-a22b.yaml
+      shardproof predict plan.yaml -i case.yaml --concurrency 64 --engine vllm --confidence 90%
+    """
+    from instances.plan import load_plan
+    from solver.confidence import parse_level
+    from solver.predictions import predict
+
+    flags = {name: value for name, value in flags.items() if name in FIELDS}
+    question = instance_from(instance, flags)
+    level = None if confidence is None else parse_level(confidence)
+    found = predict(question, load_plan(Path(plan)), level=level)
+    if as_json:
+        document = found[0].to_json()
+        if len(found) > 1:
+            document["scenarios"] = [one.to_json() for one in found]
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for one in found:
+            _show(one)
+    return 0
+
+
+def _show(prediction: Prediction) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from instances.units import format_bytes
+
+    console = Console()
+    console.print(f"scenario {prediction.scenario}: by {prediction.basis}")
+    console.print(f"TTFT {prediction.ttft_s:.3f} s, TPOT {prediction.tpot_ms:.2f} ms")
+    for found in prediction.intervals.values():
+        console.print(
+            f"  {found.level:.0%} of measurements lie from {found.low:.2f} to {found.high:.2f} ms "
+            f"({found.count} held-out rows of {found.group}, model {found.standing})"
+        )
+    table = Table("operation (one decode iteration)", "time")
+    for name, time in prediction.operations.items():
+        table.add_row(name, f"{time / 1e6:.3f} ms")
+    console.print(table)
+    table = Table("memory of the fullest device", "size")
+    for name, size in prediction.memory_bytes.items():
+        table.add_row(name, format_bytes(size))
+    console.print(table)
+    engine = prediction.engine_memory
+    if engine is not None:
+        verdict = "starts" if engine.refusal is None else f"would refuse: {engine.refusal}"
+        console.print(
+            f"engine's own account: {engine.kv_tokens} KV tokens, --max-num-seqs {engine.max_sequences}; {verdict}"
+        )
+    for sentence in prediction.assumptions:
+        console.print(f"assumed: {sentence}")
