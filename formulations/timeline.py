@@ -3,6 +3,11 @@ r"""Microbatches through stages: the formulas of TTFT and TPOT, and a simulation
 Identical microbatches pass the stages in order, one at a time per stage. The k-th of n leaves the last stage at
 :math:`\sum_s t_s + (k - 1) \max_s t_s`: the last one's is the TTFT of the slowest request. In decode every
 stage works on one microbatch of sequences: :math:`TPOT = \max(\sum_s t_s, n \max_s t_s)`.
+
+In a closed loop every request in flight is replaced once while it decodes its o tokens, so an iteration of r
+sequences also prefills r / o prompts: :math:`t_s = d_s(r) + \lceil r\, p_s / o \rceil`. A request's first token
+takes its own prefill, that of the prompt in service before it, and half an iteration until it can start:
+:math:`TTFT = \sum_s (2 p_s + t_s / 2)`.
 """
 
 from __future__ import annotations
@@ -24,6 +29,16 @@ def mean_ttft(stage_times: Sequence[int], microbatches: int) -> Fraction:
 def tpot(stage_times: Sequence[int], microbatches: int) -> int:
     """Time per output token."""
     return max(sum(stage_times), microbatches * max(stage_times))
+
+
+def iteration_time(decode: int, prefill: int, *, sequences: int, output_tokens: int) -> int:
+    """Time of one closed-loop iteration of ``sequences``, with the prompts that it prefills, rounded up."""
+    return decode - (-prefill * sequences // output_tokens)
+
+
+def first_token_time(prefill: int, iteration: int) -> int:
+    """Closed-loop time to first token of one part of the pipeline, rounded up."""
+    return 2 * prefill - (-iteration // 2)
 
 
 def simulate_prefill(stage_times: Sequence[int], microbatches: int) -> list[int]:

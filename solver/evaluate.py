@@ -13,15 +13,15 @@ from formulations.costs.communication import hand_over
 from formulations.costs.compute import Step, embedding_operation, head_operation
 from formulations.costs.operations import LinkName, Operation
 from formulations.costs.sharding import divide_up
-from formulations.deployment.build import Deployment, Variant, decode_step, distinct_ceilings
+from formulations.deployment.build import Deployment, Variant, decode_step, distinct_ceilings, prefill_step
 from formulations.deployment.tables import Option
 from formulations.engines.rules import broken_rules
 from formulations.scaling import limit_within_margin, nanoseconds_up
-from formulations.timeline import last_ttft, mean_ttft, simulate_prefill, tpot
+from formulations.timeline import first_token_time, iteration_time, last_ttft, mean_ttft, simulate_prefill, tpot
 from instances.errors import CheckFailed
 from instances.instance import Instance
 from instances.plan import Microbatches, Plan, Stage
-from instances.workload import Scenario
+from instances.workload import ClosedLoop, Scenario
 
 SIMULATED_AT_MOST = 200_000
 """Stage passes that the simulation plays; beyond, the formula stands alone."""
@@ -40,11 +40,17 @@ class Violation:
 
 @dataclass(frozen=True)
 class StageFigures:
-    """One stage under one scenario: memory by part (bytes) and times by operation (ns)."""
+    """One stage under one scenario: memory by part (bytes) and times by operation (ns).
+
+    ``iteration`` and ``first_token`` are of a closed loop: a decode microbatch with the prompts prefilled
+    beside it, and the stage's part of a first token, ns.
+    """
 
     memory_bytes: dict[str, int]
     prefill_ns: dict[str, int]
     decode_ns: dict[str, int]
+    iteration: int = 0
+    first_token: int = 0
 
     @property
     def memory(self) -> int:
@@ -72,24 +78,34 @@ class ScenarioFigures:
     decode_microbatches: int
 
     @property
+    def is_loop(self) -> bool:
+        """Whether the scenario is a closed loop."""
+        return isinstance(self.scenario.workload, ClosedLoop)
+
+    @property
     def ttft(self) -> int:
-        """TTFT of the slowest request, ns."""
+        """TTFT of the slowest request of a burst, or of a request in a closed loop, ns."""
+        if self.is_loop:
+            return sum(stage.first_token for stage in self.stages)
         return last_ttft([stage.prefill for stage in self.stages], self.prefill_microbatches)
 
     @property
     def ttft_mean(self) -> float:
-        """Mean TTFT of the burst, ns."""
+        """Mean TTFT, ns."""
+        if self.is_loop:
+            return float(self.ttft)
         return float(mean_ttft([stage.prefill for stage in self.stages], self.prefill_microbatches))
 
     @property
     def ttft_first(self) -> int:
-        """TTFT of the first microbatch, ns."""
+        """TTFT of the first microbatch, or of a request alone, ns."""
         return sum(stage.prefill for stage in self.stages)
 
     @property
     def tpot(self) -> int:
         """Time per output token, ns."""
-        return tpot([stage.decode for stage in self.stages], self.decode_microbatches)
+        times = [stage.iteration if self.is_loop else stage.decode for stage in self.stages]
+        return tpot(times, self.decode_microbatches)
 
 
 @dataclass(frozen=True)
@@ -160,8 +176,8 @@ class _Evaluator:
     def _scenario(self, scenario: Scenario) -> ScenarioFigures:
         runs = self._microbatches(scenario)
         requests = divide_up(scenario.workload.requests, self.plan.replicas)
-        size = min(runs.prefill_requests, requests)
-        prefill = Step("prefill", size, scenario.workload.input_tokens, 0)
+        size = 1 if isinstance(scenario.workload, ClosedLoop) else min(runs.prefill_requests, requests)
+        prefill = prefill_step(scenario, size)
         decode = decode_step(scenario, divide_up(requests, runs.decode_microbatches))
         stages = tuple(self._stage(stage, scenario, prefill, decode) for stage in self.plan.stages)
         figures = ScenarioFigures(scenario, stages, divide_up(requests, size), runs.decode_microbatches)
@@ -170,6 +186,8 @@ class _Evaluator:
 
     def _simulate(self, figures: ScenarioFigures) -> None:
         times = [stage.prefill for stage in figures.stages]
+        if figures.is_loop:
+            return
         if len(times) * figures.prefill_microbatches > SIMULATED_AT_MOST:
             return
         makespan = simulate_prefill(times, figures.prefill_microbatches)[-1]
@@ -177,10 +195,18 @@ class _Evaluator:
             raise CheckFailed(f"simulated TTFT {makespan} ns, formula {figures.ttft} ns")
 
     def _stage(self, stage: Stage, scenario: Scenario, prefill: Step, decode: Step) -> StageFigures:
+        cells = list(zip(self._cells(stage, prefill), self._cells(stage, decode), strict=True))
+        output = scenario.workload.output_tokens
+        loop = [
+            (first, iteration_time(beside, first, sequences=decode.requests, output_tokens=output), count)
+            for (first, count), (beside, _) in cells
+        ]
         return StageFigures(
             memory_bytes=self._memory(stage, scenario, prefill, decode),
             prefill_ns=self._times(stage, prefill),
             decode_ns=self._times(stage, decode),
+            iteration=sum(count * beside for _, beside, count in loop),
+            first_token=sum(count * first_token_time(first, beside) for first, beside, count in loop),
         )
 
     def peak(self, scenario: Scenario, step: Step) -> int:
@@ -228,12 +254,15 @@ class _Evaluator:
         return _shares(picoseconds, self._total(stage, step))
 
     def _total(self, stage: Stage, step: Step) -> int:
+        return sum(cell * count for cell, count in self._cells(stage, step))
+
+    def _cells(self, stage: Stage, step: Step) -> list[tuple[int, int]]:
+        """(ns, how often) of the stage's layers by kind, and of its ends."""
         option, clock = option_of(stage), self.deployment.clock
-        layers = sum(
-            self.deployment.layer_time(kind, option, step) * count for kind, count in self._kinds(stage).items()
-        )
+        kinds = self._kinds(stage).items()
+        layers = [(self.deployment.layer_time(kind, option, step), count) for kind, count in kinds]
         ends = self._end_operations(stage, step)
-        return layers + sum(nanoseconds_up([clock.picoseconds(operation)]) for operation in ends)
+        return layers + [(nanoseconds_up([clock.picoseconds(operation)]), 1) for operation in ends]
 
     def _end_operations(self, stage: Stage, step: Step) -> list[Operation]:
         option = option_of(stage)
@@ -296,7 +325,7 @@ def best_decode_microbatches(deployment: Deployment, plan: Plan, scenario: Scena
     requests = divide_up(scenario.workload.requests, plan.replicas)
     item = next(item for item in plan.microbatches if item.scenario == scenario.name)
     evaluator = _Evaluator(deployment, plan)
-    prefill = Step("prefill", item.prefill_requests, scenario.workload.input_tokens, 0)
+    prefill = prefill_step(scenario, item.prefill_requests)
     peak = evaluator.peak(scenario, prefill)
     best: tuple[int, int] | None = None
     for size in distinct_ceilings(requests):

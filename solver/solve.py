@@ -20,9 +20,10 @@ from formulations.deployment.tables import Chain, Program
 from instances.errors import InternalError
 from instances.instance import Instance
 from instances.plan import Plan
+from instances.workload import ClosedLoop
 from solver.deployments import deployment_of
 from solver.engine_flags import engine_flags
-from solver.evaluate import Evaluation, best_decode_microbatches, evaluate
+from solver.evaluate import Evaluation, ScenarioFigures, best_decode_microbatches, evaluate
 from solver.limiting import engine_sentences, limit_sentences
 from solver.prover import Answer, Interrupted, Objective, Prover, Query
 from solver.refutation import Refutation
@@ -362,7 +363,7 @@ def finished_plan(deployment: Deployment, chain: Chain) -> tuple[Plan, Evaluatio
     """
     instance, plan = deployment.instance, plan_of(deployment, chain)
     for place, scenario in enumerate(instance.scenarios):
-        if scenario.limits.tpot is None:
+        if scenario.limits.tpot is None and not isinstance(scenario.workload, ClosedLoop):
             item = plan.microbatches[place]
             count = best_decode_microbatches(deployment, plan, scenario)
             items = list(plan.microbatches)
@@ -386,7 +387,6 @@ def metrics_of(instance: Instance, plan: Plan, evaluation: Evaluation) -> Metric
     """Figures of a plan; latencies of the worst scenario, utilisation of the first."""
     worst = max(evaluation.scenarios, key=lambda figures: figures.ttft)
     first = evaluation.scenarios[0]
-    busy = sum(found.prefill * stage.gpus for found, stage in zip(first.stages, plan.stages, strict=True))
     memory = sum(found.memory * stage.gpus for found, stage in zip(first.stages, plan.stages, strict=True))
     width = sum(stage.gpus for stage in plan.stages)
     return Metrics(
@@ -395,9 +395,19 @@ def metrics_of(instance: Instance, plan: Plan, evaluation: Evaluation) -> Metric
         ttft_first_s=worst.ttft_first / 1e9,
         tpot_ms=evaluation.tpot / 1e6,
         peak_memory_bytes=evaluation.peak_memory,
-        memory_utilisation=memory / (width * instance.device.memory),
-        compute_utilisation=busy * first.prefill_microbatches / (width * first.ttft),
+        memory_utilisation=memory / (width * instance.device.usable_memory),
+        compute_utilisation=_compute_utilisation(first, plan),
     )
+
+
+def _compute_utilisation(figures: ScenarioFigures, plan: Plan) -> float:
+    """Share of GPU-time in which stages work: until the last first token, or over a closed loop's iteration."""
+    loop = figures.is_loop
+    times = [stage.iteration if loop else stage.prefill for stage in figures.stages]
+    count = figures.decode_microbatches if loop else figures.prefill_microbatches
+    busy = sum(time * stage.gpus for time, stage in zip(times, plan.stages, strict=True)) * count
+    width = sum(stage.gpus for stage in plan.stages)
+    return busy / (width * (figures.tpot if loop else figures.ttft))
 
 
 def versions() -> dict[str, str]:

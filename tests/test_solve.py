@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from formulations.costs.compute import Step
 from formulations.deployment.build import Deployment, build_program
+from formulations.deployment.tables import Option
 from instances.instance import Instance, load_instance, merge, resolve_tree
 from instances.reading import read_mapping
+from solver.deployments import deployment_of
 from solver.evaluate import evaluate
 from solver.limiting import engine_sentences
 from solver.result import Result
@@ -166,3 +169,83 @@ def test_programs_are_lazy() -> None:
     program = build_program(case("qwen3-235b-a22b"))
     assert len(program.layouts) > 20
     assert len(program.layouts[0].axes[0].choices) == 22
+
+
+def loop(**limits: object) -> Result:
+    tree = {
+        "model": "llama-3.1-8b",
+        "device": "l40s",
+        "workload": {"kind": "closed-loop", "concurrency": 32, "input_tokens": 1024, "output_tokens": 256},
+        "limits": {"max_gpus": 16} | limits,
+    }
+    return solve(resolve_tree(tree, where="loop"))
+
+
+def test_closed_loops_are_planned_and_proven() -> None:
+    loose, tight = loop(tpot="60 ms", ttft="2 s"), loop(tpot="25 ms", ttft="500 ms")
+    for result in (loose, tight):
+        assert (result.status, result.proof) == ("optimal", "certified-optimal")
+    assert tight.gpus >= loose.gpus
+    assert tight.metrics.tpot_ms <= 25
+    assert tight.metrics.ttft_s <= 0.5
+
+
+def test_a_closed_loop_charges_the_prompts_of_others() -> None:
+    result = loop(tpot="60 ms")
+    instance = resolve_tree(
+        {
+            "model": "llama-3.1-8b",
+            "device": "l40s",
+            "workload": {"kind": "closed-loop", "concurrency": 32, "input_tokens": 1024, "output_tokens": 256},
+            "limits": {"tpot": "60 ms", "max_gpus": 16},
+        },
+        where="loop",
+    )
+    figures = evaluate(instance, result.plan).scenarios[0]
+    sequences = -(-32 // (result.plan.replicas * figures.decode_microbatches))
+    added = figures.tpot / figures.decode_microbatches - max(stage.decode for stage in figures.stages)
+    assert added >= max(stage.prefill for stage in figures.stages) * sequences / 256 - 1000
+
+
+def profiled(profile: str | None, **limits: object) -> Instance:
+    tree = {
+        "model": "qwen3-30b-a3b",
+        "device": "l4",
+        "max_stage_gpus": 4,
+        "load_profile": profile,
+        "workload": {"kind": "burst", "batch_size": 16, "input_tokens": 1024, "output_tokens": 128},
+        "limits": {"max_gpus": 4} | limits,
+    }
+    return resolve_tree(tree, where="x")
+
+
+def test_a_load_profile_enters_the_stage_time() -> None:
+    equal, skewed = Deployment(profiled(None)), deployment_of(profiled("zipf:0.9"))
+    assert len(set(skewed.layer_kinds)) > 1
+    step = Step("prefill", 16, 1024, 0)
+    kind = skewed.layer_kinds[0]
+    plain = Option(1, 4, 1, 4)
+    one_more = Option(1, 4, 1, 4, extra_slots=1)
+    assert skewed.layer_time(kind, plain, step) > equal.layer_time(equal.layer_kinds[0], plain, step)
+    assert skewed.layer_time(kind, one_more, step) <= skewed.layer_time(kind, plain, step)
+    assert skewed.layer_weights(kind, one_more) > skewed.layer_weights(kind, plain)
+
+
+def test_equal_loads_stay_one_kind() -> None:
+    assert len(set(deployment_of(profiled("uniform")).layer_kinds)) == 1
+
+
+def test_a_plan_carries_its_placement() -> None:
+    result = solve(profiled("zipf:0.9", ttft="60 s"))
+    assert result.proof == "certified-optimal"
+    for stage in result.plan.stages:
+        for layer in range(stage.layers[0], stage.layers[1] + 1):
+            slots = result.plan.placement[layer]
+            assert set(slots) == (set(range(128)) if stage.moe_ep > 1 else set())
+
+
+def test_calibrated_times_come_from_measurements() -> None:
+    flat, fitted = solve(small(device="h100-sxm")), solve(small(device="h100-sxm", efficiency="calibrated"))
+    assert fitted.status == "optimal"
+    assert fitted.metrics.ttft_s != flat.metrics.ttft_s
+    assert any("curves fitted to measurements" in sentence for sentence in fitted.assumptions)

@@ -11,7 +11,7 @@ Engines that run all stages alike add an axis over the options.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -27,8 +27,9 @@ from formulations.deployment.options import options_of
 from formulations.deployment.tables import Axis, Cap, Choice, Layout, Lazy, Option, Path, Program, Table
 from formulations.engines.rules import Rule, rules_of
 from formulations.scaling import TIME_SLACK, limit_within_margin, nanoseconds_up
+from formulations.timeline import first_token_time, iteration_time
 from instances.instance import Instance
-from instances.workload import Scenario
+from instances.workload import ClosedLoop, Scenario
 
 
 OPTION_AXIS = "option"
@@ -147,6 +148,14 @@ class Deployment:
     def _axes(self, variant: Variant, scenario: Scenario) -> Iterator[Axis]:
         requests = divide_up(scenario.workload.requests, variant.replicas)
         values = distinct_ceilings(requests)
+        if isinstance(scenario.workload, ClosedLoop):
+            yield Axis(
+                f"decode_requests[{scenario.name}]",
+                Lazy(len(values), lambda place: self._loop(variant, scenario, requests, values[place])),
+                rule="ceilings",
+                size=requests,
+            )
+            return
         yield Axis(
             f"prefill_requests[{scenario.name}]",
             Lazy(len(values), lambda place: self._prefill(variant, scenario, requests, values[place])),
@@ -162,7 +171,7 @@ class Deployment:
             )
 
     def _prefill(self, variant: Variant, scenario: Scenario, requests: int, size: int) -> Choice:
-        step = Step("prefill", size, scenario.workload.input_tokens, 0)
+        step = prefill_step(scenario, size)
         limit = scenario.limits.ttft
         path = Path(
             name=f"ttft[{scenario.name}]",
@@ -186,6 +195,31 @@ class Deployment:
                 Cap(f"tpot_slowest[{scenario.name}]", table, limit // microbatches),
             ),
             paths=(Path(f"tpot[{scenario.name}]", table, 1, limit),),
+        )
+
+    def _loop(self, variant: Variant, scenario: Scenario, requests: int, size: int) -> Choice:
+        """Closed loop with ``size`` sequences in each decode microbatch; prompts are prefilled one at a time."""
+        prefill, decode = prefill_step(scenario, 1), decode_step(scenario, size)
+        microbatches, limits = divide_up(requests, size), scenario.limits
+        before, beside = self.time_table(prefill, variant.link), self.time_table(decode, variant.link)
+
+        def iteration(one: int, other: int) -> int:
+            return iteration_time(one, other, sequences=size, output_tokens=scenario.workload.output_tokens)
+
+        loop = combined(beside, before, iteration, slack=beside.slack + iteration(1, before.slack))
+        first = combined(before, loop, first_token_time, slack=first_token_time(before.slack, loop.slack) + 1)
+        tpot = None if limits.tpot is None else limit_within_margin(limits.tpot, self.instance.margin)
+        ttft = None if limits.ttft is None else limit_within_margin(limits.ttft, self.instance.margin)
+        caps = [self._memory_cap(variant, scenario, step) for step in (prefill, decode)]
+        if tpot is not None:
+            caps.append(Cap(f"tpot_slowest[{scenario.name}]", loop, tpot // microbatches))
+        return Choice(
+            value=size,
+            caps=tuple(caps),
+            paths=(
+                Path(f"ttft[{scenario.name}]", first, 1, ttft, ttft=True),
+                Path(f"tpot[{scenario.name}]", loop, 1, tpot),
+            ),
         )
 
     def _memory_cap(self, variant: Variant, scenario: Scenario, step: Step | None) -> Cap:
@@ -344,6 +378,30 @@ def limited(instance: Instance, max_gpus: int) -> Instance:
     """Return the instance with a GPU budget no larger than ``max_gpus``."""
     budget = min(max_gpus, instance.max_gpus)
     return instance.model_copy(update={"max_gpus": budget, "max_stage_gpus": min(budget, instance.max_stage_gpus)})
+
+
+def combined(one: Table, other: Table, join: Callable[[int, int], int], *, slack: int) -> Table:
+    """Return the table whose cells join those of two tables."""
+
+    def cells(left: Sequence[int], right: Sequence[int]) -> Lazy[int]:
+        return Lazy(len(left), lambda place: join(left[place], right[place]))
+
+    def row(place: int) -> tuple[int, ...]:
+        return tuple(map(join, one.layer[place], other.layer[place]))
+
+    return Table(
+        base=cells(one.base, other.base),
+        entry=cells(one.entry, other.entry),
+        first=cells(one.first, other.first),
+        last=cells(one.last, other.last),
+        layer=Lazy(len(one.layer), row),
+        slack=slack,
+    )
+
+
+def prefill_step(scenario: Scenario, requests: int) -> Step:
+    """Return the prefill step of a microbatch of ``requests`` whole prompts."""
+    return Step("prefill", requests, scenario.workload.input_tokens, 0)
 
 
 def decode_step(scenario: Scenario, requests: int) -> Step:

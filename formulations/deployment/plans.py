@@ -23,7 +23,7 @@ def plan_of(deployment: Deployment, chain: Chain) -> Plan:
         microbatches.append(
             Microbatches(
                 scenario=scenario.name,
-                prefill_requests=values[f"prefill_requests[{scenario.name}]"],
+                prefill_requests=values.get(f"prefill_requests[{scenario.name}]", 1),
                 decode_microbatches=divide_up(requests, decode),
             )
         )
