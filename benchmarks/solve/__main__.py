@@ -70,5 +70,37 @@ def catalogue(
     _finish("catalogue", summary(found), as_json=as_json)
 
 
+@application.command("thousand-layers")
+@click.option("--seed", "seeds", type=int, multiple=True, default=(0, 1, 2), show_default=True)
+@click.option("--ttft", "ttfts", type=float, multiple=True, default=(12.0, 6.0), show_default=True, help="Seconds.")
+@click.option("--time-limit", type=float, default=60.0, show_default=True, help="Seconds per search.")
+@click.option("--json", "as_json", is_flag=True)
+def thousand_layers(seeds: tuple[int, ...], ttfts: tuple[float, ...], time_limit: float, *, as_json: bool) -> None:
+    """Search synthetic models of a thousand layers on up to 1,024 GPUs."""
+    from benchmarks.solve.thousand_layers import Shape, measure
+
+    shapes = [Shape(seed=seed, ttft_ns=round(ttft * 10**9)) for ttft in ttfts for seed in seeds]
+    runs = [measure(shape, time_limit_s=time_limit) for shape in shapes]
+    _finish("thousand-layers", {"runs": runs}, as_json=as_json)
+
+
+@application.command()
+@click.option("--time-limit", type=float, default=60.0, show_default=True, help="Seconds per formulation.")
+@click.option("--workers", type=int, default=1, show_default=True)
+@click.option("--only", help="Only instances whose name contains this.")
+@click.option("--json", "as_json", is_flag=True)
+def formulations(time_limit: float, workers: int, only: str | None, *, as_json: bool) -> None:
+    """Hold our search against CP-SAT and HiGHS on the same rows and against one Boolean per layer."""
+    from benchmarks.solve.formulations import compare, document, instances
+
+    runs = []
+    for instance in instances():
+        if only is None or only in instance.name:
+            for run in compare(instance, time_limit_s=time_limit, workers=workers):
+                runs.append(run)
+                click.echo(f"{run.case}  {run.formulation}  {run.gpus} / {run.bound}", err=True)
+    _finish("formulations", document(runs), as_json=as_json)
+
+
 if __name__ == "__main__":
     application()
