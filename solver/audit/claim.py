@@ -18,7 +18,7 @@ class Claim:
     statement: Statement
     verdict: Verdict
     formula: str
-    recomputed: Fraction | str | bool | None = None
+    recomputed: Fraction | float | str | bool | None = None
     explained_by: tuple[str, ...] = ()
     explanation: str = ""
 
@@ -46,35 +46,39 @@ class Claim:
 
 
 def _plain(value: object, scale: Fraction) -> Any:
+    if isinstance(value, float):
+        return float(f"{value / float(scale):.6g}")
     if isinstance(value, Fraction):
         shown = value / scale
         return int(shown) if shown.denominator == 1 and abs(shown) < 10**15 else float(f"{float(shown):.6g}")
     return list(value) if isinstance(value, tuple) else value
 
 
-def confirmed(statement: Statement, formula: str, recomputed: Fraction | str | bool | None = None) -> Claim:
+def confirmed(statement: Statement, formula: str, recomputed: Fraction | float | str | bool | None = None) -> Claim:
     """The claim holds."""
     return Claim(statement, "confirmed", formula, recomputed)
 
 
-def contradicted(statement: Statement, formula: str, recomputed: Fraction | str | bool | None = None) -> Claim:
+def contradicted(statement: Statement, formula: str, recomputed: Fraction | float | str | bool | None = None) -> Claim:
     """The claim does not hold."""
     return Claim(statement, "contradicted", formula, recomputed)
 
 
-def inconsistent(statement: Statement, formula: str, recomputed: Fraction | str | bool | None = None) -> Claim:
+def inconsistent(statement: Statement, formula: str, recomputed: Fraction | float | str | bool | None = None) -> Claim:
     """The claim does not agree with another claim."""
     return Claim(statement, "inconsistent", formula, recomputed)
 
 
-def not_checkable(statement: Statement, reason: str, recomputed: Fraction | str | bool | None = None) -> Claim:
+def not_checkable(statement: Statement, reason: str, recomputed: Fraction | float | str | bool | None = None) -> Claim:
     """Nothing known decides the claim."""
     return Claim(statement, "not-checkable", reason, recomputed)
 
 
-def agrees(statement: Statement, expected: Fraction, *, tolerance: Fraction = Fraction(0)) -> bool:
+def agrees(statement: Statement, expected: Fraction | float, *, tolerance: Fraction | float = 0) -> bool:
     """Whether a number agrees with the expected one in its printed precision, or within a relative tolerance."""
-    slack = max(statement.half, tolerance * abs(expected))
+    if isinstance(expected, float) or isinstance(tolerance, float):
+        expected = Fraction(expected)
+    slack = max(statement.half, Fraction(tolerance) * abs(expected))
     stated = statement.number
     if statement.hedge == "<":
         return stated + slack >= expected

@@ -15,12 +15,14 @@ from instances.instance import Instance
 from instances.plan import Microbatches, Plan, Stage
 from solver.audit.facts import Facts
 from solver.audit.instance_of import instance_of
-from solver.audit.mistakes import Explanation, Trial
+from solver.audit.mistakes import Budget, Explanation, Trial
 from solver.audit.readings import Reading, matching
 from solver.audit.recount import Recount
 from solver.evaluate import Evaluation, evaluate
 
 MICROBATCH_TRIALS = 12
+MOST_STAGES = 4096
+MOST_LAYERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Context:
         self.document = facts.document
         self._recounts: dict[Option, tuple[Recount, ...]] = {}
         self.kept: dict[str, tuple[Trial, ...]] = {}
+        self.budget = Budget()
         self.explained: dict[tuple[str, Fraction, Fraction], Explanation | None] = {}
 
     @cached_property
@@ -96,7 +99,7 @@ class Context:
         option = reading.option if reading else Option(1, 1, 1, 1)
         if option not in self._recounts:
             self._recounts[option] = tuple(
-                Recount(facts.model, facts.weight_bytes, dtype, option, by_class)
+                Recount(facts.model, float(facts.weight_bytes), dtype, option, by_class)
                 for dtype in facts.kv_dtypes
                 for by_class in (False, True)
             )
@@ -105,7 +108,7 @@ class Context:
     def stage_ranges(self, pp: int) -> tuple[tuple[int, int], ...] | None:
         """First and last layer of every stage: as stated, else an even split; ``None`` if there is none."""
         layers = self.facts.layers
-        if layers is None or not 1 <= pp <= layers:
+        if layers is None or not 1 <= pp <= min(layers, MOST_STAGES) or layers > MOST_LAYERS:
             return None
         rows = self.facts.stages
         if len(rows) == pp and all(row.first is not None and row.last is not None for row in rows):

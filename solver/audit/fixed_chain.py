@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from formulations.deployment.tables import Case, Chain, Path, Program, StageChoice, path_cost
-from solver.frontier import NEVER, Costs
+from solver.frontier import Costs
 
 MOST_CASES = 4000
+NEVER = 1 << 60
 
 
 def best_chain(program: Program, *, layouts: tuple[int, ...], options: tuple[int, ...], stages: int) -> Chain | None:

@@ -113,17 +113,24 @@ _EXCLUSIVE = (
     frozenset({"kv-cache-omitted", "one-request-instead-of-the-batch"}),
     frozenset({"all-heads-instead-of-kv-heads", "kv-heads-divided-beyond-one"}),
 )
-MOST_TRIALS = 30_000
-"""Numbers that one search compares at most."""
+MOST_TRIALS = 80_000
+"""Numbers that the searches of one document compare at most."""
 
-GIB = Fraction(2**30, 10**9)
+GIB = 2**30 / 10**9
+
+
+@dataclass
+class Budget:
+    """Numbers that the searches of one document may still compare."""
+
+    left: int = MOST_TRIALS
 
 
 @dataclass(frozen=True)
 class Trial:
     """One way of counting: its value, what was counted, and the dimension to write it in."""
 
-    value: Fraction
+    value: float
     text: str
     dimension: str = "bytes"
 
@@ -152,11 +159,11 @@ class Explanation:
         return f"{self.formula}: {reasons}{more}"
 
 
-def explain(statement: Statement, recipe: Recipe, names: Sequence[str], *, most: int = 3) -> Explanation | None:
+def explain(statement: Statement, recipe: Recipe, names: Sequence[str], *, budget: Budget, most: int = 3) -> Explanation | None:
     """Return the smallest combination of mistakes that gives the stated number as printed."""
+    bounds = _bounds(statement)
     baseline = {trial.value for trial in recipe(frozenset())}
     useful = [name for name in names if {trial.value for trial in recipe(frozenset({name}))} != baseline]
-    tried = 0
     for size in range(1, min(most, len(useful)) + 1):
         hits: list[tuple[tuple[str, ...], str]] = []
         for combination in combinations(useful, size):
@@ -164,34 +171,40 @@ def explain(statement: Statement, recipe: Recipe, names: Sequence[str], *, most:
             if any(pair <= chosen for pair in _EXCLUSIVE):
                 continue
             for trial in recipe(chosen):
-                tried += 1
-                if _prints_as(trial.value, statement):
+                budget.left -= 1
+                if _prints_as(trial.value, bounds):
                     hits.append((combination, trial.formula))
                     break
-            if tried > MOST_TRIALS:
+            if budget.left <= 0:
                 break
         if hits:
-            hits = [hit for hit in hits if _each_needed(hit[0], recipe, statement)] or hits
+            hits = [hit for hit in hits if _each_needed(hit[0], recipe, bounds)] or hits
             others = tuple(names for names, _ in hits[1:4])
             return Explanation(hits[0][0], hits[0][1], others)
-        if tried > MOST_TRIALS:
+        if budget.left <= 0:
             return None
     return None
 
 
-def _each_needed(combination: tuple[str, ...], recipe: Recipe, statement: Statement) -> bool:
+def _each_needed(combination: tuple[str, ...], recipe: Recipe, bounds: tuple[float, float]) -> bool:
     """Whether no mistake of the combination is idle."""
     return all(
-        not any(_prints_as(trial.value, statement) for trial in recipe(frozenset(combination) - {name}))
+        not any(_prints_as(trial.value, bounds) for trial in recipe(frozenset(combination) - {name}))
         for name in combination
     )
 
 
-def _prints_as(value: Fraction, statement: Statement) -> bool:
-    return abs(value - statement.number) <= statement.half * Fraction(1001, 1000)
+def _prints_as(value: float, bounds: tuple[float, float]) -> bool:
+    return bounds[0] <= value <= bounds[1]
 
 
-def in_units(value: Fraction, assume: Assume) -> Fraction:
+def _bounds(statement: Statement) -> tuple[float, float]:
+    """The numbers that print as the stated one."""
+    stated, half = float(statement.number), float(statement.half) * 1.001
+    return stated - half, stated + half
+
+
+def in_units(value: float, assume: Assume) -> float:
     """Apply the confusion of GB and GiB to a number of bytes as it was printed."""
     if "gb-for-gib" in assume:
         return value / GIB

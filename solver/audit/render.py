@@ -78,7 +78,11 @@ def _checks(console: Console, audit: Audit) -> None:
 
 
 def _check(check: Check) -> str:
-    show = {"bytes": format_bytes, "ns": format_duration}.get(check.unit, lambda value: f"{value:,} {check.unit}")
+    def show(value: int) -> str:
+        if check.unit == "bytes":
+            return format_bytes(value)
+        return format_duration(value) if check.unit == "ns" else f"{value:,} {check.unit}"
+
     word = "holds " if check.slack >= 0 else "breaks"
     rest = f"slack {show(check.slack)}" if check.slack >= 0 else f"over by {show(-check.slack)}"
     return f"{word}  {check.group}[{check.index}]: {show(check.value)} against {show(check.limit)}, {rest}"

@@ -14,7 +14,7 @@ from solver.documents.layout import read_experts, read_stage
 from solver.documents.markdown import Parsed, parse_markdown
 from solver.documents.quantities import quantities
 from solver.documents.sentences import scan
-from solver.documents.statement import Document, Entry, Kind, Statement, Unread
+from solver.documents.statement import Document, Entry, Kind, Statement, Unread, Value
 from solver.documents.structured import flatten
 from solver.documents.text import plain, printable, read_document_text
 from solver.documents.values import make, read_dtype, read_flag, statement_of
@@ -174,7 +174,7 @@ def interpret(entry: Entry) -> tuple[list[Statement], str]:
 _STAGE_FIELDS = frozenset({"pp", "layers", "gpus", "gpus_owned", "experts", "memory_per_stage", "device"})
 
 
-def _is_new(item: Statement, known: set[tuple[str, object]], found: list[Statement]) -> bool:
+def _is_new(item: Statement, known: set[tuple[str, Value]], found: list[Statement]) -> bool:
     """A rule's find that the vocabulary has not read already from the same line."""
     if (item.field, item.value) in known:
         return False

@@ -134,8 +134,8 @@ def scan(entry: Entry, *, section: str) -> list[Statement]:
                 found.append(make(entry, field, Fraction(int(match["n"].replace(",", ""))), section))
     found += _measures(entry, text, section)
     for field, pattern in _FLAGS:
-        if match := pattern.search(lower):
-            denied = re.search(r"\b(?:not|no|never|doesn't|isn't|does not)\s(?:\w+ )?$", lower[: match.start()])
+        if (said := pattern.search(lower)) is not None:
+            denied = re.search(r"\b(?:not|no|never|doesn't|isn't|does not)\s(?:\w+ )?$", lower[: said.start()])
             found.append(make(entry, field, denied is None, section))
     dtype = read_dtype(lower)
     if dtype and re.search(r"weights? (?:are )?(?:in|at|stored in|quantized to|quantised to) ", lower):

@@ -116,7 +116,7 @@ def flatten(text: str, *, name: str) -> tuple[Entry, ...]:
     flattener = _Flattener(name, text.split("\n"))
     try:
         for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 1
             if count > MAX_EVENTS:
                 raise flattener.refuse(line, "holds too many values; this is no plan document")
             _take(flattener, event, line)

@@ -59,7 +59,7 @@ def _shape(model: Model, field: str) -> Iterable[int]:
         "layers": [model.layer_count],
         "hidden": [model.hidden],
         "vocab": [model.vocab],
-        "heads": [part.heads for part in (*grouped, *latent)],
+        "heads": [part.heads for part in grouped] + [part.heads for part in latent],
         "kv_heads": [part.kv_heads for part in grouped] + [n for part in latent for n in (part.heads, 1)],
         "head_dim": [part.head_dim for part in grouped]
         + [n for p in latent for n in (p.v_head_dim, p.qk_nope_head_dim + p.qk_rope_head_dim, p.qk_nope_head_dim)],

@@ -18,7 +18,7 @@ from solver.audit.readings import Reading
 from solver.audit.recount import NOTHING, Assume, Recount
 from solver.documents.statement import Statement
 
-NEAR = Fraction(2, 100)
+NEAR = 0.02
 MOST_EXPLAINED = 40
 
 
@@ -27,11 +27,11 @@ class Floor:
     """The least bytes that one GPU of a stage holds: weights and KV cache."""
 
     layers: int
-    weights: Fraction
-    kv: Fraction
+    weights: float
+    kv: float
 
     @property
-    def total(self) -> Fraction:
+    def total(self) -> float:
         """Weights and KV cache, bytes."""
         return self.weights + self.kv
 
@@ -63,12 +63,12 @@ def load(context: Context, replicas: int) -> tuple[int, int, int] | None:
     return -(-batch // replicas), prompt + (context.facts.workload("output_tokens") or 0), prompt
 
 
-def counted(context: Context, count: Recount, kinds: Sequence[str], reading: Reading, assume: Assume) -> tuple[Fraction, Fraction]:
+def counted(context: Context, count: Recount, kinds: Sequence[str], reading: Reading, assume: Assume) -> tuple[float, float]:
     """Weights and KV cache of some layers on one device, bytes."""
-    weights = Fraction(0) if "weights-omitted" in assume else count.weights(kinds, assume)
+    weights = 0.0 if "weights-omitted" in assume else count.weights(kinds, assume)
     work = load(context, reading.replicas)
     if work is None or "kv-cache-omitted" in assume:
-        return weights, Fraction(0)
+        return weights, 0.0
     requests, tokens, prompt = work
     return weights, count.kv(kinds, requests=requests, tokens=tokens, prompt=prompt, assume=assume)
 
@@ -125,7 +125,7 @@ def _whole(context: Context, part: str) -> Recipe:
             kinds = count.model.layer_kinds
             if part == "weights":
                 value = count.weights(kinds, assume)
-                for extra in (Fraction(0), count.end_weights(first=True, last=True, assume=assume)):
+                for extra in (0.0, count.end_weights(first=True, last=True, assume=assume)):
                     total = in_units(value + extra, assume)
                     yield Trial(total, "weights of the whole model")
                 continue
@@ -216,7 +216,7 @@ def explained(context: Context, statement: Statement, recipe: Recipe, *, most: i
     if key not in context.explained:
         if len(context.explained) >= MOST_EXPLAINED:
             return None
-        context.explained[key] = explain(statement, recipe, MEMORY_MISTAKES, most=most)
+        context.explained[key] = explain(statement, recipe, MEMORY_MISTAKES, budget=context.budget, most=most)
     return context.explained[key]
 
 
@@ -266,11 +266,11 @@ def _stage_subject(context: Context, statement: Statement) -> Sequence[Trial]:
     return found
 
 
-def _accounts(context: Context, statement: Statement) -> list[Fraction]:
+def _accounts(context: Context, statement: Statement) -> list[float]:
     """The planner's full account of the fullest GPU (or of all GPUs of its stage)."""
     found = []
     for candidate in context.candidates:
-        peak = Fraction(candidate.evaluation.peak_memory) if candidate.evaluation.scenarios else Fraction(0)
+        peak = float(candidate.evaluation.peak_memory) if candidate.evaluation.scenarios else 0.0
         found.append(peak)
         if "stage" in statement.field:
             found.append(peak * candidate.reading.option.gpus)
@@ -309,7 +309,7 @@ def judge_utilization(context: Context, statement: Statement) -> Claim:
         return confirmed(statement, formula, ratio) if same else inconsistent(statement, formula, ratio)
     floor = min(own, key=lambda trial: trial.value)
     ceiling = max([max(trial.value for trial in own), *_accounts(context, statement)])
-    low, high = floor.value / memory, ceiling / memory
+    low, high = floor.value / float(memory), ceiling / float(memory)
     formula = f"({floor.formula}) / {show(memory, 'bytes')}"
     stated = statement.number
     if low * (1 - NEAR) <= stated + statement.half and stated - statement.half <= high * (1 + NEAR) and stated <= 1:
@@ -322,7 +322,7 @@ def judge_utilization(context: Context, statement: Statement) -> Claim:
         return _other_total(statement, stated_total, memory) or not_checkable(statement, f"{formula}; more may be reserved", low)
     fullest = stage_floor(context)
     if fullest is not None:
-        return _wrong_share(context, statement, memory, Trial(fullest.total / memory, f"({fullest.formula}) / {show(memory, 'bytes')}", "ratio"))
+        return _wrong_share(context, statement, memory, Trial(fullest.total / float(memory), f"({fullest.formula}) / {show(memory, 'bytes')}", "ratio"))
     return _wrong_share(context, statement, memory, Trial(low, formula, "ratio"))
 
 
@@ -330,7 +330,7 @@ def _other_total(statement: Statement, stated: Statement | None, memory: Fractio
     if stated is None or (stated.field == "memory_per_stage"):
         return None
     ratio = stated.number / memory
-    slack = (statement.half + stated.half / memory) + ratio * NEAR
+    slack = float(statement.half + stated.half / memory) + float(ratio) * NEAR
     if abs(statement.number - ratio) <= slack:
         return None
     return inconsistent(
@@ -343,7 +343,7 @@ def _wrong_share(context: Context, statement: Statement, memory: Fraction, near:
 
     def recipe(assume: Assume) -> Iterable[Trial]:
         for trial in base(assume):
-            yield Trial(trial.value / memory, f"{trial.text} / {capacity}", "ratio")
+            yield Trial(trial.value / float(memory), f"{trial.text} / {capacity}", "ratio")
 
     found = explained(context, statement, recipe)
     if found is None:

@@ -17,7 +17,7 @@ from solver.audit.recount import NOTHING, Assume, Recount
 from solver.documents.statement import Statement
 from solver.documents.values import BYTES_PER_ELEMENT
 
-NEAR = Fraction(5, 100)
+NEAR = 0.05
 
 
 def gpu_counts(context: Context) -> tuple[int, ...]:
@@ -34,7 +34,7 @@ def ttft_recipe(context: Context) -> Recipe | None:
     peak, mfu = facts.gpu_flops, facts.mfu
     if facts.model is None or facts.weight_bytes is None or not batch or not prompt or not peak or not mfu:
         return None
-    count = Recount(facts.model, facts.weight_bytes, facts.kv_dtypes[0])
+    count = Recount(facts.model, float(facts.weight_bytes), facts.kv_dtypes[0])
     stated_parameters = facts.document.number("parameters")
     pp = facts.pp or 1
     microbatches = _microbatches(context)
@@ -43,11 +43,11 @@ def ttft_recipe(context: Context) -> Recipe | None:
     def trials(assume: Assume) -> Iterable[Trial]:
         requests = 1 if "one-request-instead-of-the-batch" in assume else batch
         tokens = prompt + (output or 0 if "output-tokens-in-ttft" in assume else 0)
-        speed = peak * (2 if "tflops-with-sparsity" in assume else 1)
-        speed *= 1 if "mfu-ignored" in assume else mfu * mfu if "mfu-twice" in assume else mfu
-        factor = Fraction(1, 2) if "one-flop-per-parameter" in assume else Fraction(1)
+        speed = float(peak) * (2 if "tflops-with-sparsity" in assume else 1)
+        speed *= 1 if "mfu-ignored" in assume else float(mfu) ** (2 if "mfu-twice" in assume else 1)
+        factor = 0.5 if "one-flop-per-parameter" in assume else 1.0
         scores = count.attention_flops(batch=requests, tokens=tokens, assume=assume)
-        fill = Fraction(1) if "pipeline-fill-ignored" in assume or not microbatches else 1 + Fraction(pp - 1, microbatches)
+        fill = 1.0 if "pipeline-fill-ignored" in assume or not microbatches else 1 + (pp - 1) / microbatches
         for parameters, work in _work(count, stated_parameters, requests, tokens, assume):
             for flops, with_scores in ((work * factor, ""), (work * factor + scores, " + attention")):
                 if "full-instead-of-causal-attention" in assume and not with_scores:
@@ -55,7 +55,7 @@ def ttft_recipe(context: Context) -> Recipe | None:
                 for gpus in counts:
                     value = flops / (gpus * speed) * fill
                     text = (
-                        f"{2 * factor} * {parameters} * {requests} * {tokens}{with_scores} / ({gpus} * {float(speed / 10**12):.4g}e12)"
+                        f"{2 * factor:g} * {parameters} * {requests} * {tokens}{with_scores} / ({gpus} * {speed / 10**12:.4g}e12)"
                     )
                     text += f" * (1 + {pp - 1}/{microbatches})" if fill != 1 else ""
                     yield Trial(value, text, "time")
@@ -65,17 +65,17 @@ def ttft_recipe(context: Context) -> Recipe | None:
 
 def _work(
     count: Recount, stated: Fraction | None, requests: int, tokens: int, assume: Assume
-) -> Iterable[tuple[str, Fraction]]:
+) -> Iterable[tuple[str, float]]:
     """Linear FLOPs with the parameter count that they come from."""
     if "total-instead-of-active-parameters" in assume:
-        totals = [Fraction(count.model.parameters)] + ([stated] if stated else [])
+        totals = [float(count.model.parameters)] + ([float(stated)] if stated else [])
         for total in reversed(totals):
-            yield f"{float(total):.4g}".replace("e+", "e"), 2 * total * requests * tokens
+            yield f"{total:.4g}".replace("e+", "e"), 2 * total * requests * tokens
         return
     active = count.model.active_parameters
     flops = count.linear_flops(batch=requests, tokens=tokens, assume=assume)
     yield f"{active:.4g}".replace("e+", "e"), flops
-    yield f"{active:.4g}".replace("e+", "e"), Fraction(2 * active * requests * tokens)
+    yield f"{active:.4g}".replace("e+", "e"), float(2 * active * requests * tokens)
 
 
 def _microbatches(context: Context) -> int | None:
@@ -86,15 +86,15 @@ def _microbatches(context: Context) -> int | None:
     return stated
 
 
-def ttft_floor(context: Context) -> Fraction | None:
+def ttft_floor(context: Context) -> float | None:
     """The least time for the linear layers on all GPUs that are stated, seconds."""
     recipe = ttft_recipe(context)
     return min(trial.value for trial in recipe(frozenset({"pipeline-fill-ignored"}))) if recipe else None
 
 
-def recomputed_ttft(context: Context) -> list[Fraction]:
+def recomputed_ttft(context: Context) -> list[float]:
     """TTFT of every candidate plan, seconds."""
-    return [Fraction(c.evaluation.ttft, 10**9) for c in context.candidates if c.evaluation.scenarios]
+    return [c.evaluation.ttft / 10**9 for c in context.candidates if c.evaluation.scenarios]
 
 
 def judge_ttft(context: Context, statement: Statement) -> Claim:
@@ -105,7 +105,7 @@ def judge_ttft(context: Context, statement: Statement) -> Claim:
     ideal = list(recipe(NOTHING))
     known = recomputed_ttft(context)
     if statement.field == "ttft_mean":
-        known += [Fraction(round(s.ttft_mean), 10**9) for c in context.candidates for s in c.evaluation.scenarios]
+        known += [s.ttft_mean / 10**9 for c in context.candidates for s in c.evaluation.scenarios]
     stated = statement.number
     floor = min(ideal, key=lambda trial: trial.value)
     expected = known[0] if known else floor.value
@@ -113,11 +113,11 @@ def judge_ttft(context: Context, statement: Statement) -> Claim:
     consistent = (context.facts.gpus is None) or context.facts.gpus in context.gpu_counts()
     if any(agrees(statement, value, tolerance=NEAR) for value in [*known, *(t.value for t in ideal)]) and consistent:
         return confirmed(statement, formula, expected)
-    low = floor.value * (Fraction(1, 2) if statement.field == "ttft_mean" else 1)
+    low = floor.value * (0.5 if statement.field == "ttft_mean" else 1)
     below = stated + statement.half < low * (1 - NEAR)
     high = max([*known, max(trial.value for trial in ideal)])
     sure = below or stated > 2 * high or not consistent
-    found = explain(statement, recipe, TIME_MISTAKES, most=3 if sure else 1)
+    found = explain(statement, recipe, TIME_MISTAKES, budget=context.budget, most=3 if sure else 1)
     if found is not None and (below or stated > high):
         return Claim(statement, "contradicted", formula, expected, found.mistakes, found.sentence)
     if below or stated > 2 * high:
