@@ -1,12 +1,13 @@
 """Forged certificates: none with a false claim may be accepted, none may crash the checker.
 
-``python -m benchmarks.forge --count 60000`` (about 8 minutes on one core) takes true certificates of small random programs
-whose limits are exactly tight and forges them, each forgery aimed at one check. What the checker accepts is
-then decided by brute force over the program *in the file*: an accepted forgery must be true.
+``python -m benchmarks.forge --count 60000`` (some 5 minutes on one core) takes true certificates of small
+random programs whose limits are exactly tight and forges them, each forgery aimed at one check. What the
+checker accepts is decided by brute force over the program *in the file*: an accepted forgery must be true.
 
-The strongest forgeries are bluffs, trees of simple leaves that may or may not hold, and transplants: the exact search refutes a program that differs in one cell, one limit,
-one option or one microbatch, and its (there valid) trees are put into the certificate of the true program,
-whose claim they would prove falsely. Random tampering hardly ever gets that close.
+The strongest forgeries are bluffs, trees of simple leaves that may or may not hold, and transplants: the exact
+search refutes a program that differs in one cell, one limit, one option or one microbatch, and its (there valid)
+trees are put into the certificate of the true program, whose claim they would prove falsely. Random tampering
+hardly ever gets that close.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def claims_move(random: Random, document: Document) -> Document | None:
             document["plan"], claim["upper"] = None, None
         case 4:
             document["plan"] = None
-            document["claims"] = {key: None for key in document["claims"]} | {
+            document["claims"] = dict.fromkeys(document["claims"]) | {
                 "gpus": document["claims"]["gpus"] | {"upper": None, "lower": document["claims"]["gpus"]["lower"] + 1}
             }
         case _:

@@ -1,7 +1,7 @@
 """Mutate the checker line by line: every mutant must judge some certificate differently.
 
-``python -m benchmarks.mutate_checker`` runs every mutant over the stored verdicts (tests/certificates.jsonl.gz), which the
-tests run too; ``--collect N`` first judges N forgeries and true certificates, and stores those that kill a mutant
+``python -m benchmarks.mutate_checker`` runs every mutant over the stored verdicts (tests/certificates.jsonl.gz), which
+the tests run too; ``--collect N`` first judges N forgeries and true certificates, and stores those that kill a mutant
 that the stored ones do not. What survives is listed, line by line; EQUIVALENT says why a listed survivor
 cannot be told from the checker.
 """
@@ -64,23 +64,24 @@ def mutants() -> Iterator[Mutant]:
     count = len(list(ast.walk(tree)))
     skipped = {id(node) for node in _outside_the_logic(tree)}
     for place in range(count):
-        original = _node(tree, place)
+        original = node_at(tree, place)
         if id(original) in skipped:
             continue
-        for change, edit in _edits(original):
+        for change, edit in edits(original):
             changed = copy.deepcopy(tree)
-            edit(_node(changed, place))
+            edit(node_at(changed, place))
             module = types.ModuleType("mutant")
             try:
                 code = compile(ast.fix_missing_locations(changed), "mutant", "exec")
-                exec(code, module.__dict__)  # noqa: S102 - running the mutant is the point
-            except Exception:  # noqa: BLE001, S112 - a mutant that cannot even be loaded is dead
+                exec(code, module.__dict__)
+            except Exception:
                 continue
             where = f"column {getattr(original, 'col_offset', 0)}: {change}"
             yield Mutant(getattr(original, "lineno", 0), where, module)
 
 
-def _node(tree: ast.AST, place: int) -> ast.AST:
+def node_at(tree: ast.AST, place: int) -> ast.AST:
+    """Return a node by its place in the walk of a tree."""
     return next(node for index, node in enumerate(ast.walk(tree)) if index == place)
 
 
@@ -105,7 +106,7 @@ def _outside_the_logic(tree: ast.AST) -> Iterator[ast.AST]:
 Edit = Callable[[Any], None]
 
 
-def _edits(node: ast.AST) -> Iterator[tuple[str, Edit]]:
+def edits(node: ast.AST) -> Iterator[tuple[str, Edit]]:
     """Yield the changes of one node: a description, and how to make it on a copy."""
     match node:
         case ast.Compare() | ast.BoolOp() | ast.BinOp() | ast.AugAssign():
@@ -159,12 +160,12 @@ def _unwrap(copied: Any) -> None:
     copied.func = ast.Name("list", ast.Load())
 
 
-class _TooLong(Exception):
+class TooLongError(Exception):
     """A mutant does not come back."""
 
 
 def _alarm(*_: object) -> None:
-    raise _TooLong
+    raise TooLongError
 
 
 def judged(module: types.ModuleType, text: str) -> str | None:
@@ -173,9 +174,9 @@ def judged(module: types.ModuleType, text: str) -> str | None:
     signal.setitimer(signal.ITIMER_REAL, 5)
     try:
         claim: str = module.check(text.encode())
-    except _TooLong:
+    except TooLongError:
         return "does not come back"
-    except Exception as error:  # noqa: BLE001 - a mutant may fail in any way
+    except Exception as error:
         return None if type(error).__name__ == "CheckError" else f"crash {type(error).__name__}"
     else:
         return claim
