@@ -96,10 +96,11 @@ def lightest_company(loads: Sequence[int], *, count: int, extra: int) -> Fractio
     With j copies added to an expert, its replicas weigh w / (j + 1) and there are j + 1 of them. Each
     expert is allowed all extra copies at once, which can only lighten the company.
     """
-    if extra == 0:
-        return Fraction(sum(sorted(loads)[:count]))
-    weights = sorted(Fraction(load, 1 + extra) for load in loads for _ in range(1 + extra))
-    return sum(weights[:count], Fraction(0))
+    copies, total = 1 + extra, 0
+    for load in sorted(loads):
+        taken = min(copies, count)
+        total, count = total + taken * load, count - taken
+    return Fraction(total, copies)
 
 
 def crowd_bound(problem: LayerProblem, loads: Sequence[int]) -> Fraction:

@@ -178,7 +178,11 @@ class _Master:
         return grown
 
     def solve(self) -> tuple[float, Floats, float]:
-        """Return the ranks needed, the price of every cell, and that of a slot."""
+        """Return the ranks needed, the price of every cell, and that of a slot.
+
+        A cell without a row gets the price of the next smaller cell that has one: a smaller replica would
+        do in its place, so no rank becomes dearer.
+        """
         status = self.solver.Solve()
         if status != pywraplp.Solver.OPTIMAL:
             return 0.0, np.zeros(CELLS), 0.0
@@ -186,6 +190,7 @@ class _Master:
         for cell, row in self.rows.items():
             prices[cell] = max(row.dual_value(), 0.0)
         self.worth = [constraint.dual_value() for constraint in self.once]
+        prices = np.maximum.accumulate(prices)
         return self.solver.Objective().Value(), prices, -self.slots.dual_value()
 
     def copies(self) -> tuple[int, ...]:

@@ -55,14 +55,19 @@ def cell_of(load: int, copies: int, target: Fraction, cells: int) -> int:
 
 
 def dearest_rank(prices: Sequence[int], *, cells: int, width: int) -> int:
-    """Return the most that at most ``width`` replicas of total cell ``cells - 1`` can cost."""
-    steps = [(k, price) for k, price in enumerate(prices) if price > 0]
+    """Return the most that at most ``width`` replicas of total cell ``cells - 1`` can cost.
+
+    A replica that costs no more than a smaller one is never needed.
+    """
+    steps: list[tuple[int, int]] = []
+    for cell, price in enumerate(prices):
+        if price > (steps[-1][1] if steps else 0):
+            steps.append((cell, price))
     best = [0] * cells
     for _ in range(width):
         longer = best[:]
-        for k, price in steps:
-            for total in range(k, cells):
-                paid = best[total - k] + price
-                longer[total] = max(longer[total], paid)
+        for cell, price in steps:
+            dearer = [paid + price for paid in best[: cells - cell]]
+            longer[cell:] = map(max, longer[cell:], dearer)
         best = longer
     return best[cells - 1]

@@ -55,13 +55,15 @@ def _layer(found: LayerPlacement) -> dict[str, Any]:
 
 
 def _bound(bound: LowerBound) -> dict[str, Any]:
+    """Return a bound; a price holds for its cell and those after it, up to the next one listed."""
     row: dict[str, Any] = {
         "value": _text(bound.value),
         "argument": bound.argument,
         "profile": bound.profile,
     }
     if bound.prices is not None:
-        priced = [[cell, price] for cell, price in enumerate(bound.prices.prices) if price]
+        prices = bound.prices.prices
+        priced = [[k, price] for k, price in enumerate(prices) if price != (prices[k - 1] if k else 0)]
         row["prices"] = {
             "cells": bound.prices.cells,
             "slot_price": bound.prices.slot_price,

@@ -115,6 +115,10 @@ def _prices_hold(shape: Shape, loads: list[int], target: Fraction, prices: dict[
         return False
     if any(not 0 <= cell < cells or price < 0 for cell, price in listed.items()):
         return False
+    price_of, latest = [], 0
+    for cell in range(cells):
+        latest = listed.get(cell, latest)
+        price_of.append(latest)
     most = shape.replicas - len(loads) + 1
     if shape.distinct:
         most = min(most, shape.ranks)
@@ -124,11 +128,11 @@ def _prices_hold(shape: Shape, loads: list[int], target: Fraction, prices: dict[
         for copies in range(1, most + 1):
             cell = load * cells * target.denominator // (copies * target.numerator)
             if cell < cells:
-                costs.append(copies * (listed.get(cell, 0) + slot_price))
+                costs.append(copies * (price_of[cell] + slot_price))
         if not costs:
             return True
         paid += min(costs)
-    return paid > shape.ranks * _dearest(listed, cells, shape.width)
+    return paid > shape.ranks * _dearest(_undominated(dict(enumerate(price_of))), cells, shape.width)
 
 
 def _dearest(listed: dict[int, int], cells: int, width: int) -> int:

@@ -18,7 +18,7 @@ from formulations.placement.problem import LayerProblem, Slots
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_TRIES = 200
+_TRIES = 50
 _WANDER = 0.03
 """Chance of a step that does not improve; without it the search stays where it first gets stuck."""
 

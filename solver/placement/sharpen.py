@@ -18,7 +18,7 @@ _HALVINGS = 6
 _STEPS = 600
 """Steps of the search that starts from suggested numbers of replicas."""
 
-_PAIR_STEPS = 250
+_PAIR_STEPS = 400
 _ABOVE_BOUND = 1.003
 
 TINY, SMALL = 600, 3000
@@ -43,6 +43,9 @@ def prove_small(work: _Work, *, largest: int, until: float) -> None:
 
 def sharpen_bounds(work: _Work, *, until: float) -> None:
     """Raise the bounds of open layers by prices, largest gap first, each within an equal part of the time."""
+    for index in work.open():
+        if time.monotonic() < until:
+            _pair_up(work, index)
     waiting = work.open()
     for number, index in enumerate(waiting):
         problem = work.tasks[index][0]
