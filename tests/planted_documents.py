@@ -50,12 +50,12 @@ class Shape:
 
 
 SHAPES = (
-    Shape("Qwen3-235B-A22B", "FP8", 94, 4096, 64, 4, 128, 1536, 128, 8, 151936, (235.09, 22.19)),
+    Shape("Qwen3-235B-A22B", "FP8", 94, 4096, 64, 4, 128, 1536, 128, 8, 151936, (235.09, 22.191)),
     Shape("Llama-3.1-70B", "BF16", 80, 8192, 64, 8, 128, 28672, 0, 0, 128256, (70.55, 70.55)),
     Shape("Llama-3.1-405B", "FP8", 126, 16384, 128, 8, 128, 53248, 0, 0, 128256, (405.85, 405.85)),
     Shape("Mixtral-8x7B", "BF16", 32, 4096, 32, 8, 128, 14336, 8, 2, 32000, (46.70, 12.88)),
-    Shape("Qwen3-30B-A3B", "BF16", 48, 2048, 32, 4, 128, 768, 128, 8, 151936, (30.53, 3.35)),
-    Shape("Qwen3-32B", "BF16", 64, 5120, 64, 8, 128, 25600, 0, 0, 151936, (32.76, 32.76)),
+    Shape("Qwen3-30B-A3B", "BF16", 48, 2048, 32, 4, 128, 768, 128, 8, 151936, (30.53, 3.353)),
+    Shape("Qwen3-32B", "BF16", 64, 5120, 64, 8, 128, 25600, 0, 0, 151936, (32.76, 32.762)),
     Shape("Llama-3.1-8B", "BF16", 32, 4096, 32, 8, 128, 14336, 0, 0, 128256, (8.03, 8.03)),
 )
 DEGREES = {
@@ -76,6 +76,7 @@ class Sheet:
     """Rows of a document: section, key, value; ``tag`` finds a row whatever its wording."""
 
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
+    exact: dict[str, float] = field(default_factory=dict)
 
     def add(self, section: str, tag: str, key: str, value: str) -> None:
         self.rows.append((section, tag, key, value))
@@ -177,6 +178,14 @@ def sheet_of(shape: Shape, *, device: int, words: int) -> Sheet:
     sheet.add("Memory", "use", said["use"], f"{(weights + kv) / capacity:.1%}")
     sheet.add("Performance", "ttft", said["ttft"], f"{ideal * (1 + (pp - 1) / 16):.3g} s")
     sheet.add("Performance", "meets", said["meets"], "YES")
+    sheet.exact = {
+        "weights": weights / 1e9,
+        "kv": kv / 1e9,
+        "kv_token": shape.kv_token_layer() * shape.layers,
+        "kv_total": shape.kv_token_layer() * shape.layers * batch * 3072 / 1e9,
+        "ttft": ideal * (1 + (pp - 1) / 16),
+        "cost": gpus * price,
+    }
     if weights + kv > 0.95 * capacity:
         sheet.drop("use", "total")
     return sheet
@@ -208,8 +217,7 @@ def plant(sheet: Sheet, shape: Shape, error: str) -> str | None:
     }
     if error in scaled:
         tag, factor, form = scaled[error]
-        number, unit = sheet.value(tag).split()
-        return put(tag, f"{float(number.replace(',', '')) * factor:{form}} {unit}")
+        return put(tag, f"{sheet.exact[tag] * factor:{form}} {sheet.value(tag).split()[1]}")
     plain = {
         "layers": ("layers", str(shape.layers + 2)),
         "hidden": ("hidden", str(shape.hidden + 512)),
@@ -240,9 +248,11 @@ def plant(sheet: Sheet, shape: Shape, error: str) -> str | None:
     if error == "ttft-total-parameters":
         if not shape.experts:
             return None
-        return put("ttft", f"{_seconds(sheet.value('ttft')) * shape.billions[0] / shape.billions[1]:.3g} s")
+        return put("ttft", f"{sheet.exact['ttft'] * shape.billions[0] / shape.billions[1]:.3g} s")
     if error == "ttft-output-tokens":
-        return put("ttft", f"{_seconds(sheet.value('ttft')) * 3072 / 2048 * 2.5:.3g} s")
+        if shape.experts:
+            return None
+        return put("ttft", f"{sheet.exact['ttft'] * 3072 / 2048:.3g} s")
     raise ValueError(error)
 
 
