@@ -89,7 +89,7 @@ def _certificate(result: Result, instance: Instance) -> bytes:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Counts, medians and maxima over all pairs; times in seconds."""
+    """Return counts, medians and maxima over all pairs; times in seconds."""
     solved = [row for row in rows if row.solve is not None]
     written = [row for row in rows if row.certificate is not None]
     slowest = sorted(solved, key=lambda row: -_cpu(row.solve))[:10]

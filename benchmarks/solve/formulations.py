@@ -113,9 +113,7 @@ def compare(instance: Instance, *, time_limit_s: float, workers: int) -> Iterato
         )
 
 
-def _formulations(
-    program: Program, chain: Chain, budget: int, settings: Settings
-) -> dict[str, Callable[[], Prepared]]:
+def _formulations(program: Program, chain: Chain, budget: int, settings: Settings) -> dict[str, Callable[[], Prepared]]:
     winner = Case(program.layouts[chain.layout], chain.choices)
     layouts = (layout for layout in program.layouts if layout.replicas <= budget)
     every = [case for layout in layouts for case in cases_of(layout)]

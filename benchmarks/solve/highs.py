@@ -24,7 +24,7 @@ TOLERANCE = 1e-6
 def solve_apart(program: MixedInteger, *, time_limit_s: float | None, workers: int) -> dict[str, Any]:
     """Solve in another process; the answer holds value, bound, proven, and seconds of the solve alone."""
     tree = asdict(program) | {"time_limit_s": time_limit_s, "workers": workers}
-    tree["rows"] = [(list(terms), list(terms.values()), high) for terms, _, high in program.rows]
+    tree["rows"] = [(list(terms), list(terms.values()), high) for terms, high in program.rows]
     arguments = [sys.executable, "-m", "benchmarks.solve.highs"]
     done = subprocess.run(arguments, input=json.dumps(tree), capture_output=True, text=True, check=True)
     answer: dict[str, Any] = json.loads(done.stdout)
@@ -35,7 +35,7 @@ def _solve(tree: dict[str, Any]) -> dict[str, Any]:
     """Return the best value, the bound (integer objective: rounded up), and whether the value is proven."""
     import highspy
 
-    highs = highspy.Highs()
+    highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
     highs.setOptionValue("output_flag", False)
     highs.setOptionValue("threads", tree["workers"])
     highs.setOptionValue("mip_rel_gap", 0.0)

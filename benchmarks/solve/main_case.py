@@ -36,15 +36,15 @@ class Pair:
         return self.solve.cpu_s / self.yardstick.cpu_s
 
 
-def measure(*, count: int, case: Path = CASE) -> list[Pair]:
-    """Run pairs: solve, yardstick, solve, yardstick, ...; the first of each warms the file cache and is dropped."""
+def measure(*, count: int, case: Path = CASE, dropped: int = 1) -> list[Pair]:
+    """Run pairs: solve, yardstick, solve, yardstick, ...; the first ones warm the file cache and are dropped."""
     solving = [sys.executable, "-m", "solver.cli", "solve", str(case)]
     importing = [sys.executable, "-c", YARDSTICK]
     found = []
-    for place in range(count + 1):
+    for place in range(dropped + count):
         solve, memory = _run(solving)
         yardstick, _ = _run(importing)
-        if place:
+        if place >= dropped:
             found.append(Pair(solve, yardstick, memory))
     return found
 

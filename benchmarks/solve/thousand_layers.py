@@ -28,6 +28,7 @@ OPTIONS = (
 )
 KINDS = 4
 GIGABYTE = 10**9
+MEGABYTE = 10**6
 MICROSECOND = 1_000
 
 
@@ -55,18 +56,19 @@ class Kind:
 def synthetic_program(shape: Shape) -> Program:
     """Build the program of a shape."""
     random = Random(f"thousand layers {shape.seed}")
-    kinds = [
-        Kind(
-            random.randint(4, 24) * GIGABYTE, random.randint(2, 40) * 1_000_000, random.randint(4_000, 20_000) * MICROSECOND
-        )
-        for _ in range(KINDS)
-    ]
+    kinds = [_kind(random) for _ in range(KINDS)]
     period = [random.randrange(KINDS) for _ in range(random.randint(5, 9))]
     order = [0] * 3 + [period[place % len(period)] for place in range(shape.layers - 3)]
-    layouts = tuple(
-        _layout(shape, kinds, replicas) for replicas in replica_counts((shape.requests,), shape.max_gpus)
-    )
+    layouts = tuple(_layout(shape, kinds, replicas) for replicas in replica_counts((shape.requests,), shape.max_gpus))
     return Program(tuple(order), OPTIONS, layouts, shape.max_gpus, batch_sizes=(shape.requests,))
+
+
+def _kind(random: Random) -> Kind:
+    return Kind(
+        weight_bytes=random.randint(4, 24) * GIGABYTE,
+        kv_bytes=random.randint(2, 40) * MEGABYTE,
+        time_ns=random.randint(4_000, 20_000) * MICROSECOND,
+    )
 
 
 def _layout(shape: Shape, kinds: list[Kind], replicas: int) -> Layout:
@@ -83,7 +85,8 @@ def _layout(shape: Shape, kinds: list[Kind], replicas: int) -> Layout:
     )
     choices = tuple(_choice(shape, kinds, resident, size) for size in distinct_ceilings(resident))
     axis = Axis("prefill_requests", choices, rule="ceilings", size=resident)
-    return Layout(f"replicas={replicas}", replicas, None, (Cap("memory", memory, shape.memory_bytes, memory=True),), (axis,))
+    caps = (Cap("memory", memory, shape.memory_bytes, memory=True),)
+    return Layout(f"replicas={replicas}", replicas, None, caps, (axis,))
 
 
 def _choice(shape: Shape, kinds: list[Kind], resident: int, size: int) -> Choice:
@@ -102,7 +105,7 @@ def _layer_ns(kind: Kind, option: Option, size: int) -> int:
     """Work of a microbatch over the GPUs at the parallelism's efficiency, and the collectives; rounded up."""
     doublings = option.gpus.bit_length() - 1
     percent = 85 if option.moe_ep > 1 else 90
-    work = -(-size * kind.time_ns * 100**doublings // (option.gpus * percent**doublings))
+    work: int = -(-size * kind.time_ns * 100**doublings // (option.gpus * percent**doublings))
     links = 2 * (option.attn_tp > 1) + (option.moe_ep > 1)
     return work + links * (15 + 30 * size) * MICROSECOND
 

@@ -12,14 +12,15 @@ from typing import Any
 
 from ortools.sat.python import cp_model
 
+
 @dataclass
 class MixedInteger:
-    """``low <= sum of coefficient * variable <= high`` per row; every variable is integer."""
+    """``sum of coefficient * variable <= high`` per row; every variable is integer."""
 
     lower: list[int] = field(default_factory=list)
     upper: list[int] = field(default_factory=list)
     cost: dict[int, int] = field(default_factory=dict)
-    rows: list[tuple[dict[int, int], float, float]] = field(default_factory=list)
+    rows: list[tuple[dict[int, int], int]] = field(default_factory=list)
 
     def add_variable(self, lower: int, upper: int) -> int:
         """Add an integer variable and return its index."""
@@ -46,7 +47,7 @@ class MixedInteger:
             index, sign = _literal(literal)
             row[index] = row.get(index, 0) + slack * sign
             high += slack if sign > 0 else 0
-        self.rows.append((row, float("-inf"), high))
+        self.rows.append((row, high))
 
 
 def _literal(literal: int) -> tuple[int, int]:

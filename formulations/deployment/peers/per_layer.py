@@ -14,6 +14,7 @@ layers of Booleans. Minimises GPUs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ortools.sat.python import cp_model
 
@@ -53,7 +54,8 @@ def build_per_layer(program: Program, case: Case, *, max_gpus: int) -> cp_model.
             costs = [_stage_cost(model, path.table, stage) for stage in range(stages)]
             for cost in costs:
                 made.add(cost <= slowest)
-            made.add(sum(costs) + (path.microbatches - 1) * slowest <= path.limit)
+            factors = [1] * stages + [path.microbatches - 1]
+            made.add(cp_model.LinearExpr.weighted_sum([*costs, slowest], factors) <= path.limit)
     width = sum(program.options[option].gpus * literal for (_, option), literal in runs.items())
     made.add(width <= widest)
     made.minimize(case.layout.replicas * width)
@@ -69,21 +71,30 @@ def _cover(model: PerLayer) -> None:
         made.add(sum(model.on[layer, stage, option] for layer in range(layers)) >= literal)
     for (_, stage, option), literal in model.on.items():
         made.add_implication(literal, model.runs[stage, option])
-    before: cp_model.LinearExprT = 0
-    for layer in range(layers):
-        made.add_exactly_one(model.on[layer, stage, option] for stage, option in model.runs)
-        place = sum(stage * model.on[layer, stage, option] for stage, option in model.runs)
+    places = [_place(model, layer) for layer in range(layers)]
+    made.add(places[0] == 0)
+    for before, place in pairwise(places):
         made.add(place >= before)
-        made.add(place <= before + (1 if layer else 0))
-        before = place
+        made.add(place <= before + 1)
+
+
+def _place(model: PerLayer, layer: int) -> cp_model.IntVar:
+    """Return the stage of a layer, which is on exactly one."""
+    literals = [model.on[layer, stage, option] for stage, option in model.runs]
+    model.made.add_exactly_one(literals)
+    place = model.made.new_int_var(0, model.stages - 1, f"place[{layer}]")
+    model.made.add(place == cp_model.LinearExpr.weighted_sum(literals, [stage for stage, _ in model.runs]))
+    return place
 
 
 def _stage_cost(model: PerLayer, table: Table, stage: int) -> cp_model.LinearExprT:
     kinds, last = model.program.kinds, len(model.program.kinds) - 1
-    found: list[cp_model.LinearExprT] = []
+    literals: list[cp_model.IntVar] = []
+    costs: list[int] = []
     for option in model.options:
         ends = table.entry[option] if stage else table.first[option]
-        found.append((table.base[option] + ends) * model.runs[stage, option])
-        found.append(table.last[option] * model.on[last, stage, option])
-        found += [table.layer[option][kind] * model.on[layer, stage, option] for layer, kind in enumerate(kinds)]
-    return sum(found)
+        literals += [model.runs[stage, option], model.on[last, stage, option]]
+        costs += [table.base[option] + ends, table.last[option]]
+        literals += [model.on[layer, stage, option] for layer in range(len(kinds))]
+        costs += [table.layer[option][kind] for kind in kinds]
+    return cp_model.LinearExpr.weighted_sum(literals, costs)
