@@ -147,9 +147,10 @@ class LexicographicSearch:
         return replace(self.settings, time_limit_s=left)
 
     def _fewest_gpus(self) -> None:
-        """Double the budget until a chain fits, then halve the gap; the last refutation is the proof."""
+        """Raise the budget in doubling steps until a chain fits, then halve the gap and prove the bound."""
         most = self.program.max_gpus
         self.bound = tried = max(1, min(most, self.settings.floor))
+        step = 1
         while self.outcome.chain is None:
             chain, _ = self._decide(self._upper, Query(gpus=tried))
             if chain is not None:
@@ -159,7 +160,7 @@ class LexicographicSearch:
                 return
             else:
                 self.bound = tried + 1
-                tried = min(most, 2 * tried)
+                tried, step = min(most, tried + step), 2 * step
             self._report()
         while self.bound < (self._gpus() or 0):
             middle = (self.bound + (self._gpus() or 0) - 1) // 2

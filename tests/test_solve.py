@@ -227,7 +227,7 @@ def test_a_load_profile_enters_the_stage_time() -> None:
     plain = Option(1, 4, 1, 4)
     one_more = Option(1, 4, 1, 4, extra_slots=1)
     assert skewed.layer_time(kind, plain, step) > equal.layer_time(equal.layer_kinds[0], plain, step)
-    assert skewed.layer_time(kind, one_more, step) <= skewed.layer_time(kind, plain, step)
+    assert skewed.layer_time(kind, one_more, step) <= skewed.layer_time(kind, plain, step) * 1.001
     assert skewed.layer_weights(kind, one_more) > skewed.layer_weights(kind, plain)
 
 
