@@ -73,7 +73,9 @@ class Facts:
         wanted = str(precision.value) if precision else None
         model = None
         if named is not None:
-            model = find_model(str(named.value), wanted or read_dtype(str(named.value)))
+            name = str(named.value)
+            for candidate in (name, name.partition(",")[0], name.partition("(")[0]):
+                model = model or find_model(candidate, wanted or read_dtype(name))
         device = document.first("device")
         return cls(document, None, model, find_devices(str(device.value)) if device else ())
 

@@ -72,7 +72,7 @@ class _Parser:
     def _heading(self, number: int, raw: str, level: int, title: str) -> None:
         self.parent, self.header = (-1, ""), []
         self.sections = [item for item in self.sections if item[0] < level]
-        title = _unmark(title)
+        title = re.sub(r"^\d{1,2}(?:\.\d{1,2})*[.)]?\s+(?=[A-Za-z])", "", _unmark(title))
         if match := _KEY.match(title):
             self._keyed(number, raw, match["key"], match["value"] or "")
         elif re.search(r"\d", title) and level > 1:

@@ -11,9 +11,9 @@ from instances.errors import InputError
 from solver.documents.arithmetic import read_sums
 from solver.documents.commands import engine_of, read_command
 from solver.documents.layout import read_experts, read_stage
-from solver.documents.markdown import Parsed, parse_markdown
+from solver.documents.markdown import parse_markdown
 from solver.documents.quantities import quantities
-from solver.documents.sentences import scan
+from solver.documents.sentences import scan, scan_shape
 from solver.documents.statement import Document, Entry, Kind, Statement, Unread, Value
 from solver.documents.structured import flatten
 from solver.documents.text import plain, printable, read_document_text
@@ -86,7 +86,8 @@ def _markdown(text: str, name: str) -> Document:
         statements += found
         if not found:
             unread.append(Unread(entry.line, entry.text, "no rule reads it"))
-    statements += _title_model(parsed, statements, text)
+    statements += _title_model(statements, text)
+    statements += _named_device(statements, text)
     kind: Kind = "command" if parsed.commands and not parsed.entries else "markdown"
     return Document(name, kind, _ordered(statements), tuple(sorted(unread, key=lambda item: item.line)), engine)
 
@@ -193,7 +194,7 @@ def _by_vocabulary(entry: Entry, section: str) -> tuple[list[Statement], str]:
             return [], "belongs to a list that is not read"
         statement = statement_of(entry, row, unit, section)
         if statement is not None:
-            return [statement, *_beside(entry, row.name, section)], ""
+            return [_per_gpu(statement, entry), *_beside(entry, row.name, section)], ""
         if row.kind in _NO_UNIT and re.search(r"\d", entry.value):
             reason = "has no unit that fits; write for example '64 GB' or '30 s'"
         else:
@@ -203,10 +204,20 @@ def _by_vocabulary(entry: Entry, section: str) -> tuple[list[Statement], str]:
 
 def _beside(entry: Entry, field: str, section: str) -> list[Statement]:
     """The memory that stands beside a device's name: ``H200, 141 GB of memory each``."""
+    if field == "model" and not entry.subject:
+        return scan_shape(entry, section=section)
     if field != "device" or entry.subject:
         return []
     sizes = [item for item in quantities(entry.value) if item.dimension == "bytes" and item.unit.upper() not in ("B", "M", "G")]
     return [make(entry, "gpu_memory", sizes[0].value, section, sizes[0])] if len(sizes) == 1 else []
+
+
+def _per_gpu(statement: Statement, entry: Entry) -> Statement:
+    """``Weights`` under a heading ``Memory (per GPU)`` are those of one GPU."""
+    own = {"weights_total": "weights_per_gpu", "kv_total": "kv_per_gpu"}.get(statement.field)
+    heading = entry.sections[-1].lower() if entry.sections else ""
+    told = re.search(r"\b(?:per|each|single|one)[ -_]?(?:gpu|device|card|accelerator)", heading) or "per_gpu" in heading
+    return replace(statement, field=own) if own and told and "total" not in entry.key.lower() else statement
 
 
 def _placement(entry: Entry, section: str) -> tuple[list[Statement], str]:
@@ -247,7 +258,21 @@ def _says_something(entry: Entry) -> bool:
     return bool(entry.value.strip() or entry.key.strip())
 
 
-def _title_model(parsed: Parsed, statements: list[Statement], text: str) -> list[Statement]:
+def _named_device(statements: list[Statement], text: str) -> list[Statement]:
+    """The device that running text names, where no line says it."""
+    if any(statement.field == "device" for statement in statements):
+        return []
+    from solver.documents.catalogue_match import find_devices
+
+    for number, line in enumerate(text.split("\n")[:400], 1):
+        for match in re.finditer(r"\b(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\dX|L4)(?:[- ](?:SXM\d?|PCIe|NVL))?\b", line[:300]):
+            if find_devices(match[0]):
+                entry = Entry(number, printable(line), (), "title", match[0])
+                return [make(entry, "device", match[0], "title")]
+    return []
+
+
+def _title_model(statements: list[Statement], text: str) -> list[Statement]:
     """The model that a title (or the first lines) names, where no line says it."""
     if any(statement.field == "model" for statement in statements):
         return []

@@ -40,6 +40,7 @@ RULES: tuple[tuple[str, str], ...] = (
     ("gpus_per_node", rf"\b{_N} {_GPU} (?:per|in each|on each) (?:node|server|host)\b"),
     ("gpus_per_node", rf"\bnodes? (?:of|with|x) {_N} {_GPU}\b"),
     ("nodes", rf"\b{_N} (?:nodes|servers|hosts)\b"),
+    ("gpus_per_node", rf"\bnodes? (?:of|with|x) {_N} (?:[a-z]+[0-9]+[a-z]*(?: (?:sxm\d?|pcie|nvl))? ){{0,1}}{_GPU}\b"),
     ("replicas", rf"\b{_N} (?:independent |model |identical |full )?(?:replicas?|copies|instances)\b"),
     ("tp", rf"\battention heads (?:are )?(?:parallel\w*|split|sharded|partitioned|divided|distributed|spread) (?:across|over|among|on) {_N} {_GPU}\b"),
     ("tp_heads", rf"\battention heads (?:are )?parallel\w* (?:across|over|among|on) {_N} {_GPU}\b"),
@@ -95,10 +96,24 @@ MEASURES: tuple[tuple[str, str, str], ...] = (
     ("ttft_limit", "time", r"\bttft (?:limit|target|requirement|slo|budget)(?: of| is|:)? (?=\d)"),
     ("ttft", "time", rf"\b(?:estimated |expected |predicted |resulting )?ttft(?: for the (?:slowest|last) request)?{_MEASURE}(?![\d.]+ ?(?:s|ms|seconds) (?:limit|target|requirement))"),
     ("tpot", "time", rf"\b(?:estimated |expected |predicted |resulting )?tpot{_MEASURE}"),
+    ("weights_total", "bytes", r"\bweights (?:take|occupy|need|are|come to|amount to)(?: up)?(?: about| roughly| some)? (?=\d)"),
+    ("parameters", "count", r"(?<![\w.])(?=\d[\d.]{0,6} ?b[- ]?param)"),
+    ("active_parameters", "count", r"(?<![\w.])(?=\d[\d.]{0,6} ?b (?:active|activated)\b)"),
+    ("gpu_memory", "bytes", r"(?<![\w.])(?=\d[\d.]{0,6} ?gi?b (?:of )?(?:hbm\w*|memory|vram) (?:each|per gpu)\b)"),
     ("gpu_memory", "bytes", r"\b(?:with|has|offers|have) (?=[\d.]+ ?gi?b (?:of )?(?:hbm\w*|memory|vram)(?: each| per gpu|\b))"),
     ("memory_utilization", "ratio", rf"\bmemory utili[sz]ation{_MEASURE}"),
 )  # fmt: skip
 
+_SHAPE = tuple(
+    (field, re.compile(pattern))
+    for field, pattern in (
+        ("layers", rf"\b{_N} (?:transformer |decoder )?layers\b(?! per| each| in each)"),
+        ("kv_heads", rf"\b{_N} (?:kv|key[ -/]value)[ -]heads\b(?! per)"),
+        ("heads", rf"\b{_N} (?:query |attention |q )?heads\b(?! per)"),
+        ("experts", rf"\b{_N} (?:routed )?experts\b(?! per (?:gpu|token|rank)| active| each)"),
+        ("hidden", rf"\bhidden(?: size| dimension)?:? (?:of )?{_N}\b"),
+    )
+)
 _LONG = (
     (re.compile(r"time[ -]to[ -](?:the )?first[ -]token"), "ttft"),
     (re.compile(r"time[ -]per[ -]output[ -]token|inter[ -]token latency"), "tpot"),
@@ -141,6 +156,16 @@ def scan(entry: Entry, *, section: str) -> list[Statement]:
     if dtype and re.search(r"weights? (?:are )?(?:in|at|stored in|quantized to|quantised to) ", lower):
         found.append(make(entry, "precision", dtype, section))
     return found
+
+
+def scan_shape(entry: Entry, *, section: str) -> list[Statement]:
+    """What stands beside a model's name: ``Model: X, 126 layers, 128 query heads, hidden 16384``."""
+    lower = entry.value.lower()
+    return [
+        make(entry, field, Fraction(int(match["n"].replace(",", ""))), section)
+        for field, pattern in _SHAPE
+        for match in list(pattern.finditer(lower))[:1]
+    ]
 
 
 def _measures(entry: Entry, text: str, section: str) -> list[Statement]:

@@ -30,7 +30,7 @@ def _row(name: str, kind: str, wordings: str, where: str = "") -> Field:
 
 VOCABULARY: tuple[Field, ...] = (
     # the model
-    _row("model", "name", "model | model name | model id | model path | served model name | checkpoint | llm"),
+    _row("model", "name", "model | architecture | model architecture | base model | model name | model id | model path | served model name | checkpoint | llm"),
     _row("parameters", "count", "parameter | parameter size | size parameter | model size | size model parameter"
          " | model parameter | weight parameter | parameter all"),
     _row("active_parameters", "count", "active parameter | activated parameter | parameter active token"
@@ -186,6 +186,7 @@ VOCABULARY: tuple[Field, ...] = (
     _row("memory_per_gpu", "bytes", "gpu memory | memory", "performance plan"),
     _row("memory_utilization", "ratio", "memory utilization | gpu memory utilization | memory usage ratio"
          " | utilization memory | peak memory utilization | memory utilization gpu | memory used | memory occupancy"),
+    _row("memory_utilization", "ratio", "utilization | used | memory share | share", "memory"),
     _row("headroom", "bytes", "headroom | free memory | memory headroom | free memory gpu | memory left | headroom gpu"
          " | memory margin | memory headroom gpu | remaining memory | free gpu memory | remaining memory gpu"),
     # performance

@@ -107,6 +107,8 @@ def _stage_trials(
     text = f"{words} of {len(kinds)} layers"
     if scope == "gpu":
         yield Trial(value, f"{text} on one GPU")
+        if not assume and part != "kv":
+            yield from _even_split(context, count, reading, part)
         if part != "kv":
             for first, last in ((True, False), (False, True), (True, True)):
                 ends = count.end_weights(first=first, last=last, assume=assume)
@@ -115,6 +117,16 @@ def _stage_trials(
     yield Trial(value * width, f"{text} on {width} GPUs")
     if scope == "stage":
         yield Trial(value, f"{text} on one GPU")
+
+
+def _even_split(context: Context, count: Recount, reading: Reading, part: str) -> Iterable[Trial]:
+    """The whole model over all GPUs of a copy, as a rough but honest author divides."""
+    alone = Recount(count.model, count.weight_bytes, count.kv_dtype, by_class=count.by_class)
+    kinds, width = count.model.layer_kinds, reading.option.gpus * reading.pp
+    weights, kv = counted(context, alone, kinds, reading, NOTHING)
+    for ends in (0.0, alone.end_weights(first=True, last=True)):
+        value = (weights + ends + (kv if part == "memory" else 0)) / width
+        yield Trial(value, f"the whole model over {width} GPUs")
 
 
 def _whole(context: Context, part: str) -> Recipe:
@@ -195,6 +207,9 @@ def judge_part(context: Context, statement: Statement) -> Claim:
     near = min(values, key=lambda trial: abs(trial.value - statement.number))
     own = careful(context, field)
     low_own, high_own = min(trial.value for trial in own), max(trial.value for trial in own)
+    binary = {"KB": 1.024, "K": 1.024, "MB": 1.048576}.get(statement.unit.upper())
+    if binary and any(abs(float(statement.number) * binary - trial.value) <= NEAR * trial.value for trial in own):
+        return confirmed(statement, f"{near.formula}, in units of 1024", near.value)
     if agrees(statement, near.value, tolerance=NEAR) or low_own <= statement.number <= high_own:
         return confirmed(statement, near.formula, near.value)
     return _wrong(context, statement, min(own, key=lambda trial: abs(trial.value - statement.number)))
@@ -222,6 +237,9 @@ def explained(context: Context, statement: Statement, recipe: Recipe, *, most: i
 
 def judge_total(context: Context, statement: Statement) -> Claim:
     """A total per GPU or stage: at least weights plus KV cache, at most the planner's full account."""
+    sizes = {context.facts.gpu_memory} | {Fraction(device.memory) for device in context.facts.devices}
+    if statement.field == "memory_per_gpu" and any(size and agrees(statement, size, tolerance=0.01) for size in sizes):
+        return confirmed(statement, "read as the memory that a GPU has")
     if parts := _parts_disagree(context, statement):
         return parts
     own = _stage_subject(context, statement) or careful(context, statement.field)

@@ -274,6 +274,9 @@ def judge_stage_gpu_count(context: Context, statement: Statement) -> Claim:
         size = row.gpu_last - row.gpu_first + 1
         judge = confirmed if size == statement.number else inconsistent
         return judge(statement, f"GPUs {row.gpu_first} to {row.gpu_last} are {size}", Fraction(size))
+    if row is not None and row.option is not None:
+        option = row.option
+        return confirmed(statement, f"TP {option.attn_tp} x DP {option.attn_dp} = {option.gpus}")
     widths = {reading.option.gpus for reading in context.readings}
     if context.facts.stated("tp") is None or not widths:
         return not_checkable(statement, "the width of a stage is not stated")
