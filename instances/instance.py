@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from instances.base import Record
 from instances.errors import InputError
 from instances.hardware import Device, Link
+from instances.load_profile_synthetic import is_synthetic
 from instances.model import DType, Formats, Model
 from instances.reading import read_mapping, refuse, validate
 from instances.units import ByteRate, CapacityBytes, DemandBytes, LimitDuration, Price, Ratio
@@ -162,7 +163,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
     max_gpus = _gpu_budget(file, device, where)
     widest = file.max_stage_gpus or min(device.devices_per_node, WIDEST_DEFAULT_STAGE)
     profile = file.load_profile
-    if profile is not None and folder is not None and ":" not in profile:
+    if profile is not None and folder is not None and not is_synthetic(profile):
         profile = str(folder / profile)
     calibration, note = _calibration(file, device, where)
     return Instance(

@@ -23,7 +23,7 @@ from formulations.placement.problem import LayerProblem, PlacementRules, Slots
 from formulations.placement.program import solve_layer
 from instances.load_profile import load_profile
 from solver.placement.certificate import certificate
-from solver.placement.checker import check_placement
+from solver.placement.checker import check_placement, check_placement_text
 from solver.placement.greedy import greedy_slots, pack_copies
 from solver.placement.imbalance import searched_table
 from solver.placement.layers import PlaceSettings
@@ -227,6 +227,13 @@ def test_negative_prices_prove_nothing(certificates: list[dict[str, Any]]) -> No
 @pytest.mark.parametrize("document", [None, [], 3, {}, {"kind": "shardproof-placement", "version": 1}])
 def test_what_is_no_certificate_is_rejected(document: object) -> None:
     assert not check_placement(document).accepted
+
+
+def test_a_certificate_file_is_strict_json(certificates: list[dict[str, Any]]) -> None:
+    raw = json.dumps(certificates[0]).encode()
+    assert check_placement_text(raw).accepted
+    for bad in (raw[:-2], raw.replace(b'"ranks"', b'"kind": "x", "ranks"', 1), raw.replace(b": 1,", b": 1.0,", 1)):
+        assert not check_placement_text(bad).accepted
 
 
 def test_cp_sat_bounds_are_claimed_not_certified() -> None:

@@ -88,7 +88,7 @@ def command(**options: Any) -> None:
 
     request = place_request(options)
     if request.max_imbalance is not None:
-        raise SystemExit(_run_inverse(request, options))
+        click.get_current_context().exit(_run_inverse(request, options))
     from solver.placement.place import place
 
     result = place(

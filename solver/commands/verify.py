@@ -25,20 +25,39 @@ def command(certificate: str, instance: str | None, as_json: bool) -> int:
     from solver import checker
 
     raw = _read(Path(certificate))
-    accepted, claim, reason = True, None, None
-    try:
-        claim = checker.check(raw)
-        if instance is not None:
-            _compare(raw, instance)
-            claim += f", which are those of {instance}"
-    except checker.CheckError as error:
-        accepted, claim, reason = False, None, str(error)
+    judge = _judge_placement if b'"shardproof-placement"' in raw[:100] else _judge
+    accepted, claim, reason = judge(raw, instance)
     if as_json:
         document = {"accepted": accepted, "claim": claim, "reason": reason, "checker": checker.VERSION}
         click.echo(json.dumps(document))
     else:
         click.echo(f"accepted: {claim}" if accepted else f"refused: {reason}")
     return 0 if accepted else 4
+
+
+def _judge(raw: bytes, instance: str | None) -> tuple[bool, str | None, str | None]:
+    """Return whether a plan's certificate is accepted, what it proves, and why not."""
+    from solver import checker
+
+    try:
+        claim = checker.check(raw)
+        if instance is not None:
+            _compare(raw, instance)
+            claim += f", which are those of {instance}"
+    except checker.CheckError as error:
+        return False, None, str(error)
+    return True, claim, None
+
+
+def _judge_placement(raw: bytes, instance: str | None) -> tuple[bool, str | None, str | None]:
+    """Return the same for the certificate of an expert placement, which stands for itself."""
+    from instances.errors import InputError
+    from solver.placement.checker import check_placement_text
+
+    if instance is not None:
+        raise InputError("--instance: a placement's certificate carries its own loads; leave the option out")
+    verdict = check_placement_text(raw)
+    return verdict.accepted, verdict.claim if verdict.accepted else None, verdict.reason
 
 
 def _read(path: Path) -> bytes:

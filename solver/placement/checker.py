@@ -6,6 +6,7 @@ standard library alone. An optimality that only CP-SAT claims is reported as cla
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +26,24 @@ class Verdict:
     accepted: bool
     claim: str
     reason: str | None = None
+
+
+def check_placement_text(raw: bytes) -> Verdict:
+    """Judge a certificate file: JSON in which no key stands twice and every number is whole."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError("a key stands twice in one object")
+        return dict(pairs)
+
+    def refuse(text: str) -> Any:
+        raise ValueError(f"{text[:40]} is no whole number")
+
+    try:
+        document = json.loads(raw, object_pairs_hook=unique, parse_float=refuse, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        return Verdict(False, "none", f"malformed certificate: {error}")
+    return check_placement(document)
 
 
 def check_placement(document: Any) -> Verdict:
