@@ -7,7 +7,7 @@ fences that call an engine are handed on as commands, other lines as prose.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from solver.documents.statement import Entry
 from solver.documents.text import MAX_LINE, plain, printable
@@ -16,8 +16,10 @@ _HEADING = re.compile(r"^ {0,3}(#{1,6})\s*(.*?)\s*#*\s*$")
 _BULLET = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+(?:\[[ xX]\]\s*)?(.*)$")
 _RULE = re.compile(r"^\s*([-=_*]\s*){3,}$")
 _KEY = re.compile(r"^(?P<key>[^:=|]{1,80}?)\s*(?::|=(?!=))\s*(?P<value>\S.*)?$")
+_NEXT_KEY = re.compile(r"\s*[,;|]\s+(?=[A-Za-z][A-Za-z /()-]{0,40}[:=]\s*[^\s,;|])")
 _DIVIDER = re.compile(r"^\s*\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$")
 _ENGINE = re.compile(r"\bvllm\s+serve\b|vllm\.entrypoints|sglang\.launch_server|\btrtllm-serve\b|\bsglang\s+serve\b")
+_NOTES = re.compile(r"note|comment|remark|descri|reason|unit|source|why|detail|explan|formula|calculation")
 MAX_CELLS = 24
 
 
@@ -40,6 +42,7 @@ class _Parser:
         self.prose: list[Entry] = []
         self.commands: list[Entry] = []
         self.header: list[str] = []
+        self.rows: list[int] = []
         self.parent: tuple[int, str] = (-1, "")
         self.fenced = False
 
@@ -61,16 +64,23 @@ class _Parser:
             self._heading(number, raw, len(match[1]), match[2])
         elif re.match(r"^(=+|-+)\s*$", following) and not _BULLET.match(line) and "|" not in line:
             self._heading(number, raw, 1 if following.startswith("=") else 2, line.strip())
-        elif line.count("|") >= 2 or (self.header and "|" in line) or _DIVIDER.match(following):
+        elif "|" in line and (line.lstrip().startswith("|") or self.header or _DIVIDER.match(following)):
             self._table(number, raw, line, following)
         elif not _DIVIDER.match(line):
             self._line(number, raw, line)
 
     def _close(self) -> None:
-        self.header = []
+        """End a table; the only row of one is about the whole plan, whatever its label."""
+        if len(self.rows) == 1:
+            start = self.rows[0]
+            for place in range(start, len(self.entries)):
+                if self.entries[place].subject.startswith("row "):
+                    self.entries[place] = replace(self.entries[place], subject="")
+        self.rows, self.header = [], []
 
     def _heading(self, number: int, raw: str, level: int, title: str) -> None:
-        self.parent, self.header = (-1, ""), []
+        self._close()
+        self.parent = (-1, "")
         self.sections = [item for item in self.sections if item[0] < level]
         title = re.sub(r"^\d{1,2}(?:\.\d{1,2})*[.)]?\s+(?=[A-Za-z])", "", _unmark(title))
         if match := _KEY.match(title):
@@ -88,11 +98,12 @@ class _Parser:
             return
         if not self.header:
             self.header = [""] * len(cells)
+        self.rows.append(len(self.entries))
         row = list(zip(self.header, cells, strict=False))
         self.entries += table_row(number, printable(raw), self.path(), row)
 
     def _line(self, number: int, raw: str, line: str) -> None:
-        self.header = []
+        self._close()
         bullet = _BULLET.match(line)
         indent = len(line) - len(line.lstrip())
         text = _unmark(bullet[1] if bullet else line.strip().lstrip("> "))
@@ -113,7 +124,12 @@ class _Parser:
             self.prose.append(Entry(number, printable(raw), self.path(), "", text))
 
     def _keyed(self, number: int, raw: str, key: str, value: str) -> None:
-        self.entries.append(Entry(number, printable(raw), self.path(), _unmark(key), value.strip()))
+        parts = _NEXT_KEY.split(value)[:12]
+        self.entries.append(Entry(number, printable(raw), self.path(), _unmark(key), parts[0].strip()))
+        for part in parts[1:]:
+            if match := _KEY.match(part.strip()):
+                entry = Entry(number, printable(raw), self.path(), _unmark(match["key"]), (match["value"] or "").strip())
+                self.entries.append(entry)
 
 
 def table_row(line: int, text: str, sections: tuple[str, ...], row: list[tuple[str, str]]) -> list[Entry]:
@@ -124,9 +140,10 @@ def table_row(line: int, text: str, sections: tuple[str, ...], row: list[tuple[s
     subject = _subject(corner, first)
     if subject:
         return [Entry(line, text, sections, name, cell, subject) for name, cell in rest if cell]
-    plain_value = _is_label(first) and (len(row) == 2 or _is_value_header(row[1][0]))
-    if plain_value:
-        return [Entry(line, text, sections, first, row[1][1])]
+    others = [(name, cell) for name, cell in row[2:] if re.search(r"\d", cell) and not _NOTES.search(name.lower())]
+    if _is_label(first) and (len(row) == 2 or (_is_value_header(row[1][0]) and not others)):
+        unit = next((cell for name, cell in row[2:] if name.lower().strip() in ("unit", "units")), "")
+        return [Entry(line, text, sections, first, f"{row[1][1]} {unit}".strip())]
     if not _is_label(first):
         return [Entry(line, text, sections, name, cell) for name, cell in row if cell]
     if all(not name for name, _ in row):
@@ -179,5 +196,6 @@ def parse_markdown(text: str) -> Parsed:
         joined = None
         following = plain(lines[number][:MAX_LINE]) if number < len(lines) else ""
         parser.feed(number_from, line, following)
+    parser._close()
     titles = tuple(title for level, title in parser.sections if level == 1)
     return Parsed(tuple(parser.entries), tuple(parser.prose), tuple(parser.commands), titles)

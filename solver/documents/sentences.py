@@ -152,6 +152,9 @@ def scan(entry: Entry, *, section: str) -> list[Statement]:
         if (said := pattern.search(lower)) is not None:
             denied = re.search(r"\b(?:not|no|never|doesn't|isn't|does not)\s(?:\w+ )?$", lower[: said.start()])
             found.append(make(entry, field, denied is None, section))
+    if kv := re.search(r"\bkv[ -]cache (?:is |are )?(?:kept |stored |held |quanti[sz]ed )?(?:in|at|as|to) (\w{3,8})", lower):
+        kept = read_dtype(kv[1])
+        found += [make(entry, "kv_precision", kept, section)] if kept else []
     dtype = read_dtype(lower)
     if dtype and re.search(r"weights? (?:are )?(?:in|at|stored in|quantized to|quantised to) ", lower):
         found.append(make(entry, "precision", dtype, section))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 from solver.documents.quantities import Quantity, find, quantities
@@ -87,7 +88,15 @@ def _quantity(entry: Entry, field: Field, dimension: str, unit: str, section: st
             return None
         if quantity.value.denominator != 1 and quantity.scale == 1:
             return None
-    return make(entry, field.name, quantity.value, section, quantity)
+    statement = make(entry, field.name, quantity.value, section, quantity)
+    if field.name in _TOKENS and quantity.unit in ("K", "k") and quantity.value / 1000 in _POWERS:
+        return replace(statement, value=quantity.value * 1024 / 1000, scale=Fraction(1024))
+    return statement
+
+
+_TOKENS = frozenset({"input_tokens", "output_tokens", "max_model_len", "max_position", "microbatch_tokens"})
+_POWERS = frozenset({1, 2, 4, 8, 16, 32, 64, 128, 256, 512})
+"""``2K tokens`` are 2,048: multiples of 1024 where the number is a power of two."""
 
 
 def _name(entry: Entry, field: Field, unit: str, section: str) -> Statement | None:
@@ -129,7 +138,7 @@ def _range(entry: Entry, field: Field, unit: str, section: str) -> Statement | N
 
 def _counts(entry: Entry, field: Field, unit: str, section: str) -> Statement | None:
     """One count, or a list of them: ``24``, ``[24, 24, 24, 22]``, ``24/24/23/23``, ``24 + 24 + 23 + 23``."""
-    lists = re.search(r"\[?\s*(\d{1,5}(?:\s*[,/+|]\s*(?:and\s+)?\d{1,5})+)\s*\]?", entry.value)
+    lists = re.search(r"\[?\s*(\d{1,5}(?:\s*(?:[,/+|]|\band\b)\s*(?:and\s+)?\d{1,5})+)\s*\]?", entry.value)
     if lists:
         return make(entry, field.name, tuple(int(part) for part in re.findall(r"\d+", lists[1])), section)
     return _quantity(entry, field, "count", unit, section)

@@ -1,0 +1,109 @@
+"""Plans beside the proven optimum, and the document that is written for the optimum."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from instances.instance import Instance, load_instance
+from solver.audit.audit import audit_document
+from solver.commands.compare import command
+from solver.compare import Comparison, compare
+from solver.deployment_document import write_document
+from solver.documents.reader import parse_document
+from solver.result import Result
+from solver.solve import Settings, solve
+
+ROOT = Path(__file__).parents[1]
+CASES = ROOT / "instances" / "cases"
+PLAN = ROOT / "instances" / "plans" / "qwen3-235b-handwritten.md"
+
+
+@pytest.fixture(scope="module")
+def instance() -> Instance:
+    return load_instance(CASES / "qwen3-235b-a22b.yaml")
+
+
+@pytest.fixture(scope="module")
+def result(instance: Instance) -> Result:
+    return solve(instance, settings=Settings())
+
+
+@pytest.fixture(scope="module")
+def comparison(instance: Instance, result: Result, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    own = tmp_path_factory.mktemp("plans") / "optimum.json"
+    own.write_text(json.dumps(result.to_json()))
+    return compare((PLAN, PLAN.with_suffix(".yaml"), own), instance, result)
+
+
+def test_columns(comparison: Comparison) -> None:
+    assert comparison.optimum is not None
+    written, structured, own = comparison.plans
+    assert (written.gpus, written.gpus_used, comparison.optimum.gpus) == (35, 4, 5)
+    assert structured.gpus == 35
+    assert own.gpus == 5
+    assert own.violations == ()
+    assert "cover[layers]" in written.violations
+    assert "memory[main][stage=0]" in written.violations
+    assert comparison.optimum.ttft_s == pytest.approx(10.4, abs=0.1)
+    assert own.ttft_s == comparison.optimum.ttft_s
+    parts = comparison.optimum.memory_parts
+    assert sum(parts.values()) == comparison.optimum.peak_memory_bytes
+    assert 0 < (comparison.optimum.bubble or 0) < 0.1
+    assert 0.9 < (comparison.optimum.balance or 0) <= 1
+
+
+def test_what_is_saved(comparison: Comparison) -> None:
+    name, sentences = comparison.savings[0]
+    assert name == PLAN.name
+    assert sentences[0] == "5 instead of 35 GPUs; 7x fewer; TTFT 10.4 s"
+    assert any("31 of its 35 GPUs do no work" in sentence for sentence in sentences)
+    assert "decision: stages 4 -> 5" in sentences
+
+
+@pytest.mark.parametrize("with_instance", [True, False])
+def test_document_is_confirmed_claim_by_claim(instance: Instance, result: Result, *, with_instance: bool) -> None:
+    text = write_document(instance, result)
+    audit = audit_document(parse_document(text, name="written.md", suffix=".md"), instance if with_instance else None)
+    assert {claim.verdict for claim in audit.claims} == {"confirmed"}, [
+        (claim.statement.text, claim.formula) for claim in audit.claims if claim.verdict != "confirmed"
+    ]
+    assert audit.violations == ()
+    assert len(audit.claims) > 40
+
+
+@pytest.mark.parametrize("overrides", [
+    {"model": "llama-3.1-70b", "device": "h100-sxm"},
+    {"model": "qwen3-30b-a3b", "device": "l40s"},
+    {"model": "deepseek-v3", "device": "h200-sxm"},
+    {"model": "gpt-oss-120b", "device": "a100-80-sxm"},
+])  # fmt: skip
+def test_documents_of_other_instances(overrides: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "instance.json"
+    workload = {"kind": "burst", "batch_size": 16, "input_tokens": 1024, "output_tokens": 512}
+    file.write_text(json.dumps(overrides | {"workload": workload, "limits": {"ttft": "20 s", "max_gpus": 16}}))
+    instance = load_instance(file)
+    result = solve(instance, settings=Settings(time_limit_s=30))
+    assert result.plan is not None
+    text = write_document(instance, result)
+    audit = audit_document(parse_document(text, name="written.md", suffix=".md"), instance)
+    assert {claim.verdict for claim in audit.claims} == {"confirmed"}, [
+        (claim.statement.text, claim.verdict, claim.formula) for claim in audit.claims if claim.verdict != "confirmed"
+    ]
+
+
+def test_command(tmp_path: Path) -> None:
+    document = tmp_path / "deployment.md"
+    arguments = [str(PLAN), "--instance", str(CASES / "qwen3-235b-a22b.yaml"), "--document", str(document)]
+    outcome = CliRunner().invoke(command, arguments, standalone_mode=False)
+    assert outcome.exception is None
+    assert outcome.return_value == 4
+    assert "7x fewer" in outcome.output
+    assert "- Total GPUs Required: 5" in document.read_text()
+    outcome = CliRunner().invoke(command, [*arguments[:3], "--json"], standalone_mode=False)
+    tree = json.loads(outcome.output)
+    assert tree["plans"][0]["gpus"] == 35
+    assert tree["optimum"]["gpus"] == 5
