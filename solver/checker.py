@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import accumulate, zip_longest
 from typing import Any
 
-VERSION, FORMAT, MAX_BYTES, MAX_DIGITS, MAX_LAYERS = "1", "shardproof certificate 1", 64 * 2**20, 40, 4096
+VERSION, FORMAT, MAX_BYTES, LARGEST, MAX_LAYERS = "1", "shardproof certificate 1", 64 * 2**20, 10**40, 4096
 ROW = {"name": str, "table": int, "limit": ("?", int), "microbatches": int, "marked": int}
 TABLE = {"base": [int], "entry": [int], "first": [int], "last": [int], "layer": [[int]], "slack": int}
 AXIS = {"name": str, "rule": str, "size": int, "choices": [{"value": int, "rows": [int], "options": ("?", [int])}]}
@@ -45,11 +45,10 @@ def parse(text: str) -> Any:
         need(len(dict(pairs)) == len(pairs), "malformed: a key stands twice in one object")
         return dict(pairs)
 
-    def number(digits: str) -> int:
-        need(digits.isdigit() and len(digits) <= MAX_DIGITS, f"malformed: the number {digits[:MAX_DIGITS]}")
-        return int(digits)
+    def refused(number: str) -> None:
+        raise CheckError(f"malformed: the number {number[:40]}")
 
-    return json.loads(text, object_pairs_hook=unique, parse_int=number, parse_float=number, parse_constant=number)
+    return json.loads(text, object_pairs_hook=unique, parse_float=refused, parse_constant=refused)
 
 
 def shaped(value: Any, want: Any, where: str) -> bool:
@@ -61,8 +60,8 @@ def shaped(value: Any, want: Any, where: str) -> bool:
     if type(value) is list and type(want) in (list, tuple) and (type(want) is list or len(want) == len(value)):
         wants = want * len(value) if type(want) is list else want
         return all(shaped(item, part, where) for item, part in zip(value, wants, strict=True))
-    fits = type(value) is want and (want is int or re.fullmatch("[ -~]{1,200}", str(value)) is not None)
-    need(fits or want is object, f"malformed: {where} is {str(value)[:50]!r}")
+    fits = type(value) is want and (0 <= value < LARGEST if want is int else re.fullmatch("[ -~]{1,200}", str(value)))
+    need(bool(fits) or want is object, f"malformed: {where} is {str(value)[:50]!r}")
     return True
 
 
@@ -190,22 +189,23 @@ class Problem:
             held = sorted(stairs[-1] + items, key=lambda item: item[1:])
             tops = accumulate((item[0] for item in held), max, initial=0)
             stairs.append([x for x, top in zip(held, tops, strict=False) if x[0] > top] if len(sums) < 2 else held)
-        pairs = [(used, option) for used in range(len(labels)) for option in options]
-        for used, option, total in ((g, o, g + self.gpus[o]) for g, o in pairs if g + self.gpus[o] <= most):
+        keys = [[x[1:] for x in held] for held in stairs]
+        for option in options:
             stages = [(top, self.cost(table, option, floor=True)) for top, table in caps]
             costs, limits = [c[option] for _, c, _ in sums], [(limit, least[option]) for limit, _, least in sums]
-            for start, *values in labels[used]:
-                stops = [bisect_right(c, top - c[start > 0] + c[start + 2], start + 2) - 3 for top, c in stages]
+            room = range(len(labels[: most + 1 - self.gpus[option]]))
+            for total, (start, *values) in ((used + self.gpus[option], x) for used in room for x in labels[used]):
                 at = [value + c[start > 0] - c[start + 2] for value, c in zip(values, costs, strict=True)]
+                ends = [bisect_right(c, top - c[start > 0] + c[start + 2], start + 2) - 3 for top, c in stages]
                 over = any(v + c[-1] > limit for v, c, (limit, _) in zip(at, costs, limits, strict=True))
-                need(over or min(stops, default=last) < last, "a chain within all limits may reach the last layer")
-                stops += [bisect_right(c, limit - v, start) - 1 for v, (limit, c) in zip(at, limits, strict=True)]
-                reached = start
-                while reached < min(stops, default=last):
+                need(over or min(ends, default=last) < last, "a chain within all limits may reach the last layer")
+                ends += [bisect_right(c, limit - v, start) - 1 for v, (limit, c) in zip(at, limits, strict=True)]
+                reached, stop = start, min(ends, default=last)
+                while reached < stop:
                     value = [v + c[reached + 3] for v, c in zip(at, costs, strict=True)]
-                    place, below = bisect_right(stairs[total], value, key=lambda item: item[1:]), reached
-                    held = stairs[total][0 if len(sums) > 1 else max(0, place - 1) : place]
-                    reached = max((x[0] for x in held if all(map(int.__le__, x[1:], value))), default=0)
+                    held, below = stairs[total][: bisect_right(keys[total], value)], reached
+                    fits = held[-1:] if len(sums) < 2 else [x for x in held if all(map(int.__le__, x[1:], value))]
+                    reached = max([x[0] for x in fits], default=0)
                     need(reached > below, "an extension of a label is dominated by none")
 
 

@@ -266,7 +266,7 @@ def test_malformed_files_end_in_a_clear_error(text: bytes) -> None:
 
 
 def test_limits_of_size() -> None:
-    assert (checker.MAX_BYTES, checker.MAX_DIGITS, checker.MAX_LAYERS) == (64 * 2**20, 40, 4096)
+    assert (checker.MAX_BYTES, checker.LARGEST, checker.MAX_LAYERS) == (64 * 2**20, 10**40, 4096)
     value = document()
     value["program"]["kinds"] = [[0, 4096]]
     assert "every layer once" in refusal(value)
