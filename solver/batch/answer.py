@@ -84,7 +84,7 @@ class Answer:
         return found
 
 
-_SUMMARY = ("proof", "gpus", "bound", "gap", "stop_reason", "metrics")
+_SUMMARY = ("proof", "gpus", "bound", "gap", "stop_reason", "metrics", "levels")
 
 
 def from_document(tree: Mapping[str, Any], *, seconds: float) -> Answer:

@@ -5,7 +5,8 @@ device can do (peaks, bandwidths, efficiencies, memory; latencies negated). All 
 least as easy as B in every coordinate, every plan of B is a plan of A:
 
 * A has no plan            => B has no plan;
-* A needs at least n GPUs  => B needs at least n GPUs;
+* A needs at least n GPUs  => B needs at least n GPUs; and more than n, if with n GPUs even the lowest TTFT of A,
+  a proven optimum, is over the limit of B;
 * A and B differ in limits alone and A's optimal plan meets the limits of B => it is optimal for B, since the
   objective (GPUs, TTFT, peak memory) does not depend on the limits.
 
@@ -93,11 +94,24 @@ def implied(task: Task, known: Iterable[tuple[Task, Answer]], document: Callable
     return None
 
 
-def floor(known: Iterable[tuple[Task, Answer]]) -> Known:
+def floor(task: Task, known: Iterable[tuple[Task, Answer]]) -> Known:
     """Return the best lower bound that the answers of easier tasks prove."""
-    bounds = [(answer.bound, parent.name) for parent, answer in known if answer.bound is not None]
+    bounds = [
+        (answer.bound + _too_slow(task, answer), parent.name) for parent, answer in known if answer.bound is not None
+    ]
     best = max(bounds, default=None)
     return Known() if best is None else Known(floor=best[0], source=best[1])
+
+
+def _too_slow(task: Task, answer: Answer) -> int:
+    """One more GPU if even the lowest TTFT that the easier task allows with its fewest GPUs is over the limit."""
+    instance = task.instance
+    assert instance is not None
+    lowest = ((answer.summary.get("levels") or {}).get("ttft") or {}).get("bound")
+    limits = [scenario.limits.ttft for scenario in instance.scenarios]
+    if answer.status != "optimal" or lowest is None or len(limits) != 1 or limits[0] is None or instance.margin:
+        return 0
+    return int(lowest > limits[0])
 
 
 def _families(points: Mapping[str, Coordinates], *, key: Callable[[Coordinates], Hashable]) -> list[list[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import socket
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ NODE_ATTEMPTS = 5
 """Times that a job is given out when nodes die under it: that is no fault of the job."""
 
 _COUNT_EVERY_S = 2.0
+_KNOCK_S = 5.0
 
 
 @dataclass
@@ -41,6 +43,9 @@ class Slot:
         from solver.batch.pool import PoolEngine
 
         self._pool = PoolEngine(work, processes=1, limits=limits, preload=PRELOAD)
+
+    def ready(self) -> None:
+        """Return once the actor runs somewhere."""
 
     def answer(self, job: Job) -> Done:
         """Solve one job."""
@@ -69,6 +74,7 @@ class RayEngine:
         self._workers = workers
         self._limits = limits
         self._actor = self._ray.remote(num_cpus=workers, max_restarts=0)(Slot)
+        self._starting: dict[Any, Any] = {}
         self._idle: deque[Any] = deque()
         self._waiting: deque[_Flight] = deque()
         self._flights: dict[Any, tuple[_Flight, Any]] = {}
@@ -85,52 +91,72 @@ class RayEngine:
         return self._slots
 
     def submit(self, job: Job) -> None:
-        """Start a job."""
+        """Start a job as soon as an actor is free."""
         self._waiting.append(_Flight(job=job, started=time.monotonic()))
         self._hand_out()
 
     def collect(self, timeout_s: float) -> list[Done]:
         """Wait for finished jobs; hand out again those whose actor died."""
         self._hand_out()
-        if not self._flights:
-            time.sleep(timeout_s if self._waiting else 0.0)
+        references = [*self._flights, *self._starting]
+        if not references:
             return []
-        references = list(self._flights)
         ready, _ = self._ray.wait(references, num_returns=1, timeout=timeout_s)
-        finished = [self._harvest(reference) for reference in ready]
+        finished: list[Done] = []
+        for reference in ready:
+            if reference in self._starting:
+                self._begin(reference)
+            else:
+                finished += self._harvest(reference)
         self._hand_out()
-        return [done for done in finished if done is not None]
+        return finished
 
     def close(self) -> None:
         """End every actor; stop Ray if it was started here."""
-        actors = [*self._idle, *(actor for _, actor in self._flights.values())]
-        for actor in actors:
-            with contextlib.suppress(Exception):  # a lost cluster cannot end anything, nor need it
-                self._ray.kill(actor)
-        self._idle.clear()
-        self._waiting.clear()
-        self._flights.clear()
+        busy = (actor for _, actor in self._flights.values())
+        for actor in [*self._idle, *busy, *self._starting.values()]:
+            self._end(actor)
+        for held in (self._idle, self._waiting, self._flights, self._starting):
+            held.clear()
         if self._started_here:
             self._ray.shutdown()
 
     def _connect(self, address: str | None) -> None:
         try:
-            self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+            _knock(address)
+            # A cluster that exists has its own dashboard setting; a local Ray needs none.
+            more = {} if address else {"include_dashboard": False}
+            self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", **more)
+        except (OSError, ValueError, RuntimeError, self._ray.exceptions.RayError) as error:
             raise InputError(f"--address {address}: no Ray cluster answers ({error}); check the address") from None
 
     def _hand_out(self) -> None:
-        while self._waiting:
-            if self._idle:
-                actor = self._idle.popleft()
-            elif len(self._flights) < self.slots:
-                actor = self._actor.remote(self._work, self._limits)
-            else:
-                return
-            flight = self._waiting.popleft()
+        """Give waiting jobs to idle actors; keep as many actors as the living nodes have slots."""
+        while self._waiting and self._idle:
+            flight, actor = self._waiting.popleft(), self._idle.popleft()
             self._flights[actor.answer.remote(flight.job)] = (flight, actor)
+        surplus = len(self._idle) + len(self._flights) + len(self._starting) - self.slots
+        for reference in list(self._starting)[: max(0, surplus)]:
+            self._end(self._starting.pop(reference))
+        for _ in range(min(-surplus, len(self._waiting) - len(self._starting))):
+            actor = self._actor.remote(self._work, self._limits)
+            # An actor that finds no node waits without a job, so no job is ever stuck with it.
+            self._starting[actor.ready.remote()] = actor
 
-    def _harvest(self, reference: Any) -> Done | None:
+    def _begin(self, reference: Any) -> None:
+        actor = self._starting.pop(reference)
+        try:
+            self._ray.get(reference)
+        except self._ray.exceptions.RayError:
+            self._counted_at = float("-inf")
+            return
+        self._idle.append(actor)
+
+    def _end(self, actor: Any) -> None:
+        with contextlib.suppress(Exception):  # a lost cluster cannot end anything, nor need it
+            self._ray.kill(actor)
+
+    def _harvest(self, reference: Any) -> list[Done]:
         flight, actor = self._flights.pop(reference)
         errors = self._ray.exceptions
         try:
@@ -138,17 +164,30 @@ class RayEngine:
         except (errors.RayActorError, errors.ObjectLostError, errors.NodeDiedError, errors.RaySystemError):
             return self._after_death(flight)
         self._idle.append(actor)
-        return done
+        return [done]
 
-    def _after_death(self, flight: _Flight) -> Done | None:
+    def _after_death(self, flight: _Flight) -> list[Done]:
         flight.deaths += 1
         self._counted_at = float("-inf")
         if flight.deaths < NODE_ATTEMPTS:
             self._waiting.appendleft(flight)
-            return None
+            return []
         reason = f"its node died {flight.deaths} times"
         answer = failure(reason, seconds=time.monotonic() - flight.started)
-        return Done(job=flight.job, answer=answer, attempts=flight.deaths)
+        return [Done(job=flight.job, answer=answer, attempts=flight.deaths)]
+
+
+def _knock(address: str | None) -> None:
+    """Open and close a connection to ``host:port``: Ray itself would wait a minute for nobody.
+
+    Raises
+    ------
+    OSError
+        If nobody listens there.
+    """
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.removeprefix("ray://"), int(port)), timeout=_KNOCK_S).close()
 
 
 def _import_ray() -> Any:

@@ -167,7 +167,7 @@ class Runner:
         return [(state.tasks[p], state.answers[p]) for p in state.parents.get(task.fingerprint, ())]
 
     def _floor(self, state: _State, task: Task) -> Known:
-        return carry.floor(self._known(state, task))
+        return carry.floor(task, self._known(state, task))
 
     def _gather(self, state: _State) -> None:
         # With nothing in flight there is nothing to wait for, except tasks that others work on.
