@@ -21,6 +21,8 @@ class Figure:
     target: float | None = None
     statistic: str = "median"
     note: str = ""
+    p95: float | None = None
+    worst: float | None = None
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -47,4 +49,6 @@ def figure(
         target=target,
         statistic=statistic,
         note=note,
+        p95=quantile(absolute, 0.95),
+        worst=max(absolute, default=None),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 
-from benchmarks.fidelity.figure import Figure, figure, quantile
+from benchmarks.fidelity.figure import Figure, figure
 from formulations.costs.engine_memory import EngineMemory, EngineSettings, account
 from formulations.costs.engine_profiles import GIB
 from formulations.deployment.tables import Option
@@ -142,29 +142,18 @@ def evaluate(folder: Path) -> list[Figure]:
     weights = [error for one in judged if (error := weight_error(one)) is not None]
     known = [one for one in judged if one.row["version"] and one.row["outcome"] == "ok"]
     capacity = [error for one in known if (error := capacity_error(one)) is not None]
-    absolute = [abs(error) for error in capacity]
     refused = [one for one in judged if one.row["outcome"] != "ok"]
     missed = [1.0 for one in refused if one.predicted.refusal is None]
     wrong = [1.0 for one in known if one.predicted.refusal is not None]
     return [
-        figure("memory: weights per GPU", weights, target=0.005, statistic="max", note=left_out),
+        figure("memory: weights per GPU", weights, target=0.005, statistic="worst", note=left_out),
         figure("memory: KV capacity, known engine version", capacity, target=0.003),
-        Figure(
-            "memory: KV capacity, known engine version, p95",
-            len(absolute),
-            quantile(absolute, 0.5),
-            quantile(absolute, 0.95),
-            0.02,
-            "p95",
-            "the second figure is the 95th percentile",
-        ),
-        Figure(
-            "memory: refused or out of memory, called feasible", len(refused), float(len(missed)), None, 0.0, "count"
-        ),
+        figure("memory: KV capacity, known engine version, tail", capacity, target=0.02, statistic="p95"),
+        _count("memory: refused or out of memory, called feasible", refused, missed, target=0.0),
         _count("memory: started, called infeasible", known, wrong, target=None),
     ]
 
 
 def _count(name: str, rows: list[Judged], wrong: list[float], *, target: float | None) -> Figure:
     """Count wrong verdicts; the count stands in ``median``."""
-    return Figure(name, len(rows), float(len(wrong)), None, target, "count", "the first figure is a count")
+    return Figure(name, len(rows), float(len(wrong)), None, target, note="the first figure is a count")

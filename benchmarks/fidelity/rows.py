@@ -84,7 +84,7 @@ class ServingRow:
     """One measured serving point.
 
     ``mode``: ``agg`` (closed loop), ``static`` (one batch, prefilled at once) or ``disagg`` (decode pool);
-    ``concurrency``: requests in flight in one replica; ``harness``: who measured it.
+    ``concurrency``: requests in flight in one replica; ``harness``: who measured it; ``release``: in which month.
     """
 
     key: str
@@ -101,6 +101,7 @@ class ServingRow:
     output_tokens: float
     tpot_ms: float
     ttft_ms: float | None
+    release: str = ""
 
 
 def read_serving(folder: Path) -> Iterator[ServingRow]:
@@ -140,6 +141,7 @@ def _serving_row(row: Mapping[str, str]) -> ServingRow | None:
         output_tokens=output,
         tpot_ms=tpot,
         ttft_ms=number(row["ttft_ms"]),
+        release=row["date"][:7],
     )
 
 

@@ -101,7 +101,7 @@ def arrays(rows: Sequence[ServingRow]) -> Arrays:
 
 def _setting(row: ServingRow) -> Setting:
     wide = "dp" if row.option.attn_dp > 1 else ("ep" if row.option.moe_ep > 1 else "tp")
-    found = setting_of(row.model, row.device, row.engine, harness=row.harness, wide=wide)
+    found = setting_of(row.model, row.device, row.engine, harness=row.harness, wide=wide, release=row.release)
     return replace(found, precision=row.precision)
 
 

@@ -28,6 +28,10 @@ from instances.hardware import Device
 from instances.model import Model
 
 
+BUSIEST = 0.95
+DEFAULT_WAIT = (1.0, 1.0)
+
+
 @dataclass(frozen=True)
 class Serving:
     """A closed-loop prediction, seconds; ``operations`` splits the TPOT by term."""
@@ -54,6 +58,7 @@ class StepClock:
     device: Device
     engine: str
     harness: str | None = None
+    release: str | None = None
 
     def factors(self, option: Option) -> Factors:
         """Multipliers under an option."""
@@ -63,7 +68,16 @@ class StepClock:
     @cached_property
     def _by_width(self) -> dict[str, Factors]:
         return {
-            wide: factors_for(setting_of(self.model, self.device, self.engine, harness=self.harness, wide=wide))
+            wide: factors_for(
+                setting_of(
+                    self.model,
+                    self.device,
+                    self.engine,
+                    harness=self.harness,
+                    wide=wide,
+                    release=self.release,
+                )
+            )
             for wide in ("tp", "ep", "dp")
         }
 
@@ -158,9 +172,14 @@ class StepClock:
         """Prefill, half an iteration until it starts, and the queue of prompts that arrived before."""
         if not interfering:
             return prefill
-        wait = load_factors().wait.get(self.engine, (1.0, 1.0))
-        busy = min(0.95, sequences * prefill / (output_tokens * tpot + prefill))
+        wait = load_factors().wait.get(self.engine, DEFAULT_WAIT)
+        busy = busy_share(prefill, tpot, sequences, output_tokens)
         return wait[0] * (prefill + tpot / 2) + wait[1] * prefill * busy / (1 - busy)
+
+
+def busy_share(prefill: float, tpot: float, sequences: float, output_tokens: float) -> float:
+    """Share of the time in which some prompt is being prefilled."""
+    return min(BUSIEST, sequences * prefill / (output_tokens * tpot + prefill))
 
 
 def prompt(tokens: float) -> Load:

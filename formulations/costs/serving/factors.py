@@ -79,7 +79,7 @@ class FactorCatalogue(Record):
 
 @dataclass(frozen=True)
 class Setting:
-    """What the factors depend on. ``harness`` names who measures (`None`: the reference benchmark)."""
+    """What the factors depend on. ``harness`` names who measures; ``release`` is the engine's month."""
 
     arch: str
     device: str
@@ -88,6 +88,7 @@ class Setting:
     precision: str
     harness: str
     wide: str = "tp"
+    release: str = ""
 
     def key(self, columns: tuple[str, ...]) -> str:
         """Join the named columns."""
@@ -109,17 +110,44 @@ def load_factors() -> FactorCatalogue:
     return validate(FactorCatalogue, read_mapping(FILE), where="catalogue: serving/factors.json")
 
 
-def setting_of(model: Model, device: Device, engine: str, *, harness: str | None = None, wide: str = "tp") -> Setting:
-    """Name what the factors depend on."""
+def setting_of(
+    model: Model,
+    device: Device,
+    engine: str,
+    *,
+    harness: str | None = None,
+    wide: str = "tp",
+    release: str | None = None,
+) -> Setting:
+    """Name what the factors depend on.
+
+    ``harness``: ``None`` is the reference benchmark; ``release``: month of the engine's release, ``YYYY-MM``
+    (``None``: the newest one measured).
+    """
+    engine = "vllm" if engine == "any" else engine
     return Setting(
         arch=architecture_name(model.name, load_factors().aliases),
         device=device.name,
         family=device_family(device),
-        engine="vllm" if engine == "any" else engine,
+        engine=engine,
         precision=precision_name(model),
         harness=harness or REFERENCE_HARNESS,
         wide=wide,
+        release=newest_release(engine) if release is None else release,
     )
+
+
+@lru_cache(maxsize=64)
+def newest_release(engine: str) -> str:
+    """Newest month of an engine's releases behind the factors."""
+    found = [
+        value.rpartition("|")[2]
+        for group in load_factors().general.groups
+        if group.columns == ("engine", "release")
+        for value in group.values
+        if value.startswith(f"{engine}|")
+    ]
+    return max(found, default="")
 
 
 def architecture_name(name: str, aliases: dict[str, str]) -> str:
