@@ -13,15 +13,13 @@ from typing import Any
 import pytest
 from placement_brute_force import least_largest_load
 
-from formulations.placement.check import broken_rules, even_rank_loads, largest_even_load, moved_experts
+from formulations.placement.check import broken_rules, even_rank_loads, largest_even_load
 from formulations.placement.problem import LayerProblem, PlacementRules, layer_problem
 from instances.errors import InputError
 from instances.load_profile import LoadProfile, load_profile, serve_profiles
 from solver.placement.greedy import greedy_slots
-from solver.placement.inverse import fewest_redundant
 from solver.placement.layers import PlaceSettings, place_layers
 from solver.placement.place import place
-from solver.placement.relabel import best_assignment
 from solver.placement.result import LayerPlacement
 
 FULL = bool(os.environ.get("SHARDPROOF_FULL"))
@@ -168,83 +166,6 @@ def test_free_split_reaches_the_hall_bound() -> None:
     (found,) = place([profile([90, 10, 10, 10])], PlacementRules(ranks=3, redundant=2, split="free"), EXACT).layers
     assert found.max_load == 40  # the three copies of the heavy expert share 90 as the ranks have room
     assert found.status == "optimal"
-
-
-def test_from_moves_as_few_experts_as_equal_loads_allow() -> None:
-    loads, rules = load_profile("zipf:0.6", layers=2, experts=32, seed=3), PlacementRules(ranks=8, redundant=8)
-    first = place([loads], rules, PlaceSettings(time_limit=1))
-    draw = random.Random(0)
-    shuffled = [draw.sample(found.slots, k=8) for found in first.layers]
-    current = [[expert for held in slots for expert in held] for slots in shuffled]
-    again = place([loads], rules, PlaceSettings(time_limit=1), current=current)
-    assert [found.moved for found in again.layers] == [0, 0]
-    assert [list(found.slots) for found in again.layers] == [[tuple(held) for held in slots] for slots in shuffled]
-
-
-def test_relabelling_within_groups_keeps_groups_together() -> None:
-    loads, rules = (
-        load_profile("zipf:0.6", layers=1, experts=16, seed=3),
-        PlacementRules(ranks=4, redundant=4, groups=4, nodes=2),
-    )
-    first = place([loads], rules, PlaceSettings(time_limit=1))
-    slots = first.layers[0].slots
-    current = [expert for held in (*slots[2:], *slots[:2]) for expert in held]
-    again = place([loads], rules, PlaceSettings(time_limit=1), current=[current])
-    assert again.layers[0].moved == 0
-
-
-@pytest.mark.parametrize(
-    ("current", "message"),
-    [([[0, 1]], "layers"), ([[0, 1, 2]] * 2, "do not divide"), ([[0, 9]] * 2, "numbered 0 to 3")],
-)
-def test_a_current_placement_of_another_shape_is_refused(current: list[list[int]], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        place([profile([1] * 4, [1] * 4)], PlacementRules(ranks=2), current=current)
-
-
-def test_moved_experts_counts_fetched_replicas() -> None:
-    assert moved_experts([(0, 1), (2, 3)], ((1, 0), (2, 0))) == 1
-    assert moved_experts([(0, 0), (1, 2)], ((0, 1), (0, 2))) == 2
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_assignment_is_optimal(seed: int) -> None:
-    import itertools
-
-    import numpy as np
-
-    costs = np.random.default_rng(seed).integers(-9, 9, (5, 5))
-    chosen = best_assignment(costs)
-    least = min(sum(costs[row, column] for row, column in enumerate(p)) for p in itertools.permutations(range(5)))
-    assert sorted(chosen) == list(range(5))
-    assert sum(costs[row, column] for row, column in enumerate(chosen)) == least
-
-
-def test_nodes_without_groups_spread_replicas() -> None:
-    loads = profile([40, 1, 1, 1, 1, 1, 1, 1])
-    (found,) = place([loads], PlacementRules(ranks=4, redundant=4, nodes=2), PlaceSettings(time_limit=1)).layers
-    assert found.remote_share is not None
-    homes = {rank // 2 for rank, held in enumerate(found.slots) for expert in held if expert == 0}
-    assert homes == {0, 1}
-
-
-def test_fewest_redundant_experts_are_proven_on_small_layers() -> None:
-    loads = (60, 20, 10, 10, 10, 10)
-    found = fewest_redundant([profile(loads)], PlacementRules(ranks=3), EXACT, limit=Fraction(11, 10)).layers[0]
-    mean = Fraction(sum(loads), 3)
-    reaches = [
-        least_largest_load(loads, ranks=3, width=-(-(6 + extra) // 3), redundant=extra) <= Fraction(11, 10) * mean
-        for extra in range(4)
-    ]
-    assert found.redundant == reaches.index(True)
-    assert found.greedy_redundant is None or found.greedy_redundant >= (found.redundant or 0)
-
-
-def test_few_redundant_experts_suffice_where_the_greedy_takes_a_full_row() -> None:
-    loads = load_profile("zipf:0.6", layers=2, experts=128, seed=1)
-    result = fewest_redundant([loads], PlacementRules(ranks=32), PlaceSettings(time_limit=20), limit=Fraction(105, 100))
-    assert result.reached
-    assert all((found.redundant or 0) <= 6 and found.greedy_redundant == 32 for found in result.layers)
 
 
 def test_the_time_limit_is_kept_and_an_answer_is_there_at_once() -> None:

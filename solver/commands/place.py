@@ -135,8 +135,11 @@ def _write_files(result: PlacementResult, request: PlaceRequest, options: dict[s
         write_certificate(result, options["certificate"])
     if options["heatmap"]:
         from solver.placement.heatmap import draw_heatmap
+        from solver.placement.place import current_slots
 
-        draw_heatmap(result, options["heatmap"])
+        old = current_slots(request.current, [found.problem for found in result.layers])
+        before = [slots for slots in old if slots is not None]
+        draw_heatmap(result, options["heatmap"], before=before or None)
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -38,6 +38,7 @@ from instances.reading import refuse
 from solver.placement.greedy import greedy_group_slots, greedy_slots
 from solver.placement.group_bound import group_bound
 from solver.placement.layers import LayerAnswer, PlaceSettings, place_layers
+from solver.placement.moves import take_back_moves
 from solver.placement.relabel import relabel_ranks
 from solver.placement.result import LayerPlacement, PlacementResult
 
@@ -65,13 +66,13 @@ def place(
     settings = settings or PlaceSettings()
     check_rules(rules, profiles[0].experts)
     problems = [layer_problem(profiles, layer, rules) for layer in range(profiles[0].layers)]
-    before = _current_slots(current, problems)
+    before = current_slots(current, problems)
     even = [replace(problem, split="even") for problem in problems]
     if rules.grouped:
         answers = _place_groups(even, rules, settings)
         greedy = [greedy_group_slots(p, groups=rules.groups or 1, nodes=rules.nodes) for p in problems]
     else:
-        answers = place_layers(even, settings)
+        answers = _place_near(even, before, settings)
         greedy = [greedy_slots(problem) for problem in problems]
     if rules.split == "free":
         answers = [
@@ -93,6 +94,26 @@ def place(
         stop_reason=_stop_reason(layers, settings, seconds),
         seed=settings.seed,
     )
+
+
+def _place_near(
+    problems: Sequence[LayerProblem], before: Sequence[Slots | None], settings: PlaceSettings
+) -> list[LayerAnswer]:
+    """Search from the placement in force where it keeps the rules, else from the greedy's.
+
+    Where that ends above the greedy's load, the greedy's placement is the answer.
+    """
+    greedy = [greedy_slots(problem) for problem in problems]
+    starts = [
+        old if old is not None and not broken_rules(problem, old) else new
+        for problem, old, new in zip(problems, before, greedy, strict=True)
+    ]
+    answers = place_layers(problems, settings, starts=starts)
+    loads = [largest_even_load(problem, slots) for problem, slots in zip(problems, greedy, strict=True)]
+    return [
+        replace(answer, slots=slots, load=load) if load < answer.load else answer
+        for answer, slots, load in zip(answers, greedy, loads, strict=True)
+    ]
 
 
 def largest_load(problem: LayerProblem, slots: Slots) -> Fraction:
@@ -127,16 +148,19 @@ def _finished(
     """Relabel ranks, check the placement against its rules, and state what it reaches."""
     loads = [sum(column) for column in zip(*problem.loads, strict=True)]
     slots = relabel_ranks(answer.slots, loads, before=before, nodes=rules.nodes, bound_to_nodes=rules.grouped)
+    if before is not None and problem.split == "even":
+        bound_nodes = rules.nodes if rules.grouped else 1
+        slots = take_back_moves(problem, slots, before, largest=answer.load, nodes=bound_nodes)
     broken = broken_rules(problem, slots)
     if rules.grouped:
         broken += broken_groups(slots, experts=problem.experts, groups=rules.groups or 1, nodes=rules.nodes)
-    if broken or largest_load(problem, slots) != answer.load:
+    if broken or largest_load(problem, slots) > answer.load:
         raise InternalError(f"layer {number}: the placement found breaks {broken or 'its own load'}")
     return LayerPlacement(
         layer=number,
         problem=problem,
         slots=slots,
-        max_load=answer.load,
+        max_load=largest_load(problem, slots),
         greedy_load=largest_load(problem, greedy),
         bound=answer.bound,
         moved=None if before is None else moved_experts(before, slots),
@@ -144,7 +168,8 @@ def _finished(
     )
 
 
-def _current_slots(current: CurrentMap | None, problems: Sequence[LayerProblem]) -> list[Slots | None]:
+def current_slots(current: CurrentMap | None, problems: Sequence[LayerProblem]) -> list[Slots | None]:
+    """Cut the placement in force into ranks; ``None`` for every layer when there is none."""
     if current is None:
         return [None] * len(problems)
     if len(current) != len(problems):
