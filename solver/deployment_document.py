@@ -59,7 +59,7 @@ def _hardware(instance: Instance) -> Iterator[str]:
     device, model = instance.device, instance.model
     dtype = device.compute_dtype((model.formats.experts if _experts(instance) else model.formats.attention).dtype)
     yield f"- Single GPU Compute: {device.peak_flops[dtype] / 1e12:.6g} TFLOPS ({dtype.upper()})"
-    yield f"- Single GPU Memory: {device.memory / 1e9:.6g} GB"
+    yield f"- Single GPU Memory: {instance.memory_limit / 1e9:.6g} GB"
     yield f"- Memory Bandwidth: {device.memory_bandwidth / 1e12:.6g} TB/s"
     yield f"- MFU Utilization: {float(device.mfu * 100):.6g}%"
 
@@ -124,7 +124,7 @@ def _performance(instance: Instance, plan: Plan, figures: Evaluation) -> Iterato
     if limits.tpot is not None:
         yield f"- Meets TPOT Requirement: {'YES' if own.tpot <= limits.tpot else 'NO'}"
     yield f"- Peak memory per GPU: {figures.peak_memory / 1e9:.2f} GB"
-    yield f"- Memory Utilization: {figures.peak_memory / instance.device.memory:.1%}"
+    yield f"- Memory Utilization: {figures.peak_memory / instance.memory_limit:.1%}"
     yield f"- Fits in GPU memory: {'YES' if figures.peak_memory <= instance.memory_limit else 'NO'}"
     del plan
 

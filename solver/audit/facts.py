@@ -153,6 +153,10 @@ class Facts:
             return (str(stated.value),)
         if self.instance is not None:
             return (self.instance.model.kv_dtype,)
+        beside = {read_dtype(s.text) for s in self.document.of("kv_total", "kv_per_gpu", "kv_per_token", "kv_per_request")}
+        named = beside - {None}
+        if len(named) == 1 and (only := named.pop()) in BYTES_PER_ELEMENT:
+            return (str(only),)
         open_choices = {"bf16"}
         if self.weight_dtype in ("fp8", "fp16", "bf16"):
             open_choices.add(self.weight_dtype)

@@ -50,7 +50,8 @@ def find_slug(name: str, precision: str | None) -> str | None:
         return exact
     wanted = _tokens(name)
     matches = [slug for slug, tokens in _known().items() if wanted <= tokens]
-    if not matches or not any(token[0].isdigit() for token in wanted):
+    telling = any(token[0].isdigit() for token in wanted) and any(len(token) > 2 and token.isalpha() for token in wanted)
+    if not matches or not telling:
         return _aliases().get(exact)
     told = precision or next((dtype for dtype in _DTYPE if dtype in exact), None)
     least = min(len(_known()[slug]) for slug in matches)

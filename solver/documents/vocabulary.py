@@ -196,7 +196,7 @@ VOCABULARY: tuple[Field, ...] = (
     _row("ttft_mean", "time", "mean ttft | average ttft | ttft mean | ttft average"),
     _row("tpot", "time", "tpot | decode latency | tpot estimate | decode step | decode step time | decode time token"),
     _row("compute_utilization", "ratio", "compute utilization | gpu utilization | gpu compute utilization"
-         " | flop utilization | utilization compute"),
+         " | utilization compute"),
     _row("throughput", "tokens_per_second", "throughput | decode throughput | output throughput | output token second"
          " | token second | generation throughput | total throughput | total decode throughput | output token throughput"),
     _row("throughput_per_gpu", "tokens_per_second", "throughput gpu | decode throughput gpu | token second gpu"

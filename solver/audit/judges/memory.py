@@ -312,10 +312,18 @@ def _parts_disagree(context: Context, statement: Statement) -> Claim | None:
 
 
 def judge_utilization(context: Context, statement: Statement) -> Claim:
-    """Memory in use over memory of a GPU: against the stated total, and against the recount."""
-    memory = context.facts.gpu_memory
-    if memory is None:
+    """Memory in use over memory of a GPU, as stated, usable or by the datasheet, whichever the author took."""
+    facts = context.facts
+    sizes = [facts.document.number("gpu_memory"), facts.gpu_memory]
+    sizes += [Fraction(size) for device in facts.devices for size in (device.memory, device.usable_memory)]
+    claims = [_utilization(context, statement, size) for size in dict.fromkeys(sizes) if size]
+    if not claims:
         return not_checkable(statement, "the memory of a GPU is not stated")
+    return next((claim for claim in claims if not claim.wrong), claims[0])
+
+
+def _utilization(context: Context, statement: Statement, memory: Fraction) -> Claim:
+    """Against the stated total, and against the recount."""
     own = careful(context, "memory_per_gpu")
     stated_total = context.document.first("memory_per_gpu", "memory_per_stage")
     if not own:
