@@ -3,9 +3,9 @@
 ``cold``    a sweep from an empty ledger and once more from the full one: tasks/s, CPU per task, memory
 ``flat``    engine cost per task at 1,000, 5,000 and 20,000 tasks, with a planner that answers at once
 ``kills``   ``kill -9`` at random moments: the resumed run against an uninterrupted one
-``ray``     the same tasks on the pool and on a local Ray (needs the extra ``ray``)
+``ray``     tasks of equal length on the pool and on a Ray of two nodes (needs the extra ``ray``)
 
-The planner of ``flat`` and ``kills`` is that of the tests; timings say the load of the machine beside them.
+The planner of ``flat``, ``kills`` and ``ray`` is that of the tests; timings say the load of the machine beside them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from solver.batch.answer import Answer, Job, Task  # noqa: E402
 from solver.batch.fingerprint import SolveSettings, code_version  # noqa: E402
 from solver.batch.launch import BatchRequest, launch  # noqa: E402
 from solver.batch.rows import Row  # noqa: E402
+from solver.batch.runner import Progress  # noqa: E402
 from solver.batch.tasks import tasks_of  # noqa: E402
 from solver.batch.work import Solve  # noqa: E402
 
@@ -143,14 +144,36 @@ def kills(times: int) -> None:
     print(f"{times} kills, {inside} of them while tasks ran; {finished} resumed runs ended, {wrong} differ")
 
 
-def ray(sweep: Path, sample: int) -> None:
-    """Run the same tasks on the pool and on a local Ray."""
-    tasks = _families(tasks_from(sweep, code_version()), sample)
+def on_ray(seconds: float) -> None:
+    """Run tasks of equal length on the pool and on a Ray of two nodes; speed from the first answer to the last."""
+    import batch_planner
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cross = {
+        "model": "qwen3-8b",
+        "device": ["h100-sxm", "h200-sxm"],
+        "limits.ttft": [f"{n} ms" for n in range(100, 200)],
+    }
+    tasks, work = batch_planner.tasks(batch_planner.SWEEP | {"cross": cross}), batch_planner.Planner(seconds=seconds)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    speeds = {}
     for engine in ("pool", "ray"):
+        times: list[float] = []
+
+        def watch(progress: Progress, times: list[float] = times) -> None:
+            times.extend([time.monotonic()] * (progress.solved - len(times)))
+
         with tempfile.TemporaryDirectory() as name:
-            outcome, _ = launch(request(tasks, Path(name), engine=engine))
-            speed, load = outcome.progress.per_second, os.getloadavg()[0]
-            print(f"{engine}: {outcome.progress.done} tasks, {speed:.2f} tasks/s; load {load:.1f}")
+            launch(request(tasks, Path(name), engine=engine, independent=True), work=work, watch=watch)
+        first = times.index(times[10])
+        speeds[engine] = (len(times) - first - 1) / (times[-1] - times[first])
+        print(f"{engine}: {speeds[engine]:.2f} tasks/s; load {os.getloadavg()[0]:.1f}")
+    print(f"ray / pool: {speeds['ray'] / speeds['pool']:.2f}")
+    ray.shutdown()
+    cluster.shutdown()
 
 
 def comparable(rows: list[Row]) -> list[Row]:
@@ -224,14 +247,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["cold", "flat", "kills", "ray"])
     parser.add_argument("--sweep", type=Path, default=ROOT / "instances" / "sweeps" / "thousand.yaml")
-    parser.add_argument("--sample", type=int, help="tasks of the sweep [default: all; ray: 60]")
+    parser.add_argument("--sample", type=int, help="about so many tasks of the sweep [default: all]")
+    parser.add_argument("--seconds", type=float, default=0.1, help="length of a task on Ray")
     parser.add_argument("--times", type=int, default=200, help="kills")
     given = parser.parse_args()
     parts: dict[str, Callable[[], None]] = {
         "cold": lambda: cold(given.sweep, given.sample),
         "flat": flat,
         "kills": lambda: kills(given.times),
-        "ray": lambda: ray(given.sweep, given.sample or 60),
+        "ray": lambda: on_ray(given.seconds),
     }
     parts[given.part]()
 
