@@ -110,7 +110,12 @@ def column_of_file(path: Path, instance: Instance) -> Column:
     price = _price(instance, stated) if stated else column.price_per_hour
     return Column(
         **vars(column)
-        | {"gpus": stated or column.gpus, "violations": broken, "wrong_claims": len(audit.wrong), "price_per_hour": price}
+        | {
+            "gpus": stated or column.gpus,
+            "violations": broken,
+            "wrong_claims": len(audit.wrong),
+            "price_per_hour": price,
+        }
     )
 
 
@@ -184,7 +189,9 @@ def _savings(column: Column, optimum: Column | None, result: Result) -> tuple[st
         shown = ", ".join(column.violations[:6]) + (" ..." if len(column.violations) > 6 else "")
         found.append(f"the plan breaks {shown}; the optimum breaks nothing")
     if column.gpus and column.gpus_used and column.gpus != column.gpus_used:
-        found.append(f"{column.gpus - column.gpus_used} of its {column.gpus} GPUs do no work: its degrees use {column.gpus_used}")
+        found.append(
+            f"{column.gpus - column.gpus_used} of its {column.gpus} GPUs do no work: its degrees use {column.gpus_used}"
+        )
     if column.price_per_hour and optimum.price_per_hour:
         found.append(f"{optimum.price_per_hour:.4g} instead of {column.price_per_hour:.4g} USD/h")
     return tuple(found + _decisions(column, optimum))

@@ -173,7 +173,9 @@ def sheet_of(shape: Shape, *, device: int, words: int) -> Sheet:
     sheet.add("Memory", "weights", said["weights"], f"{weights / 1e9:.1f} GB")
     sheet.add("Memory", "kv", said["kv"], f"{kv / 1e9:.2f} GB")
     sheet.add("Memory", "kv_token", "KV cache per token", f"{shape.kv_token_layer() * shape.layers:,.0f} B")
-    sheet.add("Memory", "kv_total", "Total KV cache", f"{shape.kv_token_layer() * shape.layers * batch * 3072 / 1e9:.2f} GB")
+    sheet.add(
+        "Memory", "kv_total", "Total KV cache", f"{shape.kv_token_layer() * shape.layers * batch * 3072 / 1e9:.2f} GB"
+    )
     sheet.add("Memory", "total", said["total"], f"{(weights + kv) / 1e9:.1f} GB")
     sheet.add("Memory", "use", said["use"], f"{(weights + kv) / capacity:.1%}")
     sheet.add("Performance", "ttft", said["ttft"], f"{ideal * (1 + (pp - 1) / 16):.3g} s")
@@ -192,7 +194,7 @@ def sheet_of(shape: Shape, *, device: int, words: int) -> Sheet:
 
 
 def _seconds(text: str) -> float:
-    return float(text.split()[0])
+    return float(text.split(maxsplit=1)[0])
 
 
 def plant(sheet: Sheet, shape: Shape, error: str) -> str | None:
@@ -331,7 +333,9 @@ def make_document(shape: Shape, error: str, *, form: int, device: int, words: in
         return None
     write, suffix = FORMATS[form]
     title = f"Deployment plan {form}{device}{words}"
-    return Document(f"{shape.name}-{error or 'clean'}-{form}{device}{words}", suffix, write(sheet, title), error, planted)
+    return Document(
+        f"{shape.name}-{error or 'clean'}-{form}{device}{words}", suffix, write(sheet, title), error, planted
+    )
 
 
 def all_documents() -> list[Document]:

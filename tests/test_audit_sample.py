@@ -123,6 +123,8 @@ def test_completion(instance: Instance) -> None:
 def test_json_keys(instance: Instance) -> None:
     tree = audit_document(read_document(PLAN), instance).to_json()
     assert {"claims", "violations", "unread", "completion"} <= set(tree)
-    assert {"line", "text", "verdict", "stated", "recomputed", "unit", "formula", "explained_by"} <= set(tree["claims"][0])
+    assert {"line", "text", "verdict", "stated", "recomputed", "unit", "formula", "explained_by"} <= set(
+        tree["claims"][0]
+    )
     assert {"group", "index", "value", "limit", "unit"} <= set(tree["violations"][0])
     assert {"line", "text"} <= set(tree["unread"][0])

@@ -121,7 +121,9 @@ def test_unknown_keys_are_listed() -> None:
 
 
 def test_columns_of_several_plans_are_not_taken_for_one() -> None:
-    document = parse_document("- PP: 1\n\n| | Plan A | Plan B |\n|---|---|---|\n| TP | 2 | 4 |\n", name="x", suffix=".md")
+    document = parse_document(
+        "- PP: 1\n\n| | Plan A | Plan B |\n|---|---|---|\n| TP | 2 | 4 |\n", name="x", suffix=".md"
+    )
     assert not document.of("tp")
     assert document.unread
 
@@ -171,4 +173,6 @@ def test_hostile_documents(block: int) -> None:
         except InputError as error:
             shown = str(error)
         assert time.process_time() - started < 2, seed
-        assert not [c for c in shown if (ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u2066"], seed
+        assert not [c for c in shown if (ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u2066"], (
+            seed
+        )

@@ -10,11 +10,11 @@ from solver.audit.claim import Claim, not_checkable
 from solver.audit.context import Candidate, Context
 from solver.audit.facts import Facts
 from solver.audit.instance_of import assumptions
-from solver.audit.judges import given, memory, other, shares, structure, time
+from solver.audit.judges import given, memory, other, shares, stages, structure, time
 from solver.documents.statement import Document, Statement
 from solver.evaluate import Violation
 
-JUDGES = {**given.JUDGES, **structure.JUDGES, **shares.JUDGES, **memory.JUDGES, **time.JUDGES, **other.JUDGES}
+JUDGES = {**given.JUDGES, **structure.JUDGES, **stages.JUDGES, **shares.JUDGES, **memory.JUDGES, **time.JUDGES, **other.JUDGES}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,13 @@ class Audit:
             "unread": [{"line": item.line, "text": item.text, "reason": item.reason} for item in self.document.unread],
             "completion": self.completion,
             "reading": None if best is None else best.reading.name,
-            "assumptions": list(assumptions(self.context.facts) if self.context.facts.instance is None else instance.assumptions if instance else ()),
+            "assumptions": list(
+                assumptions(self.context.facts)
+                if self.context.facts.instance is None
+                else instance.assumptions
+                if instance
+                else ()
+            ),
             "instance_fingerprint": None if instance is None else instance.fingerprint,
         }
 
@@ -86,7 +92,7 @@ def judge(context: Context, statement: Statement) -> Claim:
     if found is None:
         return not_checkable(statement, "nothing here judges it")
     if statement.subject.startswith("stage") and statement.field in ("tp", "dp", "ep", "moe_tp"):
-        return structure.judge_stage_degree(context, statement)
+        return stages.judge_stage_degree(context, statement)
     if statement.subject.startswith("row ") or (statement.subject and statement.field not in _BY_SUBJECT):
         return not_checkable(statement, f"belongs to '{statement.subject}' of a table")
     return found(context, statement)
@@ -114,8 +120,11 @@ def _structural(context: Context) -> list[Violation]:
         if claims and claims[0].verdict == "contradicted":
             found.append(Violation("cover", "layers", int(stated) * facts.pp, facts.layers, "layers"))
     rows = facts.stages
-    if rows and facts.layers and all(row.first is not None and row.last is not None for row in rows) and (
-        len(rows) == (facts.stated("pp") or len(rows)) and context.stage_ranges(len(rows)) is None
+    if (
+        rows
+        and facts.layers
+        and all(row.first is not None and row.last is not None for row in rows)
+        and (len(rows) == (facts.stated("pp") or len(rows)) and context.stage_ranges(len(rows)) is None)
     ):
         covered = sum((row.last or 0) - (row.first or 0) + 1 for row in rows)
         found.append(Violation("cover", "layers", covered, facts.layers, "layers"))

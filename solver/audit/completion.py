@@ -15,10 +15,10 @@ from formulations.deployment.plans import plan_of
 from formulations.deployment.tables import Axis, Chain, Choice, Option, Path, Program, Table
 from instances.errors import ShardproofError
 from instances.instance import Instance
+from instances.plan import Plan
 from solver.audit.claim import Claim, confirmed, contradicted, not_checkable
 from solver.audit.context import Context
 from solver.audit.fixed_chain import best_chain
-from instances.plan import Plan
 from solver.evaluate import Evaluation, evaluate
 
 WIDEST = 72
@@ -57,10 +57,16 @@ def _wanted(context: Context) -> list[Fixed]:
     options = tuple({reading.option for reading in context.readings}) if degrees else None
     replicas = context.readings[0].replicas if context.readings else None
     wanted = [Fixed("all stated parts fixed", options, facts.pp, replicas, facts.gpus)]
-    if context.best is None or context.best.evaluation.violations or context.best.plan.gpus != (facts.gpus or context.best.plan.gpus):
+    if (
+        context.best is None
+        or context.best.evaluation.violations
+        or context.best.plan.gpus != (facts.gpus or context.best.plan.gpus)
+    ):
         if facts.gpus is not None and options is not None:
             wanted.append(Fixed("degrees and stages fixed, GPU count given up", options, facts.pp, replicas))
-            wanted.append(Fixed("stages and GPU budget fixed, degrees given up", None, facts.pp, facts.replicas, facts.gpus))
+            wanted.append(
+                Fixed("stages and GPU budget fixed, degrees given up", None, facts.pp, facts.replicas, facts.gpus)
+            )
         if options is not None:
             wanted.append(Fixed("degrees fixed, stages and GPU count given up", options, None, replicas))
     return [*wanted, Fixed("nothing fixed (the optimum)")]
@@ -113,7 +119,9 @@ class _Search:
     def _narrowed(self, fixed: Fixed) -> Instance:
         stated = self.context.facts.gpus or 1
         budget = fixed.gpus or max(min(self.instance.max_gpus, 256), stated)
-        widest = max([option.gpus for option in fixed.options or ()] + [min(WIDEST, self.instance.device.devices_per_node)])
+        widest = max(
+            [option.gpus for option in fixed.options or ()] + [min(WIDEST, self.instance.device.devices_per_node)]
+        )
         return self.instance.model_copy(update={"max_gpus": budget, "max_stage_gpus": min(widest, budget)})
 
     def _cut(self, deployment: Deployment, fixed: Fixed) -> dict[str, Any]:
@@ -146,7 +154,9 @@ class _Search:
         outcome = LexicographicSearch(program, Settings(time_limit_s=self.time_limit_s, certify=False)).run()
         if outcome.chain is None:
             budget = deployment.instance.max_gpus
-            proven = f"no plan exists with up to {budget} GPUs (proven)" if outcome.infeasible else "not decided in time"
+            proven = (
+                f"no plan exists with up to {budget} GPUs (proven)" if outcome.infeasible else "not decided in time"
+            )
             return _answer(fixed, "infeasible" if outcome.infeasible else "undecided", proven)
         level = outcome.levels.get("gpus")
         status = "optimal" if level is not None and level.proven else "feasible"

@@ -170,7 +170,8 @@ class Context:
         decode = max(1, min(self.facts.stated("decode_microbatches") or 1, divide_up(load.requests, reading.replicas)))
         for size in self._sizes(divide_up(load.requests, reading.replicas), load.input_tokens):
             runs = tuple(
-                Microbatches(scenario=s.name, prefill_requests=size, decode_microbatches=decode) for s in instance.scenarios
+                Microbatches(scenario=s.name, prefill_requests=size, decode_microbatches=decode)
+                for s in instance.scenarios
             )
             plan = Plan(
                 replicas=reading.replicas,

@@ -153,7 +153,9 @@ class Facts:
             return (str(stated.value),)
         if self.instance is not None:
             return (self.instance.model.kv_dtype,)
-        beside = {read_dtype(s.text) for s in self.document.of("kv_total", "kv_per_gpu", "kv_per_token", "kv_per_request")}
+        beside = {
+            read_dtype(s.text) for s in self.document.of("kv_total", "kv_per_gpu", "kv_per_token", "kv_per_request")
+        }
         named = beside - {None}
         if len(named) == 1 and (only := named.pop()) in BYTES_PER_ELEMENT:
             return (str(only),)
@@ -209,7 +211,9 @@ class Facts:
         """Return batch, input_tokens or output_tokens of the (first) workload."""
         if self.instance is not None:
             load = self.instance.scenarios[0].workload
-            return {"batch": load.requests, "input_tokens": load.input_tokens, "output_tokens": load.output_tokens}[field]
+            return {"batch": load.requests, "input_tokens": load.input_tokens, "output_tokens": load.output_tokens}[
+                field
+            ]
         return self.stated(field)
 
     def limit(self, field: str) -> Fraction | None:

@@ -55,7 +55,9 @@ def _cut(program: Program, case: Case, option: int, stages: int) -> tuple[int, t
     for path in case.paths:
         allowed &= _path_allows(program, path, option, probe)
     objective = next((path for path in case.paths if path.ttft), None)
-    costs = Costs.of(program, objective.table, [option]).matrix(0) if objective else np.zeros_like(allowed, dtype=np.int64)
+    costs = (
+        Costs.of(program, objective.table, [option]).matrix(0) if objective else np.zeros_like(allowed, dtype=np.int64)
+    )
     ends = _walk(np.where(allowed, costs, NEVER), stages)
     if ends is None:
         return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import combinations
 
 from solver.audit.claim import show
@@ -155,11 +154,15 @@ class Explanation:
     def sentence(self) -> str:
         """Sentence for people."""
         reasons = "; ".join(MISTAKES[name] for name in self.mistakes)
-        more = " (or: " + "; or ".join(" + ".join(names) for names in self.alternatives) + ")" if self.alternatives else ""
+        more = (
+            " (or: " + "; or ".join(" + ".join(names) for names in self.alternatives) + ")" if self.alternatives else ""
+        )
         return f"{self.formula}: {reasons}{more}"
 
 
-def explain(statement: Statement, recipe: Recipe, names: Sequence[str], *, budget: Budget, most: int = 3) -> Explanation | None:
+def explain(
+    statement: Statement, recipe: Recipe, names: Sequence[str], *, budget: Budget, most: int = 3
+) -> Explanation | None:
     """Return the smallest combination of mistakes that gives the stated number as printed."""
     bounds = _bounds(statement)
     baseline = {trial.value for trial in recipe(frozenset())}

@@ -19,13 +19,28 @@ from solver.documents.values import BYTES_PER_ELEMENT
 Assume = frozenset[str]
 NOTHING: Assume = frozenset()
 WEIGHT_MISTAKES = frozenset(
-    ("tensor-parallel-ignored", "attention-as-four-hidden-squared", "gate-matrix-forgotten", "experts-not-divided",
-     "active-instead-of-total-parameters", "two-bytes-per-weight", "one-byte-per-weight")
+    (
+        "tensor-parallel-ignored",
+        "attention-as-four-hidden-squared",
+        "gate-matrix-forgotten",
+        "experts-not-divided",
+        "active-instead-of-total-parameters",
+        "two-bytes-per-weight",
+        "one-byte-per-weight",
+    )
 )
 KV_MISTAKES = frozenset(
-    ("two-bytes-per-kv-element", "one-byte-per-kv-element", "tensor-parallel-ignored", "sliding-window-ignored",
-     "all-heads-instead-of-kv-heads", "kv-heads-divided-beyond-one", "keys-without-values",
-     "all-heads-instead-of-latent", "latent-kv-divided-by-tp")
+    (
+        "two-bytes-per-kv-element",
+        "one-byte-per-kv-element",
+        "tensor-parallel-ignored",
+        "sliding-window-ignored",
+        "all-heads-instead-of-kv-heads",
+        "kv-heads-divided-beyond-one",
+        "keys-without-values",
+        "all-heads-instead-of-latent",
+        "latent-kv-divided-by-tp",
+    )
 )
 SCORE_MISTAKES = frozenset(("full-instead-of-causal-attention",))
 """The mistakes that each count reads; sums are kept by them."""
@@ -128,7 +143,9 @@ class Recount:
             return both * heads * attention.head_dim * seen * size
         if isinstance(attention, LatentAttention):
             if "all-heads-instead-of-latent" in assume:
-                width = attention.heads * (attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim)
+                width = attention.heads * (
+                    attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim
+                )
                 return (width) / (tp) * tokens * size
             share = self.option.attn_tp if "latent-kv-divided-by-tp" in assume else 1
             return (attention.kv_lora_rank + attention.qk_rope_head_dim) / (share) * tokens * size
@@ -145,7 +162,9 @@ class Recount:
         if "one-request-instead-of-the-batch" in assume:
             requests = 1
         per_rank = float(requests) if "attention-dp-ignored" in assume else float(-(-requests // self.option.attn_dp))
-        each = self._summed(f"kv {tokens}", kinds, assume & KV_MISTAKES, lambda kind: self.layer_kv(kind, tokens, assume))
+        each = self._summed(
+            f"kv {tokens}", kinds, assume & KV_MISTAKES, lambda kind: self.layer_kv(kind, tokens, assume)
+        )
         return per_rank * each
 
     # work

@@ -31,7 +31,10 @@ def render_audit(audit: Audit, *, colour: bool, every: bool = False) -> str:
     _checks(console, audit)
     _completion(console, audit.completion)
     _list(console, "Assumed", list(audit.to_json()["assumptions"]))
-    unread = [f"line {item.line}: {item.text}" + (f"  ({item.reason})" if item.reason else "") for item in audit.document.unread]
+    unread = [
+        f"line {item.line}: {item.text}" + (f"  ({item.reason})" if item.reason else "")
+        for item in audit.document.unread
+    ]
     _list(console, f"Not read ({len(unread)} lines)", unread[: MOST_SHOWN if every else 40])
     return out.getvalue().rstrip("\n")
 

@@ -9,8 +9,7 @@ from instances.catalogue import aliases, device_names, load_device, load_model, 
 from instances.hardware import Device
 from instances.model import Model
 
-_NOISE = frozenset("model the instruct chat base it hf gpu gpus nvidia amd intel google accelerator tensor core with x"
-                   " meta llm moe sxm4 sxm5 gb gib memory hbm3 hbm2e hbm3e hbm of by version server e and".split())  # fmt: skip
+_NOISE = frozenset(["model", "the", "instruct", "chat", "base", "it", "hf", "gpu", "gpus", "nvidia", "amd", "intel", "google", "accelerator", "tensor", "core", "with", "x", "meta", "llm", "moe", "sxm4", "sxm5", "gb", "gib", "memory", "hbm3", "hbm2e", "hbm3e", "hbm", "of", "by", "version", "server", "e", "and"])  # fmt: skip
 _DTYPE = {"fp8", "bf16", "fp16", "mxfp4", "nvfp4", "int4", "int8", "awq", "gptq"}
 
 
@@ -50,7 +49,9 @@ def find_slug(name: str, precision: str | None) -> str | None:
         return exact
     wanted = _tokens(name)
     matches = [slug for slug, tokens in _known().items() if wanted <= tokens]
-    telling = any(token[0].isdigit() for token in wanted) and any(len(token) > 2 and token.isalpha() for token in wanted)
+    telling = any(token[0].isdigit() for token in wanted) and any(
+        len(token) > 2 and token.isalpha() for token in wanted
+    )
     if not matches or not telling:
         return _aliases().get(exact)
     told = precision or next((dtype for dtype in _DTYPE if dtype in exact), None)

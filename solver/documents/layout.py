@@ -28,7 +28,9 @@ _RANGE_CELL = re.compile(r"^\s*[\[(]?\s*L?(?P<a>\d{1,6})\s*(?P<sep>-|to|\.\.|,|:
 _EXPERT_OWNER = re.compile(
     r"\b(?:gpus?|devices?|(?:ep[ -])?ranks?)\s*#?(?P<owner>\d{1,5})(?:\s*-\s*(?P<last>\d{1,5}))?\b", re.I
 )
-_EXPERT_IDS = re.compile(r"\bexperts?\s*(?:ids?)?\s*[:=]?\s*[\[({]?\s*(?P<ids>\d{1,4}(?:\s*(?:-|,|to|\.\.|and)\s*\d{1,4})*)", re.I)
+_EXPERT_IDS = re.compile(
+    r"\bexperts?\s*(?:ids?)?\s*[:=]?\s*[\[({]?\s*(?P<ids>\d{1,4}(?:\s*(?:-|,|to|\.\.|and)\s*\d{1,4})*)", re.I
+)
 MAX_IDS = 4096
 
 

@@ -128,7 +128,9 @@ class _Parser:
         self.entries.append(Entry(number, printable(raw), self.path(), _unmark(key), parts[0].strip()))
         for part in parts[1:]:
             if match := _KEY.match(part.strip()):
-                entry = Entry(number, printable(raw), self.path(), _unmark(match["key"]), (match["value"] or "").strip())
+                entry = Entry(
+                    number, printable(raw), self.path(), _unmark(match["key"]), (match["value"] or "").strip()
+                )
                 self.entries.append(entry)
 
 
@@ -177,7 +179,9 @@ def _is_value_header(name: str) -> bool:
 def _unmark(text: str) -> str:
     """Drop emphasis, code marks and links, keep the words."""
     text = re.sub(r"\[([^\]]{1,80})\]\([^)]{0,200}\)", r"\1", text)
-    return re.sub(r"\*{1,3}|`+|(?<![A-Za-z0-9])_{1,3}(?=[A-Za-z])|(?<=[A-Za-z.!?])_{1,3}(?![A-Za-z0-9])", "", text).strip()
+    return re.sub(
+        r"\*{1,3}|`+|(?<![A-Za-z0-9])_{1,3}(?=[A-Za-z])|(?<=[A-Za-z.!?])_{1,3}(?![A-Za-z0-9])", "", text
+    ).strip()
 
 
 def parse_markdown(text: str) -> Parsed:

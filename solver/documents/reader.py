@@ -18,7 +18,8 @@ from solver.documents.statement import Document, Entry, Kind, Statement, Unread,
 from solver.documents.structured import flatten
 from solver.documents.text import plain, printable, read_document_text
 from solver.documents.values import make, read_dtype, read_flag, statement_of
-from solver.documents.vocabulary import fields_of, section_kind
+from solver.documents.vocabulary import fields_of
+from solver.documents.wording import section_kind
 
 MAX_MARKDOWN_LINES = 2_500
 _NO_UNIT = frozenset({"bytes", "time", "flops", "rate", "price"})
@@ -208,7 +209,11 @@ def _beside(entry: Entry, field: str, section: str) -> list[Statement]:
         return scan_shape(entry, section=section)
     if field != "device" or entry.subject:
         return []
-    sizes = [item for item in quantities(entry.value) if item.dimension == "bytes" and item.unit.upper() not in ("B", "M", "G")]
+    sizes = [
+        item
+        for item in quantities(entry.value)
+        if item.dimension == "bytes" and item.unit.upper() not in ("B", "M", "G")
+    ]
     return [make(entry, "gpu_memory", sizes[0].value, section, sizes[0])] if len(sizes) == 1 else []
 
 
@@ -265,7 +270,9 @@ def _named_device(statements: list[Statement], text: str) -> list[Statement]:
     from solver.documents.catalogue_match import find_devices
 
     for number, line in enumerate(text.split("\n")[:400], 1):
-        for match in re.finditer(r"\b(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\dX|L4)(?:[- ](?:SXM\d?|PCIe|NVL))?\b", line[:300]):
+        for match in re.finditer(
+            r"\b(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\dX|L4)(?:[- ](?:SXM\d?|PCIe|NVL))?\b", line[:300]
+        ):
             if find_devices(match[0]):
                 entry = Entry(number, printable(line), (), "title", match[0])
                 return [make(entry, "device", match[0], "title")]

@@ -18,7 +18,11 @@ _GPU = r"(?:gpu|device|accelerator|card|rank|npu)s?"
 _STAGE = r"(?:pipeline[ -])?(?:stage|module)s?"
 _LAYERS = r"(?:transformer |decoder |model |moe |hidden )?(?:layer|block)s?"
 _EXPERTS = r"(?:complete |routed |full |distinct |local )?experts?"
-_HAS = r"(?:contains?|has|holds?|hosts?|handles?|gets?|runs?|computes?|process(?:es)?|owns?|stores?|keeps?|serves?|takes?|carries|is assigned|receives?|with|of|:)"
+_HAS = (
+    r"(?:contains?|has|holds?|hosts?|handles?|gets?|runs?|computes?|process(?:es)?"
+    r"|owns?|stores?|keeps?|serves?|takes?|carries|is assigned|receives?|with|of"
+    r"|:)"
+)
 
 RULES: tuple[tuple[str, str], ...] = (
     ("layers_per_stage", rf"\b(?:each|every|per) {_STAGE} {_HAS} (?:exactly |about )?{_N} {_LAYERS}\b"),
@@ -27,43 +31,69 @@ RULES: tuple[tuple[str, str], ...] = (
     ("layers_per_stage", rf"\bstages,? each (?:{_HAS} )?{_N} {_LAYERS}\b"),
     ("layers_per_stage", rf"\b{_N} {_LAYERS} (?:each|apiece)\b"),
     ("layers", rf"\b(?:all|the model's|the) {_N} {_LAYERS}\b(?! (?:per|each|in|on))"),
-    ("pp", rf"\b(?:divided|split|partitioned|cut|organi[sz]ed|sliced|distributed) (?:\w+ )?(?:into|over|across|in) {_N} (?:\w+ )?{_STAGE}\b"),
+    ("pp",
+        rf"\b(?:divided|split|partitioned|cut|organi[sz]ed|sliced|distributed) (?:\w+ "
+        rf")?(?:into|over|across|in) {_N} (?:\w+ )?{_STAGE}\b"),
     ("pp", rf"\b{_N} (?:equal |balanced )?(?:pipeline[ -])stages?\b"),
     ("pp", rf"\bgpus? for {_N} (?:modules|stages)\b"),
     ("gpus", rf"\b{_N} {_GPU} for \d+ (?:modules|stages)\b"),
     ("gpus", rf"\b(?:a )?total(?: of)?:? {_N} {_GPU}\b"),
     ("gpus", rf"\b{_N} {_GPU} (?:in total|in all|overall|altogether|are (?:required|needed|used|allocated))\b"),
-    ("gpus", rf"\b(?:requires?|needs?|uses?|deployed on|runs on|allocates?|occupies|served by|deployment on) (?:exactly )?{_N} {_GPU}\b"),
+    ("gpus",
+        rf"\b(?:requires?|needs?|uses?|deployed on|runs on|allocates?|occupies|served "
+        rf"by|deployment on) (?:exactly )?{_N} {_GPU}\b"),
     ("gpus_per_stage", rf"\b{_N} {_GPU} (?:per|for each|in each|on each|for every) {_STAGE}\b"),
-    ("gpus_per_stage", rf"\b(?:each|every) {_STAGE} (?:{_HAS}|uses|spans|occupies|runs on|is mapped to|maps to) {_N} {_GPU}\b"),
+    ("gpus_per_stage",
+        rf"\b(?:each|every) {_STAGE} (?:{_HAS}|uses|spans|occupies|runs on|is mapped "
+        rf"to|maps to) {_N} {_GPU}\b"),
     ("gpus_per_replica", rf"\b{_N} {_GPU} (?:per|for each|in each) (?:replica|instance|copy)\b"),
     ("gpus_per_node", rf"\b{_N} {_GPU} (?:per|in each|on each) (?:node|server|host)\b"),
     ("gpus_per_node", rf"\bnodes? (?:of|with|x) {_N} {_GPU}\b"),
     ("nodes", rf"\b{_N} (?:nodes|servers|hosts)\b"),
-    ("gpus_per_node", rf"\bnodes? (?:of|with|x) {_N} (?:[a-z]+[0-9]+[a-z]*(?: (?:sxm\d?|pcie|nvl))? ){{0,1}}{_GPU}\b"),
+    ("gpus_per_node",
+        rf"\bnodes? (?:of|with|x) {_N} (?:[a-z]+[0-9]+[a-z]*(?: (?:sxm\d?|pcie|nvl))? "
+        rf"){{0,1}}{_GPU}\b"),
     ("replicas", rf"\b{_N} (?:independent |model |identical |full )?(?:replicas?|copies|instances)\b"),
-    ("tp", rf"\battention heads (?:are )?(?:parallel\w*|split|sharded|partitioned|divided|distributed|spread) (?:across|over|among|on) {_N} {_GPU}\b"),
+    ("tp",
+        rf"\battention heads (?:are )?(?:parallel\w*|split|sharded|partitioned|divided"
+        rf"|distributed|spread) (?:across|over|among|on) {_N} {_GPU}\b"),
     ("tp_heads", rf"\battention heads (?:are )?parallel\w* (?:across|over|among|on) {_N} {_GPU}\b"),
     ("tp", rf"\b{_N}[ -]way (?:attention )?(?:tensor|tp)\b"),
     ("pp", rf"\b{_N}[ -]way (?:pipeline|pp)\b"),
     ("ep", rf"\b{_N}[ -]way (?:expert|ep)\b"),
     ("dp", rf"\b{_N}[ -]way (?:attention )?(?:data|dp)\b"),
-    ("tp", rf"\btensor[ -]parallel(?:ism|ity)?(?: \(tp\))?(?: size| degree| width)?(?: of| is| =| across| over|:)? {_N}\b(?!\.)"),
-    ("pp", rf"\bpipeline[ -]parallel(?:ism|ity)?(?: \(pp\))?(?: size| degree| depth)?(?: of| is| =| across| over|:)? {_N}\b(?!\.)"),
-    ("ep", rf"\bexpert[ -]parallel(?:ism|ity)?(?: \(ep\))?(?: size| degree)?(?: of| is| =| across| over|:)? {_N}\b(?!\.)"),
-    ("dp", rf"\bdata[ -]parallel(?:ism|ity)?(?: \(dp\))?(?: size| degree)?(?: of| is| =| across| over|:)? {_N}\b(?!\.)"),
+    ("tp",
+        rf"\btensor[ -]parallel(?:ism|ity)?(?: \(tp\))?(?: size| degree| width)?(?: "
+        rf"of| is| =| across| over|:)? {_N}\b(?!\.)"),
+    ("pp",
+        rf"\bpipeline[ -]parallel(?:ism|ity)?(?: \(pp\))?(?: size| degree| depth)?(?: "
+        rf"of| is| =| across| over|:)? {_N}\b(?!\.)"),
+    ("ep",
+        rf"\bexpert[ -]parallel(?:ism|ity)?(?: \(ep\))?(?: size| degree)?(?: of"
+        rf"| is| =| across| over|:)? {_N}\b(?!\.)"),
+    ("dp",
+        rf"\bdata[ -]parallel(?:ism|ity)?(?: \(dp\))?(?: size| degree)?(?: of| is"
+        rf"| =| across| over|:)? {_N}\b(?!\.)"),
     ("heads_per_gpu", rf"\b(?:each|every|per) {_GPU} {_HAS} {_N} (?:attention |query |q )?heads\b"),
     ("heads_per_gpu", rf"\b{_N} (?:attention |query |q )?heads (?:per|on each|on every|to each|for each) {_GPU}\b"),
     ("kv_heads_per_gpu", rf"\b(?:each|every|per) {_GPU} {_HAS} {_N} (?:kv|key[ -/]value)[ -]heads?\b"),
-    ("kv_heads_per_gpu", rf"\b{_N} (?:kv|key[ -/]value)[ -]heads? (?:per|on each|on every|to each|for each) {_GPU}\b"),
+    ("kv_heads_per_gpu",
+        rf"\b{_N} (?:kv|key[ -/]value)[ -]heads? (?:per|on each|on every|to each"
+        rf"|for each) {_GPU}\b"),
     ("experts_per_gpu", rf"\b(?:each|every|per) (?:ep )?{_GPU} {_HAS} (?:all )?{_N} {_EXPERTS}\b"),
-    ("experts_per_gpu", rf"\b{_N} {_EXPERTS} (?:\(?per layer\)? )?(?:per|on each|on every|to each|for each) (?:ep )?{_GPU}\b"),
-    ("experts_replicated", rf"\ball {_N} {_EXPERTS} (?:are |is )?(?:replicated|present|resident|held|kept|stored|copied) (?:on|in|by) (?:each|every|all) {_GPU}\b"),
+    ("experts_per_gpu",
+        rf"\b{_N} {_EXPERTS} (?:\(?per layer\)? )?(?:per|on each|on every|to each"
+        rf"|for each) (?:ep )?{_GPU}\b"),
+    ("experts_replicated",
+        rf"\ball {_N} {_EXPERTS} (?:are |is )?(?:replicated|present|resident|held"
+        rf"|kept|stored|copied) (?:on|in|by) (?:each|every|all) {_GPU}\b"),
     ("experts", rf"\b(?:all|the) {_N} {_EXPERTS}(?: per layer)?\b(?! (?:per|on each|on every|to each))"),
     ("topk", rf"\b{_N} (?:active |activated |routed )?experts (?:per token|active per token|are active)\b"),
     ("topk", rf"\btop[ -]?(?:k ?= ?)?{_N}(?: routing| experts?| of)\b"),
     ("microbatches", rf"\b{_N} (?:prefill )?micro-?batches\b"),
-    ("batch", rf"\b{_N} (?:concurrent |simultaneous )?(?:requests|prompts|sequences|users) (?:arrive|come in|at once|together|in flight|concurrently|are in flight)\b"),
+    ("batch",
+        rf"\b{_N} (?:concurrent |simultaneous )?(?:requests|prompts|sequences|users) "
+        rf"(?:arrive|come in|at once|together|in flight|concurrently|are in flight)\b"),
     ("batch", rf"\b(?:batch(?: size)?|burst) of {_N}\b"),
     ("batch", rf"\b{_N} (?:concurrent|simultaneous) (?:requests|prompts|sequences|users)\b"),
     ("input_tokens", rf"\b{_N} (?:input|prompt) tokens(?! in total| total)\b"),
@@ -71,36 +101,65 @@ RULES: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 
 FLAGS: tuple[tuple[str, str], ...] = (
-    ("equal_layers", r"\b(?:equal|even|identical|uniform)(?:ly)? (?:layer distribution|distribution of layers|layer split|number of layers|distributed layers|layer partition)|layers (?:are )?(?:distributed|divided|split) (?:evenly|equally|uniformly)|same number of layers"),
-    ("balanced_heads", r"\bbalanced attention head|\bheads (?:are )?(?:divided|split|distributed|partitioned) (?:evenly|equally)|equal (?:attention )?heads per"),
-    ("uniform_expert_load", r"\bexpert routing (?:maintains|keeps|ensures) uniform|uniform expert load|expert loads? (?:is|are) (?:uniform|balanced)"),
+    ("equal_layers",
+        r"\b(?:equal|even|identical|uniform)(?:ly)? (?:layer distribution|distribution "
+        r"of layers|layer split|number of layers|distributed layers|layer partition)"
+        r"|layers (?:are )?(?:distributed|divided|split) (?:evenly|equally|uniformly)"
+        r"|same number of layers"),
+    ("balanced_heads",
+        r"\bbalanced attention head|\bheads (?:are )?(?:divided|split|distributed"
+        r"|partitioned) (?:evenly|equally)|equal (?:attention )?heads per"),
+    ("uniform_expert_load",
+        r"\bexpert routing (?:maintains|keeps|ensures) uniform|uniform expert load"
+        r"|expert loads? (?:is|are) (?:uniform|balanced)"),
     ("memory_balanced", r"\bmemory (?:usage |load )?(?:is )?(?:evenly )?balanced (?:across|over)"),
-    ("minimal_gpus", r"\bminim(?:al|um) (?:gpu|number of gpus|device|usage of gpus)|fewest (?:possible )?(?:gpus|devices)"),
+    ("minimal_gpus",
+        r"\bminim(?:al|um) (?:gpu|number of gpus|device|usage of gpus)|fewest (?:possible "
+        r")?(?:gpus|devices)"),
     ("projections_parallel", r"\bqkv (?:projections? )?and output projections? (?:are )?(?:parallel|sharded|split)"),
-    ("meets_ttft", r"\b(?:meets|satisfies|within|keeps|fulfils|fulfills) (?:the )?ttft (?:requirement|limit|target|slo|constraint)"),
+    ("meets_ttft",
+        r"\b(?:meets|satisfies|within|keeps|fulfils|fulfills) (?:the )?ttft (?:requirement"
+        r"|limit|target|slo|constraint)"),
     ("balanced_layers", r"\bbalanced layer distribution|layers (?:are )?balanced"),
     ("fits_memory", r"\bfits (?:in|into|within) (?:the )?(?:gpu |device )?memory"),
-    ("complete_experts", r"\beach (?:gpu|device|rank) (?:has|holds|keeps) (?:the |a )?complete expert|(?:gpu|device) (?:has|holds) every expert|experts? (?:are )?(?:fully )?replicated on (?:each|every|all)"),
+    ("complete_experts",
+        r"\beach (?:gpu|device|rank) (?:has|holds|keeps) (?:the |a )?complete expert"
+        r"|(?:gpu|device) (?:has|holds) every expert|experts? (?:are )?(?:fully "
+        r")?replicated on (?:each|every|all)"),
 )  # fmt: skip
 
-_MEASURE = r"(?: (?:is|are|of|takes?|needs?|uses?|occup(?:y|ies)|comes? to|amounts? to|at|about|=|~|:|roughly|estimated at)){0,3} ?[~:=]? ?(?=\d)"
+_MEASURE = (
+    r"(?: (?:is|are|of|takes?|needs?|uses?|occup(?:y|ies)|comes? to|amounts? to"
+    r"|at|about|=|~|:|roughly|estimated at)){0,3} ?[~:=]? ?(?=\d)"
+)
 _EACH = r"(?:one|each|every|a|per|the)"
 
 MEASURES: tuple[tuple[str, str, str], ...] = (
     ("kv_per_token", "bytes", rf"\bkv(?:[ -]cache)? (?:of|per|for) (?:{_EACH} )?token(?: \(all layers\))?{_MEASURE}"),
     ("kv_per_gpu", "bytes", rf"\bkv(?:[ -]cache)? (?:of|per|for|on) (?:{_EACH} )?(?:gpu|device){_MEASURE}"),
     ("weights_per_gpu", "bytes", rf"\bweights (?:of|per|for|on) (?:{_EACH} )?(?:gpu|device){_MEASURE}"),
-    ("weights_per_gpu", "bytes", rf"\beach (?:gpu|device) (?:holds|stores|keeps|has) (?=[\d.]+ ?[gm]i?b of (?:model )?weights)"),
-    ("kv_per_gpu", "bytes", rf"\beach (?:gpu|device) (?:holds|stores|keeps|has) (?=[\d.]+ ?[gm]i?b of kv)"),
-    ("ttft_limit", "time", r"\bttft (?:must|has to|should|may) (?:not exceed|stay (?:below|under|within)|be (?:below|under|at most|within)) (?=\d)"),
+    ("weights_per_gpu", "bytes",
+        r"\beach (?:gpu|device) (?:holds|stores|keeps|has) (?=[\d.]+ ?[gm]i?b of "
+        r"(?:model )?weights)"),
+    ("kv_per_gpu", "bytes", r"\beach (?:gpu|device) (?:holds|stores|keeps|has) (?=[\d.]+ ?[gm]i?b of kv)"),
+    ("ttft_limit", "time",
+        r"\bttft (?:must|has to|should|may) (?:not exceed|stay (?:below|under|within)"
+        r"|be (?:below|under|at most|within)) (?=\d)"),
     ("ttft_limit", "time", r"\bttft (?:limit|target|requirement|slo|budget)(?: of| is|:)? (?=\d)"),
-    ("ttft", "time", rf"\b(?:estimated |expected |predicted |resulting )?ttft(?: for the (?:slowest|last) request)?{_MEASURE}(?![\d.]+ ?(?:s|ms|seconds) (?:limit|target|requirement))"),
+    ("ttft", "time",
+        rf"\b(?:estimated |expected |predicted |resulting )?ttft(?: for the (?:slowest"
+        rf"|last) request)?{_MEASURE}(?![\d.]+ ?(?:s|ms|seconds) (?:limit|target"
+        rf"|requirement))"),
     ("tpot", "time", rf"\b(?:estimated |expected |predicted |resulting )?tpot{_MEASURE}"),
-    ("weights_total", "bytes", r"\bweights (?:take|occupy|need|are|come to|amount to)(?: up)?(?: about| roughly| some)? (?=\d)"),
+    ("weights_total", "bytes",
+        r"\bweights (?:take|occupy|need|are|come to|amount to)(?: up)?(?: about"
+        r"| roughly| some)? (?=\d)"),
     ("parameters", "count", r"(?<![\w.])(?=\d[\d.]{0,6} ?b[- ]?param)"),
     ("active_parameters", "count", r"(?<![\w.])(?=\d[\d.]{0,6} ?b (?:active|activated)\b)"),
     ("gpu_memory", "bytes", r"(?<![\w.])(?=\d[\d.]{0,6} ?gi?b (?:of )?(?:hbm\w*|memory|vram) (?:each|per gpu)\b)"),
-    ("gpu_memory", "bytes", r"\b(?:with|has|offers|have) (?=[\d.]+ ?gi?b (?:of )?(?:hbm\w*|memory|vram)(?: each| per gpu|\b))"),
+    ("gpu_memory", "bytes",
+        r"\b(?:with|has|offers|have) (?=[\d.]+ ?gi?b (?:of )?(?:hbm\w*|memory|vram)(?: "
+        r"each| per gpu|\b))"),
     ("memory_utilization", "ratio", rf"\bmemory utili[sz]ation{_MEASURE}"),
 )  # fmt: skip
 
@@ -152,7 +211,11 @@ def scan(entry: Entry, *, section: str) -> list[Statement]:
         if (said := pattern.search(lower)) is not None:
             denied = re.search(r"\b(?:not|no|never|doesn't|isn't|does not)\s(?:\w+ )?$", lower[: said.start()])
             found.append(make(entry, field, denied is None, section))
-    if kv := re.search(r"\bkv[ -]cache (?:is |are )?(?:kept |stored |held |quanti[sz]ed )?(?:in|at|as|to) (\w{3,8})", lower):
+    if kv := re.search(
+        r"\bkv[ -]cache (?:is |are )?(?:kept |stored |held |quanti[sz]ed )?(?:in"
+        r"|at|as|to) (\w{3,8})",
+        lower,
+    ):
         kept = read_dtype(kv[1])
         found += [make(entry, "kv_precision", kept, section)] if kept else []
     dtype = read_dtype(lower)

@@ -11,8 +11,8 @@ from solver.documents.statement import Entry, Statement, Value
 from solver.documents.text import printable
 from solver.documents.vocabulary import Field
 
-_YES = frozenset("yes true ok pass passed satisfied met enabled on fits y".split())
-_NO = frozenset("no false fail failed violated missed disabled off n not".split())
+_YES = frozenset(["yes", "true", "ok", "pass", "passed", "satisfied", "met", "enabled", "on", "fits", "y"])
+_NO = frozenset(["no", "false", "fail", "failed", "violated", "missed", "disabled", "off", "n", "not"])
 
 _DTYPES = (
     ("nvfp4", r"nvfp4"),

@@ -30,7 +30,9 @@ def judge_model(context: Context, statement: Statement) -> Claim:
             return contradicted(statement, f"the instance's model is {model.name}", model.name)
         if named is None:
             return not_checkable(statement, f"the instance's model is {model.name}; this name is not in the catalogue")
-    return confirmed(statement, f"read as {model.name}: {model.parameters:,} parameters, {model.layer_count} layers", model.name)
+    return confirmed(
+        statement, f"read as {model.name}: {model.parameters:,} parameters, {model.layer_count} layers", model.name
+    )
 
 
 def judge_count(context: Context, statement: Statement) -> Claim:
@@ -65,7 +67,9 @@ def _shape(model: Model, field: str) -> Iterable[int]:
         + [n for p in latent for n in (p.v_head_dim, p.qk_nope_head_dim + p.qk_rope_head_dim, p.qk_nope_head_dim)],
         "experts": [n for p in moe for n in (p.experts, p.experts + (p.shared_intermediate > 0))] or [0],
         "topk": [n for p in moe for n in (p.topk, p.topk + (p.shared_intermediate > 0))],
-        "shared_experts": [n for p in moe for n in (p.shared_intermediate // p.intermediate, int(p.shared_intermediate > 0))],
+        "shared_experts": [
+            n for p in moe for n in (p.shared_intermediate // p.intermediate, int(p.shared_intermediate > 0))
+        ],
         "moe_intermediate": [part.intermediate for part in moe],
         "intermediate": [part.intermediate for part in ffn if isinstance(part, DenseFeedForward | MixtureOfExperts)]
         + [n for p in moe for n in (p.dense_intermediate, p.shared_intermediate) if n],
@@ -82,7 +86,9 @@ def judge_parameters(context: Context, statement: Statement) -> Claim:
     active = statement.field == "active_parameters"
     ends = model.vocab * model.hidden
     known = [model.active_parameters, model.active_parameters - ends, model.active_parameters - 2 * ends]
-    accepted = [value for value in known if value > 0] if active else [model.parameters, model.published_parameters or 0]
+    accepted = (
+        [value for value in known if value > 0] if active else [model.parameters, model.published_parameters or 0]
+    )
     accepted += [] if active else [model.parameters + model.extra_parameters]
     printed = f"{float(statement.number / statement.scale):g}"
     in_name = statement.scale >= 10**9 and any(
@@ -108,7 +114,11 @@ def judge_precision(context: Context, statement: Statement) -> Claim:
     if instance is None:
         return confirmed(statement, "taken as given", str(statement.value))
     formats = instance.model.formats
-    own = {formats.experts.dtype, formats.attention.dtype} if statement.field == "precision" else {instance.model.kv_dtype}
+    own = (
+        {formats.experts.dtype, formats.attention.dtype}
+        if statement.field == "precision"
+        else {instance.model.kv_dtype}
+    )
     same = statement.value in own
     formula = f"the instance has {' and '.join(sorted(own))}"
     return confirmed(statement, formula) if same else contradicted(statement, formula, sorted(own)[0])
@@ -181,7 +191,11 @@ def judge_workload(context: Context, statement: Statement) -> Claim:
     if known is None:
         return not_checkable(statement, "the instance does not say")
     formula = f"the instance has {known:,}"
-    same = agrees(statement, Fraction(known)) if statement.scale == 1 else agrees(statement, Fraction(known), tolerance=NEAR)
+    same = (
+        agrees(statement, Fraction(known))
+        if statement.scale == 1
+        else agrees(statement, Fraction(known), tolerance=NEAR)
+    )
     return confirmed(statement, formula, Fraction(known)) if same else contradicted(statement, formula, Fraction(known))
 
 
@@ -216,12 +230,23 @@ def judge_max_model_len(context: Context, statement: Statement) -> Claim:
     """The engine's longest sequence: at most the model's positions, at least input plus output."""
     model = context.facts.model
     prompt, output = context.facts.workload("input_tokens"), context.facts.workload("output_tokens")
-    if model is not None and statement.number > model.max_position and not agrees(
-        statement, Fraction(model.max_position), tolerance=NEAR if statement.scale > 1 else Fraction(0)
+    if (
+        model is not None
+        and statement.number > model.max_position
+        and not agrees(statement, Fraction(model.max_position), tolerance=NEAR if statement.scale > 1 else Fraction(0))
     ):
-        return contradicted(statement, f"{model.name} has {model.max_position:,} positions", Fraction(model.max_position))
-    if prompt is not None and output is not None and statement.number < prompt + output and statement.section == "engine":
-        return inconsistent(statement, f"input + output = {prompt} + {output} = {prompt + output}", Fraction(prompt + output))
+        return contradicted(
+            statement, f"{model.name} has {model.max_position:,} positions", Fraction(model.max_position)
+        )
+    if (
+        prompt is not None
+        and output is not None
+        and statement.number < prompt + output
+        and statement.section == "engine"
+    ):
+        return inconsistent(
+            statement, f"input + output = {prompt} + {output} = {prompt + output}", Fraction(prompt + output)
+        )
     if model is None:
         return not_checkable(statement, "the model is not known to the catalogue")
     return confirmed(statement, f"{model.name} has {model.max_position:,} positions")
@@ -239,8 +264,12 @@ def judge_tokens_total(context: Context, statement: Statement) -> Claim:
     rough = NEAR if statement.scale > 1 else Fraction(0)
     if agrees(statement, expected, tolerance=rough):
         return confirmed(statement, formula, expected)
-    if statement.field == "prompt_tokens_total" and agrees(statement, Fraction(batch * (prompt + (output or 0))), tolerance=rough):
-        return Claim(statement, "contradicted", formula, expected, ("output-tokens-in-ttft",), MISTAKES["output-tokens-in-ttft"])
+    if statement.field == "prompt_tokens_total" and agrees(
+        statement, Fraction(batch * (prompt + (output or 0))), tolerance=rough
+    ):
+        return Claim(
+            statement, "contradicted", formula, expected, ("output-tokens-in-ttft",), MISTAKES["output-tokens-in-ttft"]
+        )
     return contradicted(statement, formula, expected)
 
 

@@ -7,189 +7,20 @@ full account (scales, embedding, head, workspace, buffers, reserve). Outside it,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from solver.audit.context import Context
-from solver.audit.mistakes import MEMORY_MISTAKES, Explanation, Recipe, Trial, explain, in_units
+from solver.audit.judges.memory_counts import RECIPES, careful, load, recipe_of, stage_floor, stage_trials
+from solver.audit.mistakes import MEMORY_MISTAKES, Explanation, Recipe, Trial, explain
 from solver.audit.readings import Reading
-from solver.audit.recount import NOTHING, Assume, Recount
+from solver.audit.recount import NOTHING, Assume
 from solver.documents.statement import Statement
 
 NEAR = 0.02
 MOST_EXPLAINED = 40
-
-
-@dataclass(frozen=True)
-class Floor:
-    """The least bytes that one GPU of a stage holds: weights and KV cache."""
-
-    layers: int
-    weights: float
-    kv: float
-
-    @property
-    def total(self) -> float:
-        """Weights and KV cache, bytes."""
-        return self.weights + self.kv
-
-    @property
-    def formula(self) -> str:
-        """The sum with its numbers."""
-        kv = f" + KV cache {show(self.kv, 'bytes')} = {show(self.total, 'bytes')}" if self.kv else ""
-        return f"weights of {self.layers} layers {show(self.weights, 'bytes')}{kv}"
-
-
-def stage_layers(context: Context, reading: Reading) -> list[tuple[str, ...]]:
-    """The layer kinds of every distinct stage: as stated (a number per stage), else an even split."""
-    model = context.facts.model
-    assert model is not None
-    stated = context.document.number("layers_per_stage")
-    kinds = model.layer_kinds
-    if stated is not None and not context.facts.stages and 0 < stated <= len(kinds):
-        ranges = [(start, min(start + int(stated), len(kinds)) - 1) for start in range(0, len(kinds), int(stated))]
-    else:
-        ranges = list(context.stage_ranges(reading.pp) or ((0, len(kinds) - 1),))
-    return list(dict.fromkeys(kinds[first : last + 1] for first, last in ranges))
-
-
-def load(context: Context, replicas: int) -> tuple[int, int, int] | None:
-    """Requests of one copy, tokens of each at full length, prompt tokens."""
-    batch, prompt = context.facts.workload("batch"), context.facts.workload("input_tokens")
-    if batch is None or prompt is None or replicas < 1:
-        return None
-    return -(-batch // replicas), prompt + (context.facts.workload("output_tokens") or 0), prompt
-
-
-def counted(context: Context, count: Recount, kinds: Sequence[str], reading: Reading, assume: Assume) -> tuple[float, float]:
-    """Weights and KV cache of some layers on one device, bytes."""
-    weights = 0.0 if "weights-omitted" in assume else count.weights(kinds, assume)
-    work = load(context, reading.replicas)
-    if work is None or "kv-cache-omitted" in assume:
-        return weights, 0.0
-    requests, tokens, prompt = work
-    return weights, count.kv(kinds, requests=requests, tokens=tokens, prompt=prompt, assume=assume)
-
-
-def stage_floor(context: Context) -> Floor | None:
-    """The least bytes on the fullest GPU, under the most charitable reading."""
-    floors = []
-    for reading in context.readings:
-        for count in context.recounts(reading):
-            parts = [(len(kinds), *counted(context, count, kinds, reading, NOTHING)) for kinds in stage_layers(context, reading)]
-            layers, weights, kv = max(parts, key=lambda part: part[1] + part[2])
-            floors.append(Floor(layers, weights, kv))
-    return min(floors, key=lambda floor: floor.total) if floors else None
-
-
-def _recipe(context: Context, part: str, scope: str) -> Recipe:
-    """Every way to count ``part`` (weights, kv, memory) in ``scope`` (gpu, stage, all)."""
-
-    def trials(assume: Assume) -> Iterable[Trial]:
-        for reading in context.readings:
-            for count in context.recounts(reading):
-                for kinds in stage_layers(context, reading) if scope != "all" else [count.model.layer_kinds]:
-                    for trial in _stage_trials(context, count, kinds, reading, part, scope, assume):
-                        yield Trial(in_units(trial.value, assume), trial.text)
-
-    return trials
-
-
-def _stage_trials(
-    context: Context, count: Recount, kinds: Sequence[str], reading: Reading, part: str, scope: str, assume: Assume
-) -> Iterable[Trial]:
-    weights, kv = counted(context, count, kinds, reading, assume)
-    value = {"weights": weights, "kv": kv, "memory": weights + kv}[part]
-    words = {"weights": "weights", "kv": "KV cache", "memory": "weights + KV cache"}[part]
-    width = reading.option.gpus
-    text = f"{words} of {len(kinds)} layers"
-    if scope == "gpu":
-        yield Trial(value, f"{text} on one GPU")
-        if not assume and part != "kv":
-            yield from _even_split(context, count, reading, part)
-        if part != "kv":
-            for first, last in ((True, False), (False, True), (True, True)):
-                ends = count.end_weights(first=first, last=last, assume=assume)
-                yield Trial(value + ends, f"{text} with embedding or head")
-        return
-    yield Trial(value * width, f"{text} on {width} GPUs")
-    if scope == "stage":
-        yield Trial(value, f"{text} on one GPU")
-
-
-def _even_split(context: Context, count: Recount, reading: Reading, part: str) -> Iterable[Trial]:
-    """The whole model over all GPUs of a copy, as a rough but honest author divides."""
-    alone = Recount(count.model, count.weight_bytes, count.kv_dtype, by_class=count.by_class)
-    kinds, width = count.model.layer_kinds, reading.option.gpus * reading.pp
-    weights, kv = counted(context, alone, kinds, reading, NOTHING)
-    for ends in (0.0, alone.end_weights(first=True, last=True)):
-        value = (weights + ends + (kv if part == "memory" else 0)) / width
-        yield Trial(value, f"the whole model over {width} GPUs")
-
-
-def _whole(context: Context, part: str) -> Recipe:
-    """Weights of the whole model, or KV cache of all requests, whatever the division."""
-
-    def trials(assume: Assume) -> Iterable[Trial]:
-        for count in context.recounts():
-            kinds = count.model.layer_kinds
-            if part == "weights":
-                value = count.weights(kinds, assume)
-                for extra in (0.0, count.end_weights(first=True, last=True, assume=assume)):
-                    total = in_units(value + extra, assume)
-                    yield Trial(total, "weights of the whole model")
-                continue
-            work = load(context, 1)
-            if work is None:
-                continue
-            requests, tokens, prompt = work
-            if part == "kv_token":
-                value = count.kv(kinds, requests=1, tokens=1, prompt=1, assume=assume)
-            elif part == "kv_request":
-                value = count.kv(kinds, requests=1, tokens=tokens, prompt=prompt, assume=assume)
-            else:
-                value = count.kv(kinds, requests=requests, tokens=tokens, prompt=prompt, assume=assume)
-            yield Trial(in_units(value, assume), "KV cache")
-
-    return trials
-
-
-def _kv_token(context: Context) -> Recipe:
-    def trials(assume: Assume) -> Iterable[Trial]:
-        for count in context.recounts():
-            kinds = count.model.layer_kinds
-            value = count.kv(kinds, requests=1, tokens=1, prompt=1, assume=assume)
-            yield Trial(in_units(value, assume), f"KV cache of one token in {len(kinds)} layers")
-            if "per layer" in "".join(s.text.lower() for s in context.document.of("kv_per_token")):
-                one = max(count.layer_kv(kind, 1, assume) for kind in set(kinds))
-                yield Trial(in_units(one, assume), "KV cache of one token in one layer")
-
-    return trials
-
-
-RECIPES: dict[str, Callable[[Context], Recipe]] = {
-    "weights_total": lambda context: _whole(context, "weights"),
-    "weights_per_gpu": lambda context: _recipe(context, "weights", "gpu"),
-    "weights_per_stage": lambda context: _recipe(context, "weights", "stage"),
-    "kv_total": lambda context: _whole(context, "kv"),
-    "kv_per_gpu": lambda context: _recipe(context, "kv", "gpu"),
-    "kv_per_stage": lambda context: _recipe(context, "kv", "stage"),
-    "kv_per_token": _kv_token,
-    "kv_per_request": lambda context: _whole(context, "kv_request"),
-    "memory_per_gpu": lambda context: _recipe(context, "memory", "gpu"),
-    "memory_per_stage": lambda context: _recipe(context, "memory", "stage"),
-    "memory_per_stage_gpu": lambda context: _recipe(context, "memory", "stage"),
-}
 _NEEDS_LOAD = frozenset({"kv_total", "kv_per_gpu", "kv_per_stage", "kv_per_request"})
-
-
-def careful(context: Context, field: str) -> tuple[Trial, ...]:
-    """Every careful count of a field, made once."""
-    if field not in context.kept:
-        context.kept[field] = tuple(RECIPES[field](context)(NOTHING))
-    return context.kept[field]
 
 
 def judge_part(context: Context, statement: Statement) -> Claim:
@@ -280,7 +111,7 @@ def _stage_subject(context: Context, statement: Statement) -> Sequence[Trial]:
             reading = Reading(reading.name, reading.replicas, reading.pp, row.option)
         for count in context.recounts(reading):
             kinds = model.layer_kinds[first : last + 1]
-            found += _stage_trials(context, count, kinds, reading, "memory", "stage", NOTHING)
+            found += stage_trials(context, count, kinds, reading, "memory", "stage", NOTHING)
     return found
 
 
@@ -308,7 +139,9 @@ def _parts_disagree(context: Context, statement: Statement) -> Claim | None:
     if statement.number >= total - slack:
         return None
     formula = " + ".join(show(part.number, "bytes") for part in parts) + f" = {show(total, 'bytes')}"
-    return inconsistent(statement, f"the parts stated on lines {', '.join(str(p.line) for p in parts)}: {formula}", total)
+    return inconsistent(
+        statement, f"the parts stated on lines {', '.join(str(p.line) for p in parts)}: {formula}", total
+    )
 
 
 def judge_utilization(context: Context, statement: Statement) -> Claim:
@@ -345,10 +178,17 @@ def _utilization(context: Context, statement: Statement, memory: Fraction) -> Cl
     if low * (1 - NEAR) > stated and load(context, 1) is None and stated * 2 > low:
         return not_checkable(statement, f"{formula}, without knowing the workload", low)
     if stated > high and stated <= 1:
-        return _other_total(statement, stated_total, memory) or not_checkable(statement, f"{formula}; more may be reserved", low)
+        return _other_total(statement, stated_total, memory) or not_checkable(
+            statement, f"{formula}; more may be reserved", low
+        )
     fullest = stage_floor(context)
     if fullest is not None:
-        return _wrong_share(context, statement, memory, Trial(fullest.total / float(memory), f"({fullest.formula}) / {show(memory, 'bytes')}", "ratio"))
+        return _wrong_share(
+            context,
+            statement,
+            memory,
+            Trial(fullest.total / float(memory), f"({fullest.formula}) / {show(memory, 'bytes')}", "ratio"),
+        )
     return _wrong_share(context, statement, memory, Trial(low, formula, "ratio"))
 
 
@@ -360,12 +200,14 @@ def _other_total(statement: Statement, stated: Statement | None, memory: Fractio
     if abs(statement.number - ratio) <= slack:
         return None
     return inconsistent(
-        statement, f"{show(stated.number, 'bytes')} (line {stated.line}) / {show(memory, 'bytes')} = {show(ratio, 'ratio')}", ratio
+        statement,
+        f"{show(stated.number, 'bytes')} (line {stated.line}) / {show(memory, 'bytes')} = {show(ratio, 'ratio')}",
+        ratio,
     )
 
 
 def _wrong_share(context: Context, statement: Statement, memory: Fraction, near: Trial) -> Claim:
-    base, capacity = _recipe(context, "memory", "gpu"), show(memory, "bytes")
+    base, capacity = recipe_of(context, "memory", "gpu"), show(memory, "bytes")
 
     def recipe(assume: Assume) -> Iterable[Trial]:
         for trial in base(assume):

@@ -17,7 +17,9 @@ def judge_nodes(context: Context, statement: Statement) -> Claim:
     nodes, each = facts.stated("nodes"), facts.stated("gpus_per_node")
     gpus = facts.gpus
     if statement.field == "gpus_per_node" and facts.device is not None and nodes is None:
-        return not_checkable(statement, f"{facts.device.name} comes with {facts.device.devices_per_node} a node as a rule")
+        return not_checkable(
+            statement, f"{facts.device.name} comes with {facts.device.devices_per_node} a node as a rule"
+        )
     if nodes is None or each is None or not each:
         return not_checkable(statement, "nodes or GPUs per node are not stated")
     owned = facts.stated("gpus_owned", "max_gpus")
@@ -27,7 +29,11 @@ def judge_nodes(context: Context, statement: Statement) -> Claim:
     if nodes * each in (gpus, owned) or (gpus is not None and nodes == -(-gpus // each)):
         return confirmed(statement, formula)
     if gpus is not None and nodes * each < gpus:
-        return inconsistent(statement, f"{formula}, but {gpus} GPUs are allocated", Fraction(-(-gpus // each) if statement.field == "nodes" else each))
+        return inconsistent(
+            statement,
+            f"{formula}, but {gpus} GPUs are allocated",
+            Fraction(-(-gpus // each) if statement.field == "nodes" else each),
+        )
     return not_checkable(statement, f"{formula}; not all of them need be used")
 
 
@@ -57,7 +63,13 @@ def judge_price_total(context: Context, statement: Statement) -> Claim:
     formula = f"{gpus} GPUs x {float(price):.4g} USD/h = {float(expected):.5g} USD/h"
     scales = [Fraction(1)]
     words = statement.text.lower()
-    scales = [Fraction(24)] if "day" in words else [Fraction(720), Fraction(730), Fraction(744)] if "month" in words else scales
+    scales = (
+        [Fraction(24)]
+        if "day" in words
+        else [Fraction(720), Fraction(730), Fraction(744)]
+        if "month" in words
+        else scales
+    )
     scales = [Fraction(8760)] if "year" in words else scales
     same = any(agrees(statement, expected * scale, tolerance=NEAR) for scale in scales)
     return confirmed(statement, formula, expected) if same else inconsistent(statement, formula, expected * scales[0])
@@ -95,7 +107,9 @@ def judge_equal_layers(context: Context, statement: Statement) -> Claim:
     if layers is None or pp is None or statement.value is not True:
         return not_checkable(statement, "layers or stages are not stated")
     if layers % pp:
-        return contradicted(statement, f"{layers} layers / {pp} stages = {layers / pp:.4g}: they cannot be equal", Fraction(layers, pp))
+        return contradicted(
+            statement, f"{layers} layers / {pp} stages = {layers / pp:.4g}: they cannot be equal", Fraction(layers, pp)
+        )
     sizes = {row.last - row.first + 1 for row in context.facts.stages if row.first is not None and row.last is not None}
     if len(sizes) > 1:
         return inconsistent(statement, f"stages of {sorted(sizes)} layers are listed")

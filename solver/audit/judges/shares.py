@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from solver.audit.claim import Claim, confirmed, contradicted, inconsistent, not_checkable, show
 from solver.audit.context import Context
-from solver.audit.judges.memory import stage_floor
+from solver.audit.judges.memory_counts import stage_floor
 from solver.documents.statement import Statement
 
 
@@ -33,7 +33,9 @@ def judge_experts_per_gpu(context: Context, statement: Statement) -> Claim:
     if facts.experts is None:
         return not_checkable(statement, "the model's experts are not known")
     if facts.experts == 0:
-        return (confirmed if statement.number == 0 else contradicted)(statement, "the model has no experts", Fraction(0))
+        return (confirmed if statement.number == 0 else contradicted)(
+            statement, "the model has no experts", Fraction(0)
+        )
     if facts.stated("ep") is None and facts.document.first("expert_parallel_enabled") is None:
         return not_checkable(statement, "expert parallelism is not stated")
     slots = facts.experts + (facts.stated("redundant_experts") or 0)
@@ -45,7 +47,9 @@ def judge_experts_per_gpu(context: Context, statement: Statement) -> Claim:
     if statement.number in accepted:
         return confirmed(statement, formula, expected)
     depths = {last - first + 1 for first, last in (context.stage_ranges(facts.pp or 1) or ())} | {facts.layers or 0}
-    if "per layer" not in statement.text.lower() and any(statement.number == each * depth for each in accepted for depth in depths):
+    if "per layer" not in statement.text.lower() and any(
+        statement.number == each * depth for each in accepted for depth in depths
+    ):
         return confirmed(statement, f"{formula}, over the layers that the GPU holds", expected)
     return contradicted(statement, formula, expected)
 
@@ -62,7 +66,9 @@ def judge_replicated(context: Context, statement: Statement) -> Claim:
     if statement.field == "experts_replicated" and experts is not None and statement.number != experts:
         return contradicted(statement, f"the model has {experts} experts", Fraction(experts))
     if ep is not None and ep > 1:
-        return inconsistent(statement, f"EP {ep} gives each GPU {experts or 0} / {ep} experts of a layer, not all of them")
+        return inconsistent(
+            statement, f"EP {ep} gives each GPU {experts or 0} / {ep} experts of a layer, not all of them"
+        )
     floor = stage_floor(context)
     memory = facts.gpu_memory
     if floor is None or memory is None:
@@ -97,7 +103,9 @@ def judge_expert_ids(context: Context, statement: Statement) -> Claim:
         base = 1 if _counted_from_one(rows, experts) else 0
         missing = sorted(set(range(base, experts + base)) - held)
         if missing and len(rows) >= (context.facts.stated("ep") or 1):
-            return contradicted(statement, f"expert {missing[0]} stands on no GPU ({len(missing)} of {experts} missing)")
+            return contradicted(
+                statement, f"expert {missing[0]} stands on no GPU ({len(missing)} of {experts} missing)"
+            )
     return confirmed(statement, f"{len(value)} experts on {statement.subject}")
 
 

@@ -54,9 +54,7 @@ def ttft_recipe(context: Context) -> Recipe | None:
                     continue
                 for gpus in counts:
                     value = flops / (gpus * speed) * fill
-                    text = (
-                        f"{2 * factor:g} * {parameters} * {requests} * {tokens}{with_scores} / ({gpus} * {speed / 10**12:.4g}e12)"
-                    )
+                    text = f"{2 * factor:g} * {parameters} * {requests} * {tokens}{with_scores} / ({gpus} * {speed / 10**12:.4g}e12)"
                     text += f" * (1 + {pp - 1}/{microbatches})" if fill != 1 else ""
                     yield Trial(value, text, "time")
 
@@ -138,7 +136,9 @@ def judge_meets(context: Context, statement: Statement) -> Claim:
             statement, f"{show(stated.number, 'time')} (line {stated.line}) against {show(limit, 'time')}", not says
         )
     figures = [
-        Fraction(c.evaluation.ttft if name == "ttft" else c.evaluation.tpot, 10**9) for c in context.candidates if c.evaluation.scenarios
+        Fraction(c.evaluation.ttft if name == "ttft" else c.evaluation.tpot, 10**9)
+        for c in context.candidates
+        if c.evaluation.scenarios
     ]
     if not figures:
         return not_checkable(statement, "the plan's times cannot be recomputed from what is stated")
@@ -149,7 +149,9 @@ def judge_meets(context: Context, statement: Statement) -> Claim:
         return contradicted(statement, formula, False)
     if not says and worst < limit * Fraction(9, 10):
         return contradicted(statement, formula, True)
-    return confirmed(statement, formula, best <= limit) if (best <= limit) == says else not_checkable(statement, formula)
+    return (
+        confirmed(statement, formula, best <= limit) if (best <= limit) == says else not_checkable(statement, formula)
+    )
 
 
 def judge_tpot(context: Context, statement: Statement) -> Claim:
@@ -219,7 +221,12 @@ def judge_compute_utilization(context: Context, statement: Statement) -> Claim:
         return not_checkable(statement, "no TTFT is stated that it could refer to")
     floors = [t.value * n / gpus for n in gpu_counts(context) for t in recipe(frozenset({"pipeline-fill-ignored"}))]
     del floors
-    work = max(trial.value for trial in recipe(frozenset({"pipeline-fill-ignored"}))) * min(gpu_counts(context)) * facts.gpu_flops * facts.mfu
+    work = (
+        max(trial.value for trial in recipe(frozenset({"pipeline-fill-ignored"})))
+        * min(gpu_counts(context))
+        * facts.gpu_flops
+        * facts.mfu
+    )
     used = work / (gpus * facts.gpu_flops * ttft.number)
     formula = (
         f"{show(work)} FLOPs of prefill / ({gpus} GPUs * {show(facts.gpu_flops)} FLOP/s * {show(ttft.number, 'time')}, "
