@@ -30,7 +30,10 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Row:
-    """One pair; what was not reached (a refused instance, no proof to write) is ``None``."""
+    """One pair; what was not reached (a refused instance, no proof to write) is ``None``.
+
+    ``gaps``: (value - bound) / value of each level that has both. Rounding times to nanoseconds leaves some 1e-9.
+    """
 
     model: str
     device: str
@@ -41,7 +44,7 @@ class Row:
     certificate: Timed | None = None
     certificate_bytes: int | None = None
     check: Timed | None = None
-    proven_levels: tuple[str, ...] = ()
+    gaps: dict[str, float] | None = None
     refused: str | None = None
 
 
@@ -72,14 +75,21 @@ def measure_one(instance: Instance, model: str, device: str, *, time_limit_s: fl
     """
     settings = Settings(time_limit_s=time_limit_s, certify=False)
     result, solving = timed(lambda: solve(instance, settings=settings))
-    proven = tuple(name for name, level in result.levels.items() if level.proven)
-    row = Row(model, device, result.status, result.gpus, result.bound, solving, proven_levels=proven)
+    row = Row(model, device, result.status, result.gpus, result.bound, solving, gaps=_gaps(result))
     if result.status == "undecided":
         return row
     raw, writing = timed(lambda: _certificate(result, instance))
     _, checking = timed(lambda: checker.check(raw))
     fields = {name: getattr(row, name) for name in Row.__dataclass_fields__}
     return Row(**fields | {"certificate": writing, "certificate_bytes": len(raw), "check": checking})
+
+
+def _gaps(result: Result) -> dict[str, float]:
+    return {
+        name: (level.value - level.bound) / level.value
+        for name, level in result.levels.items()
+        if level.value and level.bound is not None
+    }
 
 
 def _certificate(result: Result, instance: Instance) -> bytes:
@@ -97,13 +107,17 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         "pairs": len(rows),
         "status": dict(Counter(row.status for row in rows)),
         "all_proven": all(row.status in ("optimal", "infeasible", "refused") for row in rows),
-        "levels_proven": dict(Counter(name for row in solved for name in row.proven_levels)),
+        "largest_gaps": {name: _largest_gap(solved, name) for name in ("gpus", "ttft", "memory")},
         "solve": _spread([row.solve for row in solved]),
         "certificate": _spread([row.certificate for row in written]),
         "check": _spread([row.check for row in written]),
         "certificate_bytes": _size([row.certificate_bytes or 0 for row in written]),
         "slowest": [asdict(row) for row in slowest],
     }
+
+
+def _largest_gap(rows: Sequence[Row], level: str) -> float | None:
+    return max((row.gaps[level] for row in rows if row.gaps and level in row.gaps), default=None)
 
 
 def _spread(times: Sequence[Timed | None]) -> dict[str, float] | None:
