@@ -89,7 +89,8 @@ def _strategy(instance: Instance, plan: Plan, figures: Evaluation) -> Iterator[s
         memory = max(scenario.stages[index].memory for scenario in figures.scenarios)
         own = "" if uniform is not None else f", TP {stage.attn_tp}, DP {stage.attn_dp}, EP {stage.moe_ep}"
         gpus = f"GPU {start}" if stage.gpus == 1 else f"GPUs {start}-{start + stage.gpus - 1}"
-        yield f"- Stage {index}: layers {stage.layers[0]}-{stage.layers[1]}, {gpus}{own}, memory per GPU {memory / 1e9:.2f} GB"
+        layers = f"layers {stage.layers[0]}-{stage.layers[1]}"
+        yield f"- Stage {index}: {layers}, {gpus}{own}, memory per GPU {memory / 1e9:.2f} GB"
         start += stage.gpus
     runs = plan.microbatches[0] if plan.microbatches else None
     if runs is not None:

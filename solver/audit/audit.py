@@ -14,7 +14,15 @@ from solver.audit.judges import given, memory, other, shares, stages, structure,
 from solver.documents.statement import Document, Statement
 from solver.evaluate import Violation
 
-JUDGES = {**given.JUDGES, **structure.JUDGES, **stages.JUDGES, **shares.JUDGES, **memory.JUDGES, **time.JUDGES, **other.JUDGES}
+JUDGES = {
+    **given.JUDGES,
+    **structure.JUDGES,
+    **stages.JUDGES,
+    **shares.JUDGES,
+    **memory.JUDGES,
+    **time.JUDGES,
+    **other.JUDGES,
+}
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,10 @@ class _Search:
         if not options:
             return _answer(fixed, "infeasible", "no plan: the degrees break a rule of heads, widths, experts or nodes")
         if not chains:
-            return _answer(fixed, "infeasible", f"no plan: no cut into {fixed.stages} stages and no microbatch keeps memory "
-                           "and time limits (all of them tried)")  # fmt: skip
+            tried = (
+                f"no cut into {fixed.stages} stages and no microbatch keeps memory and time limits (all of them tried)"
+            )
+            return _answer(fixed, "infeasible", f"no plan: {tried}")
         chain = min(chains, key=lambda found: found.gpus(program))
         return _described(fixed, deployment, chain, status="optimal", bound=chain.gpus(program))
 

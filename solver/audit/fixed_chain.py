@@ -8,7 +8,7 @@ A path row of limit T then allows stages of at most :math:`(T - \sum c) / (micro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,4 +101,4 @@ def _trace(came_from: list[NDArray[np.intp]], end: int) -> Iterator[tuple[int, i
     for row in reversed(came_from):
         bounds.append(int(row[bounds[-1]]))
     bounds.reverse()
-    yield from zip(bounds, bounds[1:], strict=False)
+    yield from pairwise(bounds)

@@ -97,7 +97,8 @@ def assumptions(facts: Facts) -> tuple[str, ...]:
     found = []
     if facts.device is None:
         found.append(
-            f"links between GPUs: {ASSUMED_SCALE_UP / 1e9:g} GB/s inside a node, {ASSUMED_SCALE_OUT / 1e9:g} GB/s across"
+            f"links between GPUs: {ASSUMED_SCALE_UP / 1e9:g} GB/s inside a node, "
+            f"{ASSUMED_SCALE_OUT / 1e9:g} GB/s across"
         )
     if facts.document.first("kv_precision") is None:
         found.append(f"KV cache in {facts.kv_dtypes[0]}: the document does not say; claims under "

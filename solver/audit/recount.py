@@ -18,6 +18,7 @@ from solver.documents.values import BYTES_PER_ELEMENT
 
 Assume = frozenset[str]
 NOTHING: Assume = frozenset()
+WHOLE = Option(1, 1, 1, 1)
 WEIGHT_MISTAKES = frozenset(
     (
         "tensor-parallel-ignored",
@@ -53,7 +54,7 @@ class Recount:
     model: Model
     weight_bytes: float
     kv_dtype: str
-    option: Option = Option(1, 1, 1, 1)
+    option: Option = WHOLE
     by_class: bool = False
     _known: dict[tuple[object, ...], float] = field(default_factory=dict, compare=False, repr=False)
 

@@ -73,9 +73,9 @@ def _checks(console: Console, audit: Audit) -> None:
     lines = [_check(check) for check in audit.checks]
     known = {(check.group, check.index) for check in audit.checks}
     lines += [
-        f"breaks  {violation.group}[{violation.index}]: {violation.value:,} against {violation.limit:,} {violation.unit}"
-        for violation in audit.violations
-        if (violation.group, violation.index) not in known
+        f"breaks  {broken.group}[{broken.index}]: {broken.value:,} against {broken.limit:,} {broken.unit}"
+        for broken in audit.violations
+        if (broken.group, broken.index) not in known
     ]
     _list(console, "Constraint checks", lines)
 

@@ -1,4 +1,4 @@
-"""`shardproof audit`: is a hand-written plan right, and what is wrong in it?"""
+"""`shardproof audit`: whether a hand-written plan is right, and what is wrong in it."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from itertools import pairwise
 
 from solver.documents.quantities import Quantity, quantities
 from solver.documents.statement import Entry, Statement
@@ -25,7 +26,7 @@ def read_sums(entry: Entry, *, section: str) -> list[Statement]:
         return []
     sides = _EQUALS.split(text)
     found = []
-    for left, right in zip(sides, sides[1:], strict=False):
+    for left, right in pairwise(sides):
         value = _evaluate(left.rpartition(":")[2].rpartition(";")[2])
         stated = _single(_first_term(right))
         if value is None or stated is None or stated.dimension not in ("count", value[1]):

@@ -9,7 +9,14 @@ from instances.catalogue import aliases, device_names, load_device, load_model, 
 from instances.hardware import Device
 from instances.model import Model
 
-_NOISE = frozenset(["model", "the", "instruct", "chat", "base", "it", "hf", "gpu", "gpus", "nvidia", "amd", "intel", "google", "accelerator", "tensor", "core", "with", "x", "meta", "llm", "moe", "sxm4", "sxm5", "gb", "gib", "memory", "hbm3", "hbm2e", "hbm3e", "hbm", "of", "by", "version", "server", "e", "and"])  # fmt: skip
+_NOISE = frozenset(
+    {
+        "model", "the", "instruct", "chat", "base", "it", "hf", "gpu", "gpus",
+        "nvidia", "amd", "intel", "google", "accelerator", "tensor", "core", "with", "x",
+        "meta", "llm", "moe", "sxm4", "sxm5", "gb", "gib", "memory", "hbm3",
+        "hbm2e", "hbm3e", "hbm", "of", "by", "version", "server", "e", "and",
+    }
+)  # fmt: skip
 _DTYPE = {"fp8", "bf16", "fp16", "mxfp4", "nvfp4", "int4", "int8", "awq", "gptq"}
 
 

@@ -10,7 +10,8 @@ from solver.documents.statement import Entry, Statement
 from solver.documents.values import make
 
 _STAGE = re.compile(
-    r"^\s*(?:pipeline |pp[ -]?)?(?:stages?|modules?|pp[ _-]?ranks?)[ _#-]*(?P<a>\d{1,4})(?:\s*(?:-|to|\.\.|through)\s*(?P<b>\d{1,4}))?(?![\d.])",
+    r"^\s*(?:pipeline |pp[ -]?)?(?:stages?|modules?|pp[ _-]?ranks?)[ _#-]*(?P<a>\d{1,4})"
+    r"(?:\s*(?:-|to|\.\.|through)\s*(?P<b>\d{1,4}))?(?![\d.])",
     re.I,
 )
 _LAYER_RANGE = re.compile(
@@ -24,7 +25,11 @@ _GPU_RANGE = re.compile(
 )
 _GPU_ONE = re.compile(r"(?<!per )\b(?:gpu|device|rank)\s*#?(?P<a>\d{1,6})\b(?!\s*(?:-|to|\.\.)\s*\d)", re.I)
 _GPU_COUNT = re.compile(r"(?<![\d-])\b(?P<n>\d{1,6})\s*(?:x\s*)?(?:gpus?|devices?|accelerators?)\b(?!\s*\d)", re.I)
-_RANGE_CELL = re.compile(r"^\s*[\[(]?\s*L?(?P<a>\d{1,6})\s*(?P<sep>-|to|\.\.|,|:|through)\s*L?(?P<b>\d{1,6})\s*(?P<close>[\])])?\s*(?:\(\d+(?:\s+\w+)?\))?\s*$", re.I)  # fmt: skip
+_RANGE_CELL = re.compile(
+    r"^\s*[\[(]?\s*L?(?P<a>\d{1,6})\s*(?P<sep>-|to|\.\.|,|:|through)\s*L?(?P<b>\d{1,6})"
+    r"\s*(?P<close>[\])])?\s*(?:\(\d+(?:\s+\w+)?\))?\s*$",
+    re.I,
+)
 _EXPERT_OWNER = re.compile(
     r"\b(?:gpus?|devices?|(?:ep[ -])?ranks?)\s*#?(?P<owner>\d{1,5})(?:\s*-\s*(?P<last>\d{1,5}))?\b", re.I
 )

@@ -57,7 +57,7 @@ class _Parser:
         if re.match(r"^\s*(```|~~~)", line):
             self.fenced = not self.fenced
         elif not line.strip() or (_RULE.match(line) and not _DIVIDER.match(line)):
-            self._close()
+            self.close()
         elif self.fenced and _ENGINE.search(line):
             self.commands.append(Entry(number, printable(raw), self.path(), "", line.strip()))
         elif match := _HEADING.match(line) if not self.fenced else None:
@@ -69,7 +69,7 @@ class _Parser:
         elif not _DIVIDER.match(line):
             self._line(number, raw, line)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """End a table; the only row of one is about the whole plan, whatever its label."""
         if len(self.rows) == 1:
             start = self.rows[0]
@@ -79,7 +79,7 @@ class _Parser:
         self.rows, self.header = [], []
 
     def _heading(self, number: int, raw: str, level: int, title: str) -> None:
-        self._close()
+        self.close()
         self.parent = (-1, "")
         self.sections = [item for item in self.sections if item[0] < level]
         title = re.sub(r"^\d{1,2}(?:\.\d{1,2})*[.)]?\s+(?=[A-Za-z])", "", _unmark(title))
@@ -103,7 +103,7 @@ class _Parser:
         self.entries += table_row(number, printable(raw), self.path(), row)
 
     def _line(self, number: int, raw: str, line: str) -> None:
-        self._close()
+        self.close()
         bullet = _BULLET.match(line)
         indent = len(line) - len(line.lstrip())
         text = _unmark(bullet[1] if bullet else line.strip().lstrip("> "))
@@ -189,17 +189,14 @@ def parse_markdown(text: str) -> Parsed:
     parser = _Parser()
     lines = text.split("\n")
     joined: tuple[int, str] | None = None
-    for number, line in enumerate(lines, start=1):
-        if joined is not None:
-            number_from, line = joined[0], f"{joined[1]} {line.strip()}"
-        else:
-            number_from = number
+    for number, raw in enumerate(lines, start=1):
+        first, line = (number, raw) if joined is None else (joined[0], f"{joined[1]} {raw.strip()}")
         if line.rstrip().endswith("\\") and len(line) < 4 * MAX_LINE and (parser.fenced or _ENGINE.search(line)):
-            joined = (number_from, line.rstrip()[:-1])
+            joined = (first, line.rstrip()[:-1])
             continue
         joined = None
         following = plain(lines[number][:MAX_LINE]) if number < len(lines) else ""
-        parser.feed(number_from, line, following)
-    parser._close()
+        parser.feed(first, line, following)
+    parser.close()
     titles = tuple(title for level, title in parser.sections if level == 1)
     return Parsed(tuple(parser.entries), tuple(parser.prose), tuple(parser.commands), titles)

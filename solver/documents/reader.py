@@ -23,8 +23,17 @@ from solver.documents.wording import section_kind
 
 MAX_MARKDOWN_LINES = 2_500
 _NO_UNIT = frozenset({"bytes", "time", "flops", "rate", "price"})
-_TRTLLM_KEYS = frozenset({"kv_cache_config", "moe_expert_parallel_size", "free_gpu_memory_fraction", "enable_attention_dp",
-                          "moe_tensor_parallel_size", "cuda_graph_config", "moe_config"})  # fmt: skip
+_TRTLLM_KEYS = frozenset(
+    {
+        "kv_cache_config",
+        "moe_expert_parallel_size",
+        "moe_tensor_parallel_size",
+        "free_gpu_memory_fraction",
+        "enable_attention_dp",
+        "cuda_graph_config",
+        "moe_config",
+    }
+)
 
 
 def read_document(path: Path) -> Document:
@@ -41,10 +50,7 @@ def read_document(path: Path) -> Document:
 def parse_document(text: str, *, name: str, suffix: str = "") -> Document:
     """Read the text of a plan document."""
     kind = _kind(text, suffix)
-    if kind in ("yaml", "json"):
-        document = _structured(text, name, kind)
-    else:
-        document = _markdown(text, name)
+    document = _structured(text, name, kind) if kind in ("yaml", "json") else _markdown(text, name)
     if not document.statements:
         raise InputError(f"{printable(name)}: no statement about a plan was found in it; see docs/audit.md")
     return document

@@ -31,7 +31,8 @@ def _row(name: str, kind: str, wordings: str, where: str = "") -> Field:
 
 VOCABULARY: tuple[Field, ...] = (
     # the model
-    _row("model", "name", "model | architecture | model architecture | base model | model name | model id | model path | served model name | checkpoint | llm"),
+    _row("model", "name", "model | architecture | model architecture | base model | model name | model id"
+         " | model path | served model name | checkpoint | llm"),
     _row("parameters", "count", "parameter | parameter size | size parameter | model size | size model parameter"
          " | model parameter | weight parameter | parameter all"),
     _row("active_parameters", "count", "active parameter | activated parameter | parameter active token"
@@ -55,7 +56,8 @@ VOCABULARY: tuple[Field, ...] = (
     _row("vocab", "count", "vocab | vocabulary | vocabulary size | vocab size"),
     _row("max_position", "count", "context | context length | context window | max position embedding"
          " | maximum context length | max context length | max context", "model none"),
-    _row("precision", "dtype", "precision | weight | weight precision | dtype | weight dtype | quantization | data type"
+    _row("precision", "dtype", "precision | weight | weight precision | dtype | weight dtype"
+         " | quantization | data type"
          " | weight quantization | model precision | weight format | numeric format | weight data type"),
     _row("kv_precision", "dtype", "kv precision | kv dtype | kv cache precision | kv cache dtype | kv cache"
          " | kv cache data type | kv cache format"),
@@ -85,7 +87,8 @@ VOCABULARY: tuple[Field, ...] = (
          " | deployment cost | total cost hour | hourly cost | deployment cost hour | cluster cost hour"
          " | total hourly cost | price hour total | total price hour | price deployment hour"),
     # the workload
-    _row("batch", "count", "batch size | request once | request flight | request in flight | batch | request | concurrent request | concurrency | request burst"
+    _row("batch", "count", "batch size | request once | request flight | request in flight | batch"
+         " | request | concurrent request | concurrency | request burst"
          " | burst size | concurrent sequence | simultaneous request | global batch size | batch request"
          " | request batch | maximum batch size | max batch size | burst"),
     _row("sequence_range", "range", "request length | sequence length range | request length range"
@@ -122,7 +125,8 @@ VOCABULARY: tuple[Field, ...] = (
          " | pipeline model parallel | pipeline depth | module | pp stage | pipeline parallel stage"),
     _row("ep", "count", "ep | expert parallel | ep expert parallel | expert model parallel | moe ep"
          " | moe expert parallel | moe ep expert parallel"),
-    _row("dp", "count", "dp | data parallel | dp data parallel | data | attention dp | attn dp | attention data parallel"),
+    _row("dp", "count", "dp | data parallel | dp data parallel | data | attention dp | attn dp"
+         " | attention data parallel"),
     _row("replicas", "count", "replica | model replica | instance | engine instance | model copy | model instance"),
     _row("moe_tp", "count", "moe tp | moe tensor parallel | expert tensor parallel | expert tp"),
     _row("gpus", "count", "gpu | gpu used | gpu required | gpu needed | gpu allocated | gpu deployment"
@@ -145,10 +149,12 @@ VOCABULARY: tuple[Field, ...] = (
          " | redundant expert slot"),
     _row("microbatches", "count", "microbatch | prefill microbatch"),
     _row("decode_microbatches", "count", "decode microbatch"),
-    _row("microbatch_requests", "count", "microbatch size | microbatch request | request microbatch | sequence microbatch"
+    _row("microbatch_requests", "count", "microbatch size | microbatch request | request microbatch"
+         " | sequence microbatch"
          " | prefill request | prefill microbatch size | size microbatch"),
     _row("microbatch_tokens", "count", "microbatch token | token microbatch | prefill microbatch token"
-         " | batched token | max batched token | prefill chunk | chunk size | chunked prefill size | prefill chunk size"
+         " | batched token | max batched token | prefill chunk | chunk size | chunked prefill size"
+         " | prefill chunk size"
          " | token microbatch prefill"),
     _row("max_model_len", "count", "max model len | max sequence length | max seq len | context length"
          " | max sequence | maximum sequence length | max model length", ""),
@@ -156,7 +162,8 @@ VOCABULARY: tuple[Field, ...] = (
          " | gpu memory fraction | kv cache free gpu memory fraction | free gpu memory fraction", "engine"),
     # memory
     _row("weights_total", "bytes", "weight | weight memory | total weight | model weight | weight total | weight size"
-         " | model size | parameter memory | model memory | weight footprint | model weight memory | total weight memory"
+         " | model size | parameter memory | model memory | weight footprint | model weight memory"
+         " | total weight memory"
          " | weight all | model weight total | model footprint | checkpoint size | total weight size"
          " | total model weight"),
     _row("weights_per_stage", "bytes", "weight stage | weight memory stage | parameter memory stage"
@@ -188,18 +195,21 @@ VOCABULARY: tuple[Field, ...] = (
     _row("memory_utilization", "ratio", "memory utilization | gpu memory utilization | memory usage ratio"
          " | utilization memory | peak memory utilization | memory utilization gpu | memory used | memory occupancy"),
     _row("memory_utilization", "ratio", "utilization | used | memory share | share", "memory"),
-    _row("headroom", "bytes", "headroom | free memory | memory headroom | free memory gpu | memory left | headroom gpu"
+    _row("headroom", "bytes", "headroom | free memory | memory headroom | free memory gpu | memory left"
+         " | headroom gpu"
          " | memory margin | memory headroom gpu | remaining memory | free gpu memory | remaining memory gpu"),
     # performance
     _row("ttft", "time", "ttft | ttft estimate | prefill time | prefill latency | ttft last request | ttft worst"
          " | last request ttft | ttft slowest request | slowest request ttft | worst ttft | ttft burst | burst ttft"
          " | ttft max"),
     _row("ttft_mean", "time", "mean ttft | average ttft | ttft mean | ttft average"),
-    _row("tpot", "time", "tpot | decode latency | tpot estimate | decode step | decode step time | decode time token"),
+    _row("tpot", "time", "tpot | decode latency | tpot estimate | decode step | decode step time"
+         " | decode time token"),
     _row("compute_utilization", "ratio", "compute utilization | gpu utilization | gpu compute utilization"
          " | utilization compute"),
     _row("throughput", "tokens_per_second", "throughput | decode throughput | output throughput | output token second"
-         " | token second | generation throughput | total throughput | total decode throughput | output token throughput"),
+         " | token second | generation throughput | total throughput | total decode throughput"
+         " | output token throughput"),
     _row("throughput_per_gpu", "tokens_per_second", "throughput gpu | decode throughput gpu | token second gpu"
          " | output throughput gpu"),
     _row("bubble", "ratio", "pipeline bubble | bubble | bubble fraction | pipeline bubble fraction | bubble ratio"
@@ -210,14 +220,16 @@ VOCABULARY: tuple[Field, ...] = (
     _row("meets_tpot", "flag", "meets tpot requirement | meets tpot | tpot met | tpot requirement met | tpot ok"
          " | within tpot limit | meets tpot limit | tpot satisfied | meets tpot slo | satisfies tpot | tpot slo met"
          " | meets tpot target | tpot limit met | tpot within limit | tpot target met"),
-    _row("fits_memory", "flag", "fits memory | fits in memory | fits gpu memory | meets memory requirement | memory ok"
+    _row("fits_memory", "flag", "fits memory | fits in memory | fits gpu memory"
+         " | meets memory requirement | memory ok"
          " | fits | memory fits | within memory limit | within memory | memory met | fits single gpu memory"
          " | memory limit met | meets memory limit | meets memory | memory requirement met | fits in gpu memory"
          " | memory within limit | memory fit"),
     _row("load_balanced", "flag", "load balanced | balanced | load balance | balanced load"),
     _row("expert_parallel_enabled", "flag", "expert parallel enabled | enable expert parallel | enable ep moe"),
     _row("attention_dp_enabled", "flag", "enable dp attention | enable attention dp | attention dp enabled"),
-    _row("engine", "name", "engine | inference engine | serving engine | framework | runtime engine | serving framework"),
+    _row("engine", "name", "engine | inference engine | serving engine | framework | runtime engine"
+         " | serving framework"),
     _row("instance_fingerprint", "name", "instance fingerprint | fingerprint"),
 )  # fmt: skip
 

@@ -66,7 +66,7 @@ def explained(context: Context, statement: Statement, recipe: Recipe, *, most: i
     return context.explained[key]
 
 
-def judge_total(context: Context, statement: Statement) -> Claim:
+def judge_total(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
     """A total per GPU or stage: at least weights plus KV cache, at most the planner's full account."""
     sizes = {context.facts.gpu_memory} | {Fraction(device.memory) for device in context.facts.devices}
     if statement.field == "memory_per_gpu" and any(size and agrees(statement, size, tolerance=0.01) for size in sizes):
@@ -107,11 +107,12 @@ def _stage_subject(context: Context, statement: Statement) -> Sequence[Trial]:
         if ranges is None or (row is not None and row.index >= len(ranges)) or row is None:
             continue
         first, last = ranges[row.index]
+        own = reading
         if row.option is not None and reading.name == "stage by stage":
-            reading = Reading(reading.name, reading.replicas, reading.pp, row.option)
-        for count in context.recounts(reading):
+            own = Reading(reading.name, reading.replicas, reading.pp, row.option)
+        for count in context.recounts(own):
             kinds = model.layer_kinds[first : last + 1]
-            found += stage_trials(context, count, kinds, reading, "memory", "stage", NOTHING)
+            found += stage_trials(context, count, kinds, own, "memory", "stage", NOTHING)
     return found
 
 
@@ -155,7 +156,7 @@ def judge_utilization(context: Context, statement: Statement) -> Claim:
     return next((claim for claim in claims if not claim.wrong), claims[0])
 
 
-def _utilization(context: Context, statement: Statement, memory: Fraction) -> Claim:
+def _utilization(context: Context, statement: Statement, memory: Fraction) -> Claim:  # noqa: PLR0911 - one return a verdict
     """Against the stated total, and against the recount."""
     own = careful(context, "memory_per_gpu")
     stated_total = context.document.first("memory_per_gpu", "memory_per_stage")

@@ -95,6 +95,7 @@ def recipe_of(context: Context, part: str, scope: str) -> Recipe:
 def stage_trials(
     context: Context, count: Recount, kinds: Sequence[str], reading: Reading, part: str, scope: str, assume: Assume
 ) -> Iterable[Trial]:
+    """Count one part of a stage, on one GPU of it or on all."""
     weights, kv = counted(context, count, kinds, reading, assume)
     value = {"weights": weights, "kv": kv, "memory": weights + kv}[part]
     words = {"weights": "weights", "kv": "KV cache", "memory": "weights + KV cache"}[part]

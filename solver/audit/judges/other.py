@@ -75,7 +75,7 @@ def judge_price_total(context: Context, statement: Statement) -> Claim:
     return confirmed(statement, formula, expected) if same else inconsistent(statement, formula, expected * scales[0])
 
 
-def judge_microbatches(context: Context, statement: Statement) -> Claim:
+def judge_microbatches(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
     """Microbatches times their requests are the batch."""
     facts = context.facts
     batch, count, size = facts.workload("batch"), facts.stated("microbatches"), facts.stated("microbatch_requests")

@@ -10,7 +10,7 @@ from solver.audit.judges.structure import product_text
 from solver.documents.statement import Statement
 
 
-def judge_stage_layers(context: Context, statement: Statement) -> Claim:
+def judge_stage_layers(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
     """The stages' layer ranges follow each other from the first layer to the last."""
     rows, layers = context.facts.stages, context.facts.layers
     index = next((i for i, row in enumerate(rows) if row.line == statement.line), None)

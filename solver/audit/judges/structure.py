@@ -24,7 +24,7 @@ def product_text(context: Context) -> str:
     return f"{' x '.join(f'{name} {value}' for name, value in stated)} = {' or '.join(map(str, counts))} devices"
 
 
-def judge_gpus(context: Context, statement: Statement) -> Claim:
+def judge_gpus(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
     """The GPUs are what the degrees (or the stages, one by one) come to."""
     facts, count = context.facts, int(statement.number)
     if other := _other_value(context, statement):
@@ -94,7 +94,7 @@ def judge_pp(context: Context, statement: Statement) -> Claim:
     return confirmed(statement, "taken as the plan's")
 
 
-def judge_tp(context: Context, statement: Statement) -> Claim:
+def judge_tp(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
     """Tensor parallelism divides heads, and KV heads or the reverse."""
     if other := _other_value(context, statement):
         return other
@@ -155,8 +155,8 @@ def judge_degree(context: Context, statement: Statement) -> Claim:
         tp, ep, moe_tp = facts.stated("tp") or 1, facts.stated("ep") or 1, int(statement.number)
         widths = {tp, tp * (facts.stated("dp") or 1)}
         if moe_tp * ep not in widths:
-            return inconsistent(statement, f"moe_tp {moe_tp} x ep {ep} = {moe_tp * ep}, but the stage has {min(widths)} ranks",
-                                Fraction(max(1, min(widths) // ep)))  # fmt: skip
+            formula = f"moe_tp {moe_tp} x ep {ep} = {moe_tp * ep}, but the stage has {min(widths)} ranks"
+            return inconsistent(statement, formula, Fraction(max(1, min(widths) // ep)))
     return confirmed(statement, "taken as the plan's")
 
 
@@ -180,7 +180,7 @@ def judge_per_part(context: Context, statement: Statement) -> Claim:
     return inconsistent(statement, product_text(context), Fraction(min(counts)))
 
 
-def judge_layers_per_stage(context: Context, statement: Statement) -> Claim:
+def judge_layers_per_stage(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
     """Stages times layers per stage is the model's layers."""
     layers, pp = context.facts.layers, context.facts.pp
     value = statement.value

@@ -54,7 +54,8 @@ def ttft_recipe(context: Context) -> Recipe | None:
                     continue
                 for gpus in counts:
                     value = flops / (gpus * speed) * fill
-                    text = f"{2 * factor:g} * {parameters} * {requests} * {tokens}{with_scores} / ({gpus} * {speed / 10**12:.4g}e12)"
+                    work_text = f"{2 * factor:g} * {parameters} * {requests} * {tokens}{with_scores}"
+                    text = f"{work_text} / ({gpus} * {speed / 10**12:.4g}e12)"
                     text += f" * (1 + {pp - 1}/{microbatches})" if fill != 1 else ""
                     yield Trial(value, text, "time")
 
@@ -166,7 +167,8 @@ def judge_tpot(context: Context, statement: Statement) -> Claim:
     read = (facts.model.active_parameters - 2 * facts.model.vocab * facts.model.hidden) * least_bytes
     floor = read / (max(counts) * facts.bandwidth)
     known = [Fraction(c.evaluation.tpot, 10**9) for c in context.candidates if c.evaluation.scenarios]
-    formula = f"the active weights alone, {show(read, 'bytes')} / ({max(counts)} GPUs * {show(facts.bandwidth / 10**12)} TB/s) = {show(floor, 'time')}"
+    rate = f"{max(counts)} GPUs * {show(facts.bandwidth / 10**12)} TB/s"
+    formula = f"the active weights alone, {show(read, 'bytes')} / ({rate}) = {show(floor, 'time')}"
     if known:
         formula += f"; with all costs {show(known[0], 'time')}"
     if statement.number + statement.half < floor:
@@ -206,7 +208,7 @@ def re_input(statement: Statement) -> bool:
     return any(word in words for word in ("prefill", "input", "prompt", "total", "combined"))
 
 
-def judge_compute_utilization(context: Context, statement: Statement) -> Claim:
+def judge_compute_utilization(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
     """Useful FLOPs over what the stated GPUs could do in the stated TTFT; never above the efficiency."""
     facts = context.facts
     recipe, ttft = ttft_recipe(context), context.document.first("ttft")
