@@ -24,6 +24,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.agreement import certified
+from benchmarks.two_rows import moved, two_rows
 from formulations.deployment.tables import Program, restrict
 from solver import checker
 from solver.certificate import from_document, to_document
@@ -412,6 +413,18 @@ def _bluff(random: Random, layout: Document, document: Document) -> list[list[An
     return nodes
 
 
+def two_rows_moved(random: Random, document: Document) -> Document | None:
+    """Change a label of a certificate whose leaves have two surrogate rows; claim the bound or one more."""
+    del document
+    text = two_rows(random.randrange(2000))
+    changed = None if text is None else moved(text, random)
+    if changed is None:
+        return None
+    found: Document = json.loads(changed)
+    found["claims"]["gpus"]["lower"] += random.choice((0, 0, 1))
+    return found
+
+
 def levels_transplanted(random: Random, document: Document) -> Document | None:
     """Give a worse plan, and prove it best at its level for a slightly different program."""
     program = read_program(document["program"])
@@ -452,6 +465,7 @@ FORGERIES: tuple[Forgery, ...] = (
     transplanted,
     bluffed,
     bluffed,
+    two_rows_moved,
     levels_transplanted,
 )
 

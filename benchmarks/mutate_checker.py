@@ -19,10 +19,15 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
+from benchmarks.agreement import certified
 from benchmarks.forge import BASES, base, forged
+from benchmarks.two_rows import moved, two_rows
 from solver import checker
+from solver.certificate import to_document
+from tests.random_programs import random_program
 
 SOURCE = Path(checker.__file__)
 STORED = Path(__file__).parent.parent / "tests" / "certificates.jsonl.gz"
@@ -77,6 +82,7 @@ def mutants() -> Iterator[Mutant]:
             except Exception:
                 continue
             where = f"column {getattr(original, 'col_offset', 0)}: {change}"
+            where += f" in {ast.unparse(original)}" if isinstance(original, ast.comprehension) else ""
             yield Mutant(getattr(original, "lineno", 0), where, module)
 
 
@@ -200,7 +206,10 @@ def store(verdicts: list[tuple[str, str | None]]) -> None:
 
 def candidates(count: int, first: int = 0) -> list[tuple[str, str | None]]:
     """Return true certificates and forgeries with the checker's verdicts."""
-    texts = [base(seed).text for seed in range(min(BASES, count // 10))]
+    texts = [base(seed).text for seed in range(min(BASES, count // 10))] + frontiers(count)
+    full = [text for seed in range(count) if (text := two_rows(seed)) is not None]
+    changed = (moved(text, Random(f"moved {place}")) for place, text in enumerate(full * 4))
+    texts += full[: count // 4] + [text for text in changed if text is not None]
     for seed in range(first, first + count):
         made = forged(seed)
         if made is not None:
@@ -208,10 +217,79 @@ def candidates(count: int, first: int = 0) -> list[tuple[str, str | None]]:
     return [(text, judged(checker, text)) for text in texts]
 
 
+SUM_LEAF = '["axis", 0], ["leaf", [[["sum", "ttft", 1]]], []]'
+EMPTY_TABLE = '{"base": [0, 0], "entry": [0, 0], "first": [0, 0], "last": [0, 0], "layer": [[0], [0]], "slack": 0}'
+PAIRS: tuple[tuple[tuple[str, str], ...], ...] = (
+    (('"limit": 6', '"limit": 9'), ('"limit": 12', '"limit": 13'), ('"microbatches": 1', '"microbatches": 2')),
+    (('"limit": 6', '"limit": 9'), ('"limit": 12', '"limit": 12'), ('"microbatches": 1', '"microbatches": 2')),
+    (('"upper": 2', '"upper": 4'), ("[[0, 3, 1]]", "[[0, 1, 1], [2, 3, 1]]")),
+    (('"upper": 2', '"upper": 4'), ("[[0, 3, 1]]", "[[0, 2, 1], [1, 3, 1]]")),
+    (('"upper": 2', '"upper": 3'), ("[[0, 3, 1]]", "[[0, 3, 1], [3, 3, 0]]")),
+    (('"upper": 2', '"upper": 3'), ("[[0, 3, 1]]", "[[0, 0, 0], [0, 3, 1]]")),
+    (
+        ('"base": [1, 1]', '"base": [20, 1]'),
+        ("[[4], [3]]", "[[0], [3]]"),
+        ('"slack": 0}],', '"slack": 1}],'),
+        ("12", "18"),
+    ),
+    (("[[0, 3]]", "[[0, 2], [1, 1]]"), ("[[3], [2]]", "[[3, 3], [2, 2]]"), ("[[4], [3]]", "[[4, 4], [3, 3]]")),
+    (
+        ("[[0, 3]]", "[[0, 2], [1, 1]]"),
+        ("[[3], [2]]", "[[3, 3], [2, 2]]"),
+        ("[[4], [3]]", "[[4, 4], [3, 3]]"),
+        ('"rows": [{"name"', f'"extra": [{EMPTY_TABLE}], "rows": [{{"name"'),
+        ('}], "extra": [', "}, "),
+    ),
+)
+
+
+def _replaced(text: str, *pairs: tuple[str, str]) -> str:
+    for old, new in pairs:
+        text = text.replace(old, new, 1)
+    return text
+
+
+def _without_trees(text: str) -> str:
+    document = json.loads(text)
+    document["claims"]["gpus"]["trees"] = []
+    return json.dumps(document)
+
+
+def frontiers(count: int) -> list[str]:
+    """Return true certificates with frontiers, and those with one label moved a little."""
+    texts = []
+    for seed in range(count):
+        text = json.dumps(to_document(certified(random_program(seed, max_layers=6, max_gpus=6))))
+        random = Random(f"frontier {seed}")
+        document = json.loads(text)
+        claims = [claim for claim in document["claims"].values() if claim is not None]
+        leaves = [node for claim in claims for tree in claim["trees"] for node in tree if node[0] == "leaf"]
+        leaves = [leaf for leaf in leaves if leaf[1] and len(leaf[2]) > 1]
+        if not leaves or (len(texts) > count // 2 and all(len(leaf[1]) < 2 for leaf in leaves)):
+            continue
+        texts.append(text)
+        for _ in range(6):
+            label = random.choice([x for x in random.choice(leaves)[2][1:] if x] or [[[0, 0]]])
+            item = random.choice(label)
+            place = random.randrange(len(item))
+            old = item[place]
+            item[place] = max(0, old + random.randint(-6, 6))
+            texts.append(json.dumps(document))
+            item[place] = old
+    return texts
+
+
 def handmade() -> list[tuple[str, str | None]]:
     """Return certificates at the edges of what is well formed, which no forgery of a random program meets."""
     changes: tuple[tuple[str, str], ...] = (
         ("[[0, 3]]", "[[0, 0]]"),
+        ('"max_gpus": 4', '"max_gpus": 4, "max_gpus": 4'),
+        ('"max_gpus": 4', '"max_gpus": 4.0'),
+        ('"max_gpus": 4', '"max_gpus": true'),
+        ("certificate 1", "certificate 2"),
+        ('"stages": [[0, 3, 1]]', '"stages": [[0, 1, 1], [2, 3, 1]]'),
+        ('"stages": [[0, 3, 1]]', '"stages": [[0, 2, 0], [2, 3, 0], [3, 3, 0]]'),
+        ('"stages": [[0, 3, 1]]', '"stages": [[0, 1, 0], [1, 1, 0], [1, 3, 0]]'),
         ("[[0, 3]]", "[[0, 3], [1, 0]]"),
         ("[[0, 3]]", "[[0, 4096]]"),
         ("[[0, 3]]", "[[0, 4097]]"),
@@ -279,13 +357,29 @@ def handmade() -> list[tuple[str, str | None]]:
     from tests.test_checker import document
 
     good = json.dumps(document())
-    texts = [good, *(good.replace(old, new, 1) for old, new in changes)]
+    summed = good.replace('["leaf", [[["volume", "memory", 1]]], []]', SUM_LEAF, 1)
+    texts = [text.replace(old, new, 1) for text in (good, summed) for old, new in (("", ""), *changes)]
+    texts += [_replaced(text, *pairs) for text in (good, summed) for pairs in PAIRS]
     free = good.replace('"limit": 12', '"limit": null', 1)
     for plain in (good, free, good.replace('"microbatches": 1', '"microbatches": 2', 1)):
         texts += [plain.replace('["leaf", [[["volume", "memory", 1]]], []]', leaf, 1) for leaf in leaves]
     no_plan = [text.replace(good[good.index('"plan"') : good.index('"claims"')], '"plan": null, ', 1) for text in texts]
     texts += [text.replace('"upper": 2', '"upper": null', 1) for text in no_plan]
+    texts.append(_without_trees(good))
     return [(text, judged(checker, text)) for text in texts]
+
+
+def outside_its_limits(module: types.ModuleType, text: str) -> bool:
+    """Whether a checker's limits of size are others, or it keeps to them otherwise."""
+    own = (checker.MAX_BYTES, checker.LARGEST, checker.MAX_LAYERS, checker.VERSION)
+    if own != (module.MAX_BYTES, module.LARGEST, module.MAX_LAYERS, module.VERSION):
+        return True
+    verdicts = []
+    for size in (len(text), len(text) - 1):
+        module.MAX_BYTES = size  # type: ignore[attr-defined]
+        verdicts.append(judged(module, text) is None)
+    module.MAX_BYTES = checker.MAX_BYTES  # type: ignore[attr-defined]
+    return verdicts != [False, True]
 
 
 def killer(mutant: Mutant, verdicts: list[tuple[str, str | None]]) -> int | None:
@@ -305,9 +399,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verdicts = stored()
     fresh = handmade() + candidates(chosen.collect, chosen.first) if chosen.collect else []
     total, survivors = 0, list[Mutant]()
+    accepted = base(1).text
     for mutant in mutants():
         total += 1
-        if killer(mutant, verdicts) is not None:
+        if killer(mutant, verdicts) is not None or outside_its_limits(mutant.module, accepted):
             continue
         place = killer(mutant, fresh)
         if place is None:

@@ -279,6 +279,14 @@ def test_limits_of_size() -> None:
     assert "malformed" in refusal(value)
 
 
+def test_limit_of_bytes_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps(document())
+    monkeypatch.setattr(checker, "MAX_BYTES", len(text))
+    assert judged(document())
+    monkeypatch.setattr(checker, "MAX_BYTES", len(text) - 1)
+    assert "more than" in refusal(document())
+
+
 def test_no_forgery_with_a_false_claim_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
     assert forge.main(["--count", "300"]) == 0, capsys.readouterr().out
 
