@@ -26,6 +26,7 @@ from typing import Any
 from benchmarks.agreement import certified
 from benchmarks.two_rows import moved, two_rows
 from formulations.deployment.tables import Program, restrict
+from instances.errors import InputError
 from solver import checker
 from solver.certificate import from_document, to_document
 from solver.certificate_json import read_program, write_tree
@@ -101,7 +102,7 @@ def _restated(document: Document) -> Document:
     try:
         certificate = from_document(document)
         found = certificate.chain and evaluate(certificate.program, certificate.chain)
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, InputError):
         return document
     values = (found.gpus, found.ttft, found.memory) if found else (None, None, None)
     for claim, value in zip(document["claims"].values(), values, strict=True):
