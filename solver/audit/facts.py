@@ -68,11 +68,10 @@ class Facts:
         """Collect the facts of a document."""
         if instance is not None:
             return cls(document, instance, instance.model, (instance.device,))
-        named = document.first("model")
         precision = document.first("precision")
         wanted = str(precision.value) if precision else None
         model = None
-        if named is not None:
+        for named in document.of("model")[:8]:
             name = str(named.value)
             for candidate in (name, name.partition(",")[0], name.partition("(")[0]):
                 model = model or find_model(candidate, wanted or read_dtype(name))

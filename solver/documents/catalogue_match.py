@@ -23,7 +23,7 @@ _DTYPE = {"fp8", "bf16", "fp16", "mxfp4", "nvfp4", "int4", "int8", "awq", "gptq"
 def _tokens(name: str) -> frozenset[str]:
     name = re.sub(r"(?i)[- _]?(?:fp8|bf16|fp16|mxfp4|nvfp4|int4|int8|awq|gptq)\b", " ", name)
     lower = re.sub(r"\([^)]*\)", " ", name.lower().rsplit("/", 1)[-1])
-    lower = re.sub(r"(?<![a-z])v(?=\d)", "", lower)
+    lower = re.sub(r"(?<![a-z])v(?=\d)", "", re.sub(r"sxm\d", "sxm", lower))
     return frozenset(re.findall(r"[a-z]+|\d+(?:\.\d+)?[a-z]*", re.sub(r"(?<=[a-z])(?=\d)", " ", lower))) - _NOISE
 
 

@@ -150,7 +150,8 @@ def table_row(line: int, text: str, sections: tuple[str, ...], row: list[tuple[s
         return [Entry(line, text, sections, name, cell) for name, cell in row if cell]
     if all(not name for name, _ in row):
         return [Entry(line, text, sections, first, row[1][1])]
-    return [Entry(line, text, sections, name, cell, f"row {first[:40]}") for name, cell in rest if cell]
+    named = [(corner, first)] if corner else []
+    return [Entry(line, text, sections, name, cell, f"row {first[:40]}") for name, cell in named + rest if cell]
 
 
 def _subject(corner: str, first: str) -> str:
@@ -160,7 +161,7 @@ def _subject(corner: str, first: str) -> str:
     if match is None or re.search(r"\d\s*(?:gb|gib|%|tflops)", first.lower()):
         return ""
     kind = {"module": "stage", "pp rank": "stage", "device": "gpu", "rank": "gpu", "ep rank": "gpu"}
-    if not re.match(r"^(?:[a-z ]{0,12})#?\d{1,5}(?:\s*-\s*\d{1,5})?$", first.lower().strip()):
+    if not re.match(r"^(?:(?:stage|gpu|rank|device|module|replica|pp|ep|s|g)s? ?){0,2}#?\d{1,5}(?:\s*-\s*\d{1,5})?$", first.lower().strip()):
         return ""
     last = re.search(r"\d\s*-\s*(\d{1,5})$", first.strip())
     name = f"{kind.get(match[1], match[1])} {match[2]}"

@@ -96,7 +96,9 @@ def _markdown(text: str, name: str) -> Document:
     statements += _title_model(statements, text)
     statements += _named_device(statements, text)
     kind: Kind = "command" if parsed.commands and not parsed.entries else "markdown"
-    return Document(name, kind, _ordered(statements), tuple(sorted(unread, key=lambda item: item.line)), engine)
+    lines = {statement.line for statement in statements if statement.section == "title"}
+    missed_lines = sorted((item for item in unread if item.line not in lines), key=lambda item: item.line)
+    return Document(name, kind, _ordered(statements), tuple(dict.fromkeys(missed_lines)), engine)
 
 
 def _structured(text: str, name: str, kind: Kind) -> Document:
@@ -277,7 +279,7 @@ def _named_device(statements: list[Statement], text: str) -> list[Statement]:
 
     for number, line in enumerate(text.split("\n")[:400], 1):
         for match in re.finditer(
-            r"\b(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\dX|L4)(?:[- ](?:SXM\d?|PCIe|NVL))?\b", line[:300]
+            r"\b(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\dX|L4)(?:[- ](?:SXM\d?|PCIe|NVL|\d{2,3}GB)){0,2}\b", line[:300]
         ):
             if find_devices(match[0]):
                 entry = Entry(number, printable(line), (), "title", match[0])
@@ -287,9 +289,10 @@ def _named_device(statements: list[Statement], text: str) -> list[Statement]:
 
 def _title_model(statements: list[Statement], text: str) -> list[Statement]:
     """The model that a title (or the first lines) names, where no line says it."""
-    if any(statement.field == "model" for statement in statements):
-        return []
     from solver.documents.catalogue_match import find_slug
+
+    if any(s.field == "model" and find_slug(str(s.value).partition(",")[0], None) for s in statements):
+        return []
 
     lines = text.split("\n")[:12]
     for number, line in enumerate(lines, 1):

@@ -33,6 +33,7 @@ VOCABULARY: tuple[Field, ...] = (
     # the model
     _row("model", "name", "model | architecture | model architecture | base model | model name | model id"
          " | model path | served model name | checkpoint | llm"),
+    _row("model", "name", "name | id", "model"),
     _row("parameters", "count", "parameter | parameter size | size parameter | model size | size model parameter"
          " | model parameter | weight parameter | parameter all"),
     _row("active_parameters", "count", "active parameter | activated parameter | parameter active token"
@@ -97,7 +98,7 @@ VOCABULARY: tuple[Field, ...] = (
          " | prompt token | prompt | input sequence length | input token request | prompt size"
          " | prompt token request | input token sequence | prompt length token | input length token"
          " | prefill length | prefill token"),
-    _row("output_tokens", "count", "output sequence | output | output length | output token | osl"
+    _row("output_tokens", "count", "generation | completion | response length | output sequence | output | output length | output token | osl"
          " | generated token | output sequence length | output token request | generation length"
          " | completion token | output token sequence | completion length | generated token request | decode length"
          " | output length token | decode token"),
@@ -273,7 +274,7 @@ def fields_of(key: str, section: str) -> tuple[tuple[Field, ...], str]:
     """Return the fields that a key may name in a section, in order, and the unit that the key ends in."""
     found, unit = words(key)
     kept = found - _QUALIFIERS
-    for candidate in (found, found - {"total"}, found - {"size"}, found - {"single"}, kept, kept - {"total", "size"}):
+    for candidate in (found, found - {"total"}, found - {"size"}, found - {"single"}, kept, kept - {"total", "size"}, kept - {"maximum"}):
         rows = tuple(row for row in _index().get(candidate, ()) if not row.where or section in row.where)
         if rows:
             return tuple(dict.fromkeys(rows)), unit

@@ -62,6 +62,8 @@ _PHRASES = tuple(
         (r"micro[ -]?batch(?:es)?\b", "microbatch"),
         (r"feed[ -]?forward|\bffn\b", "ffn"),
         (r"mixture[ -]of[ -]experts", "moe"),
+        (r"\bnum[ _]local[ _]experts\b", "experts"),
+        (r"\bn[ _](?=(?:kv[ _])?(?:heads|layers|experts)\b)", ""),
         (r"top[ -_]?k\b", "topk"),
         (r"(?<=[a-z])[-_ ]way\b", ""),
         (r"\bnum[_ -]gpus\b", "gpus"),
