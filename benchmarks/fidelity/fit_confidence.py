@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     folder = parser.parse_args().data
-    rows = arrays([row for row in read_serving(folder) if row.mode != "disagg"])
+    rows = arrays(list(read_serving(folder)))
     parallel, known, unseen = held_out_residuals(rows)
     tree = {
         "source": "serving points as in factors.json; whole layouts (known) or whole models (unseen) held out",

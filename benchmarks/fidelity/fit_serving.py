@@ -19,42 +19,49 @@ from benchmarks.fidelity.rows import read_serving
 from benchmarks.fidelity.serving_arrays import DECODE, PREFILL, TERM_CLASSES, Arrays, arrays
 from formulations.costs.serving.factors import FILE
 
-SCALE = 0.1
+SCALE = 0.15
+GENERAL_SCALE = 0.147
 ROUGH_SCALE = 0.5
 ROUGH_HARNESSES = ("gpustack_lab",)
-FOLDS = 10
+FOLDS = 6
 SLOWEST_CHUNKED_MS = 1.0
 LEVELS = (
-    Level(("family",), "term", (0.05, 0.15, 0.25, 0.2, 0.15)),
-    Level(("engine",), "term", (0.05, 0.15, 0.6, 0.5, 0.15)),
-    Level(("harness",), "class", (0.03, 0.1, 0.1, 0.1, 0.15)),
-    Level(("precision",), "class", (0.15, 0.2, 0.05, 0.2, 0.15)),
-    Level(("device", "engine"), "class", (0.03, 0.15, 0.2, 0.2, 0.15)),
-    Level(("family", "precision"), "class", (0.1, 0.3, 0.05, 0.1, 0.15)),
-    Level(("arch",), "class", (0.02, 0.1, 0.05, 0.1, 0.05)),
-    Level(("arch", "engine"), "class", (0.03, 0.15, 0.1, 0.15, 0.1)),
+    Level(("family",), "term", (0.05, 0.2, 0.15, 0.15, 0.15)),
+    Level(("engine",), "term", (0.05, 0.2, 0.3, 0.6, 0.15)),
+    Level(("harness",), "class", (0.03, 0.1, 0.1, 0.05, 0.15)),
+    Level(("precision",), "term", (0.3, 0.2, 0.05, 0.2, 0.15)),
+    Level(("device", "engine"), "class", (0.03, 0.08, 0.2, 0.2, 0.15)),
+    Level(("family", "precision"), "class", (0.1, 0.5, 0.05, 0.1, 0.15)),
+    Level(("engine", "precision"), "class", (0.05, 0.1, 0.05, 0.1, 0.1)),
+    Level(("engine", "release"), "class", (0.05, 0.15, 0.15, 0.15, 0.1)),
+    Level(("arch",), "class", (0.02, 0.1, 0.05, 0.05, 0.05)),
+    Level(("arch", "engine"), "class", (0.03, 0.2, 0.2, 0.1, 0.1)),
     Level(("arch", "engine", "precision"), "all", (0.12,)),
-    Level(("arch", "device", "engine"), "all", (0.07,)),
+    Level(("arch", "device", "engine"), "all", (0.15,)),
+    Level(("arch", "engine", "release"), "all", (0.1,)),
 )
 GENERAL_LEVELS = (
-    Level(("family",), "term", (0.05, 0.15, 0.25, 0.2, 0.15)),
-    Level(("engine",), "term", (0.05, 0.15, 0.6, 0.5, 0.15)),
-    Level(("harness",), "class", (0.03, 0.1, 0.1, 0.1, 0.15)),
-    Level(("precision",), "class", (0.15, 0.2, 0.05, 0.2, 0.15)),
-    Level(("device", "engine"), "class", (0.03, 0.15, 0.2, 0.2, 0.15)),
-    Level(("family", "precision"), "class", (0.1, 0.3, 0.05, 0.1, 0.15)),
+    Level(("family",), "term", (0.05, 0.2, 0.15, 0.15, 0.15)),
+    Level(("engine",), "term", (0.05, 0.2, 0.3, 0.96, 0.15)),
+    Level(("harness",), "class", (0.03, 0.16, 0.2, 0.05, 0.15)),
+    Level(("precision",), "term", (0.3, 0.2, 0.05, 0.2, 0.3)),
+    Level(("device", "engine"), "class", (0.03, 0.08, 0.2, 0.2, 0.15)),
+    Level(("family", "precision"), "class", (0.1, 0.5, 0.05, 0.1, 0.15)),
+    Level(("engine", "precision"), "class", (0.05, 0.1, 0.05, 0.1, 0.2)),
+    Level(("engine", "release"), "class", (0.05, 0.15, 0.15, 0.15, 0.1)),
+    Level(("engine", "precision", "release"), "all", (0.08,)),
 )
 _MEANS = {
     "weights": (1.3, 0.05),
     "kv": (0.8, 0.25),
     "state": (1.0, 0.3),
-    "gemm": (1.1, 0.25),
+    "gemm": (1.1, 0.125),
     "elementwise": (1.0, 0.5),
     "experts": (1.4, 0.25),
-    "grouped": (1.5, 0.4),
+    "grouped": (1.5, 0.8),
     "expert_skew": (0.1, 0.6),
-    "moe_layers": (25.0, 0.4),
-    "message": (2.0, 0.5),
+    "moe_layers": (25.0, 0.8),
+    "message": (2.0, 0.25),
     "hops": (1.5, 0.6),
     "collectives": (6.0, 0.5),
     "dp_collectives": (6.0, 0.7),
@@ -70,15 +77,18 @@ _MEANS = {
     "grouped_skew": (0.15, 0.6),
 }
 """Prior of each factor: typical value and width of its logarithm (bandwidth is known well, overheads less)."""
+_GENERAL_WIDTHS: dict[str, float] = {"expert_skew": 1.2, "moe_layers": 0.4, "hops": 1.2, "layers": 0.8}
+"""Widths that differ in the fit that does not know models apart."""
 
 ALIASES = {"deepseek-r1": "deepseek-v3", "deepseek-v3.2": "deepseek-v3", "glm-4.6": "glm-4.5", "kimi-k2.5": "kimi-k2"}
 
 
-def prior() -> Prior:
+def prior(*, general: bool = False) -> Prior:
     """Prior of the shared factors."""
     names = (*DECODE, *PREFILL)
     mean = np.log([_MEANS[name][0] for name in names])
-    return Prior(mean, np.array([_MEANS[name][1] for name in names]))
+    widths = {name: width for name, (_, width) in _MEANS.items()} | (_GENERAL_WIDTHS if general else {})
+    return Prior(mean, np.array([widths[name] for name in names]))
 
 
 def trusted(rows: Arrays) -> np.ndarray:
@@ -105,16 +115,16 @@ def fit_rows(rows: Arrays) -> Pair:
     """Fit both hierarchies with the shipped settings."""
     chosen = rows.pick(trusted(rows))
     return Pair(
-        known=fit(chosen, LEVELS, prior(), scale=scales(chosen)),
-        general=fit(chosen, GENERAL_LEVELS, prior(), scale=scales(chosen)),
+        known=fit(chosen, LEVELS, prior(), scale=scales(chosen, SCALE)),
+        general=fit(chosen, GENERAL_LEVELS, prior(general=True), scale=scales(chosen, GENERAL_SCALE)),
         pairs=frozenset(chosen.keys(("arch", "engine"))),
     )
 
 
-def scales(rows: Arrays) -> np.ndarray:
+def scales(rows: Arrays, typical: float) -> np.ndarray:
     """Relative error that is typical of each row: some harnesses measure bursts of requests of all lengths."""
     rough = np.isin(rows.keys(("harness",)), ROUGH_HARNESSES)
-    return np.where(rough, ROUGH_SCALE, SCALE)
+    return np.where(rough, ROUGH_SCALE, typical)
 
 
 def folds(keys: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
@@ -180,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     folder = parser.parse_args().data
-    rows = arrays([row for row in read_serving(folder) if row.mode != "disagg"])
+    rows = arrays(list(read_serving(folder)))
     fitted = fit_rows(rows)
     error = np.abs(np.expm1(fitted.predict(rows) - rows.target))
     kept = json.loads(FILE.read_text()) if FILE.exists() else {}

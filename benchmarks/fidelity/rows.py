@@ -72,7 +72,7 @@ MODELS: Mapping[str, str] = {
 }
 """Names that the catalogue does not list as aliases."""
 
-NOT_STEADY = ("open", "mlperf")
+NOT_STEADY = ("open", "other")
 _BF16 = TensorFormat(dtype="bf16")
 _FP8 = TensorFormat(dtype="fp8", block=(128, 128))
 _NVFP4 = TensorFormat(dtype="nvfp4", block=(1, 16), scale_bits=8)
@@ -83,7 +83,8 @@ _INT4 = TensorFormat(dtype="int4", block=(1, 32), scale_bits=16)
 class ServingRow:
     """One measured serving point.
 
-    ``mode``: ``agg`` (closed loop), ``static`` (one batch, prefilled at once) or ``disagg`` (decode pool);
+    ``mode``: ``agg`` (closed loop), ``static`` (one batch, prefilled at once) or ``disagg`` (decode pool, its
+    workers stated);
     ``concurrency``: requests in flight in one replica; ``harness``: who measured it; ``release``: in which month.
     """
 
@@ -116,6 +117,8 @@ def read_serving(folder: Path) -> Iterator[ServingRow]:
 
 def _serving_row(row: Mapping[str, str]) -> ServingRow | None:
     mode = mode_of(row["mode"])
+    if mode == "disagg" and number(row["d_workers"]) is None:
+        return None
     model, precision = find_model(row["model"], row["precision"], row["engine"])
     device = DEVICES.get(row["gpu"])
     tpot, concurrency = number(row["tpot_ms"]), number(row["concurrency"])
@@ -166,7 +169,7 @@ def mode_of(text: str) -> str:
     for sign, mode in (("disagg", "disagg"), ("static", "static"), ("open", "open"), ("agg", "agg")):
         if sign in text:
             return mode
-    return "mlperf"
+    return "other"
 
 
 def engine_of(text: str) -> str:

@@ -45,28 +45,32 @@ def evaluate(folder: Path) -> list[Figure]:
     def of(test: Callable[[ServingRow], bool]) -> list[float]:
         return [value for row, value in error if test(row)]
 
-    aggregated = "closed loop and static batch"
+    aggregated = "closed loop, static batch and decode pools"
     return [
         figure(
             "TPOT, known model and engine",
-            of(lambda row: row.mode != "disagg" and known(row)),
+            of(known),
             target=KNOWN_TARGET,
             note=f"{aggregated}; p90 target {KNOWN_P90_TARGET:g}; held out only where the folder is unseen",
         ),
         figure(
             "TPOT, known model and engine, tail",
-            of(lambda row: row.mode != "disagg" and known(row)),
+            of(known),
             target=KNOWN_P90_TARGET,
             statistic="p90",
             note=aggregated,
         ),
         figure(
             "TPOT, model or engine not in the fit",
-            of(lambda row: row.mode != "disagg" and not known(row)),
+            of(lambda row: not known(row)),
             target=UNSEEN_TARGET,
             note=aggregated,
         ),
-        figure("TPOT, disaggregated decode pools", of(lambda row: row.mode == "disagg"), note="not fitted"),
+        figure(
+            "TPOT, decode pools of their own",
+            of(lambda row: row.mode == "disagg"),
+            note="of these rows; pools whose workers are not stated are left out",
+        ),
         figure("TTFT, closed loop", _first_token_errors(rows), note="mostly queueing"),
         _steps(folder),
     ]
@@ -98,7 +102,7 @@ def held_out(folder: Path) -> list[Figure]:
     from benchmarks.fidelity import fit_serving
     from benchmarks.fidelity.serving_arrays import arrays
 
-    rows = arrays([row for row in read_serving(folder) if row.mode != "disagg"])
+    rows = arrays(list(read_serving(folder)))
     layouts, models = np.array(rows.layouts), rows.keys(("arch",))
     parallel = np.expm1(fit_serving.held_out(rows, layouts))
     pairs = fit_serving.known_pairs(rows, layouts)

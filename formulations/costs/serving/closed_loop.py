@@ -27,7 +27,6 @@ from formulations.deployment.tables import Option
 from instances.hardware import Device
 from instances.model import Model
 
-
 BUSIEST = 0.95
 DEFAULT_WAIT = (1.0, 1.0)
 
