@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from unittest.mock import patch
 
 
@@ -19,10 +19,8 @@ def draw(arguments: list[str]) -> str:
 
     out = io.StringIO()
     with patch.object(solve, "_colour", lambda: True), redirect_stdout(out):
-        try:
+        with suppress(SystemExit):
             cli.main(arguments)
-        except SystemExit:
-            pass
     console = Console(record=True, width=104, file=io.StringIO())
     console.print(Text.from_ansi(f"$ shardproof {' '.join(arguments)}\n{out.getvalue()}"))
     picture = console.export_svg(title="shardproof")

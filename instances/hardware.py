@@ -49,7 +49,7 @@ class Device(Record):
     scale_up: Link
     scale_out: Link
     price_per_hour: Price | None = None
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property

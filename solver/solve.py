@@ -46,9 +46,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to search. ``workers`` and ``seed`` are CP-SAT's; ``certify`` has the checker accept the proof;
-    ``explain`` finds out which limits and engine rules keep the plan from fewer GPUs. ``floor`` is a number of
-    GPUs known to be necessary: the search starts there, and its proof of the bound does not rely on it."""
+    """How to search.
+
+    ``workers`` and ``seed`` are CP-SAT's; ``certify`` has the checker accept the proof; ``explain`` finds out
+    which limits and engine rules keep the plan from fewer GPUs. ``floor`` is a number of GPUs known to be
+    necessary: the search starts there, and its proof of the bound does not rely on it.
+    """
 
     time_limit_s: float | None = None
     workers: int = 2

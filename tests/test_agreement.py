@@ -7,6 +7,7 @@ from brute_force import brute_force
 from random_programs import random_program
 
 from formulations.deployment.constraints import GROUPS
+from solver import frontier, walk
 from solver.prover import peak_memory, worst_ttft
 from solver.search import search_with_cp_sat
 from solver.solve import LexicographicSearch, Outcome, Settings
@@ -49,3 +50,25 @@ def test_cp_sat_equals_brute_force(block: int) -> None:
         best = brute_force(program)
         outcome = search_with_cp_sat(program, Settings(workers=1))
         assert key_of(program, outcome) == (None if best is None else best.key), seed
+
+
+SEVERAL_ROWS_BIND = (396, 644, 792, 1062, 1148, 1168, 1332, 1616, 1694, 1836, 1870, 2416, 2430, 2576, 2842, 2936)
+"""Seeds of programs that neither one path row nor, without weighted sums, any shortcut decides."""
+
+
+@pytest.mark.parametrize("room", [frontier.LABELS_AT_MOST, 0], ids=["labels", "cp-sat"])
+def test_programs_in_which_several_rows_bind(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Non-dominated vectors decide them; without room for those, CP-SAT does, and says so."""
+    monkeypatch.setattr(frontier, "LABELS_AT_MOST", room)
+    monkeypatch.setattr(walk, "_RATIOS", ())
+    claimed = 0
+    for seed in SEVERAL_ROWS_BIND:
+        program = random_program(seed)
+        best = brute_force(program)
+        outcome = LexicographicSearch(program, Settings(workers=1)).run()
+        claimed += outcome.claimed_by is not None
+        gpus = None if outcome.chain is None else outcome.chain.gpus(program)
+        assert gpus == (None if best is None else best.gpus), seed
+        if room:
+            assert key_of(program, outcome) == (None if best is None else best.key), seed
+    assert bool(claimed) == (room == 0)
