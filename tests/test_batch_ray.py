@@ -18,6 +18,7 @@ from solver.batch.engine import TaskLimits
 from solver.batch.launch import launch
 from solver.batch.ledger import Ledger
 from solver.batch.owner import this_process
+from solver.batch.ray_engine import DEPTH
 from solver.batch.runner import Progress, Runner
 
 ray: Any = pytest.importorskip("ray", reason="the optional extra 'ray' is not installed")
@@ -63,7 +64,7 @@ def test_a_node_killed_in_the_middle_loses_and_doubles_nothing(cluster: Any, tmp
     asked = request(tmp_path)
     ledger = Ledger(asked.ledger)
     slots = engine(work)
-    assert slots.slots == 2
+    assert slots.slots == 2 * DEPTH
     outcome = Runner(ledger, slots, this_process(), independent=True, watch=kill_once).run(asked.tasks)
     answers = ledger.answers([task.fingerprint for task in asked.tasks], independent=True)
     ledger.close()

@@ -19,6 +19,9 @@ from instances.errors import InputError
 from solver.batch.answer import Done, Job, failure
 from solver.batch.engine import PRELOAD, TaskLimits, Work
 
+DEPTH = 2
+"""Jobs that an actor holds: the next one is there when one ends, so that no message is waited for."""
+
 NODE_ATTEMPTS = 5
 """Times that a job is given out when nodes die under it: that is no fault of the job."""
 
@@ -33,6 +36,14 @@ class _Flight:
     job: Job
     started: float
     deaths: int = 0
+
+
+@dataclass(eq=False)
+class _Seat:
+    """One actor that runs, and how many jobs it holds."""
+
+    actor: Any
+    jobs: int = 0
 
 
 class Slot:
@@ -75,20 +86,15 @@ class RayEngine:
         self._limits = limits
         self._actor = self._ray.remote(num_cpus=workers, max_restarts=0)(Slot)
         self._starting: dict[Any, Any] = {}
-        self._idle: deque[Any] = deque()
+        self._seats: list[_Seat] = []
         self._waiting: deque[_Flight] = deque()
-        self._flights: dict[Any, tuple[_Flight, Any]] = {}
-        self._slots, self._counted_at = 1, float("-inf")
+        self._flights: dict[Any, tuple[_Flight, _Seat]] = {}
+        self._cpus, self._counted_at = 1, float("-inf")
 
     @property
     def slots(self) -> int:
-        """Jobs that the CPUs of all living nodes run at once."""
-        now = time.monotonic()
-        if now - self._counted_at > _COUNT_EVERY_S:
-            per_node = (node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"])
-            self._slots = max(1, sum(int(cpus) // self._workers for cpus in per_node))
-            self._counted_at = now
-        return self._slots
+        """Jobs that all living nodes hold at once."""
+        return DEPTH * self._seats_wanted()
 
     def submit(self, job: Job) -> None:
         """Start a job as soon as an actor is free."""
@@ -113,10 +119,9 @@ class RayEngine:
 
     def close(self) -> None:
         """End every actor; stop Ray if it was started here."""
-        busy = (actor for _, actor in self._flights.values())
-        for actor in [*self._idle, *busy, *self._starting.values()]:
+        for actor in [*(seat.actor for seat in self._seats), *self._starting.values()]:
             self._end(actor)
-        for held in (self._idle, self._waiting, self._flights, self._starting):
+        for held in (self._seats, self._waiting, self._flights, self._starting):
             held.clear()
         if self._started_here:
             self._ray.shutdown()
@@ -130,15 +135,28 @@ class RayEngine:
         except (OSError, ValueError, RuntimeError, self._ray.exceptions.RayError) as error:
             raise InputError(f"--address {address}: no Ray cluster answers ({error}); check the address") from None
 
+    def _seats_wanted(self) -> int:
+        """Actors that the CPUs of all living nodes carry."""
+        now = time.monotonic()
+        if now - self._counted_at > _COUNT_EVERY_S:
+            per_node = (node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"])
+            self._cpus = max(1, sum(int(cpus) // self._workers for cpus in per_node))
+            self._counted_at = now
+        return self._cpus
+
     def _hand_out(self) -> None:
-        """Give waiting jobs to idle actors; keep as many actors as the living nodes have slots."""
-        while self._waiting and self._idle:
-            flight, actor = self._waiting.popleft(), self._idle.popleft()
-            self._flights[actor.answer.remote(flight.job)] = (flight, actor)
-        surplus = len(self._idle) + len(self._flights) + len(self._starting) - self.slots
-        for reference in list(self._starting)[: max(0, surplus)]:
+        """Give waiting jobs to the least busy actors; keep as many actors as the living nodes carry."""
+        while self._waiting:
+            seat = min(self._seats, key=lambda seat: seat.jobs, default=None)
+            if seat is None or seat.jobs >= DEPTH:
+                break
+            flight = self._waiting.popleft()
+            self._flights[seat.actor.answer.remote(flight.job)] = (flight, seat)
+            seat.jobs += 1
+        missing = self._seats_wanted() - len(self._seats) - len(self._starting)
+        for reference in list(self._starting)[: max(0, -missing)]:
             self._end(self._starting.pop(reference))
-        for _ in range(min(-surplus, len(self._waiting) - len(self._starting))):
+        for _ in range(missing):
             actor = self._actor.remote(self._work, self._limits)
             # An actor that finds no node waits without a job, so no job is ever stuck with it.
             self._starting[actor.ready.remote()] = actor
@@ -150,20 +168,22 @@ class RayEngine:
         except self._ray.exceptions.RayError:
             self._counted_at = float("-inf")
             return
-        self._idle.append(actor)
+        self._seats.append(_Seat(actor))
 
     def _end(self, actor: Any) -> None:
         with contextlib.suppress(Exception):  # a lost cluster cannot end anything, nor need it
             self._ray.kill(actor)
 
     def _harvest(self, reference: Any) -> list[Done]:
-        flight, actor = self._flights.pop(reference)
+        flight, seat = self._flights.pop(reference)
+        seat.jobs -= 1
         errors = self._ray.exceptions
         try:
             done: Done = self._ray.get(reference)
         except (errors.RayActorError, errors.ObjectLostError, errors.NodeDiedError, errors.RaySystemError):
+            if seat in self._seats:
+                self._seats.remove(seat)
             return self._after_death(flight)
-        self._idle.append(actor)
         return [done]
 
     def _after_death(self, flight: _Flight) -> list[Done]:

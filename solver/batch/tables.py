@@ -31,7 +31,8 @@ def ranking(rows: Sequence[Row], *, by: str, top: int | None) -> RenderableType:
     found = pareto.groups(rows)
     if len(found) > _MOST_GROUPS:
         return _winners(found, by)
-    return Lines(*(_group_table(group, by, top) for group in found))
+    note = Text("ranks: by GPUs / by USD per hour / by USD per million output tokens", style="dim")
+    return Lines(*(_group_table(group, by, top) for group in found), note, Text(""))
 
 
 def fronts(rows: Sequence[Row]) -> RenderableType:
@@ -81,11 +82,16 @@ def _without_plan(group: Group) -> Iterator[Text]:
     found: dict[tuple[str, str], list[str]] = {}
     for row in group.rows:
         if not pareto.has_plan(row):
-            found.setdefault((row.status, (row.reason or "").replace(row.device, "it")), []).append(row.device)
+            found.setdefault((row.status, _nameless(row)), []).append(row.device)
     for (status, reason), devices in found.items():
         text = Text("  ").append(status, style=_COLOURS.get(status, "")).append(f" {', '.join(devices)}")
         short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
         yield text.append(f": {short}", style="dim") if short else text
+
+
+def _nameless(row: Row) -> str:
+    """Return a row's reason without its device, so that devices of one reason share a line."""
+    return (row.reason or "").replace(f"device {row.device}", "the device").replace(row.device, "it")
 
 
 def _winners(found: Sequence[Group], by: str) -> Table:

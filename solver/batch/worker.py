@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -13,6 +14,8 @@ from pathlib import Path
 from instances.errors import InputError
 from solver.batch.answer import Answer, Job, failure
 from solver.batch.engine import Work
+
+_GC_THRESHOLD = 100_000
 
 
 def serve(pipe: Connection, lifeline: Connection, work: Work) -> None:
@@ -57,6 +60,9 @@ def _prepare(lifeline: Connection) -> None:
     # If memory runs out, the kernel shall take a worker, never the process that holds the ledger.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+    # What was imported stays, and a solve makes many short-lived records: look for cycles less often.
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 50, 50)
     threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
 
 
