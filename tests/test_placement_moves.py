@@ -25,11 +25,12 @@ from solver.placement.relabel import best_assignment, relabel_ranks
 
 def test_from_moves_as_few_experts_as_equal_loads_allow() -> None:
     loads, rules = load_profile("zipf:0.6", layers=2, experts=32, seed=3), PlacementRules(ranks=8, redundant=8)
-    first = place([loads], rules, PlaceSettings(time_limit=1))
+    settings = PlaceSettings(time_limit=30, target_gap=0.02)
+    first = place([loads], rules, settings)
     draw = random.Random(0)
     shuffled = [draw.sample(found.slots, k=8) for found in first.layers]
     current = [[expert for held in slots for expert in held] for slots in shuffled]
-    again = place([loads], rules, PlaceSettings(time_limit=1), current=current)
+    again = place([loads], rules, settings, current=current)
     assert [found.moved for found in again.layers] == [0, 0]
     assert [list(found.slots) for found in again.layers] == [[tuple(held) for held in slots] for slots in shuffled]
 
@@ -68,10 +69,10 @@ def test_relabelling_within_groups_keeps_groups_together() -> None:
         load_profile("zipf:0.6", layers=1, experts=16, seed=3),
         PlacementRules(ranks=4, redundant=4, groups=4, nodes=2),
     )
-    first = place([loads], rules, PlaceSettings(time_limit=1))
-    slots = first.layers[0].slots
+    settings = PlaceSettings(time_limit=30, target_gap=0.05)
+    slots = place([loads], rules, settings).layers[0].slots
     current = [expert for held in (*slots[2:], *slots[:2]) for expert in held]
-    again = place([loads], rules, PlaceSettings(time_limit=1), current=[current])
+    again = place([loads], rules, settings, current=[current])
     assert again.layers[0].moved == 0
 
 

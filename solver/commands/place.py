@@ -89,20 +89,28 @@ def command(**options: Any) -> None:
     request = place_request(options)
     if request.max_imbalance is not None:
         click.get_current_context().exit(_run_inverse(request, options))
-    from solver.placement.place import place
-
-    result = place(
-        request.profiles,
-        request.rules,
-        request.settings,
-        layer_numbers=request.subject.layer_numbers,
-        current=request.current,
-    )
+    result = _run(request)
     _write_files(result, request, options)
     if options["as_json"]:
         _print_json(result.to_json())
     else:
         _print(result)
+
+
+def _run(request: PlaceRequest) -> PlacementResult:
+    from rich.console import Console
+
+    from solver.placement.place import place
+
+    layers, seconds = request.profiles[0].layers, request.settings.time_limit
+    with Console(stderr=True).status(f"placing {layers} layers, at most {seconds:g} s"):
+        return place(
+            request.profiles,
+            request.rules,
+            request.settings,
+            layer_numbers=request.subject.layer_numbers,
+            current=request.current,
+        )
 
 
 def _run_inverse(request: PlaceRequest, options: dict[str, Any]) -> int:

@@ -12,16 +12,23 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 from formulations.placement.bounds import LowerBound, simple_bound
 from formulations.placement.check import largest_even_load
 from formulations.placement.problem import LayerProblem, Slots
 from solver.placement.greedy import greedy_slots
 
+if TYPE_CHECKING:
+    from solver.placement.sharpen import Learnt
+
 _STEPS = 40
 """Steps of the batched search between two looks at the clock."""
 
 _SMALLEST_ROUND = 16
+_MOST_SWAPS = 8_000_000
+"""Swaps that one step looks at: some 64 MB for each of a few tables."""
+
 _PATIENCE = 60
 """Rounds without any progress after which the search alone is given up."""
 
@@ -154,7 +161,7 @@ class _Work:
     tasks: list[Task]
     settings: PlaceSettings
     answers: list[LayerAnswer] = field(init=False)
-    last_ratio: Fraction | None = None
+    last: Learnt | None = None
 
     def __post_init__(self) -> None:
         from solver.placement.local_search import BatchSearch
@@ -165,6 +172,12 @@ class _Work:
             [answer.slots for answer in self.answers],
             seed=self.settings.seed,
         )
+
+    @property
+    def most_at_once(self) -> int:
+        """How many layers' tables of swaps fit in memory together."""
+        problem = self.tasks[0][0]
+        return max(1, _MOST_SWAPS // (problem.ranks * problem.width**2 * len(problem.loads)))
 
     def open(self) -> list[int]:
         """Return the layers whose gap is not good enough yet, largest gap first."""
@@ -179,7 +192,7 @@ class _Work:
         """Run rounds of the batched search until all gaps are small, time is up or hardly anything moves."""
         idle, reference = 0, float("inf")
         while time.monotonic() < until and idle < patience and (waiting := self.open()):
-            chosen = waiting[: max(_SMALLEST_ROUND, (len(waiting) + 1) // 2)]
+            chosen = waiting[: max(_SMALLEST_ROUND, (len(waiting) + 1) // 2)][: self.most_at_once]
             self.batch.run(chosen, steps=_STEPS)
             self._gather(chosen)
             total = sum(answer.gap for answer in self.answers)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from formulations.placement.bounds import LowerBound
+from formulations.placement.prices import cheapest_placement, dearest_rank
 from solver.placement.greedy import pack_copies
 from solver.placement.pairs import fits_pairs, search_pairs
 
 if TYPE_CHECKING:
+    from formulations.placement.bounds import PriceList
     from solver.placement.layers import _Work
 
 _HALVINGS = 6
@@ -23,6 +26,22 @@ _ABOVE_BOUND = 1.003
 
 TINY, SMALL = 600, 3000
 """Variables up to which a layer is handed to CP-SAT, before and after the search."""
+
+
+_SHARES = tuple(Fraction(share, 1000) for share in (1005, 1002, 1000, 998, 995, 990, 980, 960))
+"""Targets to try, as shares of what the last layer's bound suggests; the second and third frame it."""
+
+_FIRST_TURN = 0.3
+"""Part of the time that the first layer may take: the others learn from it."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """Prices of a layer, the dearest rank under them, and its bound over its mean load."""
+
+    prices: PriceList
+    dearest: int
+    ratio: Fraction
 
 
 def prove_small(work: _Work, *, largest: int, until: float) -> None:
@@ -42,21 +61,53 @@ def prove_small(work: _Work, *, largest: int, until: float) -> None:
 
 
 def sharpen_bounds(work: _Work, *, until: float) -> None:
-    """Raise the bounds of open layers by prices, largest gap first, each within an equal part of the time."""
+    """Raise the bounds of open layers by prices, largest gap first, each within an equal part of the time.
+
+    Layers of one model are alike: what the first one taught is tried on all others before they get turns
+    of their own.
+    """
+    _pair_up_all(work, work.open(), until=until)
+    first = work.open()[:1]
+    for index in first:
+        _take_turn(work, index, until=min(until, time.monotonic() + _FIRST_TURN * (until - time.monotonic())))
     for index in work.open():
-        if time.monotonic() < until:
-            _pair_up(work, index)
-    waiting = work.open()
+        reuse_prices(work, index)
+    _pair_up_all(work, work.open(), until=until)
+    waiting = [index for index in work.open() if index not in first]
     for number, index in enumerate(waiting):
-        problem = work.tasks[index][0]
         left = until - time.monotonic()
         if left <= 0:
             return
-        turn = time.monotonic() + 2 * left / (len(waiting) - number + 1)
-        _pair_up(work, index)
-        for profile in range(len(problem.loads)):
-            _raise_by_prices(work, index, profile, until=min(turn, until))
-        _pair_up(work, index)
+        _take_turn(work, index, until=min(until, time.monotonic() + 2 * left / (len(waiting) - number + 1)))
+
+
+def _take_turn(work: _Work, index: int, *, until: float) -> None:
+    for profile in range(len(work.tasks[index][0].loads)):
+        _raise_by_prices(work, index, profile, until=until)
+    _pair_up(work, index)
+
+
+def _pair_up_all(work: _Work, indices: Sequence[int], *, until: float) -> None:
+    for index in indices:
+        if time.monotonic() < until:
+            _pair_up(work, index)
+
+
+def reuse_prices(work: _Work, index: int) -> None:
+    """Try the last prices on another layer, at targets around the last layer's share of its mean load."""
+    last, problem = work.last, work.tasks[index][0]
+    if last is None or problem.split != "even":
+        return
+    for profile, loads in enumerate(problem.loads):
+        mean = Fraction(sum(loads), problem.ranks)
+        for share in _SHARES:
+            target = mean * last.ratio * share
+            if target <= work.answers[index].bound.value:
+                break
+            paid = cheapest_placement(problem, loads, target, last.prices)
+            if paid is None or paid > problem.ranks * last.dearest:
+                work.raise_bound(index, LowerBound(target, "prices", profile, last.prices))
+                break
 
 
 def _raise_by_prices(work: _Work, index: int, profile: int, *, until: float) -> None:
@@ -70,10 +121,8 @@ def _raise_by_prices(work: _Work, index: int, profile: int, *, until: float) -> 
     loads = problem.loads[profile]
     low, high = work.answers[index].bound.value, work.answers[index].load
     mean = Fraction(sum(loads), problem.ranks)
-    guesses = [high * Fraction(998, 1000)]
-    if work.last_ratio is not None:  # layers of one model are alike: begin around the last one's answer
-        guesses = [guesses[0], mean * work.last_ratio * Fraction(1002, 1000), mean * work.last_ratio]
-    target = guesses.pop(0)
+    guesses = [] if work.last is None else [mean * work.last.ratio * share for share in _SHARES[1:3]]
+    target = high * Fraction(998, 1000)
     for _ in range(_HALVINGS):
         if target <= low or high - low < high * Fraction(1, 1000) or time.monotonic() >= until:
             break
@@ -96,7 +145,10 @@ def _raise_by_prices(work: _Work, index: int, profile: int, *, until: float) -> 
         inside = [guess for guess in guesses if low < guess < high]
         guesses = inside[1:]
         target = inside[0] if inside else (low + high) / 2
-    work.last_ratio = work.answers[index].bound.value / mean if mean else None
+    bound = work.answers[index].bound
+    if bound.prices is not None and bound.profile == profile:
+        dearest = dearest_rank(bound.prices.prices, cells=bound.prices.cells, width=problem.width)
+        work.last = Learnt(bound.prices, dearest, bound.value / mean)
 
 
 def _pair_up(work: _Work, index: int) -> None:
@@ -104,7 +156,7 @@ def _pair_up(work: _Work, index: int) -> None:
     problem, answer = work.tasks[index][0], work.answers[index]
     if not fits_pairs(problem) or not work.settings.wants(problem, answer):
         return
-    bound = max(answer.bound.value, problem.mean * (work.last_ratio or 0))
+    bound = max(answer.bound.value, problem.mean * (work.last.ratio if work.last else 0))
     if float(answer.load) > float(bound) * _ABOVE_BOUND:
         target = float(bound) * _ABOVE_BOUND
         slots = search_pairs(problem, answer.slots, target=target, steps=_PAIR_STEPS, seed=work.settings.seed)
