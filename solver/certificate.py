@@ -103,7 +103,7 @@ def certificate_of_evidence(evidence: Evidence, instance: Instance, *, claimed_b
         chain=evidence.chain,
         bounds=bounds,
         refutations={level: tree for level in KEYS if (tree := evidence.refutations.get(level)) is not None},
-        claimed_by=claimed_by or f"claimed by CP-SAT {version('ortools')}",
+        claimed_by=claimed_by or evidence.claimed_by or f"claimed by CP-SAT {version('ortools')}",
     )
 
 

@@ -53,6 +53,8 @@ class Evidence:
     chain: Chain | None
     levels: dict[str, Level]
     refutations: dict[str, Refutation]
+    claimed_by: str | None = None
+    """Who says so where no refutation stands behind a bound: ``claimed by ...`` or ``agreed by ...``."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ from solver.result import Level
 if TYPE_CHECKING:
     from solver.solve import Outcome, Settings
 
+SECOND_OPINION_S = 10.0
+"""Seconds that a second solver may take to agree with what CP-SAT alone refuted."""
+
 NAME = f"CP-SAT {version('ortools')}"
 
 
@@ -37,7 +40,7 @@ class Claim:
 
     chain: Chain | None
     refuted: bool
-    solver: str = NAME
+    solver: str
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,14 @@ def decide_cases(
     limits = Limits(query.gpus, query.ttft, query.memory)
     cases = [Case(program.layouts[item.layout], item.choices) for item in unknown]
     found = solve_level(build(program, cases, limits, floor=floor), "gpus", settings)
-    return Claim(found.chain, refuted=found.chain is None and found.finished)
+    refuted = found.chain is None and found.finished
+    claim = Claim(found.chain, refuted, f"claimed by {NAME}")
+    if not (refuted and floor):
+        return claim
+    from solver.second_opinion import agreeing_solver
+
+    other = agreeing_solver(build(program, cases, limits, floor=True), time_limit_s=SECOND_OPINION_S)
+    return claim if other is None else replace(claim, solver=f"agreed by {NAME} and {other}")
 
 
 def confirm(program: Program, chain: Chain, settings: Settings) -> None:
@@ -120,7 +130,7 @@ def search_with_cp_sat(program: Program, settings: Settings) -> Outcome:
     """Solve the whole program, every case in one model, level by level, with CP-SAT alone."""
     from solver.solve import Outcome
 
-    outcome, started = Outcome(claimed_by=NAME), time.monotonic()
+    outcome, started = Outcome(claimed_by=f"claimed by {NAME}"), time.monotonic()
     cases = [
         case
         for layout in program.layouts

@@ -224,7 +224,6 @@ class LexicographicSearch:
         outcome.levels[objective] = Level(self._upper.value(objective, outcome.chain), None)
         self._report()
         if relaxed.unknown:
-            outcome.claimed_by = "search-limit"
             return
         self._bound_level(objective, query, relaxed)
 
@@ -301,7 +300,9 @@ def _result(deployment: Deployment, outcome: Outcome, settings: Settings, starte
         plan = plan.model_copy(update={"instance_fingerprint": instance.fingerprint})
     gpus = outcome.levels["gpus"]
     status = _status(outcome, gpus)
-    evidence = Evidence(deployment.program, outcome.chain, outcome.levels, outcome.refutations)
+    evidence = Evidence(
+        deployment.program, outcome.chain, outcome.levels, outcome.refutations, outcome.claimed_by
+    )
     return Result(
         status=status,
         proof=_proof(status, outcome, evidence, instance, settings),

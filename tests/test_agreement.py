@@ -67,6 +67,7 @@ def test_programs_in_which_several_rows_bind(room: int, monkeypatch: pytest.Monk
         best = brute_force(program)
         outcome = LexicographicSearch(program, Settings(workers=1)).run()
         claimed += outcome.claimed_by is not None
+        assert (outcome.claimed_by or "agreed by").startswith(("claimed by CP-SAT", "agreed by")), seed
         gpus = None if outcome.chain is None else outcome.chain.gpus(program)
         assert gpus == (None if best is None else best.gpus), seed
         if room:

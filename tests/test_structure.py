@@ -16,6 +16,7 @@ ORTOOLS_ALLOWED = (
     "formulations/deployment/",
     "formulations/placement/",
     "solver/search.py",
+    "solver/second_opinion.py",
     "solver/placement/",
 )
 
