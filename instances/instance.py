@@ -303,6 +303,12 @@ def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[s
         file.limits.max_gpus is None and file.limits.price_per_hour is None,
         f"at most {DEFAULT_MAX_GPUS} GPUs are searched: limits.max_gpus is not given",
     )
+    kinds = {scenario.workload.kind for scenario in file.scenarios or (_main_scenario(file),)}
+    assume("burst" in kinds, "prefill runs in microbatches of whole prompts; a stage works on one at a time")
+    assume(
+        "closed-loop" in kinds,
+        "closed loop: prompts are prefilled one at a time beside the decode; a first token waits for one before it",
+    )
     assume(
         file.load_profile is None and not isinstance(file.model, Model),
         "expert loads: equal, no load profile is given",
