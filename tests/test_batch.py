@@ -258,6 +258,13 @@ def test_failed_tasks_stay_failed_until_asked(tmp_path: Path) -> None:
     assert "failed" not in {row.status for row in rows}
 
 
+def test_fresh_solves_all_anew(tmp_path: Path) -> None:
+    launch(request(tmp_path), work=batch_planner.Planner())
+    outcome, _ = launch(replace(request(tmp_path), fresh=True), work=batch_planner.Planner())
+    assert outcome.progress.found == 0
+    assert outcome.progress.done == 18
+
+
 def test_a_full_disk_leaves_the_ledger_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ledger.sqlite"
     ledger = Ledger(path)

@@ -41,6 +41,7 @@ class BatchRequest:
     processes: int = 1
     independent: bool = False
     retry_failed: bool = False
+    fresh: bool = False
     formats: tuple[str, ...] = ("csv", "json")
 
     @property
@@ -91,6 +92,7 @@ def batch_request(options: Mapping[str, Any]) -> BatchRequest:
         processes=_processes(options),
         independent=options["independent"],
         retry_failed=options["retry_failed"],
+        fresh=not options["resume"],
         formats=tuple(dict.fromkeys(options["formats"])),
     )
 
@@ -109,7 +111,7 @@ def launch(
         ledger = Ledger(request.ledger)
         try:
             outcome = _run(request, ledger, work or Solve(request.settings), watch)
-            rows = rows_of(ledger, request.name, independent=request.independent)
+            rows = rows_of(ledger, list(map(run_task, request.tasks)), independent=request.independent)
         finally:
             ledger.close()
     except LedgerFullError as error:
@@ -122,7 +124,9 @@ def launch(
 def _run(request: BatchRequest, ledger: Ledger, work: Work, watch: Callable[[Progress], None] | None) -> Outcome:
     facts = {"description": request.description, "swept": request.swept, "independent": request.independent}
     ledger.register(request.name, facts, map(run_task, request.tasks))
-    if request.retry_failed:
+    if request.fresh:
+        ledger.forget(task.fingerprint for task in request.tasks)
+    elif request.retry_failed:
         ledger.forget_failures(task.fingerprint for task in request.tasks)
     engine = _engine(request, work)
     runner = Runner(ledger, engine, this_process(), independent=request.independent, watch=watch)

@@ -178,10 +178,15 @@ class Ledger:
 
     def forget_failures(self, fingerprints: Iterable[str]) -> None:
         """Drop the answers of failed tasks, so that they are tried again."""
+        self._forget("DELETE FROM answer WHERE fingerprint = ? AND status = 'failed'", fingerprints)
+
+    def forget(self, fingerprints: Iterable[str]) -> None:
+        """Drop the answers of tasks, so that they are solved anew."""
+        self._forget("DELETE FROM answer WHERE fingerprint = ?", fingerprints)
+
+    def _forget(self, statement: str, fingerprints: Iterable[str]) -> None:
         with self._writing():
-            self._link.executemany(
-                "DELETE FROM answer WHERE fingerprint = ? AND status = 'failed'", ((f,) for f in fingerprints)
-            )
+            self._link.executemany(statement, ((fingerprint,) for fingerprint in fingerprints))
 
     def register(self, run: str, facts: Mapping[str, Any], tasks: Iterable[RunTask]) -> None:
         """Write the list of a run's tasks, in place of an earlier list of that name."""

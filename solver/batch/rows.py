@@ -54,9 +54,8 @@ class Row:
         return first | middle | {key: getattr(self, key) for key in _LAST}
 
 
-def rows_of(ledger: Ledger, run: str, *, independent: bool = False) -> list[Row]:
-    """Rows of a run in order; a task that has no answer yet has the status ``open``."""
-    tasks = ledger.run_tasks(run)
+def rows_of(ledger: Ledger, tasks: Sequence[RunTask], *, independent: bool = False) -> list[Row]:
+    """Rows of tasks in order; a task that has no answer yet has the status ``open``."""
     answers = ledger.answers([task.fingerprint for task in tasks], independent=independent)
     return [row_of(task, answers.get(task.fingerprint)) for task in tasks]
 

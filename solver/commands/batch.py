@@ -35,6 +35,7 @@ are solved. Exit code 0: every task is answered; 2: bad input; 3: some are undec
 @click.option("--certify", is_flag=True, help="Have the checker accept the proof of every solved task (slower).")
 @click.option("--explain", is_flag=True, help="Find out what rules out fewer GPUs, for every task (slower).")
 @click.option("--independent", is_flag=True, help="Carry nothing over from one task to another.")
+@click.option("--resume/--fresh", default=True, help="Go on from the ledger, or solve all anew [default: resume].")
 @click.option("--retry-failed", is_flag=True, help="Try tasks again that failed in an earlier run.")
 @click.option("--format", "formats", multiple=True, type=click.Choice(["csv", "json", "parquet"]),
               default=("csv", "json"), show_default=True, help="Results files; may be repeated.")  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 from instances.reading import refuse
 from solver.batch.ledger import Ledger, RunTask
-from solver.batch.rows import Row, row_of, swept_axes
+from solver.batch.rows import Row, rows_of, swept_axes
 
 MOST_PLANS = 5000
 """Plans that one page holds; a page of more would be slow to open."""
@@ -64,8 +64,7 @@ def read_content(source: Path, *, run: str | None = None) -> Content:
 def _content(ledger: Ledger, name: str, facts: Mapping[str, Any]) -> Content:
     tasks = ledger.run_tasks(name)
     independent = bool(facts.get("independent"))
-    answers = ledger.answers([task.fingerprint for task in tasks], independent=independent)
-    rows = [row_of(task, answers.get(task.fingerprint)) for task in tasks]
+    rows = rows_of(ledger, tasks, independent=independent)
     content = Content(
         title=name,
         description=str(facts.get("description") or ""),
