@@ -14,7 +14,8 @@ import pytest
 from placement_brute_force import least_largest_load
 from test_placement import profile, random_layers
 
-from formulations.placement.bounds import PriceList, bound_holds, simple_bound
+from formulations.placement.bound_check import bound_holds
+from formulations.placement.bounds import LowerBound, PriceList, simple_bound
 from formulations.placement.check import broken_rules, largest_even_load
 from formulations.placement.free_split import split_freely
 from formulations.placement.price_program import ask_prices
@@ -48,6 +49,8 @@ def test_bounds_lie_below_the_optimum(seed: int) -> None:
         bound = simple_bound(problem)
         assert bound.value <= optimum(problem), problem
         assert bound_holds(problem, bound)
+        for argument in ("average", "replicas", "company", "crowd", "prices", "cp-sat"):
+            assert not bound_holds(problem, LowerBound(optimum(problem) + 1, argument))
 
 
 @pytest.mark.parametrize("seed", range(200, 203))

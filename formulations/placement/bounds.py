@@ -117,28 +117,3 @@ def crowd_bound(problem: LayerProblem, loads: Sequence[int]) -> Fraction:
         together = weights[k - 1] + weights[k - 2] + shared if k > 1 and spare else None
         best = max(best, apart if together is None else min(apart, Fraction(together)))
     return best
-
-
-def bound_holds(problem: LayerProblem, bound: LowerBound) -> bool:
-    """Say whether a bound's own argument proves it for this problem, recomputed from scratch."""
-    from formulations.placement.prices import prices_refute
-
-    loads = problem.loads[bound.profile]
-    if bound.argument == "average":
-        return bound.value <= Fraction(sum(loads), problem.ranks)
-    if bound.argument == "replicas":
-        return bound.value <= replica_bound(problem, loads)
-    if problem.split != "even" or problem.filled != problem.ranks * problem.width:
-        return bound.argument == "prices" and problem.split == "even" and _priced(problem, bound)
-    if bound.argument == "company":
-        return bound.value <= company_bound(problem, loads)
-    if bound.argument == "crowd":
-        return problem.filled == problem.experts and bound.value <= crowd_bound(problem, loads)
-    return bound.prices is not None and prices_refute(problem, loads, bound.value, bound.prices)
-
-
-def _priced(problem: LayerProblem, bound: LowerBound) -> bool:
-    from formulations.placement.prices import prices_refute
-
-    loads = problem.loads[bound.profile]
-    return bound.prices is not None and prices_refute(problem, loads, bound.value, bound.prices)

@@ -1,4 +1,4 @@
-"""The heat map of a placement: layers x ranks, before (greedy, or the placement in force) and after."""
+"""The heat map of a placement: layers x ranks, before (in force, or experts in order) and after."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from formulations.placement.check import even_rank_loads
-from formulations.placement.problem import LayerProblem, Slots
+from formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
 from instances.reading import refuse
-from solver.placement.greedy import greedy_group_slots, greedy_slots
 from solver.placement.result import PlacementResult
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 def draw_heatmap(result: PlacementResult, path: Path, *, before: Sequence[Slots] | None = None) -> None:
     """Draw rank loads over the layer's mean, before and after, to a PNG or SVG file.
 
-    ``before`` is the placement in force; without it, the greedy's. Raises `InputError` for another file
+    ``before`` is the placement in force; without it, experts in order, as engines start. Raises `InputError` for another file
     ending, or when matplotlib is not installed.
     """
     if path.suffix.lower() not in (".png", ".svg"):
@@ -30,8 +29,8 @@ def draw_heatmap(result: PlacementResult, path: Path, *, before: Sequence[Slots]
     except ImportError:
         remedy = "needs matplotlib: install shardproof with its extra 'plot'"
         raise refuse("place", remedy, field="--heatmap") from None
-    name = "in force" if before is not None else "greedy"
-    earlier = before if before is not None else [_greedy(found.problem, result) for found in result.layers]
+    name = "in force" if before is not None else "experts in order"
+    earlier = before if before is not None else [_in_order(found.problem) for found in result.layers]
     pictures = [
         (f"before ({name})", [_row(f.problem, s) for f, s in zip(result.layers, earlier, strict=True)]),
         ("after", [_row(found.problem, found.slots) for found in result.layers]),
@@ -44,10 +43,13 @@ def draw_heatmap(result: PlacementResult, path: Path, *, before: Sequence[Slots]
 
 
 def _draw(figure: Any, pictures: Sequence[tuple[str, list[list[float]]]], *, numbers: Sequence[int]) -> None:
-    highest = max(value for _, rows in pictures for row in rows for value in row)
+    from matplotlib.colors import TwoSlopeNorm
+
+    values = [value for _, rows in pictures for row in rows for value in row]
+    scale = TwoSlopeNorm(1.0, vmin=min(0.99, *values), vmax=max(1.01, *values))
     axes = figure.subplots(1, len(pictures), sharey=True)
     for axis, (title, rows) in zip(axes, pictures, strict=True):
-        image = axis.imshow(rows, aspect="auto", cmap="cividis", vmin=0.0, vmax=highest, interpolation="nearest")
+        image = axis.imshow(rows, aspect="auto", cmap="coolwarm", norm=scale, interpolation="nearest")
         axis.set_title(f"{title}: largest {max(map(max, rows)):.3f}")
         axis.set_xlabel("rank")
     ticks = range(0, len(numbers), max(1, len(numbers) // 10))
@@ -63,8 +65,8 @@ def _row(problem: LayerProblem, slots: Slots) -> list[float]:
     return [float(max(column) / mean) for column in zip(*loads, strict=True)]
 
 
-def _greedy(problem: LayerProblem, result: PlacementResult) -> Slots:
-    rules = result.rules
-    if rules.grouped:
-        return greedy_group_slots(problem, groups=rules.groups or 1, nodes=rules.nodes)
-    return greedy_slots(problem)
+def _in_order(problem: LayerProblem) -> Slots:
+    """Return experts in order, then again from the first until all replicas are placed."""
+    row = [slot % problem.experts for slot in range(problem.filled)]
+    row += [NO_EXPERT] * (problem.ranks * problem.width - problem.filled)
+    return tuple(tuple(row[rank * problem.width : (rank + 1) * problem.width]) for rank in range(problem.ranks))
