@@ -105,8 +105,11 @@ def _degrees(instance: Instance, stage: Stage) -> Iterator[str]:
         yield f"- Each GPU handles {heads // stage.attn_tp} attention heads"
     yield f"\n### Data Parallel (DP): {stage.attn_dp}"
     if moe is not None:
+        slots = -(-moe.experts // stage.moe_ep) + stage.extra_slots
         yield f"\n### Expert Parallel (EP): {stage.moe_ep}"
-        yield f"- Each GPU holds {-(-moe.experts // stage.moe_ep)} experts"
+        if slots * stage.moe_ep > moe.experts:
+            yield f"- Redundant experts: {slots * stage.moe_ep - moe.experts}"
+        yield f"- Each GPU holds {slots} experts"
 
 
 def _allocation(instance: Instance, plan: Plan) -> Iterator[str]:

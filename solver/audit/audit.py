@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from instances.instance import Instance
@@ -99,7 +100,7 @@ def judge(context: Context, statement: Statement) -> Claim:
     found = JUDGES.get(statement.field)
     if found is None:
         return not_checkable(statement, "nothing here judges it")
-    if statement.subject.startswith("stage") and statement.field in ("tp", "dp", "ep", "moe_tp"):
+    if statement.subject.startswith("stage") and statement.field in ("tp", "dp", "ep", "moe_tp", "extra_slots"):
         return stages.judge_stage_degree(context, statement)
     if statement.subject.startswith("row ") or (statement.subject and statement.field not in _BY_SUBJECT):
         return not_checkable(statement, f"belongs to '{statement.subject}' of a table")
@@ -136,10 +137,11 @@ def _structural(context: Context) -> list[Violation]:
     ):
         covered = sum((row.last or 0) - (row.first or 0) + 1 for row in rows)
         found.append(Violation("cover", "layers", covered, facts.layers, "layers"))
-    counts = context.gpu_counts()
     gpus = context.document.first("gpus")
-    if facts.gpus and gpus is not None and judge(context, gpus).verdict == "inconsistent":
-        found.append(Violation("gpus", "plan", facts.gpus, min(counts, default=0), "GPUs"))
+    if facts.gpus and gpus is not None:
+        claim = judge(context, gpus)
+        if claim.verdict == "inconsistent" and isinstance(claim.recomputed, Fraction):
+            found.append(Violation("gpus", "plan", facts.gpus, int(claim.recomputed), "GPUs"))
     return found
 
 

@@ -157,6 +157,7 @@ class Context:
                 attn_dp=option.attn_dp,
                 moe_tp=option.moe_tp,
                 moe_ep=option.moe_ep,
+                extra_slots=option.extra_slots,
             )
             for layers, option in zip(ranges, options, strict=False)
         )

@@ -32,6 +32,8 @@ class StageRow:
     dp: int | None = None
     ep: int | None = None
     moe_tp: int | None = None
+    extra_slots: int | None = None
+    name: int = 0
 
     @property
     def width(self) -> int | None:
@@ -51,7 +53,8 @@ class StageRow:
         ep = self.ep or (width // self.moe_tp if self.moe_tp and width % self.moe_tp == 0 else 1)
         if ep < 1 or width % ep:
             return None
-        return Option(attn_tp=tp, attn_dp=width // tp, moe_tp=width // ep, moe_ep=ep)
+        extra = self.extra_slots or 0
+        return Option(attn_tp=tp, attn_dp=width // tp, moe_tp=width // ep, moe_ep=ep, extra_slots=extra)
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,7 @@ class Facts:
         rows: dict[int, dict[str, int]] = {}
         for statement in self.document.of("stage_layers", "stage_layer_count", "stage_gpus", "stage_gpu_count"):
             _collect(rows, statement)
-        for statement in self.document.of("tp", "dp", "ep", "moe_tp"):
+        for statement in self.document.of("tp", "dp", "ep", "moe_tp", "extra_slots"):
             if statement.subject.startswith("stage") and rows:
                 _collect(rows, statement)
         if not rows:
@@ -245,8 +248,16 @@ class Facts:
             for key in ("first", "last"):
                 if key in row:
                     row[key] -= layer_base
-            found.append(StageRow(index=index - base, **row))
+            found.append(StageRow(index=index - base, name=index, **row))
         return tuple(found)
+
+    @cached_property
+    def _rows_by_name(self) -> dict[str, StageRow]:
+        return {f"stage {row.name}": row for row in self.stages}
+
+    def row_of(self, statement: Statement) -> StageRow | None:
+        """Return the stage that a statement is about; ``None`` for several stages at once."""
+        return self._rows_by_name.get(statement.subject)
 
     @cached_property
     def pp(self) -> int | None:

@@ -58,7 +58,8 @@ def _candidates(facts: Facts, pp: int, copies: int, dp: int, tp: int, ep: int) -
     def add(name: str, replicas: int, attn_tp: int, attn_dp: int, moe_ep: int) -> None:
         width = attn_tp * attn_dp
         if width % moe_ep == 0:
-            option = Option(attn_tp=attn_tp, attn_dp=attn_dp, moe_tp=width // moe_ep, moe_ep=moe_ep)
+            extra = _extra_slots(facts, moe_ep)
+            option = Option(attn_tp=attn_tp, attn_dp=attn_dp, moe_tp=width // moe_ep, moe_ep=moe_ep, extra_slots=extra)
             found.append(Reading(name, replicas, pp, option))
 
     switched = facts.document.first("attention_dp_enabled")
@@ -84,6 +85,14 @@ def _candidates(facts: Facts, pp: int, copies: int, dp: int, tp: int, ep: int) -
         if ep > 1:
             add("replicas and data parallelism are the same copies, experts a factor", copies, tp, ep, ep)
     return found
+
+
+def _extra_slots(facts: Facts, moe_ep: int) -> int:
+    """Slots of each rank that stated redundant experts add to the fewest."""
+    redundant, experts = facts.stated("redundant_experts"), facts.experts
+    if not redundant or not experts or moe_ep < 1:
+        return 0
+    return max(0, -(-(experts + redundant) // moe_ep) - -(-experts // moe_ep))
 
 
 def _distinct(found: list[Reading]) -> tuple[Reading, ...]:

@@ -161,7 +161,10 @@ def _subject(corner: str, first: str) -> str:
     if match is None or re.search(r"\d\s*(?:gb|gib|%|tflops)", first.lower()):
         return ""
     kind = {"module": "stage", "pp rank": "stage", "device": "gpu", "rank": "gpu", "ep rank": "gpu"}
-    if not re.match(r"^(?:(?:stage|gpu|rank|device|module|replica|pp|ep|s|g)s? ?){0,2}#?\d{1,5}(?:\s*-\s*\d{1,5})?$", first.lower().strip()):
+    if not re.match(
+        r"^(?:(?:stage|gpu|rank|device|module|replica|pp|ep|s|g)s? ?){0,2}#?\d{1,5}(?:\s*-\s*\d{1,5})?$",
+        first.lower().strip(),
+    ):
         return ""
     last = re.search(r"\d\s*-\s*(\d{1,5})$", first.strip())
     name = f"{kind.get(match[1], match[1])} {match[2]}"

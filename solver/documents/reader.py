@@ -279,7 +279,8 @@ def _named_device(statements: list[Statement], text: str) -> list[Statement]:
 
     for number, line in enumerate(text.split("\n")[:400], 1):
         for match in re.finditer(
-            r"\b(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\dX|L4)(?:[- ](?:SXM\d?|PCIe|NVL|\d{2,3}GB)){0,2}\b", line[:300]
+            r"\b(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\dX|L4)(?:[- ](?:SXM\d?|PCIe|NVL|\d{2,3}GB)){0,2}\b",
+            line[:300],
         ):
             if find_devices(match[0]):
                 entry = Entry(number, printable(line), (), "title", match[0])

@@ -72,7 +72,7 @@ class _Flattener:
         path = tuple(level.name for level in self.levels if level.name and not level.name.startswith("#"))
         subject = ""
         for above, below in zip(self.levels, self.levels[1:], strict=False):
-            if not above.mapping and below.name.startswith("#"):
+            if not above.mapping and below.name.startswith("#") and above.name != "microbatches":
                 subject = f"{_singular(above.name)} {below.name[1:]}"
         text = printable(self.lines[line - 1]) if line <= len(self.lines) else ""
         owner = path[-1] if path else ""

@@ -98,7 +98,8 @@ VOCABULARY: tuple[Field, ...] = (
          " | prompt token | prompt | input sequence length | input token request | prompt size"
          " | prompt token request | input token sequence | prompt length token | input length token"
          " | prefill length | prefill token"),
-    _row("output_tokens", "count", "generation | completion | response length | output sequence | output | output length | output token | osl"
+    _row("output_tokens", "count", "generation | completion | response length"
+         " | output sequence | output | output length | output token | osl"
          " | generated token | output sequence length | output token request | generation length"
          " | completion token | output token sequence | completion length | generated token request | decode length"
          " | output length token | decode token"),
@@ -148,6 +149,7 @@ VOCABULARY: tuple[Field, ...] = (
          " | routed expert gpu | expert gpu layer | expert layer rank | experts rank ep"),
     _row("redundant_experts", "count", "redundant expert | extra expert | expert replica | ep num redundant expert"
          " | redundant expert slot"),
+    _row("extra_slots", "count", "extra slot | extra slots"),
     _row("microbatches", "count", "microbatch | prefill microbatch"),
     _row("decode_microbatches", "count", "decode microbatch"),
     _row("microbatch_requests", "count", "microbatch size | microbatch request | request microbatch"
@@ -274,7 +276,15 @@ def fields_of(key: str, section: str) -> tuple[tuple[Field, ...], str]:
     """Return the fields that a key may name in a section, in order, and the unit that the key ends in."""
     found, unit = words(key)
     kept = found - _QUALIFIERS
-    for candidate in (found, found - {"total"}, found - {"size"}, found - {"single"}, kept, kept - {"total", "size"}, kept - {"maximum"}):
+    for candidate in (
+        found,
+        found - {"total"},
+        found - {"size"},
+        found - {"single"},
+        kept,
+        kept - {"total", "size"},
+        kept - {"maximum"},
+    ):
         rows = tuple(row for row in _index().get(candidate, ()) if not row.where or section in row.where)
         if rows:
             return tuple(dict.fromkeys(rows)), unit

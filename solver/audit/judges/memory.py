@@ -66,7 +66,7 @@ def explained(context: Context, statement: Statement, recipe: Recipe, *, most: i
     return context.explained[key]
 
 
-def judge_total(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
+def judge_total(context: Context, statement: Statement) -> Claim:
     """A total per GPU or stage: at least weights plus KV cache, at most the planner's full account."""
     sizes = {context.facts.gpu_memory} | {Fraction(device.memory) for device in context.facts.devices}
     if statement.field == "memory_per_gpu" and any(size and agrees(statement, size, tolerance=0.01) for size in sizes):
@@ -99,8 +99,7 @@ def _stage_subject(context: Context, statement: Statement) -> Sequence[Trial]:
     model = context.facts.model
     if not statement.subject.startswith("stage") or not digits.isdigit() or model is None:
         return []
-    rows = context.facts.stages
-    row = next((row for row in rows if row.line == statement.line), None)
+    row = context.facts.row_of(statement)
     found: list[Trial] = []
     for reading in context.readings:
         ranges = context.stage_ranges(reading.pp)
@@ -156,7 +155,7 @@ def judge_utilization(context: Context, statement: Statement) -> Claim:
     return next((claim for claim in claims if not claim.wrong), claims[0])
 
 
-def _utilization(context: Context, statement: Statement, memory: Fraction) -> Claim:  # noqa: PLR0911 - one return a verdict
+def _utilization(context: Context, statement: Statement, memory: Fraction) -> Claim:
     """Against the stated total, and against the recount."""
     own = careful(context, "memory_per_gpu")
     stated_total = context.document.first("memory_per_gpu", "memory_per_stage")

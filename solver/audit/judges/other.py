@@ -75,7 +75,7 @@ def judge_price_total(context: Context, statement: Statement) -> Claim:
     return confirmed(statement, formula, expected) if same else inconsistent(statement, formula, expected * scales[0])
 
 
-def judge_microbatches(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
+def judge_microbatches(context: Context, statement: Statement) -> Claim:
     """Microbatches times their requests are the batch."""
     facts = context.facts
     batch, count, size = facts.workload("batch"), facts.stated("microbatches"), facts.stated("microbatch_requests")
@@ -219,5 +219,7 @@ JUDGES = {
     "visible_gpus": judge_visible,
     "expert_parallel_enabled": judge_switch,
     "attention_dp_enabled": judge_switch,
-    **dict.fromkeys(("engine", "decode_microbatches", "redundant_experts", "activation_dtype"), judge_given),
+    **dict.fromkeys(
+        ("engine", "extra_slots", "decode_microbatches", "redundant_experts", "activation_dtype"), judge_given
+    ),
 }

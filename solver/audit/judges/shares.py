@@ -54,7 +54,7 @@ def judge_experts_per_gpu(context: Context, statement: Statement) -> Claim:
     return contradicted(statement, formula, expected)
 
 
-def judge_replicated(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
+def judge_replicated(context: Context, statement: Statement) -> Claim:
     """Every GPU holding every expert needs EP 1, and memory for a stage's layers with all their experts."""
     facts = context.facts
     ep = facts.stated("ep")

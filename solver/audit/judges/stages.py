@@ -10,10 +10,11 @@ from solver.audit.judges.structure import product_text
 from solver.documents.statement import Statement
 
 
-def judge_stage_layers(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
+def judge_stage_layers(context: Context, statement: Statement) -> Claim:
     """The stages' layer ranges follow each other from the first layer to the last."""
     rows, layers = context.facts.stages, context.facts.layers
-    index = next((i for i, row in enumerate(rows) if row.line == statement.line), None)
+    about = context.facts.row_of(statement)
+    index = rows.index(about) if about is not None else None
     value = statement.value
     if index is None or not isinstance(value, tuple) or rows[index].first is None:
         return not_checkable(statement, "stated for several stages at once or twice")
@@ -42,12 +43,11 @@ def judge_stage_layer_count(context: Context, statement: Statement) -> Claim:
     """A stage's number of layers agrees with its range, and all stages with the model."""
     rows, layers = context.facts.stages, context.facts.layers
     counts = [row.layers for row in rows]
-    for row in rows:
-        if row.line == statement.line and row.first is not None and row.last is not None:
-            size = row.last - row.first + 1
-            return (confirmed if size == statement.number else inconsistent)(
-                statement, f"layers {row.first} to {row.last} are {size}", Fraction(size)
-            )
+    about = context.facts.row_of(statement)
+    if about is not None and about.first is not None and about.last is not None:
+        size = about.last - about.first + 1
+        judge = confirmed if size == statement.number else inconsistent
+        return judge(statement, f"layers {about.first} to {about.last} are {size}", Fraction(size))
     if (
         layers is None
         or any(count is None for count in counts)
@@ -62,7 +62,7 @@ def judge_stage_layer_count(context: Context, statement: Statement) -> Claim:
 def judge_stage_gpus(context: Context, statement: Statement) -> Claim:
     """The stages' GPU ranges do not overlap, stay within the total, and have the stated width."""
     rows = context.facts.stages
-    row = next((row for row in rows if row.line == statement.line), None)
+    row = context.facts.row_of(statement)
     value = statement.value
     if row is None or row.gpu_first is None or row.gpu_last is None or not isinstance(value, tuple):
         return not_checkable(statement, "stated for several stages at once or twice")
@@ -92,7 +92,7 @@ def judge_stage_gpus(context: Context, statement: Statement) -> Claim:
 
 def judge_stage_gpu_count(context: Context, statement: Statement) -> Claim:
     """A stage's number of GPUs is the width that the degrees give it."""
-    row = next((row for row in context.facts.stages if row.line == statement.line), None)
+    row = context.facts.row_of(statement)
     if row is not None and row.gpu_first is not None and row.gpu_last is not None:
         size = row.gpu_last - row.gpu_first + 1
         judge = confirmed if size == statement.number else inconsistent
@@ -112,7 +112,9 @@ def judge_stage_gpu_count(context: Context, statement: Statement) -> Claim:
 def judge_stage_degree(context: Context, statement: Statement) -> Claim:
     """A degree that a stage states of itself: divides heads or experts, and fits the stage's GPUs."""
     facts, degree = context.facts, int(statement.number)
-    row = next((row for row in facts.stages if row.line == statement.line), None)
+    row = facts.row_of(statement)
+    if statement.field == "extra_slots":
+        return confirmed(statement, "taken as the plan's")
     if degree < 1:
         return contradicted(statement, "a degree is at least 1")
     if statement.field == "tp" and facts.heads and facts.one_shape and facts.heads % degree:

@@ -24,7 +24,7 @@ def product_text(context: Context) -> str:
     return f"{' x '.join(f'{name} {value}' for name, value in stated)} = {' or '.join(map(str, counts))} devices"
 
 
-def judge_gpus(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
+def judge_gpus(context: Context, statement: Statement) -> Claim:
     """The GPUs are what the degrees (or the stages, one by one) come to."""
     facts, count = context.facts, int(statement.number)
     if other := _other_value(context, statement):
@@ -94,7 +94,7 @@ def judge_pp(context: Context, statement: Statement) -> Claim:
     return confirmed(statement, "taken as the plan's")
 
 
-def judge_tp(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
+def judge_tp(context: Context, statement: Statement) -> Claim:
     """Tensor parallelism divides heads, and KV heads or the reverse."""
     if other := _other_value(context, statement):
         return other
@@ -180,7 +180,7 @@ def judge_per_part(context: Context, statement: Statement) -> Claim:
     return inconsistent(statement, product_text(context), Fraction(min(counts)))
 
 
-def judge_layers_per_stage(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
+def judge_layers_per_stage(context: Context, statement: Statement) -> Claim:
     """Stages times layers per stage is the model's layers."""
     layers, pp = context.facts.layers, context.facts.pp
     value = statement.value

@@ -208,7 +208,7 @@ def re_input(statement: Statement) -> bool:
     return any(word in words for word in ("prefill", "input", "prompt", "total", "combined"))
 
 
-def judge_compute_utilization(context: Context, statement: Statement) -> Claim:  # noqa: PLR0911 - one return a verdict
+def judge_compute_utilization(context: Context, statement: Statement) -> Claim:
     """Useful FLOPs over what the stated GPUs could do in the stated TTFT; never above the efficiency."""
     facts = context.facts
     recipe, ttft = ttft_recipe(context), context.document.first("ttft")
