@@ -1,9 +1,10 @@
 """Doubt: an interval about a prediction from the residuals of measurements that were held out of the fit.
 
 Split conformal prediction: among n held-out residuals of the same kind, the ceil((n + 1) level)-th smallest
-bounds a new one with probability of at least ``level`` if both come from the same source. Residuals are kept
-by engine and device where at least `ENOUGH` of them are known, else by engine, else of all together; and apart
-for models whose layers were measured under the engine (``known``) and for those that were not (``unseen``).
+bounds a new one with probability of at least ``level`` if both come from the same source. Rows of one layout
+(or, for unseen models, of one model) err together, so the level is raised as if each layout were one residual.
+Residuals are kept by engine and device where enough layouts are known, else by engine, else of all together; and
+apart for models that were measured under the engine (``known``) and for those that were not (``unseen``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from instances.errors import InputError, Problem
 from instances.reading import read_mapping, validate
 
 FILE = Path(instances.__file__).parent / "catalog" / "serving" / "confidence.json"
-ENOUGH = 40
 ANY = "any"
 Standing = Literal["known", "unseen"]
 
@@ -29,10 +29,12 @@ Standing = Literal["known", "unseen"]
 class Residuals(Record):
     """Quantiles of held-out residuals, log(measured / predicted), of one kind of prediction.
 
+    ``count`` rows of ``clusters`` layouts (or models, where these were held out);
     ``absolute``: of their absolute value; ``upper``: of the residual itself, at the catalogue's levels.
     """
 
     count: int
+    clusters: int
     absolute: tuple[float, ...]
     upper: tuple[float, ...]
 
@@ -100,12 +102,12 @@ def upper_bound(
 
 
 def find_residuals(*, engine: str, device: str, quantity: str, known: bool) -> tuple[str, Standing, Residuals]:
-    """Return the residuals of the narrowest group that holds enough of them."""
+    """Return the residuals of the narrowest group that is kept."""
     standing: Standing = "known" if known else "unseen"
     groups = load_confidence().quantities[quantity][standing]
     for group in (f"{engine}|{device}", f"{engine}|{ANY}"):
         found = groups.get(group)
-        if found is not None and found.count >= ENOUGH:
+        if found is not None:
             return group, standing, found
     return f"{ANY}|{ANY}", standing, groups[f"{ANY}|{ANY}"]
 

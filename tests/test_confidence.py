@@ -47,13 +47,13 @@ def test_conformal_quantiles_cover_what_they_say(level: float) -> None:
     draws = np.array([source.gauss(0.0, 0.1) * (3.0 if source.random() < 0.1 else 1.0) for _ in range(4000)])
     covered = []
     for start in range(0, 4000, 200):
-        bound = conformal(np.abs(draws[start : start + 100]), level)
+        bound = conformal(np.abs(draws[start : start + 100]), level, 100)
         covered.append(float((np.abs(draws[start + 100 : start + 200]) <= bound).mean()))
     assert float(np.mean(covered)) == pytest.approx(level, abs=0.03)
 
 
 def test_quantiles_of_few_residuals_stay_within_them() -> None:
-    found = residual_quantiles(np.array([0.1, -0.3, 0.2]))
+    found = residual_quantiles(np.array([0.1, -0.3, 0.2]), 3)
     assert found["count"] == 3
     assert max(found["absolute"]) == 0.3
     assert len(found["upper"]) == len(LEVELS)
@@ -68,3 +68,8 @@ def test_levels_are_read(text: str, level: float) -> None:
 def test_levels_that_no_residual_supports_are_refused(text: str) -> None:
     with pytest.raises(InputError):
         parse_level(text)
+
+
+def test_fewer_clusters_ask_for_a_wider_interval() -> None:
+    values = np.abs(np.random.default_rng(1).normal(0.0, 0.1, 500))
+    assert conformal(values, 0.8, 5) > conformal(values, 0.8, 50) > conformal(values, 0.8, 5000)

@@ -33,7 +33,10 @@ DEFAULT_WAIT = (1.0, 1.0)
 
 @dataclass(frozen=True)
 class Serving:
-    """A closed-loop prediction, seconds; ``operations`` splits the TPOT by term."""
+    """A closed-loop prediction, seconds; ``operations`` splits the TPOT by term.
+
+    ``prefill``: one prompt with nothing beside it, an iteration's weights included.
+    """
 
     tpot: float
     ttft: float
@@ -145,9 +148,9 @@ class StepClock:
         context = input_tokens + output_tokens / 2
         running = sequences / stages
         decode = self.decode(option, sequences=max(1.0, running), context=context)
-        interference = self.interference(option, tokens=input_tokens) if interfering else 0.0
-        added = sequences / output_tokens * interference
-        prefill = self.prefill_alone(option, tokens=input_tokens)
+        prompt_time = self.interference(option, tokens=input_tokens)
+        added = sequences / output_tokens * prompt_time if interfering else 0.0
+        prefill = self.decode(option, sequences=1.0, context=1.0) + prompt_time
         return Serving(
             tpot=decode + added,
             ttft=self._first_token(prefill, decode + added, sequences, output_tokens, interfering=interfering),
@@ -159,11 +162,6 @@ class StepClock:
             | ({"prefill_of_others": added} if added else {}),
             unknown=self.factors(option).unknown,
         )
-
-    def prefill_alone(self, option: Option, *, tokens: float) -> float:
-        """Seconds to prefill one prompt with nothing beside it: at least one decode iteration's weights."""
-        alone = self.decode(option, sequences=1.0, context=1.0)
-        return alone + self.interference(option, tokens=tokens)
 
     def _first_token(
         self, prefill: float, tpot: float, sequences: float, output_tokens: float, *, interfering: bool
