@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def draw_heatmap(result: PlacementResult, path: Path, *, before: Sequence[Slots] | None = None) -> None:
     """Draw rank loads over the layer's mean, before and after, to a PNG or SVG file.
 
-    ``before`` is the placement in force; without it, experts in order, as engines start. Raises `InputError` for another file
-    ending, or when matplotlib is not installed.
+    ``before`` is the placement in force; without it, experts in order, as engines start. Raises
+    `InputError` for another file ending, or when matplotlib is not installed.
     """
     if path.suffix.lower() not in (".png", ".svg"):
         raise refuse("place", "give a file that ends in .png or .svg", field="--heatmap", value=str(path))
