@@ -107,12 +107,19 @@ class ServingRow:
 
 def read_serving(folder: Path) -> Iterator[ServingRow]:
     """Rows of ``system_level.csv.gz`` that are trusted and name a catalogue model and device."""
-    for row in read_rows(folder / "system_level.csv.gz"):
-        if row["topo_conf"] not in ("high", "corrected") or "spec_decode_suspect" in row["flags"]:
-            continue
+    for row in trusted_rows(folder):
         found = _serving_row(row)
         if found is not None:
             yield found
+
+
+def trusted_rows(folder: Path) -> list[dict[str, str]]:
+    """Rows whose layout is known and that do not decode speculatively."""
+    return [
+        row
+        for row in read_rows(folder / "system_level.csv.gz")
+        if row["topo_conf"] in ("high", "corrected") and "spec_decode_suspect" not in row["flags"]
+    ]
 
 
 def _serving_row(row: Mapping[str, str]) -> ServingRow | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.fidelity.figure import Figure, figure
 from benchmarks.fidelity.memory import number, read_rows
-from benchmarks.fidelity.rows import ServingRow, find_model, read_serving
+from benchmarks.fidelity.rows import ServingRow, find_model, read_serving, trusted_rows
 from formulations.costs.serving.closed_loop import Serving, StepClock
 from formulations.costs.serving.factors import is_known, setting_of
 from formulations.costs.serving.prefill import floor_of, iteration_ms, nominal_ms
@@ -45,7 +45,8 @@ def evaluate(folder: Path) -> list[Figure]:
     def of(test: Callable[[ServingRow], bool]) -> list[float]:
         return [value for row, value in error if test(row)]
 
-    aggregated = "closed loop, static batch and decode pools"
+    trusted = len(trusted_rows(folder))
+    aggregated = f"{len(rows)} of {trusted} trusted rows: closed loop, static batch and decode pools"
     return [
         figure(
             "TPOT, known model and engine",
