@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations.costs.curves.evaluate import fitted_microseconds
+from formulations.costs.curves.evaluate import fitted_microseconds, kernel, roofline
 from formulations.costs.curves.families import FAMILIES
+from formulations.costs.curves.precision import Precision
 from formulations.costs.curves.sizes import Array
 from instances.calibration import Calibration, Centres, Curve, CurveKey, Figures
 from solver.calibration.base import fit_base
 from solver.calibration.measurements import Measured
-from solver.calibration.residual import Smoothness, choose_centres, fit_weights
-from solver.calibration.settings import centre_count, pool_of, smoothness_of
+from solver.calibration.residual import Smoothness, choose_centres, fit_common, fit_weights
+from solver.calibration.settings import centre_count, generation_of, pool_of, smoothness_of
 
 Owner = tuple[str, CurveKey]
 Say = Callable[[str], None]
@@ -53,25 +54,16 @@ def fit_family(
 ) -> Fitted:
     """Fit every curve of one family; ``folds`` of the shapes are held out in turn (``run`` of them; 0: none)."""
     placed = centres or place_centres(rows)
-    curves: dict[Owner, Curve] = {}
-    for pool, index in _pools(rows).items():
-        part = rows.take(index)
-        held = _held_out_errors(part, figures, placed, folds=folds, run=folds if run is None else run)
-        fitted = fit_pool(part, figures, placed)
-        curves.update({owner: _with_error(curve, held.get(owner)) for owner, curve in fitted.items()})
-        say(f"{rows.family} {pool}: {len(index)} rows, {len(fitted)} curves")
-    return Fitted(rows.family, placed, curves)
+    held = _held_out_errors(rows, figures, placed, folds=folds, run=folds if run is None else run)
+    fitted = fit_rows(rows, figures, placed)
+    say(f"{rows.family}: {len(rows.keys)} rows, {len(fitted)} curves")
+    return Fitted(rows.family, placed, {owner: _with_error(curve, held.get(owner)) for owner, curve in fitted.items()})
 
 
 def _with_error(curve: Curve, errors: Array | None) -> Curve:
     if errors is None or not len(errors):
         return curve
     return curve.model_copy(update={"held_out_error": round(float(np.median(errors)), 4)})
-
-
-def _pools(rows: Measured) -> dict[str, NDArray[np.intp]]:
-    names = [pool_of(rows.family, device, key) for device, key in zip(rows.devices, rows.keys, strict=True)]
-    return {name: np.flatnonzero(np.array(names) == name) for name in sorted(set(names))}
 
 
 def _owners(rows: Measured) -> tuple[list[Owner], NDArray[np.intp]]:
@@ -93,60 +85,93 @@ def coupling(owners: list[Owner], smoothness: Smoothness) -> Array:
     )
 
 
-def fit_pool(rows: Measured, figures: Mapping[str, Figures], centres: Centres) -> dict[Owner, Curve]:
-    """Fit the curves of one pool together."""
+def fit_rows(rows: Measured, figures: Mapping[str, Figures], centres: Centres) -> dict[Owner, Curve]:
+    """Fit the curves of one family: rooflines, then what all curves share, then each pool."""
     owners, owner = _owners(rows)
-    smoothness = smoothness_of(rows.family)
-    bases = _bases(rows, owners, owner, figures)
-    plain = [_plain(o, bases[o], rows.take(np.flatnonzero(owner == i))) for i, o in enumerate(owners)]
-    empty = Centres(scales=centres.scales, points=(tuple(0.0 for _ in centres.scales),))
+    pools = [pool_of(rows.family, device, key) for device, key in owners]
+    bases = _bases(rows, owners, owner, pools, figures)
+    parts = [rows.take(np.flatnonzero(owner == position)) for position in range(len(owners))]
     target = np.zeros(len(owner))
-    for position, (device, _) in enumerate(owners):
-        mine = np.flatnonzero(owner == position)
-        times = fitted_microseconds(plain[position], empty, figures[device], rows.take(mine).sizes)
-        target[mine] = np.log(rows.microseconds[mine] / times)
-    family = FAMILIES[rows.family]
-    points = family.coordinates(rows.sizes) / np.asarray(family.scales)
-    weights = fit_weights(points, target, owner, coupling(owners, smoothness), np.asarray(centres.points), smoothness)
+    for position, found in enumerate(owners):
+        times = _roofline(found, bases[position], parts[position], figures)
+        target[owner == position] = np.log(parts[position].microseconds / times)
+    weights = _weights(rows, owners, owner, pools, target, centres)
     return {
-        o: _finished(plain[i], weights[i], centres, figures[o[0]], rows.take(np.flatnonzero(owner == i)))
-        for i, o in enumerate(owners)
+        found: _finished(found, bases[i], weights[i], centres, figures[found[0]], parts[i])
+        for i, found in enumerate(owners)
     }
+
+
+def _roofline(owner: Owner, base: Array, rows: Measured, figures: Mapping[str, Figures]) -> Array:
+    device, key = owner
+    precision = Precision.of(key.dtype, key.kv_dtype)
+    return roofline(key.family, base, rows.sizes, precision, figures[device], cross=key.scope == "cross")
+
+
+def _weights(
+    rows: Measured, owners: list[Owner], owner: NDArray[np.intp], pools: list[str], target: Array, centres: Centres
+) -> Array:
+    smoothness = smoothness_of(rows.family)
+    placed = np.asarray(centres.points)
+    points = FAMILIES[rows.family].coordinates(rows.sizes) / np.asarray(centres.scales)
+    left, weights = target.copy(), np.zeros((len(owners), len(placed)))
+    for level in (["all"] * len(owners), [generation_of(device) for device, _ in owners]):
+        for name in sorted(set(level)):
+            members = np.flatnonzero(np.array(level) == name)
+            index = np.flatnonzero(np.isin(owner, members))
+            shared = fit_common(points[index], left[index], placed, smoothness)
+            weights[members] += shared
+            left[index] -= kernel(points[index], placed) @ shared
+    for pool in sorted(set(pools)):
+        members = np.array([position for position, name in enumerate(pools) if name == pool])
+        index = np.flatnonzero(np.isin(owner, members))
+        inside = np.searchsorted(members, owner[index])
+        linked = coupling([owners[member] for member in members], smoothness)
+        weights[members] += fit_weights(points[index], left[index], inside, linked, placed, smoothness)
+    return weights
 
 
 def _bases(
-    rows: Measured, owners: list[Owner], owner: NDArray[np.intp], figures: Mapping[str, Figures]
-) -> dict[Owner, Array]:
-    start = np.asarray(FAMILIES[rows.family].start)
-    first: dict[Owner, Array] = {}
-    for position, (device, key) in enumerate(owners):
+    rows: Measured,
+    owners: list[Owner],
+    owner: NDArray[np.intp],
+    pools: list[str],
+    figures: Mapping[str, Figures],
+) -> list[Array]:
+    def fit(position: int, start: Array) -> Array:
+        device, key = owners[position]
         mine = rows.take(np.flatnonzero(owner == position))
-        first[(device, key)] = fit_base(mine, key, figures[device], start, hold=0.1)
-    middle = np.median(np.stack(list(first.values())), axis=0)
-    return {
-        (device, key): fit_base(rows.take(np.flatnonzero(owner == position)), key, figures[device], middle, hold=0.1)
-        for position, (device, key) in enumerate(owners)
+        return fit_base(mine, key, figures[device], start, hold=0.1)
+
+    start = np.asarray(FAMILIES[rows.family].start)
+    first = [fit(position, start) for position in range(len(owners))]
+    middles = {
+        pool: np.median(np.stack([base for base, name in zip(first, pools, strict=True) if name == pool]), axis=0)
+        for pool in set(pools)
     }
+    return [np.round(fit(position, middles[pool]), 4) for position, pool in enumerate(pools)]
 
 
-def _plain(owner: Owner, base: Array, rows: Measured) -> Curve:
+def _finished(owner: Owner, base: Array, weights: Array, centres: Centres, figures: Figures, rows: Measured) -> Curve:
     where = FAMILIES[rows.family].coordinates(rows.sizes)
-    return Curve(
+    curve = Curve(
         key=owner[1],
-        base=tuple(round(float(value), 4) for value in base),
-        weights=(0.0,),
-        low=tuple(round(float(value), 2) for value in where.min(0)),
-        high=tuple(round(float(value) + 0.005, 2) for value in where.max(0)),
+        base=tuple(base.tolist()),
+        weights=tuple(np.round(weights, 3).tolist()),
+        low=tuple((np.floor(100 * where.min(0)) / 100).tolist()),
+        high=tuple((np.ceil(100 * where.max(0)) / 100).tolist()),
         rows=len(rows.microseconds),
         fit_error=0,
     )
-
-
-def _finished(curve: Curve, weights: Array, centres: Centres, figures: Figures, rows: Measured) -> Curve:
-    full = curve.model_copy(update={"weights": tuple(round(float(weight), 3) for weight in weights)})
-    times = fitted_microseconds(full, centres, figures, rows.sizes)
+    times = fitted_microseconds(curve, centres, figures, rows.sizes)
     error = float(np.median(abs(times / rows.microseconds - 1)))
-    return full.model_copy(update={"fit_error": round(error, 4)})
+    return curve.model_copy(update={"fit_error": round(error, 4)})
+
+
+def held_out_errors(rows: Measured, figures: Mapping[str, Figures], *, folds: int, run: int) -> Array:
+    """Return the absolute relative errors on shapes held out, all curves together."""
+    found = list(_held_out_errors(rows, figures, place_centres(rows), folds=folds, run=run).values())
+    return np.concatenate(found) if found else np.zeros(0)
 
 
 def _held_out_errors(
@@ -158,7 +183,7 @@ def _held_out_errors(
         kept, left = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         if not len(kept) or not len(left):
             continue
-        fitted = fit_pool(rows.take(kept), figures, centres)
+        fitted = fit_rows(rows.take(kept), figures, centres)
         for owner, errors in errors_of(rows.take(left), fitted, centres, figures):
             found.setdefault(owner, []).append(errors)
     return {owner: np.concatenate(parts) for owner, parts in found.items()}

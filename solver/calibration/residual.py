@@ -21,6 +21,7 @@ from formulations.costs.curves.evaluate import kernel
 from formulations.costs.curves.sizes import Array
 
 _JITTER = 1e-5
+_COMMON_NOISE = 0.2
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Smoothness:
     kernel: float = 0.25
     device: float = 0.15
     curve: float = 0.35
-    rounds: int = 4
+    rounds: int = 3
 
 
 def choose_centres(points: Array, count: int) -> Array:
@@ -50,6 +51,22 @@ def choose_centres(points: Array, count: int) -> Array:
         chosen.append(int(np.argmax(distance)))
         distance = np.minimum(distance, ((unique - unique[chosen[-1]]) ** 2).sum(1))
     return np.asarray(unique[chosen])
+
+
+def fit_common(points: Array, target: Array, centres: Array, smoothness: Smoothness) -> Array:
+    """Fit the weights that all curves of a family share, before pools are fitted to what those leave.
+
+    Differences between curves count as noise here.
+    """
+    root = np.linalg.cholesky(kernel(centres, centres) + _JITTER * np.eye(len(centres)))
+    features = np.linalg.solve(root, kernel(centres, points)).T
+    trust = np.ones(len(target))
+    for _ in range(smoothness.rounds):
+        scaled = trust[:, None] * features
+        ridge = (_COMMON_NOISE / smoothness.spread) ** 2 * np.eye(len(centres))
+        shared = np.linalg.solve(features.T @ scaled + ridge, scaled.T @ target)
+        trust = 4 / (3 + ((target - features @ shared) / _COMMON_NOISE) ** 2)
+    return np.asarray(np.linalg.solve(root.T, shared))
 
 
 def fit_weights(

@@ -41,11 +41,12 @@ def roofline(
     work = family.work(sizes, precision)
     peak = figures.peak_flops.get(precision.compute) or figures.peak_flops["bf16"]
     link = figures.cross_bandwidth if cross else figures.link_bandwidth
-    launch, compute, memory, own = np.exp(np.asarray(base))
+    launch, compute, memory, *own = np.exp(np.asarray(base))
     computing = 1e6 * work.flops / peak * compute
     moving = 1e6 * (work.memory_bytes / figures.memory_bandwidth + work.link_bytes / link) * memory
     s = family.sharpness
-    return np.asarray(launch + (computing**s + moving**s) ** (1 / s) + own * work.own)
+    terms = sum(factor * term for factor, term in zip(own, work.own, strict=True))
+    return np.asarray(launch + (computing**s + moving**s) ** (1 / s) + terms)
 
 
 def fitted_microseconds(curve: Curve, centres: Centres, figures: Figures, sizes: Sizes) -> Array:
