@@ -9,12 +9,14 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from formulations.placement.bounds import LowerBound
+from formulations.placement.check import count_replicas
 from formulations.placement.prices import cheapest_placement, dearest_rank
 from solver.placement.greedy import pack_copies
 from solver.placement.pairs import fits_pairs, search_pairs
 
 if TYPE_CHECKING:
     from formulations.placement.bounds import PriceList
+    from formulations.placement.problem import LayerProblem, Slots
     from solver.placement.layers import _Work
 
 _HALVINGS = 6
@@ -72,6 +74,8 @@ def sharpen_bounds(work: _Work, *, until: float) -> None:
         _take_turn(work, index, until=min(until, time.monotonic() + _FIRST_TURN * (until - time.monotonic())))
     for index in work.open():
         reuse_prices(work, index)
+    if first and time.monotonic() < until:
+        _follow(work, first[0], work.open())
     _pair_up_all(work, work.open(), until=until)
     waiting = [index for index in work.open() if index not in first]
     for number, index in enumerate(waiting):
@@ -108,6 +112,33 @@ def reuse_prices(work: _Work, index: int) -> None:
             if paid is None or paid > problem.ranks * last.dearest:
                 work.raise_bound(index, LowerBound(target, "prices", profile, last.prices))
                 break
+
+
+def _follow(work: _Work, leader: int, followers: Sequence[int]) -> None:
+    """Search from the leader's numbers of replicas: the n-th heaviest expert gets as many as its n-th."""
+    from solver.placement.local_search import BatchSearch
+
+    replicas = count_replicas(work.answers[leader].slots)
+    pattern = [replicas[expert] for expert in _by_load(work.tasks[leader][0])]
+    starts: dict[int, Slots] = {}
+    for index in followers:
+        problem = work.tasks[index][0]
+        copies = dict(zip(_by_load(problem), pattern, strict=True))
+        packed = pack_copies(problem, [copies[expert] for expert in range(problem.experts)])
+        if packed is not None:
+            starts[index] = packed
+    if starts:
+        batch = BatchSearch([work.tasks[index][0] for index in starts], list(starts.values()), seed=work.settings.seed)
+        for start in range(0, len(starts), work.most_at_once):
+            batch.run(range(start, min(start + work.most_at_once, len(starts))), steps=_STEPS)
+        for place, index in enumerate(starts):
+            work.improve(index, batch.placement(place))
+
+
+def _by_load(problem: LayerProblem) -> list[int]:
+    """Return the experts, heaviest first."""
+    loads = [sum(column) for column in zip(*problem.loads, strict=True)]
+    return sorted(range(problem.experts), key=lambda expert: -loads[expert])
 
 
 def _raise_by_prices(work: _Work, index: int, profile: int, *, until: float) -> None:
