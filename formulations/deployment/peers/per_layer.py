@@ -74,17 +74,14 @@ def _cover(model: PerLayer) -> None:
     places = [_place(model, layer) for layer in range(layers)]
     made.add(places[0] == 0)
     for before, place in pairwise(places):
-        made.add(place >= before)
-        made.add(place <= before + 1)
+        made.add_linear_constraint(place - before, 0, 1)
 
 
-def _place(model: PerLayer, layer: int) -> cp_model.IntVar:
+def _place(model: PerLayer, layer: int) -> cp_model.LinearExpr:
     """Return the stage of a layer, which is on exactly one."""
     literals = [model.on[layer, stage, option] for stage, option in model.runs]
     model.made.add_exactly_one(literals)
-    place = model.made.new_int_var(0, model.stages - 1, f"place[{layer}]")
-    model.made.add(place == cp_model.LinearExpr.weighted_sum(literals, [stage for stage, _ in model.runs]))
-    return place
+    return cp_model.LinearExpr.weighted_sum(literals, [stage for stage, _ in model.runs])
 
 
 def _stage_cost(model: PerLayer, table: Table, stage: int) -> cp_model.LinearExprT:
