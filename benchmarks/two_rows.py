@@ -1,4 +1,4 @@
-"""Certificates whose every leaf has two surrogate rows, labels listed in full: what the search hardly ever writes.
+"""Certificates whose every leaf has two or three surrogate rows, labels in full: what the search hardly writes.
 
 The labels are enumerated without any dominance, so some of them are dominated by others, and the rule for
 several surrogates is exercised where the search's own certificates have one.
@@ -25,14 +25,15 @@ def two_rows(seed: int) -> str | None:
     lower = program.max_gpus + 1 if best is None else best.gpus
     document = to_document(Certificate("two-rows", program, None, {}))
     problem = checker.Problem(json.loads(json.dumps(document["program"])))
-    trees = [_tree(problem, layout, lower - 1) for layout in problem.layouts]
+    rows = 2 + seed % 2
+    trees = [_tree(problem, layout, lower - 1, rows) for layout in problem.layouts]
     if any(tree is None for tree in trees):
         return None
     claim = {"lower": lower, "upper": None, "by": "certified", "trees": trees}
     return json.dumps(document | {"claims": {"gpus": claim, "ttft_ns": None, "memory_bytes": None}})
 
 
-def _tree(problem: checker.Problem, layout: dict[str, Any], gpus: int) -> list[Any] | None:
+def _tree(problem: checker.Problem, layout: dict[str, Any], gpus: int, surrogates: int) -> list[Any] | None:
     nodes: list[Any] = []
     most = min(gpus // layout["replicas"], layout["max_gpus"])
     fit = {option for option, count in enumerate(problem.gpus) if count <= most}
@@ -44,21 +45,22 @@ def _tree(problem: checker.Problem, layout: dict[str, Any], gpus: int) -> list[A
             kept = [options if c["options"] is None else options & set(c["options"]) for c in choices]
             return all(grow(depth + 1, rows + c["rows"], own) for c, own in zip(choices, kept, strict=True))
         known = {problem.rows[i]["name"]: checker.limited(problem.rows[i], None, None) for i in rows}
-        leaf = _leaf(problem, known, options, most)
+        leaf = _leaf(problem, known, options, most, surrogates)
         nodes.append(leaf)
         return leaf is not None
 
     return nodes if grow(0, layout["rows"], fit) else None
 
 
-def _leaf(problem: checker.Problem, known: dict[str, Any], options: set[int], most: int) -> list[Any] | None:
+def _leaf(problem: checker.Problem, known: dict[str, Any], options: set[int], most: int, rows: int) -> list[Any] | None:
     paths = [["sum", name, 1] for name, row in known.items() if row["microbatches"] and row["limit"] is not None]
     volumes = [["volume", name, 1] for name, row in known.items() if row["limit"] is not None]
     parts = [[part] for part in (paths + volumes)[:2]]
     if len(parts) < 2:
         return None
+    parts = (parts + parts[:1])[:rows]
     surrogates = [problem.surrogate(known, options, most, part) for part in parts]
-    labels: list[list[list[int]]] = [[[0, 0, 0]], *([] for _ in range(most))]
+    labels: list[list[list[int]]] = [[[0] * (rows + 1)], *([] for _ in range(most))]
     count = 0
     for used in range(most + 1):
         for label in labels[used]:
