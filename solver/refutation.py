@@ -88,7 +88,7 @@ class Frontier:
     ``labels[0] == ((0, 0, ..., 0),)``; labels of ``g >= 1`` have ``1 <= layer < L``. A label of ``g`` GPUs
     dominates whatever has at least ``g`` GPUs, at most ``layer`` layers, and at least ``v_k`` in every row.
     Every extension of a label by an option of ``k`` GPUs, ``g + k <= b``, to any layer is over a stage limit
-    (caps, ``hi``), or hopeless, or dominated by a label of ``g + k``. Hopeless: in some surrogate row its value
+    (caps, ``hi``), or hopeless, or dominated by a label of at most ``g + k``. Hopeless: in some surrogate row its value
     plus the rest (``min_o`` of each layer to come, and ``min_o last_o``, ``min_o (base_o + entry_o)`` unless
     at the last layer) exceeds ``sum_p weight_p * (limit_p - (microbatches_p - 1) * (lo_p + 1))``.
     """
