@@ -19,6 +19,11 @@ def nanoseconds_up(picoseconds: Iterable[tuple[int, int]]) -> int:
     return -(-sum(up for _, up in picoseconds) // 1000)
 
 
+def fitted_nanoseconds(seconds: float) -> int:
+    """Seconds of a fitted model as nanoseconds: six significant digits, so that last bits do not show."""
+    return round(float(f"{seconds:.5e}") * 1e9)
+
+
 def limit_within_margin(limit_ns: int, margin: Fraction) -> int:
     """Largest time that stays within a limit after inflation by ``1 + margin``, rounded down, ns."""
     exact = limit_ns / (1 + margin)

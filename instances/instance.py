@@ -80,6 +80,7 @@ class InstanceFile(Record):
     runtime_reserve: DemandBytes | None = None
     load_profile: str | None = None
     margin: Ratio = Field(default=Fraction(0), ge=0, le=10)
+    confidence: Ratio | None = Field(default=None, gt=0, lt=1)
     assumptions: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -100,7 +101,8 @@ class Instance(Record):
     ``memory_limit``: bytes of one device that a plan may use; ``max_gpus``: the search's budget;
     ``max_stage_gpus``: widest stage; ``runtime_reserve``: bytes of one device that the runtime keeps;
     ``margin``: share by which every time is inflated before it is held against a limit; ``calibration``:
-    catalogue name of the device whose curves time operations, and a digest of them (``None``: flat shares).
+    catalogue name of the device whose curves time operations, and a digest of them (``None``: flat shares);
+    ``confidence``: share of measurements that must lie within what the plan is held to.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Instance(Record):
     runtime_reserve: int
     load_profile: str | None = None
     margin: Ratio = Fraction(0)
+    confidence: Ratio | None = None
     calibration: tuple[str, str] | None = None
     assumptions: tuple[str, ...] = ()
 
@@ -179,6 +182,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         runtime_reserve=DEFAULT_RUNTIME_RESERVE if file.runtime_reserve is None else file.runtime_reserve,
         load_profile=profile,
         margin=file.margin,
+        confidence=file.confidence,
         calibration=calibration,
         assumptions=(*file.assumptions, *note, *_assumed(file, device, calibrated=calibration is not None)),
     )
@@ -252,9 +256,7 @@ def _gpu_budget(file: InstanceFile, device: Device, where: str) -> int:
     return budget
 
 
-def _calibration(
-    file: InstanceFile, device: Device, where: str
-) -> tuple[tuple[str, str] | None, tuple[str, ...]]:
+def _calibration(file: InstanceFile, device: Device, where: str) -> tuple[tuple[str, str] | None, tuple[str, ...]]:
     """Return the curves that time operations (name and digest), and the sentence that says whose they are."""
     stated = file.hardware.mfu is not None or file.hardware.bandwidth_efficiency is not None
     named = isinstance(file.device, str)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from formulations.costs.sharding import divide_up
 from formulations.deployment.balance import Balance, ImbalanceTable
 from formulations.deployment.build import Deployment
@@ -16,10 +18,28 @@ PLACED_WITHIN_S = 1.0
 
 
 def deployment_of(instance: Instance) -> Deployment:
-    """Return the deployment problem; a load profile is placed first, for every width that the rules accept."""
+    """Return the deployment problem; a load profile is placed first, for every width that the rules accept.
+
+    A confidence level becomes the margin that held-out residuals of measured deployments ask for.
+    """
+    if instance.confidence is not None:
+        instance = with_confidence(instance, instance.confidence)
     if instance.load_profile is None:
         return Deployment(instance)
     return Deployment(instance, imbalance=_table(instance, instance.load_profile))
+
+
+def with_confidence(instance: Instance, level: Fraction) -> Instance:
+    """Return the instance with the margin of a confidence level, no less than its own."""
+    from formulations.costs.serving.factors import is_known, setting_of
+    from solver.confidence import parse_level, upper_bound
+
+    engine = "vllm" if instance.engine == "any" else instance.engine
+    known = is_known(setting_of(instance.model, instance.device, engine))
+    factor = upper_bound(1.0, parse_level(f"{float(level):g}"), engine=engine, device=instance.device.name, known=known)
+    margin = max(instance.margin, Fraction(round(factor * 10_000) - 10_000, 10_000))
+    said = f"times are inflated by {float(margin):.1%}: {float(level):.0%} of measured deployments stay within that"
+    return instance.model_copy(update={"margin": margin, "assumptions": (*instance.assumptions, said)})
 
 
 def _table(instance: Instance, source: str) -> ImbalanceTable:

@@ -6,46 +6,77 @@ Sources: vLLM 0.19 engine arguments and ``VLLM_PP_LAYER_PARTITION``; SGLang 0.5 
 
 from __future__ import annotations
 
+from formulations.costs.engine_memory import EngineSettings, account
+from formulations.costs.sharding import divide_up
+from formulations.deployment.tables import Option
+from instances.instance import Instance
 from instances.plan import Plan
 
 
-def engine_flags(plan: Plan) -> tuple[str, ...]:
-    """Return the flags of the plan's engine, one replica each; none for ``any`` or for stages that differ."""
+def engine_flags(instance: Instance, plan: Plan) -> tuple[str, ...]:
+    """Return the flags of the plan's engine, one replica each, and the engine's own account of its memory.
+
+    None for ``any`` or for stages that differ.
+    """
     widths = {(stage.attn_tp, stage.attn_dp, stage.moe_tp, stage.moe_ep) for stage in plan.stages}
     if plan.engine not in _WRITERS or len(widths) != 1:
         return ()
-    return _WRITERS[plan.engine](plan)
+    return (*_WRITERS[plan.engine](plan, sequences(instance, plan)), _account(instance, plan))
+
+
+def sequences(instance: Instance, plan: Plan) -> int:
+    """Sequences that one attention replica holds at once, at most."""
+    ranks = plan.replicas * plan.stages[0].attn_dp
+    return max(divide_up(scenario.workload.requests, ranks) for scenario in instance.scenarios)
+
+
+def _account(instance: Instance, plan: Plan) -> str:
+    stage = plan.stages[0]
+    option = Option(stage.attn_tp, stage.attn_dp, stage.moe_tp, stage.moe_ep, stage.extra_slots)
+    longest = max(load.input_tokens + load.output_tokens for load in (item.workload for item in instance.scenarios))
+    told = EngineSettings(
+        engine=instance.engine,
+        max_model_len=longest,
+        max_batched_tokens=plan.microbatch_tokens,
+        max_sequences=sequences(instance, plan),
+    )
+    found = account(instance.model, option, told, total_bytes=instance.device.usable_memory, stages=len(plan.stages))
+    verdict = f"; by that account it would refuse: {found.refusal}" if found.refusal else ""
+    return (
+        f"the engine's own account at memory utilisation {told.utilisation:g}: KV cache of {found.kv_tokens:,} tokens, "
+        f"{found.kv_bytes / 2**30:.2f} GiB{verdict}"
+    )
 
 
 def _partition(plan: Plan) -> str:
     return ",".join(str(stage.layers[1] - stage.layers[0] + 1) for stage in plan.stages)
 
 
-def _vllm(plan: Plan) -> tuple[str, ...]:
+def _vllm(plan: Plan, sequences: int) -> tuple[str, ...]:
     stage = plan.stages[0]
     flags = [f"--tensor-parallel-size {stage.attn_tp}", f"--pipeline-parallel-size {len(plan.stages)}"]
     if stage.attn_dp > 1:
         flags.append(f"--data-parallel-size {stage.attn_dp}")
     if stage.moe_ep > 1:
         flags.append("--enable-expert-parallel")
-    flags.append(f"--max-num-batched-tokens {plan.microbatch_tokens}")
+    flags += [f"--max-num-batched-tokens {plan.microbatch_tokens}", f"--max-num-seqs {sequences}"]
     environment = f"VLLM_PP_LAYER_PARTITION={_partition(plan)} " if len(plan.stages) > 1 else ""
     return (f"{environment}vllm serve {plan.model} {' '.join(flags)}",)
 
 
-def _sglang(plan: Plan) -> tuple[str, ...]:
+def _sglang(plan: Plan, sequences: int) -> tuple[str, ...]:
     stage = plan.stages[0]
     flags = [f"--tp-size {stage.gpus}", f"--pp-size {len(plan.stages)}"]
     if stage.attn_dp > 1:
         flags += [f"--dp-size {stage.attn_dp}", "--enable-dp-attention"]
     if stage.moe_ep > 1:
         flags.append(f"--ep-size {stage.moe_ep}")
-    flags.append(f"--chunked-prefill-size {plan.microbatch_tokens}")
+    flags += [f"--chunked-prefill-size {plan.microbatch_tokens}", f"--max-running-requests {sequences}"]
     environment = f"SGLANG_PP_LAYER_PARTITION={_partition(plan)} " if len(plan.stages) > 1 else ""
     return (f"{environment}python -m sglang.launch_server --model-path {plan.model} {' '.join(flags)}",)
 
 
-def _trtllm(plan: Plan) -> tuple[str, ...]:
+def _trtllm(plan: Plan, sequences: int) -> tuple[str, ...]:
     stage = plan.stages[0]
     lines = [f"tensor_parallel_size: {stage.gpus}", f"pipeline_parallel_size: {len(plan.stages)}"]
     if stage.attn_dp > 1:
@@ -54,7 +85,7 @@ def _trtllm(plan: Plan) -> tuple[str, ...]:
         lines.append(f"moe_expert_parallel_size: {stage.moe_ep}")
     if len(plan.stages) > 1:
         lines.append(f"pp_partition: [{_partition(plan)}]")
-    lines.append(f"max_num_tokens: {plan.microbatch_tokens}")
+    lines += [f"max_num_tokens: {plan.microbatch_tokens}", f"max_batch_size: {sequences}"]
     return tuple(lines)
 
 

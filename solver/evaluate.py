@@ -16,7 +16,7 @@ from formulations.costs.sharding import divide_up
 from formulations.deployment.build import Deployment, Variant, decode_step, distinct_ceilings, prefill_step
 from formulations.deployment.tables import Option
 from formulations.engines.rules import broken_rules
-from formulations.scaling import limit_within_margin, nanoseconds_up
+from formulations.scaling import limit_within_margin
 from formulations.timeline import first_token_time, iteration_time, last_ttft, mean_ttft, simulate_prefill, tpot
 from instances.errors import CheckFailed
 from instances.instance import Instance
@@ -244,6 +244,8 @@ class _Evaluator:
         }
 
     def _times(self, stage: Stage, step: Step) -> dict[str, int]:
+        if step.loop and self.deployment.serving is not None:
+            return {"fitted iteration": self._total(stage, step)}
         option, clock = option_of(stage), self.deployment.clock
         picoseconds: Counter[str] = Counter()
         for kind, count in self._kinds(stage).items():
@@ -258,11 +260,13 @@ class _Evaluator:
 
     def _cells(self, stage: Stage, step: Step) -> list[tuple[int, int]]:
         """(ns, how often) of the stage's layers by kind, and of its ends."""
-        option, clock = option_of(stage), self.deployment.clock
+        option = option_of(stage)
         kinds = self._kinds(stage).items()
         layers = [(self.deployment.layer_time(kind, option, step), count) for kind, count in kinds]
-        ends = self._end_operations(stage, step)
-        return layers + [(nanoseconds_up([clock.picoseconds(operation)]), 1) for operation in ends]
+        ends = self.deployment.end_times(option, step, self.link)
+        before = ends.first if stage.layers[0] == 0 else ends.entry
+        last = stage.layers[1] == self.instance.model.layer_count - 1
+        return [*layers, (before, 1), (ends.last if last else 0, 1)]
 
     def _end_operations(self, stage: Stage, step: Step) -> list[Operation]:
         option = option_of(stage)

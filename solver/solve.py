@@ -264,7 +264,7 @@ def solve(instance: Instance, *, settings: Settings | None = None) -> Result:
     started = time.monotonic()
     deployment = deployment_of(instance)
     outcome = _search(deployment, settings)
-    return _result(deployment, outcome, settings, started)
+    return _result(instance, deployment, outcome, settings, started)
 
 
 def _search(deployment: Deployment, settings: Settings) -> Outcome:
@@ -291,8 +291,7 @@ def _search(deployment: Deployment, settings: Settings) -> Outcome:
     return outcome
 
 
-def _result(deployment: Deployment, outcome: Outcome, settings: Settings, started: float) -> Result:
-    instance = deployment.instance
+def _result(instance: Instance, deployment: Deployment, outcome: Outcome, settings: Settings, started: float) -> Result:
     deployment = outcome.deployment or deployment
     plan, evaluation = None, None
     if outcome.chain is not None:
@@ -300,9 +299,7 @@ def _result(deployment: Deployment, outcome: Outcome, settings: Settings, starte
         plan = plan.model_copy(update={"instance_fingerprint": instance.fingerprint})
     gpus = outcome.levels["gpus"]
     status = _status(outcome, gpus)
-    evidence = Evidence(
-        deployment.program, outcome.chain, outcome.levels, outcome.refutations, outcome.claimed_by
-    )
+    evidence = Evidence(deployment.program, outcome.chain, outcome.levels, outcome.refutations, outcome.claimed_by)
     return Result(
         status=status,
         proof=_proof(status, outcome, evidence, instance, settings),
@@ -311,12 +308,12 @@ def _result(deployment: Deployment, outcome: Outcome, settings: Settings, starte
         stop_reason=outcome.stop_reason,
         metrics=None if plan is None or evaluation is None else metrics_of(instance, plan, evaluation),
         plan=plan,
-        assumptions=instance.assumptions,
+        assumptions=deployment.instance.assumptions,
         instance_fingerprint=instance.fingerprint,
         versions=versions(),
         seconds=time.monotonic() - started,
         explanation=_explanation(deployment, status, gpus, settings),
-        engine_flags=() if plan is None else engine_flags(plan),
+        engine_flags=() if plan is None else engine_flags(instance, plan),
         levels=outcome.levels,
         evidence=evidence,
     )

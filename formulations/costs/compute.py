@@ -46,13 +46,15 @@ from instances.model import Model
 class Step:
     """One microbatch: ``requests`` of ``tokens`` new tokens each, after ``context`` tokens seen before.
 
-    ``phase`` is ``prefill`` (tokens of a whole prompt, context 0) or ``decode`` (one token each).
+    ``phase`` is ``prefill`` (tokens of a whole prompt, context 0) or ``decode`` (one token each); ``loop``:
+    part of a closed loop, which calibrated instances time with factors of measured deployments.
     """
 
     phase: str
     requests: int
     tokens: int
     context: int
+    loop: bool = False
 
     def rows(self, option: Option) -> int:
         """Tokens on one attention-DP rank, the fullest."""

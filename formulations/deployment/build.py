@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from formulations.costs import memory
 from formulations.costs.clocks import clock_of
@@ -26,11 +27,13 @@ from formulations.deployment.balance import ImbalanceTable, balanced_kinds, base
 from formulations.deployment.options import options_of
 from formulations.deployment.tables import Axis, Cap, Choice, Layout, Lazy, Option, Path, Program, Table
 from formulations.engines.rules import Rule, rules_of
-from formulations.scaling import TIME_SLACK, limit_within_margin, nanoseconds_up
+from formulations.scaling import TIME_SLACK, fitted_nanoseconds, limit_within_margin, nanoseconds_up
 from formulations.timeline import first_token_time, iteration_time
 from instances.instance import Instance
 from instances.workload import ClosedLoop, Scenario
 
+if TYPE_CHECKING:
+    from formulations.costs.serving.closed_loop import StepClock
 
 OPTION_AXIS = "option"
 """Name of the axis that binds all stages to one option, where an engine asks for it."""
@@ -288,23 +291,54 @@ class Deployment:
 
     def time_table(self, step: Step, link: LinkName) -> Table:
         """Times of stages for one microbatch, ns, rounded up."""
-        model, dtype, clock = self.instance.model, self.instance.activations, self.clock
         options = self.options
-
-        def cells(operation_of: Callable[[Option], Operation]) -> Lazy[int]:
-            return Lazy(len(options), lambda place: nanoseconds_up([clock.picoseconds(operation_of(options[place]))]))
-
+        ends = Lazy(len(options), lambda place: self.end_times(options[place], step, link))
         return Table(
             base=(0,) * len(options),
-            entry=cells(lambda option: hand_over(model, option, step, dtype=dtype, link=link)),
-            first=cells(lambda option: embedding_operation(model, option, step, dtype)),
-            last=cells(lambda option: head_operation(model, option, step, dtype)),
+            entry=Lazy(len(options), lambda place: ends[place].entry),
+            first=Lazy(len(options), lambda place: ends[place].first),
+            last=Lazy(len(options), lambda place: ends[place].last),
             layer=Lazy(
                 len(options),
                 lambda place: tuple(self.layer_time(name, options[place], step) for name in self.kind_names),
             ),
             slack=TIME_SLACK + self._loosest_balance(step),
         )
+
+    @cached_property
+    def serving(self) -> StepClock | None:
+        """The clock of closed loops, fitted to measured deployments (``None``: the instance's own clock)."""
+        if self.instance.calibration is None:
+            return None
+        from formulations.costs.serving.closed_loop import StepClock
+
+        engine = "vllm" if self.instance.engine == "any" else self.instance.engine
+        return StepClock(self.instance.model, self.instance.device, engine)
+
+    def end_times(self, option: Option, step: Step, link: LinkName) -> EndTimes:
+        """Times of a stage outside its layers, ns, rounded up."""
+        model, dtype = self.instance.model, self.instance.activations
+
+        def timed(operation: Operation) -> int:
+            return nanoseconds_up([self.clock.picoseconds(operation)])
+
+        entry = timed(hand_over(model, option, step, dtype=dtype, link=link))
+        if not step.loop or self.serving is None:
+            first = timed(embedding_operation(model, option, step, dtype))
+            return EndTimes(entry, first, timed(head_operation(model, option, step, dtype)))
+        if step.phase == "prefill":
+            seconds = self.serving.prefill_ends(option, tokens=step.tokens)
+        else:
+            each = step.requests / option.attn_dp
+            seconds = self.serving.decode_ends(option, sequences=max(1.0, each), context=step.context)
+        return EndTimes(entry, 0, fitted_nanoseconds(seconds))
+
+    def _served_layer(self, serving: StepClock, kind: str, option: Option, step: Step) -> int:
+        if step.phase == "prefill":
+            return fitted_nanoseconds(serving.prefill_layer(base_kind(kind), option, tokens=step.tokens))
+        each = max(1.0, step.requests / option.attn_dp)
+        seconds = serving.decode_layer(base_kind(kind), option, sequences=each, context=step.context)
+        return fitted_nanoseconds(seconds)
 
     def _loosest_balance(self, step: Step) -> int:
         """Largest difference, ns, that an unproven placement makes to a layer's time."""
@@ -335,10 +369,21 @@ class Deployment:
     def layer_time(self, kind: str, option: Option, step: Step) -> int:
         """Time of one layer for one microbatch, ns, rounded up."""
         key = (kind, option, step)
+        if key not in self._layer_cells and step.loop and self.serving is not None:
+            self._layer_cells[key] = self._served_layer(self.serving, kind, option, step)
         if key not in self._layer_cells:
             operations = self.operations(kind, option, step)
             self._layer_cells[key] = nanoseconds_up(map(self.clock.picoseconds, operations))
         return self._layer_cells[key]
+
+
+@dataclass(frozen=True)
+class EndTimes:
+    """Times of a stage outside its layers, ns: hand-over to a later stage, embedding, head."""
+
+    entry: int
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -401,13 +446,15 @@ def combined(one: Table, other: Table, join: Callable[[int, int], int], *, slack
 
 def prefill_step(scenario: Scenario, requests: int) -> Step:
     """Return the prefill step of a microbatch of ``requests`` whole prompts."""
-    return Step("prefill", requests, scenario.workload.input_tokens, 0)
+    loop = isinstance(scenario.workload, ClosedLoop)
+    return Step("prefill", requests, scenario.workload.input_tokens, 0, loop)
 
 
 def decode_step(scenario: Scenario, requests: int) -> Step:
     """Return the decode step half-way through the output: one token for each of ``requests`` sequences."""
     workload = scenario.workload
-    return Step("decode", requests, 1, workload.input_tokens + divide_up(workload.output_tokens, 2))
+    loop = isinstance(workload, ClosedLoop)
+    return Step("decode", requests, 1, workload.input_tokens + divide_up(workload.output_tokens, 2), loop)
 
 
 def build_program(instance: Instance) -> Program:

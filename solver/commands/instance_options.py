@@ -34,6 +34,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "max_stage_gpus": ("max_stage_gpus",),
     "runtime_reserve": ("runtime_reserve",),
     "margin": ("margin",),
+    "confidence": ("confidence",),
 }
 """Where each flag's value stands in an instance file."""
 
@@ -57,6 +58,7 @@ _OPTIONS = (
     click.option("--load-profile", help="Expert loads: a file, or e.g. zipf:0.9."),
     click.option("--max-stage-gpus", type=int, help="Widest stage."),
     click.option("--runtime-reserve", help="Memory of one device that the runtime keeps, e.g. '2 GB'."),
+    click.option("--confidence", help="Plan against this quantile of measured over predicted times, e.g. 90%."),
     click.option("--margin", help="Inflate every time by this share before it is held against a limit."),
 )
 

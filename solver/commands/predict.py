@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 @click.argument("plan", type=click.Path())
 @click.option("--instance", "-i", type=click.Path(), help="Instance file that the plan answers.")
 @instance_options
-@click.option("--confidence", help="Level of the interval about the TPOT, e.g. 90%.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def command(plan: str, instance: str | None, confidence: str | None, as_json: bool, **flags: Any) -> int:
+def command(plan: str, instance: str | None, as_json: bool, **flags: Any) -> int:
     r"""Predict TTFT, TPOT, time by operation and memory by part of a plan, as `solve -o` writes it.
 
     A closed-loop workload is predicted with factors fitted to measured deployments; a burst with the
@@ -35,6 +34,7 @@ def command(plan: str, instance: str | None, confidence: str | None, as_json: bo
     from solver.confidence import parse_level
     from solver.predictions import predict
 
+    confidence = flags.pop("confidence")
     flags = {name: value for name, value in flags.items() if name in FIELDS}
     question = instance_from(instance, flags)
     level = None if confidence is None else parse_level(confidence)

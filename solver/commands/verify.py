@@ -79,17 +79,17 @@ def _compare(raw: bytes, instance: str) -> None:
     """
     from dataclasses import replace
 
-    from formulations.deployment.build import Deployment
     from instances.instance import load_instance
     from solver import checker
     from solver.certificate_json import write_program
+    from solver.deployments import deployment_of
 
     document = checker.parse(raw.decode())
     question = load_instance(Path(instance))
     if document["instance"] != question.fingerprint:
         raise checker.CheckError(f"the fingerprint of {instance} is {question.fingerprint}")
     budget = question.max_gpus if document["plan"] is None else document["program"]["max_gpus"]
-    program = Deployment(question).limited(budget).program
+    program = deployment_of(question).limited(budget).program
     planned = None if document["plan"] is None else document["plan"]["layout"]
     held = document["program"]["layouts"] + [{"axes": None}] * len(program.layouts)
     layouts = tuple(
