@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.fidelity.figure import Figure, figure
 from formulations.costs.curves.families import FAMILIES
-from formulations.costs.curves.load import LoadTable, table_of
+from formulations.costs.curves.load import table_of
 from instances.calibration import Calibration, Curve, CurveKey, load_calibration, measured_devices
 from solver.calibration.measurements import Measured, read_measurements
 
@@ -79,7 +79,6 @@ def errors_of(rows: Measured) -> Iterator[Error]:
     axes = FAMILIES[rows.family].axes
     names = [name for name in rows.sizes.__dataclass_fields__ if name not in axes]
     columns = {name: getattr(rows.sizes, name).tolist() for name in (*names, *axes)}
-    tables: dict[tuple[object, ...], LoadTable] = {}
     chosen: dict[tuple[str, CurveKey], tuple[Calibration, Curve] | None] = {}
     for index, (device, key) in enumerate(zip(rows.devices, rows.keys, strict=True)):
         if (device, key) not in chosen:
@@ -88,11 +87,10 @@ def errors_of(rows: Measured) -> Iterator[Error]:
         if found is None:
             continue
         calibration, curve = found
-        shape = tuple((name, columns[name][index]) for name in names)
-        if (device, curve.key, shape) not in tables:
-            centres = calibration.centres[rows.family]
-            tables[device, curve.key, shape] = table_of(curve, centres, calibration.figures, dict(shape))
-        time = tables[device, curve.key, shape].microseconds(tuple(columns[axis][index] for axis in axes))
+        loads = tuple(columns[axis][index] for axis in axes)
+        shape = {name: columns[name][index] for name in names}
+        table = table_of(curve, calibration.centres[rows.family], calibration.figures, shape, reach=loads)
+        time = table.microseconds(loads)
         measured = float(rows.microseconds[index])
         yield Error(rows.family, device, key, time / measured - 1, curve.key == key)
 

@@ -58,7 +58,7 @@ class CalibratedClock:
         return self._chosen[key]
 
     def _microseconds(self, request: Request, curve: Curve) -> float:
-        key = (curve.key, request.shape)
+        key = (request.key, request.shape)
         if key not in self._tables:
             centres = self._calibration.centres[curve.key.family]
             self._tables[key] = table_of(curve, centres, self._calibration.figures, dict(request.shape))

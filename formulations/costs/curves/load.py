@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, log2
+from math import ceil, exp, log2
 
 import numpy as np
 
@@ -47,11 +47,19 @@ def _place(knots: tuple[float, ...], size: float) -> tuple[int, float]:
     return index, min(max(share, 0.0), 1.0)
 
 
-def table_of(curve: Curve, centres: Centres, figures: Figures, shape: Mapping[str, float]) -> LoadTable:
-    """Tabulate a curve at a shape (sizes by name; those that are loads left out)."""
+def table_of(
+    curve: Curve, centres: Centres, figures: Figures, shape: Mapping[str, float], reach: Sequence[float] | None = None
+) -> LoadTable:
+    """Tabulate a curve at a shape (sizes by name; those that are loads left out).
+
+    ``reach``: loads beyond which the table need not go; what it holds does not depend on it.
+    """
     axes = FAMILIES[curve.key.family].axes
     finer = 2 if len(axes) == 1 else 1
-    knots = [np.arange(finer * _TOP.get(axis, _USUAL_TOP) + 1) / finer for axis in axes]
+    tops = [_TOP.get(axis, _USUAL_TOP) for axis in axes]
+    if reach is not None:
+        tops = [min(top, max(1, ceil(log2(max(load, 1))))) for top, load in zip(tops, reach, strict=True)]
+    knots = [np.arange(finer * top + 1) / finer for top in tops]
     mesh = np.meshgrid(*(2**knot for knot in knots), indexing="ij")
     points = mesh[0].size
     fixed = {name: np.full(points, float(value)) for name, value in shape.items()}
