@@ -23,7 +23,7 @@ from solver.placement.place import place
 from solver.placement.result import LayerPlacement
 
 FULL = bool(os.environ.get("SHARDPROOF_FULL"))
-EXACT = PlaceSettings(time_limit=20, target_gap=0)
+EXACT = PlaceSettings(time_limit=120 if FULL else 20, target_gap=0)
 CASES = json.loads((Path(__file__).parent / "placement_optima.json").read_text())["cases"]
 
 

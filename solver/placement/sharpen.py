@@ -69,9 +69,10 @@ def sharpen_bounds(work: _Work, *, until: float) -> None:
     of their own.
     """
     _pair_up_all(work, work.open(), until=until)
-    first = work.open()[:1]
+    first, began = work.open()[:1], time.monotonic()
     for index in first:
         _take_turn(work, index, until=min(until, time.monotonic() + _FIRST_TURN * (until - time.monotonic())))
+    needed = time.monotonic() - began  # a turn cut short proves nothing: later ones get at least as long
     for index in work.open():
         reuse_prices(work, index)
     if first and time.monotonic() < until:
@@ -82,7 +83,8 @@ def sharpen_bounds(work: _Work, *, until: float) -> None:
         left = until - time.monotonic()
         if left <= 0:
             return
-        _take_turn(work, index, until=min(until, time.monotonic() + 2 * left / (len(waiting) - number + 1)))
+        turn = max(needed, 2 * left / (len(waiting) - number + 1))
+        _take_turn(work, index, until=min(until, time.monotonic() + turn))
 
 
 def _take_turn(work: _Work, index: int, *, until: float) -> None:
