@@ -260,7 +260,7 @@ def _calibration(file: InstanceFile, device: Device, where: str) -> tuple[tuple[
     """Return the curves that time operations (name and digest), and the sentence that says whose they are."""
     stated = file.hardware.mfu is not None or file.hardware.bandwidth_efficiency is not None
     named = isinstance(file.device, str)
-    if file.efficiency != "calibrated" or (not named and stated):
+    if file.efficiency == "flat" or (file.efficiency is None and (stated or not named)):
         return None, ()
     from instances.calibration import calibration_digest, calibration_for
 

@@ -245,7 +245,7 @@ def test_a_plan_carries_its_placement() -> None:
 
 
 def test_calibrated_times_come_from_measurements() -> None:
-    flat, fitted = solve(small(device="h100-sxm")), solve(small(device="h100-sxm", efficiency="calibrated"))
+    flat, fitted = solve(small(device="h100-sxm", efficiency="flat")), solve(small(device="h100-sxm"))
     assert fitted.status == "optimal"
     assert fitted.metrics.ttft_s != flat.metrics.ttft_s
     assert any("curves fitted to measurements" in sentence for sentence in fitted.assumptions)

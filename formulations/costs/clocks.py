@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from formulations.costs.flat import FlatClock
 from formulations.costs.operations import Clock
 from instances.errors import InternalError
+from instances.hardware import Device
 from instances.instance import Instance
 
 
 def clock_of(instance: Instance) -> Clock:
-    """Return the clock that times an instance's operations."""
-    flat = FlatClock(instance.device)
+    """Return the clock that times an instance's operations; curves read once serve all instances of a device."""
     if instance.calibration is None:
-        return flat
+        return FlatClock(instance.device)
+    return _calibrated(instance.calibration, instance.device.model_dump_json(), instance.engine)
+
+
+@lru_cache(maxsize=64)
+def _calibrated(calibration: tuple[str, str], device_json: str, engine: str) -> Clock:
     from formulations.costs.curves.clock import CalibratedClock
     from instances.calibration import calibration_for
 
-    name, _ = instance.calibration
-    found = calibration_for(name, instance.device, engine=instance.engine)
+    device = Device.model_validate_json(device_json)
+    found = calibration_for(calibration[0], device, engine=engine)
     if found is None:
-        raise InternalError(f"the curves of {name} are gone")
-    return CalibratedClock(instance.device, found[0], flat, engine=instance.engine)
+        raise InternalError(f"the curves of {calibration[0]} are gone")
+    return CalibratedClock(device, found[0], FlatClock(device), engine=engine)

@@ -40,6 +40,7 @@ from instances.layers import (
     TensorClass,
 )
 from instances.model import Model
+from instances.units import ceiling
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ def _experts(
         moved_bytes=weights + streams,
         dtype=model.formats.experts.dtype,
         shape=Shape(
-            m=tokens,
+            m=tokens if imbalance is None else ceiling(tokens * imbalance),
             n=divide_up(experts.intermediate, option.moe_tp),
             k=model.hidden,
             experts=experts.experts,

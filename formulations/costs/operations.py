@@ -32,7 +32,8 @@ class Shape:
 
     ``m, n, k``: rows (tokens), outputs and inputs of a GEMM (of one expert shard, for a grouped one).
     ``batch, query, context, heads, kv_heads, head_dim, window``: attention, heads of one device.
-    ``experts, topk``: experts on the device and experts per token of a grouped GEMM.
+    ``experts, topk``: experts of the layer and experts per token of a grouped GEMM, whose ``m`` is the tokens of
+    the whole stage, times the imbalance of the most loaded rank where expert loads are known.
     ``ranks``: devices of a collective.
     """
 
