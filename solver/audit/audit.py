@@ -104,7 +104,10 @@ def judge(context: Context, statement: Statement) -> Claim:
         return stages.judge_stage_degree(context, statement)
     if statement.subject.startswith("row ") or (statement.subject and statement.field not in _BY_SUBJECT):
         return not_checkable(statement, f"belongs to '{statement.subject}' of a table")
-    return found(context, statement)
+    try:
+        return found(context, statement)
+    except ArithmeticError:
+        return not_checkable(statement, "a number that it depends on is zero or beyond any range")
 
 
 _BY_SUBJECT = frozenset({"stage_layers", "stage_layer_count", "stage_gpus", "stage_gpu_count", "expert_ids", "sum",

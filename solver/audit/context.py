@@ -183,7 +183,7 @@ class Context:
             )
             try:
                 candidate = Candidate(reading, plan, evaluate(instance, plan, deployment=deployment))
-            except ShardproofError:
+            except (ShardproofError, ArithmeticError):
                 return None
             if best is None or candidate.burden < best.burden:
                 best = candidate

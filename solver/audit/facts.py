@@ -16,6 +16,9 @@ from solver.documents.statement import Document, Statement
 from solver.documents.values import BYTES_PER_ELEMENT, read_dtype
 
 
+MOST_OF_ANYTHING = 100_000
+
+
 @dataclass(frozen=True)
 class StageRow:
     """What the document says about one stage: its layers (counted from 0) and its GPUs."""
@@ -86,12 +89,17 @@ class Facts:
         number = self.document.number(*fields)
         return None if number is None or number.denominator != 1 else int(number)
 
+    def _sane(self, field: str) -> int | None:
+        """Return a stated count that can be one: at least 1, and no astronomical number."""
+        number = self.stated(field)
+        return number if number is not None and 1 <= number <= MOST_OF_ANYTHING else None
+
     # model
 
     @cached_property
     def layers(self) -> int | None:
         """Layers of the model."""
-        return self.model.layer_count if self.model else self.stated("layers")
+        return self.model.layer_count if self.model else self._sane("layers")
 
     @cached_property
     def moe(self) -> MixtureOfExperts | None:
@@ -104,7 +112,7 @@ class Facts:
         """Routed experts of a layer; 0 for a dense model."""
         if self.model is not None:
             return self.moe.experts if self.moe else 0
-        return self.stated("experts")
+        return self._sane("experts")
 
     @cached_property
     def heads(self) -> int | None:
@@ -112,7 +120,7 @@ class Facts:
         for kind in self.model.kinds.values() if self.model else ():
             if isinstance(kind.attention, GroupedQueryAttention | LatentAttention):
                 return kind.attention.heads
-        return None if self.model else self.stated("heads")
+        return None if self.model else self._sane("heads")
 
     @cached_property
     def kv_heads(self) -> int | None:
@@ -120,7 +128,7 @@ class Facts:
         for kind in self.model.kinds.values() if self.model else ():
             if isinstance(kind.attention, GroupedQueryAttention):
                 return kind.attention.kv_heads
-        return None if self.model else self.stated("kv_heads")
+        return None if self.model else self._sane("kv_heads")
 
     @cached_property
     def one_shape(self) -> bool:
@@ -262,7 +270,7 @@ class Facts:
     @cached_property
     def pp(self) -> int | None:
         """Pipeline stages."""
-        stated = self.stated("pp")
+        stated = self._sane("pp")
         if stated is None and self.stages and len(self.stages) == self.stages[-1].index + 1:
             return len(self.stages)
         return stated
@@ -270,12 +278,12 @@ class Facts:
     @cached_property
     def replicas(self) -> int | None:
         """Copies of the whole pipeline."""
-        return self.stated("replicas")
+        return self._sane("replicas")
 
     @cached_property
     def gpus(self) -> int | None:
         """GPUs of the whole plan, as stated."""
-        return self.stated("gpus")
+        return self._sane("gpus")
 
 
 def _collect(rows: dict[int, dict[str, int]], statement: Statement) -> None:

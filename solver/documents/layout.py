@@ -119,6 +119,8 @@ def expand(text: str) -> tuple[int, ...]:
     found: list[int] = []
     for part in re.split(r",|and", text):
         bounds = [int(number) for number in re.findall(r"\d+", part)]
+        if len(found) >= MAX_IDS:
+            break
         if len(bounds) == 2 and bounds[0] <= bounds[1] < bounds[0] + MAX_IDS:
             found += range(bounds[0], bounds[1] + 1)
         else:

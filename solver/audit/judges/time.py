@@ -218,11 +218,8 @@ def judge_compute_utilization(context: Context, statement: Statement) -> Claim:
     if stated > 1:
         return contradicted(statement, "no more than 100 % can be used")
     gpus = facts.gpus or (gpu_counts(context) or (1,))[0]
-    ideal = max(trial.value for trial in recipe(frozenset({"pipeline-fill-ignored"})))
-    if ttft is None:
+    if ttft is None or not ttft.number:
         return not_checkable(statement, "no TTFT is stated that it could refer to")
-    floors = [t.value * n / gpus for n in gpu_counts(context) for t in recipe(frozenset({"pipeline-fill-ignored"}))]
-    del floors
     work = (
         max(trial.value for trial in recipe(frozenset({"pipeline-fill-ignored"})))
         * min(gpu_counts(context))
@@ -234,7 +231,6 @@ def judge_compute_utilization(context: Context, statement: Statement) -> Claim:
         f"{show(work)} FLOPs of prefill / ({gpus} GPUs * {show(facts.gpu_flops)} FLOP/s * {show(ttft.number, 'time')}, "
         f"line {ttft.line}) = {show(used, 'ratio')}"
     )
-    del ideal
     if stated > facts.mfu * Fraction(3, 2) + statement.half and stated > 3 * used / facts.mfu:
         return inconsistent(statement, f"{formula}; the efficiency is {show(facts.mfu, 'ratio')}", used)
     options = (used, used / facts.mfu)
