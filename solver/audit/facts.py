@@ -15,7 +15,6 @@ from solver.documents.catalogue_match import find_devices, find_model
 from solver.documents.statement import Document, Statement
 from solver.documents.values import BYTES_PER_ELEMENT, read_dtype
 
-
 MOST_OF_ANYTHING = 100_000
 
 
