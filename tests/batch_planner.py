@@ -16,7 +16,10 @@ from solver.batch.tasks import tasks_of
 
 SWEEP = {
     "name": "tiny",
-    "base": {"workload": {"kind": "burst", "batch_size": 8, "input_tokens": 512, "output_tokens": 64}},
+    "base": {
+        "workload": {"kind": "burst", "batch_size": 8, "input_tokens": 512, "output_tokens": 64},
+        "hardware": {"mfu": "50%", "bandwidth_efficiency": "80%"},
+    },
     "cross": {
         "model": ["qwen3-8b", "qwen3-32b"],
         "device": ["a100-80-sxm", "h100-sxm", "h200-sxm"],

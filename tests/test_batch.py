@@ -33,6 +33,7 @@ from solver.batch.rows import Row
 from solver.batch.runner import Progress
 
 KILLS = 200 if os.environ.get("SHARDPROOF_FULL") else 4
+FLAT = {"mfu": "50%", "bandwidth_efficiency": "80%"}
 AMPLE = TaskLimits(seconds=30)
 SCRIPT = Path(__file__).with_name("batch_process.py")
 
@@ -118,11 +119,11 @@ def test_price_and_names_change_no_fingerprint_but_seed_and_limits_do() -> None:
         tree = batch_planner.SWEEP | {"base": batch_planner.SWEEP["base"] | base}  # type: ignore[operator]
         return [task.fingerprint for task in batch_planner.tasks(tree, settings)]
 
-    plain = keys({})
+    plain = keys({"hardware": FLAT})
     assert len(set(plain)) == len(plain)
-    assert keys({"hardware": {"price_per_hour": "9 USD/h"}, "description": "other words"}) == plain
+    assert keys({"hardware": FLAT | {"price_per_hour": "9 USD/h"}, "description": "other words"}) == plain
     for changed in (
-        keys({"hardware": {"price_per_hour": "9 USD/h"}, "limits": {"price_per_hour": "100 USD/h"}}),
+        keys({"hardware": FLAT | {"price_per_hour": "9 USD/h"}, "limits": {"price_per_hour": "100 USD/h"}}),
         keys({"hardware": {"mfu": "0.41"}}),
         keys({}, SolveSettings(seed=1)),
         keys({}, SolveSettings(time_limit_s=7)),

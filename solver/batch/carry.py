@@ -26,6 +26,7 @@ from typing import Any, get_args
 from instances.hardware import Device, Link
 from instances.instance import Instance
 from instances.model import DType
+from instances.workload import Burst
 from solver.batch.answer import Answer, Known, Task
 
 _DEVICE_COORDINATES = (
@@ -39,7 +40,7 @@ _NOT_COMPARED: Any = {
     "max_gpus": True,
     "max_stage_gpus": True,
     "scenarios": {"__all__": {"limits"}},
-    "model": {"name", "source", "notes", "family", "published_parameters"},
+    "model": {"source", "notes", "family", "published_parameters"},
     "device": {"name", "source", "sources", "notes", "vendor", "architecture", "price_per_hour"}
     | set(_DEVICE_COORDINATES),
 }
@@ -63,7 +64,10 @@ def coordinates(instance: Instance) -> Coordinates:
     limits: list[float] = [instance.memory_limit, instance.max_gpus, instance.max_stage_gpus]
     for scenario in instance.scenarios:
         limits += [_or_infinity(scenario.limits.ttft), _or_infinity(scenario.limits.tpot)]
-    rest = hashlib.sha256(instance.model_dump_json(exclude=_NOT_COMPARED).encode()).hexdigest()
+    # Curves and factors of measured deployments belong to a device by name: they compare with nothing else.
+    measured = "" if _is_plain(instance) else instance.device.name
+    text = f"{measured} {instance.model_dump_json(exclude=_NOT_COMPARED)}"
+    rest = hashlib.sha256(text.encode()).hexdigest()
     return Coordinates(rest=rest, limits=tuple(limits), device=_device(instance.device))
 
 
@@ -109,9 +113,9 @@ def _too_slow(task: Task, answer: Answer) -> int:
     assert instance is not None
     lowest = ((answer.summary.get("levels") or {}).get("ttft") or {}).get("bound")
     limits = [scenario.limits.ttft for scenario in instance.scenarios]
-    if answer.status != "optimal" or lowest is None or len(limits) != 1 or limits[0] is None or instance.margin:
+    if answer.status != "optimal" or lowest is None or instance.margin or not _reports_as_limited(instance):
         return 0
-    return int(lowest > limits[0])
+    return int(len(limits) == 1 and limits[0] is not None and lowest > limits[0])
 
 
 def _families(points: Mapping[str, Coordinates], *, key: Callable[[Coordinates], Hashable]) -> list[list[str]]:
@@ -139,6 +143,17 @@ def _at_least(easier: tuple[float, ...], harder: tuple[float, ...]) -> bool:
     return all(a >= b for a, b in zip(easier, harder, strict=True))
 
 
+def _is_plain(instance: Instance) -> bool:
+    """Whether times follow from the device's figures alone."""
+    return instance.calibration is None and _reports_as_limited(instance)
+
+
+def _reports_as_limited(instance: Instance) -> bool:
+    """Whether the reported TTFT and TPOT are the very times that are held against the limits."""
+    bursts = all(isinstance(scenario.workload, Burst) for scenario in instance.scenarios)
+    return bursts and instance.confidence is None
+
+
 def _same_but_limits(task: Task, parent: Task) -> bool:
     assert task.instance is not None
     assert parent.instance is not None
@@ -151,7 +166,7 @@ def _meets(answer: Answer, task: Task) -> bool:
     assert instance is not None
     inflation = float(1 + instance.margin) * (1 + _NEAR)
     ttft, tpot, memory = (metrics.get(key) for key in ("ttft_s", "tpot_ms", "peak_memory_bytes"))
-    if ttft is None or tpot is None or memory is None or answer.gpus is None:
+    if ttft is None or tpot is None or memory is None or answer.gpus is None or not _reports_as_limited(instance):
         return False
     return (
         answer.gpus <= min(instance.max_gpus, instance.max_stage_gpus)

@@ -1,8 +1,9 @@
 """Fingerprints: all that determines an answer, and nothing that does not.
 
 What counts: the instance after defaults with the catalogue's values, the code of the formulation and of the
-search, the solver's version, seed, workers, and the limits of a task. What does not: names, notes, sources,
-and the price of a device (a price limit has become a GPU budget by then), so that a new price costs no solve.
+search with its measured factors, the solver's version, seed, workers, and the limits of a task; names of model and
+device too, since factors of measured deployments are found by them. What does not: the instance's own name, notes,
+sources, and the price of a device (a price limit has become a GPU budget by then), so that a new price costs no solve.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _LEFT_OUT: Any = {
     "name": True,
     "assumptions": True,
     "load_profile": True,
-    "model": {"name", "source", "notes", "family", "published_parameters"},
-    "device": {"name", "source", "sources", "notes", "vendor", "architecture", "price_per_hour"},
+    "model": {"source", "notes", "family", "published_parameters"},
+    "device": {"source", "sources", "notes", "vendor", "architecture", "price_per_hour"},
 }
 _SOLVERS = ("ortools", "pydantic")
 
@@ -43,11 +44,12 @@ class SolveSettings:
 def code_version() -> str:
     """Return the SHA-256 of the code that can change an answer, and of the solver's version."""
     digest = hashlib.sha256()
-    for package, folders in ((instances, ("**/*.py",)), (formulations, ("**/*.py",)), (solver, ("*.py",))):
+    for package, pattern in ((instances, "**/*.py"), (formulations, "**/*"), (solver, "*.py")):
         root = Path(str(package.__file__)).parent
-        for file in sorted(path for pattern in folders for path in root.glob(pattern)):
-            digest.update(str(file.relative_to(root)).encode())
-            digest.update(file.read_bytes())
+        for file in sorted(root.glob(pattern)):
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(str(file.relative_to(root)).encode())
+                digest.update(file.read_bytes())
     for name in _SOLVERS:
         digest.update(f"{name} {metadata.version(name)}".encode())
     return digest.hexdigest()
