@@ -191,7 +191,9 @@ def test_processes_agree_with_one() -> None:
 
 def test_the_documented_json() -> None:
     loads = load_profile("zipf:0.9", layers=2, experts=8, seed=1)
-    document = place([loads], PlacementRules(ranks=4, redundant=4), layer_numbers=(3, 4)).to_json()
+    document = place(
+        [loads], PlacementRules(ranks=4, redundant=4), PlaceSettings(time_limit=1), layer_numbers=(3, 4)
+    ).to_json()
     assert [row["layer"] for row in document["layers"]] == [3, 4]
     assert {"layer", "max_load", "mean_load", "bound", "gap", "status"} <= set(document["layers"][0])
     assert [len(row) for row in document["physical_to_logical_map"]] == [12, 12]
