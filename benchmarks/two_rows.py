@@ -1,6 +1,6 @@
-"""Certificates whose every leaf has two or three surrogate rows, labels in full: what the search hardly writes.
+"""Certificates whose every leaf has two or three surrogate rows; the search hardly writes such.
 
-The labels are enumerated without any dominance, so some of them are dominated by others, and the rule for
+The labels are enumerated in full and those that others dominate are dropped, and so the rule for
 several surrogates is exercised where the search's own certificates have one.
 """
 
@@ -72,7 +72,21 @@ def _leaf(problem: checker.Problem, known: dict[str, Any], options: set[int], mo
                 if found is None or count > LABELS_AT_MOST:
                     return None
                 labels[total if total <= most else 0] += fresh
-    return ["leaf", parts, labels]
+    return ["leaf", parts, _pruned(labels)]
+
+
+def _pruned(labels: list[list[list[int]]]) -> list[list[list[int]]]:
+    """Return the labels that no other of at most as many GPUs dominates."""
+    kept: list[list[int]] = []
+    found = []
+    for items in labels:
+        fresh = []
+        for item in sorted(items, key=lambda item: (-item[0], item[1:])):
+            if not any(o[0] >= item[0] and all(map(int.__le__, o[1:], item[1:])) for o in kept):
+                kept.append(item)
+                fresh.append(item)
+        found.append(fresh)
+    return found
 
 
 def _extensions(problem: checker.Problem, known: dict[str, Any], surrogates: Any, label: list[int], option: int) -> Any:
