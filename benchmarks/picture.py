@@ -18,9 +18,8 @@ def draw(arguments: list[str]) -> str:
     from solver.commands import solve
 
     out = io.StringIO()
-    with patch.object(solve, "_colour", lambda: True), redirect_stdout(out):
-        with suppress(SystemExit):
-            cli.main(arguments)
+    with patch.object(solve, "_colour", lambda: True), redirect_stdout(out), suppress(SystemExit):
+        cli.main(arguments)
     console = Console(record=True, width=104, file=io.StringIO())
     console.print(Text.from_ansi(f"$ shardproof {' '.join(arguments)}\n{out.getvalue()}"))
     picture = console.export_svg(title="shardproof")

@@ -1,0 +1,1 @@
+"""What is allowed: costs of an instance, and the integer programs over them."""

@@ -1,0 +1,1 @@
+"""What is asked: files to instances, and the catalogue."""

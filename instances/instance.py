@@ -123,11 +123,17 @@ class Instance(Record):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that determines the answer; names, notes and sources do not."""
+        """SHA-256 of all that determines the answer; notes and sources do not.
+
+        Names do only where fitted factors are looked up by them.
+        """
         tree = self.model_dump(mode="json", exclude={"name": True, "assumptions": True})
+        fitted = self.calibration is not None or self.confidence is not None
         for part in ("model", "device"):
-            for field in ("name", "source", "sources", "notes", "family", "vendor", "published_parameters"):
+            for field in ("source", "sources", "notes", "family", "vendor", "published_parameters"):
                 tree[part].pop(field, None)
+            if not fitted:
+                tree[part].pop("name")
         canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -1,0 +1,1 @@
+"""What is found: search, proof, audit, batch, report, command line."""

@@ -13,7 +13,8 @@ from formulations.costs.communication import hand_over
 from formulations.costs.compute import Step, embedding_operation, head_operation
 from formulations.costs.operations import LinkName, Operation
 from formulations.costs.sharding import divide_up
-from formulations.deployment.build import Deployment, Variant, decode_step, distinct_ceilings, prefill_step
+from formulations.deployment.build import Deployment, distinct_ceilings
+from formulations.deployment.cells import Variant, decode_step, prefill_step
 from formulations.deployment.tables import Option
 from formulations.engines.rules import broken_rules
 from formulations.scaling import limit_within_margin

@@ -238,7 +238,8 @@ class LexicographicSearch:
         """Refute everything below the least value on floor tables."""
         assert relaxed.chain is not None
         lowest = self._lower.value(objective, relaxed.chain)
-        assert lowest is not None
+        if lowest is None:
+            return
         refutation = relaxed.refutation
         if refutation is None:
             below = self._lower.below(query, objective, relaxed.chain)

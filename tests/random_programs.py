@@ -6,6 +6,7 @@ which uniformly random limits almost never show.
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 from formulations.deployment.tables import (
@@ -66,7 +67,7 @@ def random_stages(random: Random, layers: int, options: list[int]) -> list[Stage
     """A random chain over all layers."""
     cuts = sorted(random.sample(range(1, layers), random.randint(0, min(3, layers - 1))))
     ends = [0, *cuts, layers]
-    return [StageChoice(start, stop, random.choice(options)) for start, stop in zip(ends, ends[1:], strict=False)]
+    return [StageChoice(start, stop, random.choice(options)) for start, stop in itertools.pairwise(ends)]
 
 
 class _Builder:

@@ -1,0 +1,1 @@
+"""Counts to bytes and seconds, plain numbers, no solver."""

@@ -151,9 +151,7 @@ def _ffn_elements(layer: Layer, option: Option, rows: int, hidden: int) -> int:
     return 0
 
 
-def routed_pairs(
-    experts: MixtureOfExperts, option: Option, tokens: int, imbalance: Fraction | None = None
-) -> int:
+def routed_pairs(experts: MixtureOfExperts, option: Option, tokens: int, imbalance: Fraction | None = None) -> int:
     """(token, expert) pairs on the most loaded of moe_ep ranks.
 
     ``imbalance`` is its load over the mean load of a rank; without one, loads of experts are equal and the

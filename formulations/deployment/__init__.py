@@ -1,0 +1,1 @@
+"""The master program: tables, options, layouts, constraint groups."""

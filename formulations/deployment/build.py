@@ -12,28 +12,24 @@ Engines that run all stages alike add an axis over the options.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from formulations.costs import memory
-from formulations.costs.clocks import clock_of
-from formulations.costs.communication import hand_over, layer_collectives
-from formulations.costs.compute import Step, embedding_operation, head_operation, layer_operations
-from formulations.costs.operations import Clock, LinkName, Operation
+from formulations.costs.compute import Step
+from formulations.costs.operations import Clock, LinkName
 from formulations.costs.sharding import divide_up
-from formulations.deployment.balance import ImbalanceTable, balanced_kinds, base_kind
+from formulations.deployment.balance import ImbalanceTable
+from formulations.deployment.cells import Cells, Variant, decode_step, prefill_step
 from formulations.deployment.options import options_of
 from formulations.deployment.tables import Axis, Cap, Choice, Layout, Lazy, Option, Path, Program, Table
 from formulations.engines.rules import Rule, rules_of
-from formulations.scaling import TIME_SLACK, fitted_nanoseconds, limit_within_margin, nanoseconds_up
+from formulations.scaling import TIME_SLACK, limit_within_margin, nanoseconds_up
 from formulations.timeline import first_token_time, iteration_time
 from instances.instance import Instance
 from instances.workload import ClosedLoop, Scenario
 
 if TYPE_CHECKING:
-    from formulations.costs.serving.closed_loop import StepClock
+    pass
 
 OPTION_AXIS = "option"
 """Name of the axis that binds all stages to one option, where an engine asks for it."""
@@ -52,22 +48,7 @@ def replica_counts(requests: tuple[int, ...], max_gpus: int) -> tuple[int, ...]:
     return tuple(seen.values())
 
 
-@dataclass(frozen=True)
-class Variant:
-    """What tells layouts of one replica count apart: the link between stages, and one stage or several."""
-
-    replicas: int
-    link: LinkName
-    single_stage: bool
-
-    @property
-    def name(self) -> str:
-        """Name of the layout."""
-        single = ", one stage" if self.single_stage else ""
-        return f"replicas={self.replicas}, {self.link}{single}"
-
-
-class Deployment:
+class Deployment(Cells):
     """The deployment problem of one instance, with the way back from a chain to a plan's numbers."""
 
     def __init__(
@@ -82,12 +63,8 @@ class Deployment:
 
         ``imbalance`` is what its load profile makes of each layer, width and slot count.
         """
-        self.instance, self.imbalance = instance, imbalance
+        super().__init__(instance, clock=clock, imbalance=imbalance)
         self.rules = rules_of(instance.engine) if rules is None else rules
-        self.clock = clock or clock_of(instance)
-        self.layer_kinds, self._balance = balanced_kinds(instance.model, imbalance)
-        self.kind_names = tuple(dict.fromkeys(self.layer_kinds))
-        self._layer_cells: dict[tuple[object, ...], int] = {}
 
     def limited(self, max_gpus: int) -> Deployment:
         """The same question with a smaller GPU budget: what lies beyond it is left out; costs are shared."""
@@ -248,47 +225,6 @@ class Deployment:
         phase = "" if step is None else f", {step.phase}"
         return Cap(f"memory[{scenario.name}{phase}]", table, limit, memory=True)
 
-    def memory_parts(self, variant: Variant, scenario: Scenario, step: Step | None, option: Option) -> MemoryParts:
-        """Memory of a stage that does not depend on its layers, by part, bytes."""
-        model, dtype = self.instance.model, self.instance.activations
-        work = buffers = received = logits = 0
-        if step is not None:
-            requests, tokens = step.requests, step.tokens
-            work = memory.workspace_bytes(model, option, requests=requests, tokens=tokens, dtype=dtype)
-            buffers, received = memory.buffer_bytes(model, option, requests=requests, tokens=tokens, dtype=dtype)
-            logits = memory.logits_bytes(model, option, requests=requests)
-        head = 0 if variant.single_stage else memory.head_bytes(model, option)
-        del scenario
-        return MemoryParts(
-            runtime=self.instance.runtime_reserve,
-            activations=work,
-            buffers=buffers,
-            received=received,
-            embedding=memory.embedding_bytes(model, option),
-            head=head,
-            logits=logits,
-        )
-
-    def layer_weights(self, kind: str, option: Option) -> int:
-        """Weights of one layer on one device, bytes."""
-        kind = base_kind(kind)
-        key = ("weights", kind, option)
-        if key not in self._layer_cells:
-            model = self.instance.model
-            self._layer_cells[key] = memory.layer_weight_bytes(model, model.kinds[kind], option)
-        return self._layer_cells[key]
-
-    def layer_kv(self, kind: str, option: Option, scenario: Scenario, replicas: int) -> int:
-        """KV cache of one layer on one device, bytes: every resident request, or one of the longest allowed."""
-        workload, model = scenario.workload, self.instance.model
-        requests = divide_up(workload.requests, replicas)
-        layer = model.kinds[base_kind(kind)]
-        kept = memory.layer_kv_bytes(model, layer, option, requests=requests, tokens=workload.resident_tokens)
-        if workload.sequence_length_range is None:
-            return kept
-        longest = workload.sequence_length_range[1]
-        return max(kept, memory.layer_kv_bytes(model, layer, option, requests=1, tokens=longest))
-
     def time_table(self, step: Step, link: LinkName) -> Table:
         """Times of stages for one microbatch, ns, rounded up."""
         options = self.options
@@ -305,41 +241,6 @@ class Deployment:
             slack=TIME_SLACK + self._loosest_balance(step),
         )
 
-    @cached_property
-    def serving(self) -> StepClock | None:
-        """The clock of closed loops, fitted to measured deployments (``None``: the instance's own clock)."""
-        if self.instance.calibration is None:
-            return None
-        from formulations.costs.serving.closed_loop import StepClock
-
-        engine = "vllm" if self.instance.engine == "any" else self.instance.engine
-        return StepClock(self.instance.model, self.instance.device, engine)
-
-    def end_times(self, option: Option, step: Step, link: LinkName) -> EndTimes:
-        """Times of a stage outside its layers, ns, rounded up."""
-        model, dtype = self.instance.model, self.instance.activations
-
-        def timed(operation: Operation) -> int:
-            return nanoseconds_up([self.clock.picoseconds(operation)])
-
-        entry = timed(hand_over(model, option, step, dtype=dtype, link=link))
-        if not step.loop or self.serving is None:
-            first = timed(embedding_operation(model, option, step, dtype))
-            return EndTimes(entry, first, timed(head_operation(model, option, step, dtype)))
-        if step.phase == "prefill":
-            seconds = self.serving.prefill_ends(option, tokens=step.tokens)
-        else:
-            each = step.requests / option.attn_dp
-            seconds = self.serving.decode_ends(option, sequences=max(1.0, each), context=step.context)
-        return EndTimes(entry, 0, fitted_nanoseconds(seconds))
-
-    def _served_layer(self, serving: StepClock, kind: str, option: Option, step: Step) -> int:
-        if step.phase == "prefill":
-            return fitted_nanoseconds(serving.prefill_layer(base_kind(kind), option, tokens=step.tokens))
-        each = max(1.0, step.requests / option.attn_dp)
-        seconds = serving.decode_layer(base_kind(kind), option, sequences=each, context=step.context)
-        return fitted_nanoseconds(seconds)
-
     def _loosest_balance(self, step: Step) -> int:
         """Largest difference, ns, that an unproven placement makes to a layer's time."""
         gaps = [0]
@@ -351,72 +252,6 @@ class Deployment:
                     least = nanoseconds_up(map(self.clock.picoseconds, operations))
                     gaps.append(self.layer_time(kind, option, step) - least)
         return max(gaps)
-
-    def operations(
-        self, kind: str, option: Option, step: Step, *, imbalance: Fraction | None = None
-    ) -> Iterator[Operation]:
-        """Operations and collectives of one layer on one device; ``imbalance`` replaces the achieved one."""
-        model, dtype = self.instance.model, self.instance.activations
-        layer = model.kinds[base_kind(kind)]
-        if imbalance is None:
-            found = self._balance.get(kind, {}).get((option.moe_ep, option.extra_slots))
-            imbalance = None if found is None else found.achieved
-        yield from layer_operations(model, layer, option, step, dtype, imbalance)
-        yield from layer_collectives(
-            model, layer, option, step, dtype=dtype, devices_per_node=self.instance.device.devices_per_node
-        )
-
-    def layer_time(self, kind: str, option: Option, step: Step) -> int:
-        """Time of one layer for one microbatch, ns, rounded up."""
-        key = (kind, option, step)
-        if key not in self._layer_cells and step.loop and self.serving is not None:
-            self._layer_cells[key] = self._served_layer(self.serving, kind, option, step)
-        if key not in self._layer_cells:
-            operations = self.operations(kind, option, step)
-            self._layer_cells[key] = nanoseconds_up(map(self.clock.picoseconds, operations))
-        return self._layer_cells[key]
-
-
-@dataclass(frozen=True)
-class EndTimes:
-    """Times of a stage outside its layers, ns: hand-over to a later stage, embedding, head."""
-
-    entry: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True)
-class MemoryParts:
-    """Memory of a stage outside its layers, bytes."""
-
-    runtime: int
-    activations: int
-    buffers: int
-    received: int
-    embedding: int
-    head: int
-    logits: int
-
-    @property
-    def base(self) -> int:
-        """What every stage keeps."""
-        return self.runtime + self.activations + self.buffers
-
-    @property
-    def entry(self) -> int:
-        """What a stage after the first keeps besides."""
-        return self.received
-
-    @property
-    def first(self) -> int:
-        """What the first stage keeps besides."""
-        return self.embedding
-
-    @property
-    def last(self) -> int:
-        """What the last stage keeps besides."""
-        return self.head + self.logits
 
 
 def limited(instance: Instance, max_gpus: int) -> Instance:
@@ -442,19 +277,6 @@ def combined(one: Table, other: Table, join: Callable[[int, int], int], *, slack
         layer=Lazy(len(one.layer), row),
         slack=slack,
     )
-
-
-def prefill_step(scenario: Scenario, requests: int) -> Step:
-    """Return the prefill step of a microbatch of ``requests`` whole prompts."""
-    loop = isinstance(scenario.workload, ClosedLoop)
-    return Step("prefill", requests, scenario.workload.input_tokens, 0, loop)
-
-
-def decode_step(scenario: Scenario, requests: int) -> Step:
-    """Return the decode step half-way through the output: one token for each of ``requests`` sequences."""
-    workload = scenario.workload
-    loop = isinstance(workload, ClosedLoop)
-    return Step("decode", requests, 1, workload.input_tokens + divide_up(workload.output_tokens, 2), loop)
 
 
 def build_program(instance: Instance) -> Program:

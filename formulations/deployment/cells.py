@@ -1,0 +1,213 @@
+"""Cells of the tables: what one layer, and the two ends of a pipeline, cost under one option.
+
+Memory in bytes, exact; times in nanoseconds, rounded up. Burst steps, and closed loops of instances with flat
+efficiencies, are timed operation by operation; closed loops of calibrated instances by factors of measured
+deployments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from formulations.costs import memory
+from formulations.costs.clocks import clock_of
+from formulations.costs.communication import hand_over, layer_collectives
+from formulations.costs.compute import Step, embedding_operation, head_operation, layer_operations
+from formulations.costs.operations import Clock, LinkName, Operation
+from formulations.costs.sharding import divide_up
+from formulations.deployment.balance import ImbalanceTable, balanced_kinds, base_kind
+from formulations.deployment.tables import Option
+from formulations.scaling import fitted_nanoseconds, nanoseconds_up
+from instances.instance import Instance
+from instances.workload import ClosedLoop, Scenario
+
+if TYPE_CHECKING:
+    from formulations.costs.serving.closed_loop import StepClock
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What tells layouts of one replica count apart: the link between stages, and one stage or several."""
+
+    replicas: int
+    link: LinkName
+    single_stage: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the layout."""
+        single = ", one stage" if self.single_stage else ""
+        return f"replicas={self.replicas}, {self.link}{single}"
+
+
+@dataclass(frozen=True)
+class EndTimes:
+    """Times of a stage outside its layers, ns: hand-over to a later stage, embedding, head."""
+
+    entry: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class MemoryParts:
+    """Memory of a stage outside its layers, bytes."""
+
+    runtime: int
+    activations: int
+    buffers: int
+    received: int
+    embedding: int
+    head: int
+    logits: int
+
+    @property
+    def base(self) -> int:
+        """What every stage keeps."""
+        return self.runtime + self.activations + self.buffers
+
+    @property
+    def entry(self) -> int:
+        """What a stage after the first keeps besides."""
+        return self.received
+
+    @property
+    def first(self) -> int:
+        """What the first stage keeps besides."""
+        return self.embedding
+
+    @property
+    def last(self) -> int:
+        """What the last stage keeps besides."""
+        return self.head + self.logits
+
+
+def prefill_step(scenario: Scenario, requests: int) -> Step:
+    """Return the prefill step of a microbatch of ``requests`` whole prompts."""
+    loop = isinstance(scenario.workload, ClosedLoop)
+    return Step("prefill", requests, scenario.workload.input_tokens, 0, loop)
+
+
+def decode_step(scenario: Scenario, requests: int) -> Step:
+    """Return the decode step half-way through the output: one token for each of ``requests`` sequences."""
+    workload = scenario.workload
+    loop = isinstance(workload, ClosedLoop)
+    return Step("decode", requests, 1, workload.input_tokens + divide_up(workload.output_tokens, 2), loop)
+
+
+class Cells:
+    """Costs of the layers and ends of one instance; every cell is computed once."""
+
+    def __init__(
+        self, instance: Instance, *, clock: Clock | None = None, imbalance: ImbalanceTable | None = None
+    ) -> None:
+        """Take the instance; ``clock`` replaces its own, ``imbalance`` is what its load profile makes of each layer."""
+        self.instance, self.imbalance = instance, imbalance
+        self.clock = clock or clock_of(instance)
+        self.layer_kinds, self._balance = balanced_kinds(instance.model, imbalance)
+        self.kind_names = tuple(dict.fromkeys(self.layer_kinds))
+        self._layer_cells: dict[tuple[object, ...], int] = {}
+
+    def memory_parts(self, variant: Variant, scenario: Scenario, step: Step | None, option: Option) -> MemoryParts:
+        """Memory of a stage that does not depend on its layers, by part, bytes."""
+        model, dtype = self.instance.model, self.instance.activations
+        work = buffers = received = logits = 0
+        if step is not None:
+            requests, tokens = step.requests, step.tokens
+            work = memory.workspace_bytes(model, option, requests=requests, tokens=tokens, dtype=dtype)
+            buffers, received = memory.buffer_bytes(model, option, requests=requests, tokens=tokens, dtype=dtype)
+            logits = memory.logits_bytes(model, option, requests=requests)
+        head = 0 if variant.single_stage else memory.head_bytes(model, option)
+        del scenario
+        return MemoryParts(
+            runtime=self.instance.runtime_reserve,
+            activations=work,
+            buffers=buffers,
+            received=received,
+            embedding=memory.embedding_bytes(model, option),
+            head=head,
+            logits=logits,
+        )
+
+    def layer_weights(self, kind: str, option: Option) -> int:
+        """Weights of one layer on one device, bytes."""
+        kind = base_kind(kind)
+        key = ("weights", kind, option)
+        if key not in self._layer_cells:
+            model = self.instance.model
+            self._layer_cells[key] = memory.layer_weight_bytes(model, model.kinds[kind], option)
+        return self._layer_cells[key]
+
+    def layer_kv(self, kind: str, option: Option, scenario: Scenario, replicas: int) -> int:
+        """KV cache of one layer on one device, bytes: every resident request, or one of the longest allowed."""
+        workload, model = scenario.workload, self.instance.model
+        requests = divide_up(workload.requests, replicas)
+        layer = model.kinds[base_kind(kind)]
+        kept = memory.layer_kv_bytes(model, layer, option, requests=requests, tokens=workload.resident_tokens)
+        if workload.sequence_length_range is None:
+            return kept
+        longest = workload.sequence_length_range[1]
+        return max(kept, memory.layer_kv_bytes(model, layer, option, requests=1, tokens=longest))
+
+    @cached_property
+    def serving(self) -> StepClock | None:
+        """The clock of closed loops, fitted to measured deployments (``None``: the instance's own clock)."""
+        if self.instance.calibration is None:
+            return None
+        from formulations.costs.serving.closed_loop import StepClock
+
+        engine = "vllm" if self.instance.engine == "any" else self.instance.engine
+        return StepClock(self.instance.model, self.instance.device, engine)
+
+    def end_times(self, option: Option, step: Step, link: LinkName) -> EndTimes:
+        """Times of a stage outside its layers, ns, rounded up."""
+        model, dtype = self.instance.model, self.instance.activations
+
+        def timed(operation: Operation) -> int:
+            return nanoseconds_up([self.clock.picoseconds(operation)])
+
+        entry = timed(hand_over(model, option, step, dtype=dtype, link=link))
+        if not step.loop or self.serving is None:
+            first = timed(embedding_operation(model, option, step, dtype))
+            return EndTimes(entry, first, timed(head_operation(model, option, step, dtype)))
+        if step.phase == "prefill":
+            seconds = self.serving.prefill_ends(option, tokens=step.tokens)
+        else:
+            each = step.requests / option.attn_dp
+            seconds = self.serving.decode_ends(option, sequences=max(1.0, each), context=step.context)
+        return EndTimes(entry, 0, fitted_nanoseconds(seconds))
+
+    def _served_layer(self, serving: StepClock, kind: str, option: Option, step: Step) -> int:
+        if step.phase == "prefill":
+            return fitted_nanoseconds(serving.prefill_layer(base_kind(kind), option, tokens=step.tokens))
+        each = max(1.0, step.requests / option.attn_dp)
+        seconds = serving.decode_layer(base_kind(kind), option, sequences=each, context=step.context)
+        return fitted_nanoseconds(seconds)
+
+    def operations(
+        self, kind: str, option: Option, step: Step, *, imbalance: Fraction | None = None
+    ) -> Iterator[Operation]:
+        """Operations and collectives of one layer on one device; ``imbalance`` replaces the achieved one."""
+        model, dtype = self.instance.model, self.instance.activations
+        layer = model.kinds[base_kind(kind)]
+        if imbalance is None:
+            found = self._balance.get(kind, {}).get((option.moe_ep, option.extra_slots))
+            imbalance = None if found is None else found.achieved
+        yield from layer_operations(model, layer, option, step, dtype, imbalance)
+        yield from layer_collectives(
+            model, layer, option, step, dtype=dtype, devices_per_node=self.instance.device.devices_per_node
+        )
+
+    def layer_time(self, kind: str, option: Option, step: Step) -> int:
+        """Time of one layer for one microbatch, ns, rounded up."""
+        key = (kind, option, step)
+        if key not in self._layer_cells and step.loop and self.serving is not None:
+            self._layer_cells[key] = self._served_layer(self.serving, kind, option, step)
+        if key not in self._layer_cells:
+            operations = self.operations(kind, option, step)
+            self._layer_cells[key] = nanoseconds_up(map(self.clock.picoseconds, operations))
+        return self._layer_cells[key]
