@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from formulations.deployment.tables import Program, restrict
 from solver import checker
 from solver.certificate import Certificate, certificate_of_evidence, to_json
+from solver.lexicographic import LexicographicSearch
 from solver.result import Evidence
-from solver.solve import LexicographicSearch, Settings
+from solver.settings import Settings
 from tests.brute_force import brute_force
 from tests.random_programs import random_program
 

@@ -37,8 +37,15 @@ from solver.result import Evidence
 from tests.brute_force import Best, brute_force
 from tests.random_programs import random_program
 
-SEARCH = ("solver.frontier", "solver.prover", "solver.solve")
-MUTATED = SEARCH[:2]
+SEARCH = (
+    "solver.frontier",
+    "solver.least_sums",
+    "solver.walk",
+    "solver.query",
+    "solver.prover",
+    "solver.lexicographic",
+)
+MUTATED = SEARCH[:3]
 SECONDS = 30
 
 
@@ -155,8 +162,8 @@ def _worst(name: str, code: Any, programs: list[tuple[Program, int]]) -> str:
 
 
 def _solved(program: Program) -> Certificate:
-    module = sys.modules["solver.solve"]
-    outcome = module.LexicographicSearch(program, module.Settings(search="frontier")).run()
+    module = sys.modules["solver.lexicographic"]
+    outcome = module.LexicographicSearch(program, module.Settings()).run()
     evidence = Evidence(program, outcome.chain, outcome.levels, outcome.refutations)
     return certificate_of_evidence(evidence, Named(), claimed_by="claimed by nobody")  # type: ignore[arg-type]
 

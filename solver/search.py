@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from ortools.sat.python import cp_model
 
@@ -22,11 +21,10 @@ from formulations.deployment.program import add_hint, build, cases_of, read_chai
 from formulations.deployment.tables import Case, Chain, Program
 from formulations.deployment.variables import Limits, Model
 from instances.errors import InternalError
+from solver.outcome import Outcome
 from solver.prover import Query, Unknown
 from solver.result import Level
-
-if TYPE_CHECKING:
-    from solver.solve import Outcome, Settings
+from solver.settings import Settings
 
 SECOND_OPINION_S = 10.0
 """Seconds that a second solver may take to agree with what CP-SAT alone refuted."""
@@ -128,8 +126,6 @@ def confirm(program: Program, chain: Chain, settings: Settings) -> None:
 
 def search_with_cp_sat(program: Program, settings: Settings) -> Outcome:
     """Solve the whole program, every case in one model, level by level, with CP-SAT alone."""
-    from solver.solve import Outcome
-
     outcome, started = Outcome(claimed_by=f"claimed by {NAME}"), time.monotonic()
     cases = [
         case

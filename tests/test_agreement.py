@@ -8,9 +8,11 @@ from random_programs import random_program
 
 from formulations.deployment.constraints import GROUPS
 from solver import frontier, walk
+from solver.lexicographic import LexicographicSearch
+from solver.outcome import Outcome
 from solver.prover import peak_memory, worst_ttft
 from solver.search import search_with_cp_sat
-from solver.solve import LexicographicSearch, Outcome, Settings
+from solver.settings import Settings
 
 
 def key_of(program, outcome: Outcome) -> tuple[int, int, int] | None:

@@ -15,7 +15,8 @@ from solver.compare import Comparison, compare
 from solver.deployment_document import write_document
 from solver.documents.reader import parse_document
 from solver.result import Result
-from solver.solve import Settings, solve
+from solver.settings import Settings
+from solver.solve import solve
 
 ROOT = Path(__file__).parents[1]
 CASES = ROOT / "instances" / "cases"

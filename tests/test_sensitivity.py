@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from instances.instance import Instance, load_instance
 from solver.commands.sensitivity import command
 from solver.sensitivity import Input, around, curve, enough, inputs_of, last_good, plan_holds, slack_of, with_margin
-from solver.solve import Settings, solve
+from solver.settings import Settings
+from solver.solve import solve
 
 CASE = Path(__file__).parent.parent / "instances" / "cases" / "qwen3-235b-a22b.yaml"
 

@@ -16,7 +16,8 @@ from solver.evaluate import evaluate
 from solver.limiting import engine_sentences
 from solver.result import Result
 from solver.search import confirm
-from solver.solve import Progress, Settings, solve
+from solver.settings import Progress, Settings
+from solver.solve import solve
 
 CASES = Path(__file__).parent.parent / "instances" / "cases"
 

@@ -19,7 +19,8 @@ from instances.instance import Instance, resolve_tree
 from solver import checker
 from solver.certificate import certificate_document
 from solver.result import Result
-from solver.solve import Settings, solve
+from solver.settings import Settings
+from solver.solve import solve
 
 WORKLOAD: dict[str, Any] = {
     "workload": {"kind": "burst", "batch_size": 128, "input_tokens": 2048, "output_tokens": 2048},

@@ -24,7 +24,8 @@ from formulations.deployment.program import build, cases_of
 from formulations.deployment.tables import Case, Chain, Program
 from formulations.deployment.variables import Limits
 from instances.instance import Instance, load_instance, resolve_tree
-from solver.solve import LexicographicSearch, Settings
+from solver.lexicographic import LexicographicSearch
+from solver.settings import Settings
 
 CASES = Path("instances/cases")
 FILES = ("qwen3-235b-a22b", "qwen3-235b-a22b-bf16-kv", "qwen3-235b-a22b-longest")

@@ -15,7 +15,8 @@ from typing import Any
 from benchmarks.solve.timing import peak_memory_bytes, timed
 from formulations.deployment.build import distinct_ceilings, replica_counts
 from formulations.deployment.tables import Axis, Cap, Choice, Layout, Option, Path, Program, Table
-from solver.solve import LexicographicSearch, Settings
+from solver.lexicographic import LexicographicSearch
+from solver.settings import Settings
 
 OPTIONS = (
     Option(attn_tp=1, attn_dp=1, moe_tp=1, moe_ep=1),

@@ -148,7 +148,8 @@ class _Search:
 
     def _solve(self, deployment: Deployment, fixed: Fixed) -> dict[str, Any]:
         """The planner's own search with the stated parts as one more axis."""
-        from solver.solve import LexicographicSearch, Settings
+        from solver.lexicographic import LexicographicSearch
+        from solver.settings import Settings
 
         program = restrict_to(deployment.program, fixed)
         if program is None:

@@ -17,7 +17,8 @@ class Solve:
 
     def __call__(self, job: Job) -> Answer:
         """Solve one instance."""
-        from solver.solve import Settings, solve
+        from solver.settings import Settings
+        from solver.solve import solve
 
         chosen, started = self.settings, time.perf_counter()
         settings = Settings(

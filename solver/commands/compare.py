@@ -33,7 +33,8 @@ def command(plans: tuple[str, ...], **flags: Any) -> int:
     """
     from instances.instance import load_instance
     from solver.compare import compare
-    from solver.solve import Settings, solve
+    from solver.settings import Settings
+    from solver.solve import solve
 
     instance = load_instance(Path(flags["instance"]))
     result = solve(instance, settings=Settings(time_limit_s=flags["time_limit"]))

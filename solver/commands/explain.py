@@ -28,7 +28,8 @@ def command(instance: str | None, as_json: bool, **flags: Any) -> int:
       shardproof explain instances/cases/qwen3-235b-a22b.yaml
       shardproof explain instances/cases/qwen3-235b-a22b.yaml --ttft 2s --max-gpus 8
     """
-    from solver.solve import Settings, solve
+    from solver.settings import Settings
+    from solver.solve import solve
 
     question = instance_from(instance, flags)
     result = solve(question, settings=Settings(certify=True))

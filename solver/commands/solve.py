@@ -14,7 +14,7 @@ from solver.commands.instance_options import instance_from, instance_options, tr
 if TYPE_CHECKING:
     from instances.instance import Instance
     from solver.result import Result
-    from solver.solve import Settings
+    from solver.settings import Settings
 
 
 @click.command(name="solve")
@@ -62,7 +62,8 @@ def command(instance: str | None, **flags: Any) -> int:
 
 
 def _solve(question: Instance, flags: dict[str, Any]) -> Result:
-    from solver.solve import Settings, solve
+    from solver.settings import Settings
+    from solver.solve import solve
 
     settings = Settings(
         time_limit_s=flags["time_limit"], workers=flags["workers"], seed=flags["seed"], search=flags["search"]
@@ -75,7 +76,8 @@ def _solve(question: Instance, flags: dict[str, Any]) -> Result:
 def _solve_with_live_line(question: Instance, settings: Settings) -> Result:
     from dataclasses import replace
 
-    from solver.solve import Progress, solve
+    from solver.settings import Progress
+    from solver.solve import solve
 
     def show(progress: Progress) -> None:
         incumbent = "-" if progress.incumbent is None else str(progress.incumbent)

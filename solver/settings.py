@@ -1,0 +1,40 @@
+"""How to search, and what a search reports while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Search = Literal["auto", "both", "cp-sat"]
+"""auto: exact search over chains, CP-SAT for cases that it leaves open; both: CP-SAT is also held against the
+answer; cp-sat: CP-SAT alone on the whole program."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a live line shows: best GPU count so far, proven bound, seconds since the start."""
+
+    incumbent: int | None
+    bound: int | None
+    seconds: float
+    level: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to search.
+
+    ``workers`` and ``seed`` are CP-SAT's; ``certify`` has the checker accept the proof; ``explain`` finds out
+    which limits and engine rules keep the plan from fewer GPUs. ``floor`` is a number of GPUs known to be
+    necessary: the search starts there, and its proof of the bound does not rely on it.
+    """
+
+    time_limit_s: float | None = None
+    workers: int = 2
+    seed: int = 0
+    search: Search = "auto"
+    certify: bool = True
+    explain: bool = True
+    floor: int = 1
+    on_progress: Callable[[Progress], None] | None = None
