@@ -7,12 +7,12 @@ last all non-dominated vectors of sums.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from formulations.deployment.tables import Cap, Chain, Layout, Path, StageChoice, path_cost, stage_cost
+from formulations.deployment.tables import Cap, Chain, Choice, Layout, Path, StageChoice, path_cost, stage_cost
 from instances.errors import InternalError
 from solver.frontier import (
     Bounded,
@@ -37,6 +37,29 @@ _WORTH_PRUNING = 6
 """Options from which on it pays to look for dominated ones."""
 
 
+@dataclass(frozen=True)
+class Partial:
+    """A case under construction: the choice picked on each axis so far, and the rows and options that leaves."""
+
+    picked: tuple[int | None, ...]
+    options: tuple[int, ...]
+    caps: tuple[Cap, ...] = ()
+    paths: tuple[Path, ...] = ()
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Choices of a whole case."""
+        return tuple(place for place in self.picked if place is not None)
+
+    def with_choice(self, axis: int, place: int, choice: Choice) -> Partial:
+        """Return the case with one choice more."""
+        picked = (*self.picked[:axis], place, *self.picked[axis + 1 :])
+        options = self.options
+        if choice.options is not None:
+            options = tuple(option for option in options if option in choice.options)
+        return Partial(picked, options, self.caps + choice.caps, self.paths + choice.paths)
+
+
 class Walk:
     """The search in one layout under one query."""
 
@@ -59,36 +82,41 @@ class Walk:
         """Refute the layout or return a chain of it."""
         if self._budget < self._narrowest:
             return Empty()
-        return self._case((), tuple(range(len(self._program.options))), (), ())
+        return self._case(Partial((None,) * len(self._layout.axes), tuple(range(len(self._program.options)))))
 
-    def _case(
-        self, picked: tuple[int, ...], options: tuple[int, ...], caps: tuple[Cap, ...], paths: tuple[Path, ...]
-    ) -> Node | Chain:
+    def _case(self, partial: Partial) -> Node | Chain:
         """Work on a partial case; its rows are the layout's and those of the picked choices."""
         self._prover.check_stop()
-        layout, depth = self._layout, len(picked)
-        view = self._view((*layout.caps, *caps), paths, options)
+        view = self._view((*self._layout.caps, *partial.caps), partial.paths, partial.options)
         if view is None:
             return Empty()
-        last = depth == len(layout.axes)
         quick = _quick(view)
         if quick is not None:
             return quick
-        if last:
-            return self._leaf(view, picked) if self._objective is None else self._improve(picked, options, caps, paths)
+        left = [axis for axis, place in enumerate(partial.picked) if place is None]
+        if not left:
+            return self._leaf(view, partial.places) if self._objective is None else self._improve(partial)
+        for axis in left if len(self._layout.axes) > 1 else ():
+            if not any(self._is_open(axis, place, partial) for place in range(len(self._layout.axes[axis].choices))):
+                return self._split(axis, partial)
+        return self._split(left[0], partial)
+
+    def _split(self, axis: int, partial: Partial) -> Node | Chain:
+        """One child for each choice of an axis: refuted alone where possible, else worked on."""
         children: list[Node] = []
-        axis = layout.axes[depth]
-        for place, choice in enumerate(axis.choices):
-            allowed = options if choice.options is None else tuple(o for o in options if o in set(choice.options))
-            alone = self._alone(depth, place, allowed) if len(layout.axes) > 1 else None
-            if alone is not None:
-                children.append(alone)
-                continue
-            child = self._case((*picked, place), allowed, caps + choice.caps, paths + choice.paths)
+        for place, choice in enumerate(self._layout.axes[axis].choices):
+            below = partial.with_choice(axis, place, choice)
+            open_ = len(self._layout.axes) == 1 or self._is_open(axis, place, partial)
+            child = self._case(below) if open_ else self._refuted_alone[axis, place, below.options]
             if isinstance(child, Chain):
                 return child
             children.append(child)
-        return SplitAxis(depth, tuple(children))
+        return SplitAxis(axis, tuple(children))
+
+    def _is_open(self, axis: int, place: int, partial: Partial) -> bool:
+        """Whether a choice stands when only its own rows and the layout's hold."""
+        options = partial.with_choice(axis, place, self._layout.axes[axis].choices[place]).options
+        return self._alone(axis, place, options) is None
 
     def _alone(self, axis: int, place: int, options: tuple[int, ...]) -> Node | None:
         """Refute one choice with the layout's rows only; it then falls whatever the other axes pick."""
@@ -129,15 +157,13 @@ class Walk:
     def _chain(self, picked: tuple[int, ...], stages: tuple[StageChoice, ...]) -> Chain:
         return Chain(self._index, picked, stages)
 
-    def _improve(
-        self, picked: tuple[int, ...], options: tuple[int, ...], caps: tuple[Cap, ...], paths: tuple[Path, ...]
-    ) -> Node:
+    def _improve(self, partial: Partial) -> Node:
         """Lower the objective in one case until it is refuted: chain by chain, then by halving."""
         assert self._objective is not None
         asked, steps, lowest = self.query, 0, 0
         while True:
-            view = self._view((*self._layout.caps, *caps), paths, options)
-            found = Empty() if view is None else (_quick(view) or self._leaf(view, picked))
+            view = self._view((*self._layout.caps, *partial.caps), partial.paths, partial.options)
+            found = Empty() if view is None else (_quick(view) or self._leaf(view, partial.places))
             if isinstance(found, Chain):
                 self.best = found
                 value = self._prover.value(self._objective, found)
