@@ -6,8 +6,9 @@ stage works on one microbatch of sequences: :math:`TPOT = \max(\sum_s t_s, n \ma
 
 In a closed loop every request in flight is replaced once while it decodes its o tokens, so an iteration of r
 sequences also prefills r / o prompts: :math:`t_s = d_s(r) + \lceil r\, p_s / o \rceil`. A request's first token
-takes its own prefill, that of the prompt in service before it, and half an iteration until it can start:
-:math:`TTFT = \sum_s (2 p_s + t_s / 2)`.
+takes its own prefill and half an iteration until it can start, and waits for the prompt in service before it (prompts
+are being prefilled half of the time): :math:`TTFT = \sum_s (w_0 (p_s + t_s / 2) + w_1 p_s)`, the weights 1 or, for
+calibrated instances, fitted to the engine's measured deployments.
 """
 
 from __future__ import annotations
@@ -36,9 +37,14 @@ def iteration_time(decode: int, prefill: int, *, sequences: int, output_tokens: 
     return decode - (-prefill * sequences // output_tokens)
 
 
-def first_token_time(prefill: int, iteration: int) -> int:
-    """Closed-loop time to first token of one part of the pipeline, rounded up."""
-    return 2 * prefill - (-iteration // 2)
+def first_token_time(prefill: int, iteration: int, wait: tuple[Fraction, Fraction]) -> int:
+    """Closed-loop time to first token of one part of the pipeline, rounded up.
+
+    ``wait`` weighs own prefill and half an iteration, and the prefill of the prompt before.
+    """
+    own, before = wait
+    exact = own * (prefill + Fraction(iteration, 2)) + before * prefill
+    return -(-exact.numerator // exact.denominator)
 
 
 def simulate_prefill(stage_times: Sequence[int], microbatches: int) -> list[int]:

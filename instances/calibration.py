@@ -177,17 +177,20 @@ def calibration_digest(name: str) -> str:
 
 def _own_note(own: Calibration, engine: str) -> str:
     measured = (
-        "" if engine in own.engines else f"; {engine} was not measured there, the nearest engine's curves stand in"
+        ""
+        if engine in (*own.engines, "any")
+        else f"; {engine} was not measured there, the nearest engine's curves stand in"
     )
     return f"operator times of {own.device} follow curves fitted to measurements ({own.source}){measured}"
 
 
 def _relative_note(name: str, figures: Figures, lent: Calibration, engine: str) -> str:
     here, there = figures, lent.figures
+    where = "" if engine == "any" else f" on {engine}"
     shared = [dtype for dtype in here.peak_flops if dtype in there.peak_flops]
     peaks = ", ".join(f"{dtype} peak x{here.peak_flops[dtype] / there.peak_flops[dtype]:.2f}" for dtype in shared)
     return (
-        f"{name} has no operator measurements: its times are those of {lent.device} on {engine}, scaled by {peaks}, "
+        f"{name} has no operator measurements: its times are those of {lent.device}{where}, scaled by {peaks}, "
         f"memory bandwidth x{here.memory_bandwidth / there.memory_bandwidth:.2f}, "
         f"link bandwidth x{here.link_bandwidth / there.link_bandwidth:.2f}"
     )

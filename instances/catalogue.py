@@ -148,6 +148,13 @@ def aliases(kind: str) -> dict[str, str]:
     return found
 
 
+def published_name(slug: str) -> str:
+    """Return the name under which a catalogue model is published; the name itself for any other model."""
+    path = FOLDER / "models" / f"{slug}.yaml"
+    stated = read_mapping(path).get("aliases") or () if path.is_file() else ()
+    return next((str(alias) for alias in stated if "/" in str(alias)), slug)
+
+
 def _read_item(path: Path, name: str) -> Model:
     return _read_model_item(path, name, _stamp(path))
 

@@ -50,7 +50,7 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="shardproof", prog_name="shardproof")
 def application() -> None:
-    r"""Plan LLM serving deployments with provably the fewest GPUs.
+    """Plan LLM serving deployments with provably the fewest GPUs.
 
     \b
     Example:

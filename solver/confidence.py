@@ -10,6 +10,7 @@ apart for models that were measured under the engine (``known``) and for those t
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import exp
@@ -88,8 +89,10 @@ def interval(
     prediction: float, level: float, *, engine: str, device: str, quantity: str = "tpot", known: bool = True
 ) -> Interval:
     """Return the two-sided interval about a prediction, in the prediction's unit."""
-    group, standing, residuals = find_residuals(engine=engine, device=device, quantity=quantity, known=known)
+    found = _groups(engine=engine, device=device, quantity=quantity, known=known)
+    group, residuals = _resolving(found, level, lambda held: held.absolute)
     width = _quantile(residuals.absolute, level)
+    standing: Standing = "known" if known else "unseen"
     return Interval(prediction * exp(-width), prediction * exp(width), level, group, standing, residuals.count)
 
 
@@ -97,19 +100,32 @@ def upper_bound(
     prediction: float, level: float, *, engine: str, device: str, quantity: str = "tpot", known: bool = True
 ) -> float:
     """Return the value that the measurement stays below with probability ``level``: what a plan is held to."""
-    _, _, residuals = find_residuals(engine=engine, device=device, quantity=quantity, known=known)
+    found = _groups(engine=engine, device=device, quantity=quantity, known=known)
+    _, residuals = _resolving(found, level, lambda held: held.upper)
     return prediction * exp(_quantile(residuals.upper, level))
 
 
 def find_residuals(*, engine: str, device: str, quantity: str, known: bool) -> tuple[str, Standing, Residuals]:
     """Return the residuals of the narrowest group that is kept."""
-    standing: Standing = "known" if known else "unseen"
-    groups = load_confidence().quantities[quantity][standing]
-    for group in (f"{engine}|{device}", f"{engine}|{ANY}"):
-        found = groups.get(group)
-        if found is not None:
-            return group, standing, found
-    return f"{ANY}|{ANY}", standing, groups[f"{ANY}|{ANY}"]
+    group, residuals = _groups(engine=engine, device=device, quantity=quantity, known=known)[0]
+    return group, "known" if known else "unseen", residuals
+
+
+def _groups(*, engine: str, device: str, quantity: str, known: bool) -> list[tuple[str, Residuals]]:
+    """Return the groups that hold a device and engine, narrowest first."""
+    groups = load_confidence().quantities[quantity]["known" if known else "unseen"]
+    names = (f"{engine}|{device}", f"{engine}|{ANY}", f"{ANY}|{ANY}")
+    return [(name, groups[name]) for name in names if name in groups]
+
+
+def _resolving(
+    groups: list[tuple[str, Residuals]], level: float, values: Callable[[Residuals], tuple[float, ...]]
+) -> tuple[str, Residuals]:
+    """Return the narrowest group with enough clusters for a level; a small one knows only its largest residual."""
+    for name, residuals in groups:
+        if _quantile(values(residuals), level) < values(residuals)[-1]:
+            return name, residuals
+    return groups[-1]
 
 
 def _quantile(values: tuple[float, ...], level: float) -> float:

@@ -6,11 +6,15 @@ Sources: vLLM 0.19 engine arguments and ``VLLM_PP_LAYER_PARTITION``; SGLang 0.5 
 
 from __future__ import annotations
 
-from formulations.costs.engine_memory import EngineSettings, account
+from formulations.costs.engine_memory import EngineMemory, EngineSettings, account
 from formulations.costs.sharding import divide_up
 from formulations.deployment.tables import Option
+from instances.catalogue import published_name
 from instances.instance import Instance
 from instances.plan import Plan
+
+UTILISATION = 0.9
+"""Share of a device's memory that the engine is told to use."""
 
 
 def engine_flags(instance: Instance, plan: Plan) -> tuple[str, ...]:
@@ -30,20 +34,27 @@ def sequences(instance: Instance, plan: Plan) -> int:
     return max(divide_up(scenario.workload.requests, ranks) for scenario in instance.scenarios)
 
 
-def _account(instance: Instance, plan: Plan) -> str:
+def engine_account(instance: Instance, plan: Plan) -> EngineMemory:
+    """Return the engine's own account of one device of the last stage, under the flags of the plan."""
     stage = plan.stages[0]
     option = Option(stage.attn_tp, stage.attn_dp, stage.moe_tp, stage.moe_ep, stage.extra_slots)
     longest = max(load.input_tokens + load.output_tokens for load in (item.workload for item in instance.scenarios))
     told = EngineSettings(
-        engine=instance.engine,
+        engine="vllm" if instance.engine == "any" else instance.engine,
+        utilisation=UTILISATION,
         max_model_len=longest,
         max_batched_tokens=plan.microbatch_tokens,
         max_sequences=sequences(instance, plan),
     )
-    found = account(instance.model, option, told, total_bytes=instance.device.usable_memory, stages=len(plan.stages))
+    total = instance.device.usable_memory
+    return account(instance.model, option, told, total_bytes=total, stages=len(plan.stages))
+
+
+def _account(instance: Instance, plan: Plan) -> str:
+    found = engine_account(instance, plan)
     verdict = f"; by that account it would refuse: {found.refusal}" if found.refusal else ""
     return (
-        f"the engine's own account at memory utilisation {told.utilisation:g}: KV cache of {found.kv_tokens:,} tokens, "
+        f"the engine's own account at memory utilisation {UTILISATION:g}: KV cache of {found.kv_tokens:,} tokens, "
         f"{found.kv_bytes / 2**30:.2f} GiB{verdict}"
     )
 
@@ -59,9 +70,13 @@ def _vllm(plan: Plan, sequences: int) -> tuple[str, ...]:
         flags.append(f"--data-parallel-size {stage.attn_dp}")
     if stage.moe_ep > 1:
         flags.append("--enable-expert-parallel")
-    flags += [f"--max-num-batched-tokens {plan.microbatch_tokens}", f"--max-num-seqs {sequences}"]
+    flags += [
+        f"--max-num-batched-tokens {plan.microbatch_tokens}",
+        f"--max-num-seqs {sequences}",
+        f"--gpu-memory-utilization {UTILISATION}",
+    ]
     environment = f"VLLM_PP_LAYER_PARTITION={_partition(plan)} " if len(plan.stages) > 1 else ""
-    return (f"{environment}vllm serve {plan.model} {' '.join(flags)}",)
+    return (f"{environment}vllm serve {published_name(str(plan.model))} {' '.join(flags)}",)
 
 
 def _sglang(plan: Plan, sequences: int) -> tuple[str, ...]:
@@ -71,9 +86,15 @@ def _sglang(plan: Plan, sequences: int) -> tuple[str, ...]:
         flags += [f"--dp-size {stage.attn_dp}", "--enable-dp-attention"]
     if stage.moe_ep > 1:
         flags.append(f"--ep-size {stage.moe_ep}")
-    flags += [f"--chunked-prefill-size {plan.microbatch_tokens}", f"--max-running-requests {sequences}"]
+    flags += [
+        f"--chunked-prefill-size {plan.microbatch_tokens}",
+        f"--max-running-requests {sequences}",
+        f"--mem-fraction-static {UTILISATION}",
+    ]
     environment = f"SGLANG_PP_LAYER_PARTITION={_partition(plan)} " if len(plan.stages) > 1 else ""
-    return (f"{environment}python -m sglang.launch_server --model-path {plan.model} {' '.join(flags)}",)
+    return (
+        f"{environment}python -m sglang.launch_server --model-path {published_name(str(plan.model))} {' '.join(flags)}",
+    )
 
 
 def _trtllm(plan: Plan, sequences: int) -> tuple[str, ...]:

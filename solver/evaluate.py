@@ -196,18 +196,20 @@ class _Evaluator:
             raise CheckFailed(f"simulated TTFT {makespan} ns, formula {figures.ttft} ns")
 
     def _stage(self, stage: Stage, scenario: Scenario, prefill: Step, decode: Step) -> StageFigures:
-        cells = list(zip(self._cells(stage, prefill), self._cells(stage, decode), strict=True))
+        alone = self.deployment.alone(prefill)
+        before = self._cells(stage, prefill)
+        read = self._cells(stage, alone) if alone is not None else [(0, count) for _, count in before]
         output = scenario.workload.output_tokens
         loop = [
-            (first, iteration_time(beside, first, sequences=decode.requests, output_tokens=output), count)
-            for (first, count), (beside, _) in cells
+            (own + extra, iteration_time(beside, own, sequences=decode.requests, output_tokens=output), count)
+            for (own, count), (beside, _), (extra, _) in zip(before, self._cells(stage, decode), read, strict=True)
         ]
         return StageFigures(
             memory_bytes=self._memory(stage, scenario, prefill, decode),
             prefill_ns=self._times(stage, prefill),
             decode_ns=self._times(stage, decode),
             iteration=sum(count * beside for _, beside, count in loop),
-            first_token=sum(count * first_token_time(first, beside) for first, beside, count in loop),
+            first_token=sum(count * first_token_time(own, beside, self.deployment.wait) for own, beside, count in loop),
         )
 
     def peak(self, scenario: Scenario, step: Step) -> int:

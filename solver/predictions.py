@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from formulations.costs.engine_memory import EngineMemory, EngineSettings, account
+from formulations.costs.engine_memory import EngineMemory
 from formulations.costs.engine_profiles import load_profiles
 from formulations.costs.serving.closed_loop import Serving, StepClock
 from formulations.costs.serving.factors import is_known, setting_of
@@ -13,6 +13,7 @@ from instances.instance import Instance
 from instances.plan import Plan
 from instances.workload import ClosedLoop, Scenario
 from solver.confidence import Interval, interval
+from solver.engine_flags import engine_account
 from solver.evaluate import Evaluation, evaluate, option_of
 
 DEFAULT_ENGINE = "vllm"
@@ -84,7 +85,7 @@ def _scenario(instance: Instance, plan: Plan, evaluation: Evaluation, index: int
         operations=dict(sorted(operations.items(), key=lambda item: -item[1])),
         memory_bytes=fullest.memory_bytes,
         intervals={} if level is None or served is None else {"tpot_ms": _interval(instance, tpot, level)},
-        engine_memory=engine_memory(instance, plan, scenario),
+        engine_memory=engine_memory(instance, plan),
         assumptions=_assumptions(instance, served),
     )
 
@@ -105,15 +106,12 @@ def serve(instance: Instance, plan: Plan, scenario: Scenario) -> Serving | None:
     )
 
 
-def engine_memory(instance: Instance, plan: Plan, scenario: Scenario) -> EngineMemory | None:
+def engine_memory(instance: Instance, plan: Plan) -> EngineMemory | None:
     """Account as the engine will at start-up; ``None`` for engines without a profile or stages that differ."""
     options = {option_of(stage) for stage in plan.stages}
     if _engine(instance) not in load_profiles().engines or len(options) != 1:
         return None
-    workload = scenario.workload
-    settings = EngineSettings(engine=_engine(instance), max_model_len=workload.input_tokens + workload.output_tokens)
-    total = instance.device.usable_memory
-    return account(instance.model, options.pop(), settings, total_bytes=total, stages=len(plan.stages))
+    return engine_account(instance, plan)
 
 
 def _engine(instance: Instance) -> str:

@@ -115,7 +115,7 @@ def _status(outcome: Outcome, gpus: Level) -> Status:
         return "infeasible"
     if outcome.chain is None:
         return "undecided"
-    return "optimal" if gpus.proven else "feasible"
+    return "optimal" if gpus.proven and outcome.stop_reason == "proved" else "feasible"
 
 
 def _proof(status: Status, outcome: Outcome, evidence: Evidence, instance: Instance, settings: Settings) -> Proof:

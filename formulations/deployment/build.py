@@ -11,6 +11,7 @@ Engines that run all stages alike add an axis over the options.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -187,7 +188,16 @@ class Deployment(Cells):
             return iteration_time(one, other, sequences=size, output_tokens=scenario.workload.output_tokens)
 
         loop = combined(beside, before, iteration, slack=beside.slack + iteration(1, before.slack))
-        first = combined(before, loop, first_token_time, slack=first_token_time(before.slack, loop.slack) + 1)
+        alone = self.alone(prefill)
+        own = before
+        if alone is not None:
+            read = self.time_table(alone, variant.link)
+            own = combined(before, read, operator.add, slack=before.slack + read.slack)
+
+        def first_token(one: int, other: int) -> int:
+            return first_token_time(one, other, self.wait)
+
+        first = combined(own, loop, first_token, slack=first_token(own.slack, loop.slack) + 1)
         tpot = None if limits.tpot is None else limit_within_margin(limits.tpot, self.instance.margin)
         ttft = None if limits.ttft is None else limit_within_margin(limits.ttft, self.instance.margin)
         caps = [self._memory_cap(variant, scenario, step) for step in (prefill, decode)]

@@ -163,6 +163,21 @@ class Cells:
         engine = "vllm" if self.instance.engine == "any" else self.instance.engine
         return StepClock(self.instance.model, self.instance.device, engine)
 
+    @cached_property
+    def wait(self) -> tuple[Fraction, Fraction]:
+        """Weights of a closed loop's time to first token: own start, and the prompt before."""
+        if self.serving is None:
+            return Fraction(1), Fraction(1)
+        from formulations.costs.serving.closed_loop import DEFAULT_WAIT
+        from formulations.costs.serving.factors import load_factors
+
+        own, before, *_ = load_factors().wait.get(self.serving.engine, DEFAULT_WAIT)
+        return Fraction(f"{own:.4f}"), Fraction(f"{before:.4f}")
+
+    def alone(self, step: Step) -> Step | None:
+        """Return the step that a prompt's prefill takes besides its interference: the weights, read once."""
+        return Step("decode", 1, 1, 1, loop=True) if step.loop and self.serving is not None else None
+
     def end_times(self, option: Option, step: Step, link: LinkName) -> EndTimes:
         """Times of a stage outside its layers, ns, rounded up."""
         model, dtype = self.instance.model, self.instance.activations

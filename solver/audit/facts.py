@@ -16,6 +16,11 @@ from solver.documents.statement import Document, Statement
 from solver.documents.values import BYTES_PER_ELEMENT, read_dtype
 
 MOST_OF_ANYTHING = 100_000
+DEGREES = frozenset({
+    "tp", "dp", "ep", "moe_tp", "pp", "replicas", "gpus", "nodes", "gpus_per_node", "microbatches",
+    "microbatch_requests", "microbatch_tokens", "decode_microbatches", "batch", "input_tokens",
+})  # fmt: skip
+"""Fields that are at least 1: a smaller number is contradicted where it stands, and no figure builds on it."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,11 @@ class Facts:
         return cls(document, None, model, find_devices(str(device.value)) if device else ())
 
     def stated(self, *fields: str) -> int | None:
-        """Return a stated whole number."""
+        """Return a stated whole number; ``None`` also for a degree below 1, which no figure can build on."""
         number = self.document.number(*fields)
-        return None if number is None or number.denominator != 1 else int(number)
+        if number is None or number.denominator != 1 or (number < 1 and DEGREES.intersection(fields)):
+            return None
+        return int(number)
 
     def _sane(self, field: str) -> int | None:
         """Return a stated count that can be one: at least 1, and no astronomical number."""
@@ -297,6 +304,6 @@ def _collect(rows: dict[int, dict[str, int]], statement: Statement) -> None:
             names = ("first", "last") if statement.field == "stage_layers" else ("gpu_first", "gpu_last")
             row.setdefault(names[0], value[0])
             row.setdefault(names[1], value[1])
-        elif isinstance(value, Fraction):
+        elif isinstance(value, Fraction) and (value >= 1 or statement.field not in DEGREES):
             names_of = {"stage_layer_count": "layers", "stage_gpu_count": "gpus"}
             row.setdefault(names_of.get(statement.field, statement.field), min(int(value), 10**6))

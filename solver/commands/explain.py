@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @instance_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(instance: str | None, as_json: bool, **flags: Any) -> int:
-    r"""Say in sentences why one GPU fewer is impossible; each sentence is read off the checked proof.
+    """Say in sentences why one GPU fewer is impossible; each sentence is read off the checked proof.
 
     Without any plan: a smallest set of limits that cannot hold together, and what each would have to become.
 

@@ -96,7 +96,16 @@ def tree_of(path: str | None, flags: dict[str, Any]) -> tuple[dict[str, Any], st
     overrides = overrides_of(flags)
     if path is None:
         return {"name": "command-line", **overrides}, "command line", None
-    return merge(read_mapping(Path(path)), overrides), path, Path(path).parent
+    return merge(_without_other_kind(read_mapping(Path(path)), overrides), overrides), path, Path(path).parent
+
+
+def _without_other_kind(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Drop the file's count of requests where a flag asks for the other kind of workload."""
+    asked, held = overrides.get("workload", {}), tree.get("workload")
+    other = {"burst": "concurrency", "closed-loop": "batch_size"}.get(asked.get("kind"))
+    if not isinstance(held, dict) or other is None:
+        return tree
+    return tree | {"workload": {key: value for key, value in held.items() if key != other}}
 
 
 def instance_from(path: str | None, flags: dict[str, Any]) -> Instance:
@@ -106,4 +115,6 @@ def instance_from(path: str | None, flags: dict[str, Any]) -> Instance:
     tree, where, folder = tree_of(path, flags)
     if path is None and not ("model" in tree and "device" in tree):
         raise click.UsageError("name an instance file, or give at least --model and --device")
+    if path is None and not {"kind", "input_tokens", "output_tokens"} <= tree.get("workload", {}).keys():
+        raise click.UsageError("without a file give --isl, --osl, and --batch-size (a burst) or --concurrency")
     return resolve_tree(tree, where=where, folder=folder)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @instance_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(plan: str, instance: str | None, as_json: bool, **flags: Any) -> int:
-    r"""Predict TTFT, TPOT, time by operation and memory by part of a plan, as `solve -o` writes it.
+    """Predict TTFT, TPOT, time by operation and memory by part of a plan, as `solve -o` writes it.
 
     A closed-loop workload is predicted with factors fitted to measured deployments; a burst with the
     instance's own efficiencies.

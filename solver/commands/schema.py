@@ -20,7 +20,7 @@ _WHERE = {
 @click.command(name="schema")
 @click.argument("document", type=click.Choice(list(_WHERE)), default="instance")
 def command(document: str) -> int:
-    r"""Print the JSON Schema of a document.
+    """Print the JSON Schema of a document.
 
     \b
     Example:

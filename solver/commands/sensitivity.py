@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--points", type=int, default=9, show_default=True, help="Points of each curve.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(instance: str | None, only: tuple[str, ...], plot: str | None, points: int, **flags: Any) -> int:
-    r"""Say how far each input may worsen before this plan breaks, and before more GPUs are needed.
+    """Say how far each input may worsen before this plan breaks, and before more GPUs are needed.
 
     Every value is exact: found by bisection over proven decisions. With --margin, say also what it costs.
 

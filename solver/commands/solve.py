@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="auto: exact search, CP-SAT where it leaves a case open; both: CP-SAT checks the answer too; cp-sat: alone.",
 )
 def command(instance: str | None, **flags: Any) -> int:
-    r"""Find the plan with the fewest GPUs and prove that none has fewer.
+    """Find the plan with the fewest GPUs and prove that none has fewer.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ import click
 @click.option("--instance", type=click.Path(), help="Also check that the file's integer data is what this yields.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(certificate: str, instance: str | None, as_json: bool) -> int:
-    r"""Check a certificate and say in one line what it proves.
+    """Check a certificate and say in one line what it proves.
 
     Exit code 0: accepted, 4: refused, 2: the file cannot be read.
 
