@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from formulations.deployment.tables import StageChoice
@@ -75,8 +74,9 @@ def _band(places: Sequence[int], depth: int, far: Ints, before: Ints, after: Int
 
 def _windows(row: Ints, depth: int, filling: int) -> Ints:
     """Per index j, the entries j - depth .. j - 1; ``filling`` stands for those before the first."""
-    padded = np.concatenate([np.full(depth, filling), row])
-    return sliding_window_view(padded, depth)[: len(row)]
+    padded = np.empty(depth + len(row), dtype=np.int64)
+    padded[:depth], padded[depth:] = filling, row
+    return np.ndarray((len(row), depth), np.int64, padded.data, 0, (padded.itemsize, padded.itemsize))
 
 
 def least_sums(found: dict[int, Band], *, budget: int, layers: int) -> Ints:
