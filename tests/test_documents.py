@@ -168,6 +168,19 @@ def test_absurd_numbers_end_in_verdicts(number: str) -> None:
             assert audit_document(parse_document(text, name="x.md", suffix=".md")).claims
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "-8"])
+@pytest.mark.parametrize("key", ["TP", "DP", "EP", "PP", "moe_tp", "replicas", "GPUs", "nodes", "GPUs per node"])
+def test_degrees_below_one_end_in_verdicts(key: str, number: str) -> None:
+    parts = {"TP": 4, "PP": 2, "DP": 1, "moe_tp": 4} | {key: number}
+    plan = "".join(f"- {name}: {value}\n" for name, value in parts.items())
+    text = f"# Plan\n\n- Model: Qwen3-235B\n- Device: H100 SXM\n- Batch size: 8\n- Input: 64 tokens\n{plan}"
+    assert audit_document(parse_document(text, name="x.md", suffix=".md")).claims
+    tree = "".join(f"{name.lower().replace(' ', '_')}: {value}\n" for name, value in parts.items())
+    staged = f"model: qwen3-235b-a22b-fp8\nstages:\n- layers: [0, 93]\n  gpus: {number}\n  attn_tp: {number}\n"
+    for text in (tree, staged + f"  moe_tp: {number}\n  moe_ep: {number}\n"):
+        assert audit_document(parse_document(text, name="x.yaml", suffix=".yaml")).claims
+
+
 ORIGINALS = [path.read_bytes() for path in sorted(FOLDER.iterdir())]
 ORIGINALS.append((Path(__file__).parents[1] / "instances" / "plans" / "qwen3-235b-handwritten.md").read_bytes())
 
