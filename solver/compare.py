@@ -13,6 +13,7 @@ from instances.plan import Plan, Stage, plan_from_tree
 from instances.reading import parse_mapping
 from solver.documents.text import printable, read_document_text
 from solver.evaluate import Evaluation, evaluate
+from solver.solve import metrics_of
 
 if TYPE_CHECKING:
     from solver.result import Result
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 class Column:
     """One plan's figures; absent is ``None``. ``gpus``: as the plan states them, ``gpus_used``: by its degrees.
 
-    ``balance``: mean over slowest stage time; ``bubble``: share of GPU-time of the prefill without work;
-    memory in bytes of the fullest device, by part; price in US dollars per hour.
+    ``balance``: mean over slowest stage time; utilisations as in ``solve --json`` (memory: the mean over GPUs);
+    ``bubble``: share of GPU-time without work; memory in bytes of the fullest device, by part; price in US
+    dollars per hour.
     """
 
     name: str
@@ -76,7 +78,7 @@ class Comparison:
 
 def compare(paths: tuple[Path, ...], instance: Instance, result: Result) -> Comparison:
     """Set plans beside the result of solving the instance."""
-    plans = tuple(column_of_file(path, instance) for path in paths)
+    plans = tuple(column_of_file(path, instance, result) for path in paths)
     optimum = None
     if result.plan is not None:
         name = {"optimal": "proven optimum", "feasible": "best found"}.get(result.status, "optimum")
@@ -85,7 +87,7 @@ def compare(paths: tuple[Path, ...], instance: Instance, result: Result) -> Comp
     return Comparison(instance, plans, optimum, result, savings)
 
 
-def column_of_file(path: Path, instance: Instance) -> Column:
+def column_of_file(path: Path, instance: Instance, result: Result) -> Column:
     """Read a plan of any format and evaluate it.
 
     Raises
@@ -99,13 +101,15 @@ def column_of_file(path: Path, instance: Instance) -> Column:
     if plan is not None:
         return _column(name, instance, plan, evaluate(instance, plan))
     from solver.audit.audit import audit_document
+    from solver.audit.completion import judge_minimal
     from solver.documents.reader import parse_document
 
     audit = audit_document(parse_document(text, name=path.name, suffix=path.suffix.lower()), instance)
     best, stated = audit.context.best, audit.context.facts.gpus
     broken = tuple(dict.fromkeys(f"{item.group}[{item.index}]" for item in audit.violations))
+    wrong = sum(judge_minimal(claim, audit.context, result.gpus).wrong for claim in audit.claims)
     if best is None:
-        return _empty(name, stated, broken or ("the stated parts make no plan",), len(audit.wrong))
+        return _empty(name, stated, broken or ("the stated parts make no plan",), wrong)
     column = _column(name, instance, best.plan, best.evaluation)
     price = _price(instance, stated) if stated else column.price_per_hour
     return Column(
@@ -113,7 +117,7 @@ def column_of_file(path: Path, instance: Instance) -> Column:
         | {
             "gpus": stated or column.gpus,
             "violations": broken,
-            "wrong_claims": len(audit.wrong),
+            "wrong_claims": wrong,
             "price_per_hour": price,
         }
     )
@@ -135,12 +139,9 @@ def _column(name: str, instance: Instance, plan: Plan, evaluation: Evaluation) -
     if not evaluation.scenarios:
         return _empty(name, plan.gpus, broken, None)
     figures = evaluation.scenarios[0]
-    times = [stage.prefill for stage in figures.stages]
+    metrics = metrics_of(instance, plan, evaluation)
+    times = [stage.iteration if figures.is_loop else stage.prefill for stage in figures.stages]
     fullest = max(figures.stages, key=lambda stage: stage.memory)
-    width = sum(stage.gpus for stage in plan.stages)
-    memory = sum(found.memory * stage.gpus for found, stage in zip(figures.stages, plan.stages, strict=True))
-    busy = sum(found.prefill * stage.gpus for found, stage in zip(figures.stages, plan.stages, strict=True))
-    used = busy * figures.prefill_microbatches / (width * figures.ttft) if figures.ttft else None
     runs = plan.microbatches[0].prefill_requests if plan.microbatches else None
     return Column(
         name=name,
@@ -153,10 +154,10 @@ def _column(name: str, instance: Instance, plan: Plan, evaluation: Evaluation) -
         tpot_ms=evaluation.tpot / 1e6,
         peak_memory_bytes=evaluation.peak_memory,
         memory_parts={part: size for part, size in fullest.memory_bytes.items() if size},
-        memory_utilisation=memory / (width * instance.device.memory),
-        compute_utilisation=used,
+        memory_utilisation=metrics.memory_utilisation,
+        compute_utilisation=metrics.compute_utilisation,
         balance=sum(times) / len(times) / max(times) if max(times) else None,
-        bubble=None if used is None else 1 - used,
+        bubble=1 - metrics.compute_utilisation,
         violations=broken,
         wrong_claims=None,
         price_per_hour=_price(instance, plan.gpus),

@@ -14,6 +14,7 @@ from instances.units import format_bytes
 from solver.documents.text import printable
 from solver.evaluate import Evaluation, evaluate
 from solver.result import Result
+from solver.solve import metrics_of
 
 
 def write_document(instance: Instance, result: Result) -> str:
@@ -128,9 +129,8 @@ def _performance(instance: Instance, plan: Plan, figures: Evaluation) -> Iterato
     if limits.tpot is not None:
         yield f"- Meets TPOT Requirement: {'YES' if own.tpot <= limits.tpot else 'NO'}"
     yield f"- Peak memory per GPU: {figures.peak_memory / 1e9:.2f} GB"
-    yield f"- Memory Utilization: {figures.peak_memory / instance.memory_limit:.1%}"
+    yield f"- Mean memory utilisation: {metrics_of(instance, plan, figures).memory_utilisation:.1%}"
     yield f"- Fits in GPU memory: {'YES' if figures.peak_memory <= instance.memory_limit else 'NO'}"
-    del plan
 
 
 def _proof(instance: Instance, result: Result) -> Iterator[str]:

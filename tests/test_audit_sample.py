@@ -85,9 +85,17 @@ def test_sentences_about_parallelism_and_balance(audit: Audit) -> None:
     assert claims(audit, "uniform_expert_load")[0].verdict == "not-checkable"
 
 
-def test_what_is_given_is_confirmed(audit: Audit) -> None:
-    for field in ("model", "parameters", "layers", "experts", "hidden", "batch", "gpu_memory", "mfu", "ttft_limit"):
+def test_confirmed_is_recomputed_and_what_is_only_given_is_not_checkable(audit: Audit) -> None:
+    for field in ("model", "parameters", "layers", "experts", "hidden"):
         assert {claim.verdict for claim in claims(audit, field)} == {"confirmed"}, field
+    for field in ("batch", "gpu_memory", "mfu", "ttft_limit"):
+        assert {claim.verdict for claim in claims(audit, field)} == {"not-checkable"}, field
+    assert all(claim.recomputed is not None for claim in audit.claims if claim.verdict == "confirmed")
+
+
+def test_each_claim_is_counted_once(audit: Audit) -> None:
+    seen = [(c.statement.line, c.statement.text, c.verdict, c.formula) for c in audit.claims]
+    assert len(seen) == len(set(seen))
 
 
 def test_violations_and_checks(audit: Audit) -> None:

@@ -9,11 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from instances.instance import Instance, load_instance
-from solver.audit.audit import audit_document
+from solver.audit.audit import Audit, audit_document
+from solver.audit.completion import complete
 from solver.commands.compare import command
 from solver.compare import Comparison, compare
 from solver.deployment_document import write_document
-from solver.documents.reader import parse_document
+from solver.documents.reader import parse_document, read_document
 from solver.result import Result
 from solver.settings import Settings
 from solver.solve import solve
@@ -65,13 +66,20 @@ def test_what_is_saved(comparison: Comparison) -> None:
     assert "decision: stages 4 -> 5" in sentences
 
 
+def doubted(audit: Audit) -> list[tuple[str, str]]:
+    """Claims that are neither confirmed nor what the document alone gives."""
+    return [
+        (claim.statement.text, claim.formula)
+        for claim in audit.claims
+        if claim.verdict != "confirmed" and not claim.formula.startswith("taken as")
+    ]
+
+
 @pytest.mark.parametrize("with_instance", [True, False])
 def test_document_is_confirmed_claim_by_claim(instance: Instance, result: Result, *, with_instance: bool) -> None:
     text = write_document(instance, result)
     audit = audit_document(parse_document(text, name="written.md", suffix=".md"), instance if with_instance else None)
-    assert {claim.verdict for claim in audit.claims} == {"confirmed"}, [
-        (claim.statement.text, claim.formula) for claim in audit.claims if claim.verdict != "confirmed"
-    ]
+    assert doubted(audit) == []
     assert audit.violations == ()
     assert len(audit.claims) > 40
 
@@ -91,9 +99,33 @@ def test_documents_of_other_instances(overrides: dict[str, str], tmp_path: Path)
     assert result.plan is not None
     text = write_document(instance, result)
     audit = audit_document(parse_document(text, name="written.md", suffix=".md"), instance)
-    assert {claim.verdict for claim in audit.claims} == {"confirmed"}, [
-        (claim.statement.text, claim.verdict, claim.formula) for claim in audit.claims if claim.verdict != "confirmed"
-    ]
+    assert doubted(audit) == []
+
+
+def test_closed_loop_utilisation_is_that_of_solve(tmp_path: Path) -> None:
+    file = tmp_path / "instance.json"
+    tree = {"model": "qwen3-235b-a22b-fp8", "device": "h100-sxm", "engine": "vllm", "limits": {"max_gpus": 16}}
+    workload = {"kind": "closed-loop", "concurrency": 64, "input_tokens": 1000, "output_tokens": 100}
+    tree["limits"] = {"tpot": "50 ms", "max_gpus": 16}
+    file.write_text(json.dumps(tree | {"workload": workload}))
+    instance = load_instance(file)
+    result = solve(instance, settings=Settings())
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps(result.to_json()))
+    comparison = compare((plan,), instance, result)
+    assert result.metrics is not None
+    for column in (*comparison.plans, comparison.optimum):
+        assert column is not None
+        assert column.compute_utilisation == result.metrics.compute_utilisation
+        assert column.memory_utilisation == result.metrics.memory_utilisation
+        assert 0 < (column.compute_utilisation or 0) <= 1
+    assert f"Mean memory utilisation: {result.metrics.memory_utilisation:.1%}" in write_document(instance, result)
+
+
+def test_wrong_claims_are_those_that_audit_counts(comparison: Comparison, instance: Instance) -> None:
+    audit = audit_document(read_document(PLAN), instance)
+    claims, _ = complete(audit.context, audit.claims, time_limit_s=None)
+    assert comparison.plans[0].wrong_claims == sum(claim.wrong for claim in claims)
 
 
 def test_command(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -90,9 +91,18 @@ class Audit:
 def audit_document(document: Document, instance: Instance | None = None) -> Audit:
     """Judge every statement of a document and hold its plan against the constraint checks."""
     context = Context(Facts.gather(document, instance))
-    claims = tuple(judge(context, statement) for statement in document.statements)
+    claims = _distinct(judge(context, statement) for statement in document.statements)
     best = context.best
     return Audit(document, context, claims, _violations(context, best), _checks(context, best))
+
+
+def _distinct(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    """Drop claims that say the same about the same line: a sentence may state one thing twice."""
+    seen: dict[tuple[object, ...], Claim] = {}
+    for claim in claims:
+        statement = claim.statement
+        seen.setdefault((statement.line, statement.text, claim.verdict, claim.formula), claim)
+    return tuple(seen.values())
 
 
 def judge(context: Context, statement: Statement) -> Claim:

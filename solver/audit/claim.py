@@ -55,8 +55,13 @@ def _plain(value: object, scale: Fraction) -> Any:
 
 
 def confirmed(statement: Statement, formula: str, recomputed: Fraction | float | str | bool | None = None) -> Claim:
-    """The claim holds."""
-    return Claim(statement, "confirmed", formula, recomputed)
+    """The claim holds against something else that is known; what is only taken over is not checkable.
+
+    A claim that was checked without a figure of its own (a range, a divisibility) is recomputed as stated.
+    """
+    if formula.startswith("taken as"):
+        return not_checkable(statement, f"{formula}: nothing else says it")
+    return Claim(statement, "confirmed", formula, statement.value if recomputed is None else recomputed)
 
 
 def contradicted(statement: Statement, formula: str, recomputed: Fraction | float | str | bool | None = None) -> Claim:

@@ -45,7 +45,7 @@ def complete(
     search = _Search(instance, context, time_limit_s)
     answers = [search.run(fixed) for fixed in _wanted(context)]
     optimum = answers[-1]
-    judged = tuple(_minimal(claim, context, optimum) for claim in claims)
+    judged = tuple(judge_minimal(claim, context, optimum["gpus"]) for claim in claims)
     sentences = [f"{answer['fixed']}: {answer['sentence']}" for answer in answers]
     return judged, {**answers[0], "relaxed": answers[1:], "sentences": sentences}
 
@@ -72,15 +72,16 @@ def _wanted(context: Context) -> list[Fixed]:
     return [*wanted, Fixed("nothing fixed (the optimum)")]
 
 
-def _minimal(claim: Claim, context: Context, optimum: dict[str, Any]) -> Claim:
+def judge_minimal(claim: Claim, context: Context, optimum: int | None) -> Claim:
+    """Judge a claim that the plan is the smallest, given the optimum's GPUs; any other claim stays as it is."""
     if claim.statement.field != "minimal_gpus" or claim.statement.value is not True:
         return claim
     gpus = context.facts.gpus or (min(r.gpus for r in context.readings) if context.readings else None)
-    if optimum["gpus"] is None or gpus is None:
+    if optimum is None or gpus is None:
         return not_checkable(claim.statement, "the optimum is not known")
-    formula = f"the proven optimum is {optimum['gpus']} GPUs, the plan takes {gpus}"
-    judge = confirmed if gpus <= optimum["gpus"] else contradicted
-    return judge(claim.statement, formula, Fraction(optimum["gpus"]))
+    formula = f"the proven optimum is {optimum} GPUs, the plan takes {gpus}"
+    judge = confirmed if gpus <= optimum else contradicted
+    return judge(claim.statement, formula, Fraction(optimum))
 
 
 class _Search:

@@ -13,6 +13,7 @@ from instances.units import format_bytes, format_duration
 from solver.audit.audit import Audit, Check
 from solver.audit.claim import Claim, Verdict
 from solver.documents.text import printable
+from solver.evaluate import Violation
 
 _STYLE = {"confirmed": "green", "contradicted": "bold red", "inconsistent": "bold magenta", "not-checkable": "dim"}
 MOST_SHOWN = 200
@@ -73,11 +74,18 @@ def _checks(console: Console, audit: Audit) -> None:
     lines = [_check(check) for check in audit.checks]
     known = {(check.group, check.index) for check in audit.checks}
     lines += [
-        f"breaks  {broken.group}[{broken.index}]: {broken.value:,} against {broken.limit:,} {broken.unit}"
+        f"breaks  {broken.group}[{broken.index}]: {_against(broken)}"
         for broken in audit.violations
         if (broken.group, broken.index) not in known
     ]
     _list(console, "Constraint checks", lines)
+
+
+def _against(broken: Violation) -> str:
+    """A broken rule's two numbers; the GPUs of the degrees are no limit but another count."""
+    if (broken.group, broken.index) == ("gpus", "plan"):
+        return f"stated {broken.value:,}, the degrees give {broken.limit:,}"
+    return f"{broken.value:,} against {broken.limit:,} {broken.unit}"
 
 
 def _check(check: Check) -> str:

@@ -104,7 +104,7 @@ def _rows(columns: list[Column]) -> list[tuple[str, list[str]]]:
         ("TPOT", [number(column.tpot_ms, ".3g", " ms") for column in columns]),
         ("memory per device", [gigabytes(column.peak_memory_bytes) for column in columns]),
         *((f"  {part}", [gigabytes(column.memory_parts.get(part)) for column in columns]) for part in parts),
-        ("memory utilisation", [number(column.memory_utilisation, ".1%") for column in columns]),
+        ("mean memory utilisation", [number(column.memory_utilisation, ".1%") for column in columns]),
         ("compute utilisation", [number(column.compute_utilisation, ".1%") for column in columns]),
         ("balance of stages", [number(column.balance, ".1%") for column in columns]),
         ("bubbles", [number(column.bubble, ".1%") for column in columns]),
