@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from instances.instance import Instance, load_instance
@@ -120,6 +121,22 @@ def test_closed_loop_utilisation_is_that_of_solve(tmp_path: Path) -> None:
         assert column.memory_utilisation == result.metrics.memory_utilisation
         assert 0 < (column.compute_utilisation or 0) <= 1
     assert f"Mean memory utilisation: {result.metrics.memory_utilisation:.1%}" in write_document(instance, result)
+
+
+def test_completion_of_a_full_plan_leaves_nothing_free(instance: Instance, result: Result, tmp_path: Path) -> None:
+    assert result.plan is not None
+    runs = tuple(item.model_copy(update={"decode_microbatches": 5}) for item in result.plan.microbatches)
+    plan = result.plan.model_copy(update={"microbatches": runs})
+    file = tmp_path / "plan.yaml"
+    file.write_text(yaml.safe_dump(plan.model_dump(mode="json")))
+    audit = audit_document(read_document(file), instance)
+    _, completion = complete(audit.context, audit.claims, time_limit_s=None)
+    assert completion is not None
+    assert completion["fixed"] == "all stated parts fixed"
+    kept = completion["plan"]
+    assert [stage["layers"] for stage in kept["stages"]] == [list(stage.layers) for stage in plan.stages]
+    assert kept["microbatches"] == [item.model_dump() for item in runs]
+    assert kept["microbatch_tokens"] == plan.microbatch_tokens
 
 
 def test_wrong_claims_are_those_that_audit_counts(comparison: Comparison, instance: Instance) -> None:

@@ -18,7 +18,7 @@ class Claim:
     statement: Statement
     verdict: Verdict
     formula: str
-    recomputed: Fraction | float | str | bool | None = None
+    recomputed: Fraction | float | str | bool | tuple[int, ...] | None = None
     explained_by: tuple[str, ...] = ()
     explanation: str = ""
 

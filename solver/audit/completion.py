@@ -53,8 +53,9 @@ def complete(
 def _wanted(context: Context) -> list[Fixed]:
     """All stated parts; where they cannot stand together, what is left when some are given up; the optimum."""
     facts = context.facts
-    degrees = any(facts.stated(name) is not None for name in ("tp", "ep", "dp"))
-    options = tuple({reading.option for reading in context.readings}) if degrees else None
+    degrees = bool(context.stage_options) or any(facts.stated(name) is not None for name in ("tp", "ep", "dp"))
+    stated = context.stage_options or tuple(reading.option for reading in context.readings)
+    options = tuple(dict.fromkeys(stated)) if degrees else None
     replicas = context.readings[0].replicas if context.readings else None
     wanted = [Fixed("all stated parts fixed", options, facts.pp, replicas, facts.gpus)]
     if (

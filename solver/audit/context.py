@@ -170,13 +170,10 @@ class Context:
         best: Candidate | None = None
         decode = max(1, min(self.facts.stated("decode_microbatches") or 1, divide_up(load.requests, reading.replicas)))
         for size in self._sizes(divide_up(load.requests, reading.replicas), load.input_tokens):
-            runs = tuple(
-                Microbatches(scenario=s.name, prefill_requests=size, decode_microbatches=decode)
-                for s in instance.scenarios
-            )
+            runs = self._runs(instance, size, decode)
             plan = Plan(
                 replicas=reading.replicas,
-                microbatch_tokens=size * load.input_tokens,
+                microbatch_tokens=runs[0].prefill_requests * load.input_tokens,
                 microbatches=runs,
                 stages=stages,
                 engine=instance.engine,
@@ -188,6 +185,19 @@ class Context:
             if best is None or candidate.burden < best.burden:
                 best = candidate
         return best
+
+    def _runs(self, instance: Instance, size: int, decode: int) -> tuple[Microbatches, ...]:
+        """Microbatches of every scenario: its own where the document states them one by one, else the same."""
+        names = [scenario.name for scenario in instance.scenarios]
+        stated = []
+        for field, usual in (("microbatch_requests", size), ("decode_microbatches", decode)):
+            values = [int(s.value) for s in self.document.of(field) if isinstance(s.value, Fraction) and s.value >= 1]
+            several = len(names) > 1 and len(values) == len(names)
+            stated.append(values if several else [usual] * len(names))
+        return tuple(
+            Microbatches(scenario=name, prefill_requests=prefill, decode_microbatches=decoding)
+            for name, prefill, decoding in zip(names, *stated, strict=True)
+        )
 
     def _sizes(self, requests: int, prompt: int) -> list[int]:
         stated = self.facts.stated("microbatch_requests")
