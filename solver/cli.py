@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -63,12 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from instances.errors import CheckFailed, InputError
 
     try:
-        code = application.main(args=arguments, prog_name="shardproof", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(_answer(arguments))
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
     except InputError as error:
@@ -77,6 +77,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CheckFailed as error:
         click.echo(f"check failed: {error}", err=True)
         sys.exit(4)
+    except OSError as error:
+        sys.exit(_unwritten(error))
+
+
+def _answer(arguments: Sequence[str] | None) -> int:
+    try:
+        code = application.main(args=arguments, prog_name="shardproof", standalone_mode=False)
+    except SystemExit:
+        # click and rich end so, with code 1, when the reader of stdout has left; verbs return their codes.
+        raise BrokenPipeError from None
+    sys.stdout.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _unwritten(error: OSError) -> int:
+    """Return the exit code of an output that could not be written, and say which unless its reader has left."""
+    if error.filename is None:
+        # What is still buffered must go somewhere, or the interpreter complains of it while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 141
+    click.echo(f"error: {error.filename or 'stdout'}: cannot be written ({error.strerror})", err=True)
+    return 2
 
 
 if __name__ == "__main__":

@@ -92,3 +92,24 @@ def test_every_verb_has_help_with_an_example() -> None:
         run = shardproof(verb, "--help")
         assert run.returncode == 0, f"{verb}: {run.stderr}"
         assert "shardproof " + verb in run.stdout, verb
+
+
+@pytest.mark.parametrize("arguments", [["catalog"], ["catalog", "--json"], ["schema", "instance"]])
+def test_a_reader_that_leaves_is_no_failure(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "solver.cli", *arguments]
+    run = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    os.close(writing)
+    assert (run.returncode, run.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [["catalog"], ["schema", "instance"], ["--help"]])
+def test_a_full_stdout_is_one_line_and_exit_2(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "solver.cli", *arguments]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: stdout: cannot be written")
+    assert run.stderr.count("\n") == 1

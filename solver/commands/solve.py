@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @click.option("--write-instance", type=click.Path(), help="Keep the question itself as an instance file.")
 @click.option("--certificate", type=click.Path(), help="Write the certificate here.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-@click.option("--time-limit", type=float, help="Seconds after which the best plan and the bound are given.")
-@click.option("--workers", type=int, default=2, show_default=True, help="Workers of CP-SAT.")
+@click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds until the best plan so far is given.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Workers of CP-SAT.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of CP-SAT.")
 @click.option(
     "--search",
