@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,24 +10,17 @@ from instances.base import Record
 from instances.units import LimitDuration
 
 
-class Burst(Record):
-    """``batch_size`` requests arrive together and are prefilled at once, then decoded together.
+class Requests(Record):
+    """What every request of a workload looks like.
 
     ``sequence_length_range`` is what the service accepts (tokens, input plus output);
     ``kv_cache``: ``full`` keeps input + output tokens of every request resident, ``prompt-only`` the input.
     """
 
-    kind: Literal["burst"] = "burst"
-    batch_size: int = Field(gt=0, le=10**6)
     input_tokens: int = Field(gt=0, le=10**8)
     output_tokens: int = Field(gt=0, le=10**8)
     sequence_length_range: tuple[int, int] | None = None
     kv_cache: Literal["full", "prompt-only"] = "full"
-
-    @property
-    def requests(self) -> int:
-        """Requests in the system at once."""
-        return self.batch_size
 
     @property
     def resident_tokens(self) -> int:
@@ -35,7 +28,7 @@ class Burst(Record):
         return self.input_tokens + (self.output_tokens if self.kv_cache == "full" else 0)
 
     @model_validator(mode="after")
-    def _lengths_in_range(self) -> Burst:
+    def _lengths_in_range(self) -> Self:
         if self.sequence_length_range is not None:
             low, high = self.sequence_length_range
             total = self.input_tokens + self.output_tokens
@@ -48,25 +41,28 @@ class Burst(Record):
         return self
 
 
-class ClosedLoop(Record):
+class Burst(Requests):
+    """``batch_size`` requests arrive together and are prefilled at once, then decoded together."""
+
+    kind: Literal["burst"] = "burst"
+    batch_size: int = Field(gt=0, le=10**6)
+
+    @property
+    def requests(self) -> int:
+        """Requests in the system at once."""
+        return self.batch_size
+
+
+class ClosedLoop(Requests):
     """``concurrency`` requests are always in flight: as one ends, the next arrives."""
 
     kind: Literal["closed-loop"] = "closed-loop"
     concurrency: int = Field(gt=0, le=10**6)
-    input_tokens: int = Field(gt=0, le=10**8)
-    output_tokens: int = Field(gt=0, le=10**8)
-    sequence_length_range: tuple[int, int] | None = None
-    kv_cache: Literal["full", "prompt-only"] = "full"
 
     @property
     def requests(self) -> int:
         """Requests in the system at once."""
         return self.concurrency
-
-    @property
-    def resident_tokens(self) -> int:
-        """Tokens of one request whose KV stays resident."""
-        return self.input_tokens + (self.output_tokens if self.kv_cache == "full" else 0)
 
 
 Workload = Annotated[Burst | ClosedLoop, Field(discriminator="kind")]

@@ -16,7 +16,7 @@ MOST_PLANS = 5000
 """Plans that one page holds; a page of more would be slow to open."""
 
 _STAGE = ("layers", "gpus", "attn_tp", "attn_dp", "moe_tp", "moe_ep", "memory_bytes", "time_ns")
-_TEXTS = ("assumptions", "explanation", "engine_rules")
+_TEXTS = ("assumptions", "explanation")
 
 
 @dataclass
