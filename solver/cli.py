@@ -84,9 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _answer(arguments: Sequence[str] | None) -> int:
     try:
         code = application.main(args=arguments, prog_name="shardproof", standalone_mode=False)
-    except SystemExit:
-        # click and rich end so, with code 1, when the reader of stdout has left; verbs return their codes.
-        raise BrokenPipeError from None
+    except SystemExit as error:
+        if error.code == 1:  # click and rich end so when the reader of stdout has left; verbs never use 1 here
+            raise BrokenPipeError from None
+        code = error.code
     sys.stdout.flush()
     return code if isinstance(code, int) else 0
 

@@ -113,3 +113,13 @@ def test_a_full_stdout_is_one_line_and_exit_2(arguments: list[str]) -> None:
     assert run.returncode == 2
     assert run.stderr.startswith("error: stdout: cannot be written")
     assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("content", "code"), [(b"layers: 3\n", 2), (b"\xff\xfe\xfd", 2), (b"{}", 4)])
+def test_verify_tells_another_file_from_a_refused_certificate(tmp_path: Path, content: bytes, code: int) -> None:
+    file = tmp_path / "file.json"
+    file.write_bytes(content)
+    run = shardproof("verify", str(file))
+    assert run.returncode == code, run.stderr
+    assert ("is not a certificate: not JSON (line 1" in run.stderr) == (code == 2)
+    assert run.stderr.count("\n") == (code == 2)

@@ -43,21 +43,21 @@ are solved. Exit code 0: every task is answered; 2: bad input; 3: some are undec
 @click.option("--top", type=click.IntRange(1), help="Rows of each table [default: all].")
 @click.option("--list", "only_list", is_flag=True, help="List the tasks and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all rows on stdout.")
-def command(**options: Any) -> None:
+def command(**options: Any) -> int:
     """Solve every task of a SWEEP file and rank the devices."""
     from solver.batch.launch import batch_request
 
     request = batch_request(options)
     if options["only_list"]:
         _list(request)
-        return
+        return 0
     # SIGTERM ends a batch as Ctrl-C does.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = _run(request, options)
     finally:
         signal.signal(signal.SIGTERM, before)
-    raise SystemExit(code)
+    return code
 
 
 def _list(request: BatchRequest) -> None:

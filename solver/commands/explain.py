@@ -43,10 +43,10 @@ def command(instance: str | None, as_json: bool, **flags: Any) -> int:
         "alternatives": _alternatives(question) if result.status == "infeasible" else [],
     }
     if as_json:
-        click.echo(json.dumps(document))
+        click.echo(json.dumps(document, indent=2))
     else:
         _show(question, result, document)
-    return 3 if result.status == "undecided" else 0
+    return result.exit_code
 
 
 def _reasons(question: Instance, result: Result) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def _alternatives(question: Instance) -> list[str]:
 def _show(question: Instance, result: Result, document: dict[str, Any]) -> None:
     name = f"{question.model.name} on {question.device.name}"
     if result.status == "infeasible":
-        click.echo(f"{name}: no plan exists with up to {question.max_gpus} GPUs ({result.proof}).")
+        click.echo(f"{name}: no plan exists with up to {_counted(question.max_gpus)} ({_verdict(result)}).")
         for conflict in document["conflicts"]:
             click.echo(f"  - {conflict['words']}")
         if document["conflicts"]:
@@ -84,10 +84,21 @@ def _show(question: Instance, result: Result, document: dict[str, Any]) -> None:
         for change in document["alternatives"]:
             click.echo(f"  - or with {change}")
     elif result.bound is None or result.bound <= 1:
-        click.echo(f"{name}: {result.gpus} GPU; none has fewer than 1.")
+        click.echo(f"{name}: {_counted(result.gpus)}; none has fewer than 1.")
     else:
-        click.echo(f"{name}: {result.gpus} GPUs; {result.bound - 1} are impossible ({result.proof}):")
+        verb = "is" if result.bound == 2 else "are"
+        click.echo(f"{name}: {_counted(result.gpus)}; {result.bound - 1} {verb} impossible ({result.proof}):")
     for reason in document["reasons"]:
         click.echo(f"  - {reason}.")
     for line in result.explanation:
         click.echo(f"In short: {line}.")
+
+
+def _verdict(result: Result) -> str:
+    return "certified infeasible" if result.proof == "certified-optimal" else f"infeasible, {result.proof}"
+
+
+def _counted(gpus: int | None) -> str:
+    if gpus is None:
+        return "no plan found yet"
+    return "1 GPU" if gpus == 1 else f"{gpus} GPUs"

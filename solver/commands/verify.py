@@ -25,11 +25,12 @@ def command(certificate: str, instance: str | None, as_json: bool) -> int:
     from solver import checker
 
     raw = _read(Path(certificate))
+    _need_json(raw, certificate)
     judge = _judge_placement if b'"shardproof-placement"' in raw[:100] else _judge
     accepted, claim, reason = judge(raw, instance)
     if as_json:
         document = {"accepted": accepted, "claim": claim, "reason": reason, "checker": checker.VERSION}
-        click.echo(json.dumps(document))
+        click.echo(json.dumps(document, indent=2))
     else:
         click.echo(f"accepted: {claim}" if accepted else f"refused: {reason}")
     return 0 if accepted else 4
@@ -69,6 +70,24 @@ def _read(path: Path) -> bytes:
             return file.read(checker.MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; name a certificate file") from None
+
+
+def _need_json(raw: bytes, where: str) -> None:
+    """Refuse a file that is no JSON at all: it is no certificate that fails but another file."""
+    from instances.reading import refuse
+    from solver import checker
+
+    if len(raw) > checker.MAX_BYTES:
+        return
+    try:
+        json.loads(raw)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise refuse(where, f"is not a certificate: not JSON ({place})") from None
+    except UnicodeDecodeError:
+        raise refuse(where, "is not a certificate: not JSON (line 1: no UTF-8 text)") from None
+    except (RecursionError, ValueError):
+        return  # the checker has its own words for depth and long numbers
 
 
 def _compare(raw: bytes, instance: str) -> None:
