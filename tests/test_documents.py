@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -185,6 +186,10 @@ ORIGINALS = [path.read_bytes() for path in sorted(FOLDER.iterdir())]
 ORIGINALS.append((Path(__file__).parents[1] / "instances" / "plans" / "qwen3-235b-handwritten.md").read_bytes())
 
 
+CPU_SECONDS = 2 if sys.gettrace() is None else 8
+"""No document may take longer; counting coverage multiplies the time."""
+
+
 @pytest.mark.parametrize("block", range(10))
 def test_hostile_documents(block: int) -> None:
     for seed in range(block * FUZZED // 10, (block + 1) * FUZZED // 10):
@@ -195,7 +200,7 @@ def test_hostile_documents(block: int) -> None:
             shown = render_audit(audit, colour=False, every=True) + json.dumps(audit.to_json())
         except InputError as error:
             shown = str(error)
-        assert time.process_time() - started < 2, seed
+        assert time.process_time() - started < CPU_SECONDS, seed
         assert not [c for c in shown if (ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u2066"], (
             seed
         )

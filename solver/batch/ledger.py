@@ -84,11 +84,23 @@ class Ledger:
             raise refuse(str(self.path), f"was written by a newer version (ledger {found}); update shardproof")
         if found == VERSION:
             return
-        self._link.execute("PRAGMA journal_mode = WAL")
+        self._use_write_ahead_log()
         with self._writing():
             for statement in _TABLES.split(";"):
                 self._link.execute(statement)
             self._link.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _use_write_ahead_log(self) -> None:
+        """Change the journal; SQLite's busy handler does not wait for that, so another run opening it is waited for."""
+        give_up = time.monotonic() + _BUSY_MS / 1000
+        while True:
+            try:
+                self._link.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > give_up:
+                    raise
+                time.sleep(0.01)
 
     def close(self) -> None:
         """Close the connection."""
