@@ -12,14 +12,14 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from formulations.deployment.tables import Program, restrict
-from solver import checker
-from solver.certificate import Certificate, certificate_of_evidence, to_json
-from solver.lexicographic import LexicographicSearch
-from solver.result import Evidence
-from solver.settings import Settings
-from tests.brute_force import brute_force
-from tests.random_programs import random_program
+from shardproof.formulations.deployment.tables import Program, restrict
+from shardproof.solver.checkers import certificate as checker
+from shardproof.solver.proof.certificate import Certificate, certificate_of_evidence, to_json
+from shardproof.solver.result import Evidence
+from shardproof.solver.search.lexicographic import LexicographicSearch
+from shardproof.solver.search.settings import Settings
+from tests.oracles.brute_force import brute_force
+from tests.oracles.random_programs import random_program
 
 
 class Named:

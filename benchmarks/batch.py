@@ -24,17 +24,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+os.environ["PYTHONPATH"] = str(ROOT)
 
-from instances.sweep import axes, load_sweep  # noqa: E402
-from solver.batch.answer import Answer, Job, Task  # noqa: E402
-from solver.batch.fingerprint import SolveSettings, code_version  # noqa: E402
-from solver.batch.launch import BatchRequest, launch  # noqa: E402
-from solver.batch.rows import Row  # noqa: E402
-from solver.batch.runner import Progress  # noqa: E402
-from solver.batch.tasks import tasks_of  # noqa: E402
-from solver.batch.work import Solve  # noqa: E402
+from shardproof.instances.sweep import axes, load_sweep  # noqa: E402
+from shardproof.solver.batch.answer import Answer, Job, Task  # noqa: E402
+from shardproof.solver.batch.fingerprint import SolveSettings, code_version  # noqa: E402
+from shardproof.solver.batch.launch import BatchRequest, launch  # noqa: E402
+from shardproof.solver.batch.rows import Row  # noqa: E402
+from shardproof.solver.batch.runner import Progress  # noqa: E402
+from shardproof.solver.batch.tasks import tasks_of  # noqa: E402
+from shardproof.solver.batch.work import Solve  # noqa: E402
 
 SETTINGS = SolveSettings(time_limit_s=60, memory_limit_bytes=2_000_000_000)
 
@@ -119,13 +118,13 @@ def flat() -> None:
 
 def kills(times: int) -> None:
     """Kill the batch at random moments; every run that is left to end must equal the uninterrupted one."""
-    import batch_planner
-    from batch_process import request as tiny
+    from tests.oracles import batch_planner
+    from tests.oracles.batch_process import request as tiny
 
     moments, wrong, finished, inside = random.Random(7), 0, 0, 0
     with tempfile.TemporaryDirectory() as name:
         _, whole = launch(tiny(Path(name) / "whole"), work=batch_planner.Planner())
-        folder, script = Path(name) / "killed", ROOT / "tests" / "batch_process.py"
+        folder, script = Path(name) / "killed", ROOT / "tests" / "oracles" / "batch_process.py"
         for count in range(1, times + 1):
             process = subprocess.Popen(
                 [sys.executable, str(script), str(folder), "0.03"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

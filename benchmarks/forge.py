@@ -25,14 +25,14 @@ from typing import Any
 
 from benchmarks.agreement import certified
 from benchmarks.two_rows import moved, two_rows
-from formulations.deployment.tables import Program, restrict
-from instances.errors import InputError
-from solver import checker
-from solver.certificate import from_document, to_document
-from solver.certificate_json import read_program, write_tree
-from solver.prover import Prover, Query
-from tests.brute_force import brute_force, evaluate, every_chain
-from tests.random_programs import ceilings, random_program, replica_counts
+from shardproof.formulations.deployment.tables import Program, restrict
+from shardproof.instances.errors import InputError
+from shardproof.solver.checkers import certificate as checker
+from shardproof.solver.proof.certificate import from_document, to_document
+from shardproof.solver.proof.certificate_json import read_program, write_tree
+from shardproof.solver.search.prover import Prover, Query
+from tests.oracles.brute_force import brute_force, evaluate, every_chain
+from tests.oracles.random_programs import ceilings, random_program, replica_counts
 
 Document = dict[str, Any]
 Forgery = Callable[[Random, Document], Document | None]

@@ -13,8 +13,8 @@ from dataclasses import replace
 from random import Random
 
 from benchmarks.agreement import certified
-from formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
-from tests.random_programs import random_program
+from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
+from tests.oracles.random_programs import random_program
 
 Rows = Callable[[Cap], Cap]
 

@@ -25,12 +25,12 @@ from typing import Any
 from benchmarks.agreement import certified
 from benchmarks.forge import BASES, base, forged
 from benchmarks.two_rows import moved, two_rows
-from solver import checker
-from solver.certificate import to_document
-from tests.random_programs import random_program
+from shardproof.solver.checkers import certificate as checker
+from shardproof.solver.proof.certificate import to_document
+from tests.oracles.random_programs import random_program
 
 SOURCE = Path(checker.__file__)
-STORED = Path(__file__).parent.parent / "tests" / "certificates.jsonl.gz"
+STORED = Path(__file__).parent.parent / "tests" / "data" / "certificates.jsonl.gz"
 SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Lt: (ast.LtE, ast.Gt),
     ast.LtE: (ast.Lt, ast.Gt),
@@ -376,7 +376,7 @@ def handmade() -> list[tuple[str, str | None]]:
         '["axis", 0], ["leaf", [[["sum", "ttft", 1]]], [[[0, 0]], [[2, 9]]]]',
         '["axis", 0], ["leaf", [[["sum", "ttft", 1]]], [[[0, 0]], [[1, 5], [2, 9]]]]',
     )
-    from tests.test_checker import document
+    from tests.proof.test_checker import document
 
     good = json.dumps(document())
     summed = good.replace('["leaf", [[["volume", "memory", 1]]], []]', SUM_LEAF, 1)

@@ -29,21 +29,27 @@ from typing import Any
 from benchmarks.agreement import Named, certified
 from benchmarks.forge import cells_move, limits_move, shape_moves
 from benchmarks.mutate_checker import edits, node_at
-from formulations.deployment.tables import Program
-from solver import checker
-from solver.certificate import Certificate, certificate_of, certificate_of_evidence, to_document, to_json
-from solver.certificate_json import read_program
-from solver.result import Evidence
-from tests.brute_force import Best, brute_force
-from tests.random_programs import random_program
+from shardproof.formulations.deployment.tables import Program
+from shardproof.solver.checkers import certificate as checker
+from shardproof.solver.proof.certificate import (
+    Certificate,
+    certificate_of,
+    certificate_of_evidence,
+    to_document,
+    to_json,
+)
+from shardproof.solver.proof.certificate_json import read_program
+from shardproof.solver.result import Evidence
+from tests.oracles.brute_force import Best, brute_force
+from tests.oracles.random_programs import random_program
 
 SEARCH = (
-    "solver.frontier",
-    "solver.least_sums",
-    "solver.walk",
-    "solver.query",
-    "solver.prover",
-    "solver.lexicographic",
+    "shardproof.solver.search.view",
+    "shardproof.solver.search.least_sums",
+    "shardproof.solver.search.walk",
+    "shardproof.solver.search.query",
+    "shardproof.solver.search.prover",
+    "shardproof.solver.search.lexicographic",
 )
 MUTATED = SEARCH[:3]
 SECONDS = 30
@@ -162,7 +168,7 @@ def _worst(name: str, code: Any, programs: list[tuple[Program, int]]) -> str:
 
 
 def _solved(program: Program) -> Certificate:
-    module = sys.modules["solver.lexicographic"]
+    module = sys.modules["shardproof.solver.search.lexicographic"]
     outcome = module.LexicographicSearch(program, module.Settings()).run()
     evidence = Evidence(program, outcome.chain, outcome.levels, outcome.refutations)
     return certificate_of_evidence(evidence, Named(), claimed_by="claimed by nobody")  # type: ignore[arg-type]

@@ -14,8 +14,8 @@ def draw(arguments: list[str]) -> str:
     from rich.console import Console
     from rich.text import Text
 
-    from solver import cli
-    from solver.commands import solve
+    from shardproof.solver import cli
+    from shardproof.solver.commands import solve
 
     out = io.StringIO()
     with patch.object(solve, "_colour", lambda: True), redirect_stdout(out), suppress(SystemExit):

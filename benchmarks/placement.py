@@ -13,18 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from formulations.placement.problem import PlacementRules
-from instances.load_profile import LoadProfile, load_profile
-from solver.placement.layers import PlaceSettings
-from solver.placement.place import place
-from solver.placement.result import PlacementResult
+from shardproof.formulations.placement.problem import PlacementRules
+from shardproof.instances.load_profile.read import LoadProfile, load_profile
+from shardproof.solver.placement.layers import PlaceSettings
+from shardproof.solver.placement.place import place
+from shardproof.solver.placement.result import PlacementResult
 
 PROFILES = ("zipf:0.3", "zipf:0.6", "zipf:0.9", "zipf:1.2", "lognormal:1.0")
 QWEN3 = [(128, 94, ranks, redundant) for ranks in (8, 16, 32) for redundant in (0, 16, 32)]

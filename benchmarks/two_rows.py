@@ -10,10 +10,10 @@ import json
 from random import Random
 from typing import Any
 
-from solver import checker
-from solver.certificate import Certificate, to_document
-from tests.brute_force import brute_force
-from tests.random_programs import random_program
+from shardproof.solver.checkers import certificate as checker
+from shardproof.solver.proof.certificate import Certificate, to_document
+from tests.oracles.brute_force import brute_force
+from tests.oracles.random_programs import random_program
 
 LABELS_AT_MOST = 4000
 

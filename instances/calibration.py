@@ -2,7 +2,7 @@
 
 A calibration holds fitted numbers only. A curve belongs to one operation family, engine and version, kernel
 and precision; its time is a saturating roofline (``base``) times the exponential of a smooth residual
-(``weights`` on the centres of its family, see `formulations.costs.curves`).
+(``weights`` on the centres of its family, see `shardproof.formulations.costs.curves`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from importlib.resources.abc import Traversable
 
 from pydantic import Field, ValidationError
 
-from instances.base import Record
-from instances.errors import InputError, Problem
-from instances.hardware import Device
+from shardproof.instances.base import Record
+from shardproof.instances.errors import InputError, Problem
+from shardproof.instances.hardware import Device
 
 FOLDER = "catalog/calibrations"
 
@@ -93,7 +93,7 @@ class Calibration(Record):
 
 
 def _folder() -> Traversable:
-    return files("instances") / FOLDER
+    return files("shardproof.instances") / FOLDER
 
 
 def measured_devices() -> tuple[str, ...]:

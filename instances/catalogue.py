@@ -15,12 +15,12 @@ from typing import Any
 
 from pydantic import Field
 
-from instances.base import Record
-from instances.errors import InputError
-from instances.hardware import Device
-from instances.huggingface import from_config
-from instances.model import Model
-from instances.reading import read_mapping, read_text, refuse, validate
+from shardproof.instances.base import Record
+from shardproof.instances.errors import InputError
+from shardproof.instances.hardware import Device
+from shardproof.instances.huggingface import from_config
+from shardproof.instances.model import Model
+from shardproof.instances.reading import read_mapping, read_text, refuse, validate
 
 FOLDER = Path(__file__).parent / "catalog"
 SUFFIXES = (".json", ".yaml", ".yml")

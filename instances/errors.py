@@ -7,7 +7,7 @@
     +-- CheckFailed        a plan or certificate failed its check
     +-- InternalError      our own bug: an invalid model, two answers that contradict each other
 
-"No plan exists" is an answer (`solver.result.Result`), never an exception.
+"No plan exists" is an answer (`shardproof.solver.result.Result`), never an exception.
 """
 
 from __future__ import annotations

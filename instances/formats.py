@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from instances.base import Record
+from shardproof.instances.base import Record
 
 TensorClass = Literal["attention", "dense_ffn", "experts", "router", "norms", "embedding", "head"]
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from instances.base import Record
-from instances.units import ByteRate, CapacityBytes, DemandDuration, FlopRate, Price, Ratio
+from shardproof.instances.base import Record
+from shardproof.instances.units import ByteRate, CapacityBytes, DemandDuration, FlopRate, Price, Ratio
 
 ComputeDType = Literal["fp32", "bf16", "fp16", "fp8", "int8", "fp4"]
 

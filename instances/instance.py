@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from instances.base import Record
-from instances.errors import InputError
-from instances.hardware import Device, Link
-from instances.load_profile_synthetic import is_synthetic
-from instances.model import DType, Formats, Model
-from instances.reading import read_mapping, refuse, validate
-from instances.units import ByteRate, CapacityBytes, DemandBytes, LimitDuration, Price, Ratio
-from instances.workload import Limits, Scenario, Workload
+from shardproof.instances.base import Record
+from shardproof.instances.errors import InputError
+from shardproof.instances.hardware import Device, Link
+from shardproof.instances.load_profile.synthetic import is_synthetic
+from shardproof.instances.model import DType, Formats, Model
+from shardproof.instances.reading import read_mapping, refuse, validate
+from shardproof.instances.units import ByteRate, CapacityBytes, DemandBytes, LimitDuration, Price, Ratio
+from shardproof.instances.workload import Limits, Scenario, Workload
 
 EngineName = Literal["any", "vllm", "sglang", "trtllm"]
 
@@ -202,7 +202,7 @@ def _main_scenario(file: InstanceFile) -> Scenario:
 def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> Model:
     model = file.model
     if isinstance(model, str):
-        from instances.catalogue import load_model
+        from shardproof.instances.catalogue import load_model
 
         nearby = folder / model if folder is not None else None
         model = load_model(str(nearby) if nearby is not None and nearby.is_file() else model)
@@ -227,7 +227,7 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> Model
 
 def _resolve_device(file: InstanceFile, where: str) -> Device:
     if isinstance(file.device, str):
-        from instances.catalogue import load_device
+        from shardproof.instances.catalogue import load_device
 
         device = load_device(file.device)
     else:
@@ -268,7 +268,7 @@ def _calibration(file: InstanceFile, device: Device, where: str) -> tuple[tuple[
     named = isinstance(file.device, str)
     if file.efficiency == "flat" or (file.efficiency is None and (stated or not named)):
         return None, ()
-    from instances.calibration import calibration_digest, calibration_for
+    from shardproof.instances.calibration import calibration_digest, calibration_for
 
     name = device.name
     found = calibration_for(name, device, engine=file.engine)

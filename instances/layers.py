@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from instances.base import Record
-from instances.formats import Formats, TensorClass
-from instances.matrices import Matrix, Shard, ffn_matrices
+from shardproof.instances.base import Record
+from shardproof.instances.formats import Formats, TensorClass
+from shardproof.instances.matrices import Matrix, Shard, ffn_matrices
 
 __all__ = [
     "Attention",

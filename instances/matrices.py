@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from instances.base import Record
-from instances.formats import TensorClass
+from shardproof.instances.base import Record
+from shardproof.instances.formats import TensorClass
 
 Shard = Literal["none", "heads", "kv_heads", "ffn"]
 """How tensor parallelism cuts a matrix.

@@ -6,9 +6,9 @@ from functools import cached_property
 
 from pydantic import Field, model_validator
 
-from instances.base import Record
-from instances.formats import BITS, DType, Formats, TensorFormat
-from instances.layers import Layer, MixtureOfExperts
+from shardproof.instances.base import Record
+from shardproof.instances.formats import BITS, DType, Formats, TensorFormat
+from shardproof.instances.layers import Layer, MixtureOfExperts
 
 __all__ = ["BITS", "DType", "Formats", "LayerRun", "Model", "TensorFormat"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from instances.base import Record
-from instances.reading import read_mapping, validate
+from shardproof.instances.base import Record
+from shardproof.instances.reading import read_mapping, validate
 
 
 class Stage(Record):

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from instances.errors import InputError, Problem
+from shardproof.instances.errors import InputError, Problem
 
 MAX_BYTES = 4_000_000
 MAX_NODES = 200_000

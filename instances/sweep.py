@@ -17,14 +17,14 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from instances import catalogue
-from instances.base import Record
-from instances.errors import InputError, Problem
-from instances.hardware import Device
-from instances.instance import Instance, InstanceFile, merge, resolve
-from instances.model import Model
-from instances.reading import read_mapping, refuse, validate
-from instances.sweep_filters import Condition, read_conditions
+from shardproof.instances import catalogue
+from shardproof.instances.base import Record
+from shardproof.instances.errors import InputError, Problem
+from shardproof.instances.hardware import Device
+from shardproof.instances.instance import Instance, InstanceFile, merge, resolve
+from shardproof.instances.model import Model
+from shardproof.instances.reading import read_mapping, refuse, validate
+from shardproof.instances.sweep_filters import Condition, read_conditions
 
 MAX_COMBINATIONS = 1_000_000
 _FIRST_COLUMNS = ("model", "device", "engine")

@@ -11,9 +11,9 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any
 
-from instances.instance import Instance
-from instances.reading import refuse
-from instances.units import Dimension, parse_quantity
+from shardproof.instances.instance import Instance
+from shardproof.instances.reading import refuse
+from shardproof.instances.units import Dimension, parse_quantity
 
 _COMPARISON = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*")
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {

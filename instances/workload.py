@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from instances.base import Record
-from instances.units import LimitDuration
+from shardproof.instances.base import Record
+from shardproof.instances.units import LimitDuration
 
 
 class Requests(Record):

@@ -27,7 +27,7 @@ VERBS: dict[str, str] = {
 
 
 class Verbs(click.Group):
-    """A group whose commands live in ``solver.commands.<verb>`` and are imported on use."""
+    """A group whose commands live in ``shardproof.solver.commands.<verb>`` and are imported on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs in the order of a user's questions."""
@@ -38,7 +38,7 @@ class Verbs(click.Group):
         """Import a verb's command; an unknown verb is answered with the nearest ones."""
         if cmd_name not in VERBS:
             ctx.fail(f"no verb {cmd_name!r}; known: {', '.join(VERBS)}")
-        command: click.Command = importlib.import_module(f"solver.commands.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"shardproof.solver.commands.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -61,7 +61,7 @@ def application() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what a user did wrong ends in one message and exit code 2."""
-    from instances.errors import CheckFailed, InputError
+    from shardproof.instances.errors import CheckFailed, InputError
 
     try:
         sys.exit(_answer(arguments))

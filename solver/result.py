@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from formulations.deployment.tables import Chain, Program
-from instances.plan import Plan
-from solver.refutation import Refutation
+from shardproof.formulations.deployment.tables import Chain, Program
+from shardproof.instances.plan import Plan
+from shardproof.solver.proof.refutation import Refutation
 
 Status = Literal["optimal", "feasible", "infeasible", "undecided"]
 Proof = Literal["certified-optimal", "certified-gap", "solver-claimed", "none"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from instances.base import Record
-from instances.plan import Plan
+from shardproof.instances.base import Record
+from shardproof.instances.plan import Plan
 
 
 class MetricsDocument(Record):

@@ -1,7 +1,8 @@
 """From an instance to a proven result: fewest GPUs, then lowest TTFT, then lowest peak memory.
 
-The exact search (`solver.lexicographic`) gives plan and proof, CP-SAT what it leaves open. Every plan is evaluated
-anew from the costs before it leaves, and every certificate is accepted by the checker before it is called one.
+The exact search (`shardproof.solver.search.lexicographic`) gives plan and proof, CP-SAT what it leaves open. Every
+plan is evaluated anew from the costs before it leaves, and every certificate is accepted by the checker before it is
+called one.
 """
 
 from __future__ import annotations
@@ -9,22 +10,22 @@ from __future__ import annotations
 import time
 from importlib.metadata import PackageNotFoundError, version
 
-from formulations.deployment.build import Deployment
-from formulations.deployment.plans import moved, plan_of
-from formulations.deployment.tables import Chain, Program
-from instances.errors import InternalError
-from instances.instance import Instance
-from instances.plan import Plan
-from instances.workload import ClosedLoop
-from solver.deployments import deployment_of
-from solver.engine_flags import engine_flags
-from solver.evaluate import Evaluation, ScenarioFigures, best_decode_microbatches, evaluate
-from solver.lexicographic import LexicographicSearch
-from solver.limiting import engine_sentences, limit_sentences
-from solver.outcome import Outcome
-from solver.query import Interrupted
-from solver.result import Evidence, Level, Metrics, Proof, Result, Status
-from solver.settings import Settings
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.plans import moved, plan_of
+from shardproof.formulations.deployment.tables import Chain, Program
+from shardproof.instances.errors import InternalError
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
+from shardproof.instances.workload import ClosedLoop
+from shardproof.solver.analysis.limiting import engine_sentences, limit_sentences
+from shardproof.solver.evaluation.engine_flags import engine_flags
+from shardproof.solver.evaluation.evaluate import Evaluation, ScenarioFigures, best_decode_microbatches, evaluate
+from shardproof.solver.problem import deployment_of
+from shardproof.solver.result import Evidence, Level, Metrics, Proof, Result, Status
+from shardproof.solver.search.lexicographic import LexicographicSearch
+from shardproof.solver.search.outcome import Outcome
+from shardproof.solver.search.query import Interrupted
+from shardproof.solver.search.settings import Settings
 
 EXPLAINED_WITHIN_S = 2.0
 """Seconds that `solve` spends at most on finding out which limits and rules matter."""
@@ -49,7 +50,7 @@ def _search(deployment: Deployment, settings: Settings) -> Outcome:
     if not deployment.options:
         return Outcome(deployment, infeasible=True, levels={"gpus": Level(None, None)})
     if settings.search == "cp-sat":
-        from solver.search import search_with_cp_sat
+        from shardproof.solver.search.cp_sat import search_with_cp_sat
 
         outcome = search_with_cp_sat(deployment.program, settings)
         outcome.deployment = deployment
@@ -63,7 +64,7 @@ def _search(deployment: Deployment, settings: Settings) -> Outcome:
     outcome = LexicographicSearch(deployment.program, settings, limited=limited).run()
     outcome.deployment = held[-1]
     if settings.search == "both" and outcome.chain is not None:
-        from solver.search import confirm
+        from shardproof.solver.search.cp_sat import confirm
 
         confirm(held[-1].program, outcome.chain, settings)
     return outcome
@@ -126,7 +127,7 @@ def _proof(status: Status, outcome: Outcome, evidence: Evidence, instance: Insta
     needs_none = status != "infeasible" and gpus.bound == 1
     if not settings.certify or ("gpus" not in outcome.refutations and not needs_none):
         return "solver-claimed"
-    from solver.certificate import accepted
+    from shardproof.solver.proof.certificate import accepted
 
     if not accepted(evidence, instance):
         raise InternalError("the checker rejects our own certificate")

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from benchmarks.fidelity.figure import Figure
-from instances.errors import InputError
+from shardproof.instances.errors import InputError
 
 PARTS = ("operators", "serving", "memory")
 

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.fidelity import fit_serving
 from benchmarks.fidelity.rows import read_serving
 from benchmarks.fidelity.serving_arrays import Arrays, arrays
-from solver.confidence import ANY, FILE
+from shardproof.formulations.costs.serving.confidence import ANY, FILE
 
 LEAST_LAYOUTS, LEAST_MODELS = 10, 15
 LEVELS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)

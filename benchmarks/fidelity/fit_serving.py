@@ -1,7 +1,7 @@
 """Fit the serving factors: ``python -m benchmarks.fidelity.fit_serving --data DIR``.
 
 Writes ``instances/catalog/serving/factors.json``: fitted numbers with their source, and the held-out residuals'
-quantiles that `solver.confidence` reads. The measurements themselves are not shipped.
+quantiles that `shardproof.formulations.costs.serving.confidence` reads. The measurements themselves are not shipped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.fidelity.hierarchy import Fitted, Level, Prior, fit
 from benchmarks.fidelity.rows import read_serving
 from benchmarks.fidelity.serving_arrays import DECODE, PREFILL, TERM_CLASSES, Arrays, arrays
-from formulations.costs.serving.factors import FILE
+from shardproof.formulations.costs.serving.factors import FILE
 
 SCALE = 0.15
 GENERAL_SCALE = 0.147

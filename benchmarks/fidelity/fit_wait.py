@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.fidelity.rows import ServingRow, read_serving
-from formulations.costs.serving.closed_loop import StepClock, busy_share
-from formulations.costs.serving.factors import FILE
+from shardproof.formulations.costs.serving.closed_loop import StepClock, busy_share
+from shardproof.formulations.costs.serving.factors import FILE
 
 OWN = tuple(float(value) for value in np.geomspace(0.5, 8, 25))
 QUEUE = tuple(float(value) for value in np.geomspace(0.02, 20, 31))

@@ -10,12 +10,12 @@ from math import isnan
 from pathlib import Path
 
 from benchmarks.fidelity.figure import Figure, figure
-from formulations.costs.engine_memory import EngineMemory, EngineSettings, account
-from formulations.costs.engine_profiles import GIB
-from formulations.deployment.tables import Option
-from instances.catalogue import load_model
-from instances.errors import InputError
-from instances.model import Formats, Model, TensorFormat
+from shardproof.formulations.costs.engine_memory import EngineMemory, EngineSettings, account
+from shardproof.formulations.costs.engine_profiles import GIB
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.catalogue import load_model
+from shardproof.instances.errors import InputError
+from shardproof.instances.model import Formats, Model, TensorFormat
 
 KNOWN_ENGINES = ("vllm", "sglang")
 NO_PEER_LINKS = ("L40", "L4", "A10G", "RTX", "T4")

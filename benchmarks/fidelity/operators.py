@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.fidelity.figure import Figure, figure
-from formulations.costs.curves.families import FAMILIES
-from formulations.costs.curves.load import table_of
-from instances.calibration import Calibration, Curve, CurveKey, load_calibration, measured_devices
-from solver.calibration.measurements import Measured, read_measurements
+from shardproof.formulations.costs.curves.families import FAMILIES
+from shardproof.formulations.costs.curves.load import table_of
+from shardproof.instances.calibration import Calibration, Curve, CurveKey, load_calibration, measured_devices
+from shardproof.solver.calibration.measurements import Measured, read_measurements
 
 FILE = "op_level.csv.gz"
 GROUPS = {

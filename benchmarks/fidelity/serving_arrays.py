@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.fidelity.rows import ServingRow
-from formulations.costs.serving.factors import Setting, setting_of
-from formulations.costs.serving.work import PLACE, Load, iteration_terms
+from shardproof.formulations.costs.serving.factors import Setting, setting_of
+from shardproof.formulations.costs.serving.work import PLACE, Load, iteration_terms
 
 DECODE = (
     "weights",

@@ -13,14 +13,14 @@ from statistics import median
 from typing import Any
 
 from benchmarks.solve.timing import Timed, timed
-from instances.catalogue import device_names, model_names
-from instances.errors import InputError
-from instances.instance import Instance, resolve_tree
-from solver import checker
-from solver.certificate import certificate_document
-from solver.result import Result
-from solver.settings import Settings
-from solver.solve import solve
+from shardproof.instances.catalogue import device_names, model_names
+from shardproof.instances.errors import InputError
+from shardproof.instances.instance import Instance, resolve_tree
+from shardproof.solver.checkers import certificate as checker
+from shardproof.solver.proof.certificate import certificate_document
+from shardproof.solver.result import Result
+from shardproof.solver.search.settings import Settings
+from shardproof.solver.solve import solve
 
 WORKLOAD: dict[str, Any] = {
     "workload": {"kind": "burst", "batch_size": 128, "input_tokens": 2048, "output_tokens": 2048},

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.solve.timing import Timed, timed
-from formulations.deployment.build import Deployment
-from formulations.deployment.program import build, cases_of
-from formulations.deployment.tables import Case, Chain, Program
-from formulations.deployment.variables import Limits
-from instances.instance import Instance, load_instance, resolve_tree
-from solver.lexicographic import LexicographicSearch
-from solver.settings import Settings
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.program import build, cases_of
+from shardproof.formulations.deployment.tables import Case, Chain, Program
+from shardproof.formulations.deployment.variables import Limits
+from shardproof.instances.instance import Instance, load_instance, resolve_tree
+from shardproof.solver.search.lexicographic import LexicographicSearch
+from shardproof.solver.search.settings import Settings
 
 CASES = Path("instances/cases")
 FILES = ("qwen3-235b-a22b", "qwen3-235b-a22b-bf16-kv", "qwen3-235b-a22b-longest")
@@ -128,7 +128,7 @@ def _formulations(program: Program, chain: Chain, budget: int, settings: Setting
 
 
 def _ours(program: Program, cases: list[Case], budget: int) -> Any:
-    from formulations.deployment.objective import minimise
+    from shardproof.formulations.deployment.objective import minimise
 
     model = build(replace(program, max_gpus=budget), cases, Limits(budget))
     minimise(model, "gpus")
@@ -136,7 +136,7 @@ def _ours(program: Program, cases: list[Case], budget: int) -> Any:
 
 
 def _per_layer(program: Program, case: Case, budget: int) -> Any:
-    from formulations.deployment.peers.per_layer import build_per_layer
+    from benchmarks.solve.per_layer import build_per_layer
 
     return build_per_layer(program, case, max_gpus=budget)
 
@@ -144,7 +144,7 @@ def _per_layer(program: Program, case: Case, budget: int) -> Any:
 def _on_cp_sat(model: Any, settings: Settings) -> Prepared:
     from ortools.sat.python import cp_model
 
-    from solver.search import configured
+    from shardproof.solver.search.cp_sat import configured
 
     def solve() -> Answer:
         solver = configured(settings)
@@ -159,7 +159,7 @@ def _on_cp_sat(model: Any, settings: Settings) -> Prepared:
 
 def _on_highs(model: Any, settings: Settings) -> Prepared:
     from benchmarks.solve.highs import solve_apart
-    from formulations.deployment.peers.mixed_integer import mixed_integer_of
+    from shardproof.formulations.deployment.peers.mixed_integer import mixed_integer_of
 
     found = mixed_integer_of(model)
 

@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from formulations.deployment.peers.mixed_integer import MixedInteger
+    from shardproof.formulations.deployment.peers.mixed_integer import MixedInteger
 
 TOLERANCE = 1e-6
 FEASIBILITY = 1e-9

@@ -38,7 +38,7 @@ class Pair:
 
 def measure(*, count: int, case: Path = CASE, dropped: int = 1) -> list[Pair]:
     """Run pairs: solve, yardstick, solve, yardstick, ...; the first ones warm the file cache and are dropped."""
-    solving = [sys.executable, "-m", "solver.cli", "solve", str(case)]
+    solving = [sys.executable, "-m", "shardproof.solver.cli", "solve", str(case)]
     importing = [sys.executable, "-c", YARDSTICK]
     found = []
     for place in range(dropped + count):

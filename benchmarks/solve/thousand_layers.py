@@ -13,10 +13,10 @@ from random import Random
 from typing import Any
 
 from benchmarks.solve.timing import peak_memory_bytes, timed
-from formulations.deployment.build import distinct_ceilings, replica_counts
-from formulations.deployment.tables import Axis, Cap, Choice, Layout, Option, Path, Program, Table
-from solver.lexicographic import LexicographicSearch
-from solver.settings import Settings
+from shardproof.formulations.deployment.build import distinct_ceilings, replica_counts
+from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Option, Path, Program, Table
+from shardproof.solver.search.lexicographic import LexicographicSearch
+from shardproof.solver.search.settings import Settings
 
 OPTIONS = (
     Option(attn_tp=1, attn_dp=1, moe_tp=1, moe_ep=1),

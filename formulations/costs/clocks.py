@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from formulations.costs.flat import FlatClock
-from formulations.costs.operations import Clock
-from instances.errors import InternalError
-from instances.hardware import Device
-from instances.instance import Instance
+from shardproof.formulations.costs.flat import FlatClock
+from shardproof.formulations.costs.operations import Clock
+from shardproof.instances.errors import InternalError
+from shardproof.instances.hardware import Device
+from shardproof.instances.instance import Instance
 
 
 def clock_of(instance: Instance) -> Clock:
@@ -20,8 +20,8 @@ def clock_of(instance: Instance) -> Clock:
 
 @lru_cache(maxsize=64)
 def _calibrated(calibration: tuple[str, str], device_json: str, engine: str) -> Clock:
-    from formulations.costs.curves.clock import CalibratedClock
-    from instances.calibration import calibration_for
+    from shardproof.formulations.costs.curves.clock import CalibratedClock
+    from shardproof.instances.calibration import calibration_for
 
     device = Device.model_validate_json(device_json)
     found = calibration_for(calibration[0], device, engine=engine)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from formulations.costs.compute import Step
-from formulations.costs.operations import LinkName, Operation, OperationKind, Shape
-from formulations.costs.sharding import dense_matrices, divide_up, element_bytes
-from formulations.deployment.tables import Option
-from instances.layers import Layer, MixtureOfExperts
-from instances.model import Model
+from shardproof.formulations.costs.compute import Step
+from shardproof.formulations.costs.operations import LinkName, Operation, OperationKind, Shape
+from shardproof.formulations.costs.sharding import dense_matrices, divide_up, element_bytes
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.layers import Layer, MixtureOfExperts
+from shardproof.instances.model import Model
 
 
 def layer_collectives(

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from formulations.costs.memory import expert_bytes, kv_bytes_read, routed_pairs
-from formulations.costs.operations import Operation, Shape
-from formulations.costs.sharding import (
+from shardproof.formulations.costs.memory import expert_bytes, kv_bytes_read, routed_pairs
+from shardproof.formulations.costs.operations import Operation, Shape
+from shardproof.formulations.costs.sharding import (
     attention_matrices,
     attention_parts,
     cut,
@@ -29,8 +29,8 @@ from formulations.costs.sharding import (
     touched_experts_ppm,
     vocabulary_matrix,
 )
-from formulations.deployment.tables import Option
-from instances.layers import (
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.layers import (
     GroupedQueryAttention,
     LatentAttention,
     Layer,
@@ -39,8 +39,8 @@ from instances.layers import (
     MixtureOfExperts,
     TensorClass,
 )
-from instances.model import Model
-from instances.units import ceiling
+from shardproof.instances.model import Model
+from shardproof.instances.units import ceiling
 
 
 @dataclass(frozen=True)

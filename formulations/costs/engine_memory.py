@@ -6,7 +6,7 @@ r"""Memory as the engines account for it at start-up, by engine and version.
 symbol  code                            unit    source
 ======  ==============================  ======  ==========================================================
 u M     `EngineMemory.budget_bytes`     bytes   utilisation times what a process sees of the device
-W       `EngineMemory.weights_bytes`    bytes   `formulations.costs.memory`, rotary tables and padding added
+W       `EngineMemory.weights_bytes`    bytes   `shardproof.formulations.costs.memory`, rotary tables and padding added
 A       `EngineMemory.activation_bytes` bytes   peak of the profiling run: the forward pass or the sampler
 N       `EngineMemory.non_torch_bytes`  bytes   outside the allocator, by ranks (`engine_profiles`)
 G       `EngineMemory.graph_bytes`      bytes   CUDA graphs, taken off by the versions that reserve them
@@ -22,18 +22,18 @@ from collections import Counter
 from dataclasses import dataclass
 from math import ceil
 
-from formulations.costs.engine_profiles import GIB, MemoryProfile, find_profile
-from formulations.costs.memory import embedding_bytes, head_bytes, kv_bytes_per_request, layer_weight_bytes
-from formulations.costs.sharding import divide_up, element_bytes, slots_per_rank
-from formulations.deployment.tables import Option
-from instances.layers import (
+from shardproof.formulations.costs.engine_profiles import GIB, MemoryProfile, find_profile
+from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, kv_bytes_per_request, layer_weight_bytes
+from shardproof.formulations.costs.sharding import divide_up, element_bytes, slots_per_rank
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.layers import (
     Attention,
     GroupedQueryAttention,
     LatentAttention,
     LinearAttention,
     MixtureOfExperts,
 )
-from instances.model import Model
+from shardproof.instances.model import Model
 
 BLOCK_TOKENS = 16
 SMALL_DEVICE = 70 * GIB

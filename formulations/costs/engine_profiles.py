@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-import instances
-from instances.base import Record
-from instances.reading import read_mapping, refuse, validate
+from shardproof import instances
+from shardproof.instances.base import Record
+from shardproof.instances.reading import read_mapping, refuse, validate
 
 FILE = Path(instances.__file__).parent / "catalog" / "serving" / "engine_memory.yaml"
 GIB = 2**30

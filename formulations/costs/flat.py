@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from formulations.costs.operations import Operation
-from instances.hardware import Device
+from shardproof.formulations.costs.operations import Operation
+from shardproof.instances.hardware import Device
 
 PICOSECONDS = 10**12
 _COLLECTIVES = ("all_reduce", "all_gather", "all_to_all", "p2p")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from formulations.costs.sharding import (
+from shardproof.formulations.costs.sharding import (
     attention_matrices,
     attention_parts,
     cut,
@@ -27,8 +27,8 @@ from formulations.costs.sharding import (
     stored_bytes,
     vocabulary_matrix,
 )
-from formulations.deployment.tables import Option
-from instances.layers import (
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.layers import (
     DenseFeedForward,
     GroupedQueryAttention,
     LatentAttention,
@@ -36,8 +36,8 @@ from instances.layers import (
     LinearAttention,
     MixtureOfExperts,
 )
-from instances.model import Model
-from instances.units import ceiling
+from shardproof.instances.model import Model
+from shardproof.instances.units import ceiling
 
 
 def layer_weight_bytes(model: Model, layer: Layer, option: Option) -> int:

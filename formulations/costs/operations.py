@@ -1,7 +1,7 @@
 """Operations: the pieces of work that a layer does on one device, as counts; and the clock that times them.
 
 An operation says what it does (FLOPs, bytes moved, message bytes) and its shape; a `Clock` says how long
-that takes on a device. The flat clock (`formulations.costs.flat`) divides by peak times a stated efficiency;
+that takes on a device. The flat clock (`shardproof.formulations.costs.flat`) divides by peak times a stated efficiency;
 the calibrated clock reads fitted curves by shape.
 """
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from formulations.deployment.tables import Option
-from instances.layers import (
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.layers import (
     Attention,
     FeedForward,
     GroupedQueryAttention,
@@ -15,7 +15,7 @@ from instances.layers import (
     MixtureOfExperts,
     TensorClass,
 )
-from instances.model import BITS, TensorFormat
+from shardproof.instances.model import BITS, TensorFormat
 
 
 @lru_cache(maxsize=1024)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from instances.layers import MixtureOfExperts
-from instances.model import Model
+from shardproof.instances.layers import MixtureOfExperts
+from shardproof.instances.model import Model
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,18 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from formulations.costs.compute import Step
-from formulations.costs.operations import Clock, LinkName
-from formulations.costs.sharding import divide_up
-from formulations.deployment.balance import ImbalanceTable
-from formulations.deployment.cells import Cells, Variant, decode_step, prefill_step
-from formulations.deployment.options import options_of
-from formulations.deployment.tables import Axis, Cap, Choice, Layout, Lazy, Option, Path, Program, Table
-from formulations.engines.rules import Rule, rules_of
-from formulations.scaling import TIME_SLACK, limit_within_margin, nanoseconds_up
-from formulations.timeline import first_token_time, iteration_time
-from instances.instance import Instance
-from instances.workload import ClosedLoop, Scenario
+from shardproof.formulations.costs.compute import Step
+from shardproof.formulations.costs.operations import Clock, LinkName
+from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.deployment.balance import ImbalanceTable
+from shardproof.formulations.deployment.cells import Cells, Variant, decode_step, prefill_step
+from shardproof.formulations.deployment.options import options_of
+from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Lazy, Option, Path, Program, Table
+from shardproof.formulations.engines.rules import Rule, rules_of
+from shardproof.formulations.scaling import TIME_SLACK, limit_within_margin, nanoseconds_up
+from shardproof.formulations.timeline import first_token_time, iteration_time
+from shardproof.instances.instance import Instance
+from shardproof.instances.workload import ClosedLoop, Scenario
 
 if TYPE_CHECKING:
     pass

@@ -13,20 +13,20 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from formulations.costs import memory
-from formulations.costs.clocks import clock_of
-from formulations.costs.communication import hand_over, layer_collectives
-from formulations.costs.compute import Step, embedding_operation, head_operation, layer_operations
-from formulations.costs.operations import Clock, LinkName, Operation
-from formulations.costs.sharding import divide_up
-from formulations.deployment.balance import ImbalanceTable, balanced_kinds, base_kind
-from formulations.deployment.tables import Option
-from formulations.scaling import fitted_nanoseconds, nanoseconds_up
-from instances.instance import Instance
-from instances.workload import ClosedLoop, Scenario
+from shardproof.formulations.costs import memory
+from shardproof.formulations.costs.clocks import clock_of
+from shardproof.formulations.costs.communication import hand_over, layer_collectives
+from shardproof.formulations.costs.compute import Step, embedding_operation, head_operation, layer_operations
+from shardproof.formulations.costs.operations import Clock, LinkName, Operation
+from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.deployment.balance import ImbalanceTable, balanced_kinds, base_kind
+from shardproof.formulations.deployment.tables import Option
+from shardproof.formulations.scaling import fitted_nanoseconds, nanoseconds_up
+from shardproof.instances.instance import Instance
+from shardproof.instances.workload import ClosedLoop, Scenario
 
 if TYPE_CHECKING:
-    from formulations.costs.serving.closed_loop import StepClock
+    from shardproof.formulations.costs.serving.closed_loop import StepClock
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Cells:
         """The clock of closed loops, fitted to measured deployments (``None``: the instance's own clock)."""
         if self.instance.calibration is None:
             return None
-        from formulations.costs.serving.closed_loop import StepClock
+        from shardproof.formulations.costs.serving.closed_loop import StepClock
 
         engine = "vllm" if self.instance.engine == "any" else self.instance.engine
         return StepClock(self.instance.model, self.instance.device, engine)
@@ -168,8 +168,8 @@ class Cells:
         """Weights of a closed loop's time to first token: own start, and the prompt before."""
         if self.serving is None:
             return Fraction(1), Fraction(1)
-        from formulations.costs.serving.closed_loop import DEFAULT_WAIT
-        from formulations.costs.serving.factors import load_factors
+        from shardproof.formulations.costs.serving.closed_loop import DEFAULT_WAIT
+        from shardproof.formulations.costs.serving.factors import load_factors
 
         own, before, *_ = load_factors().wait.get(self.serving.engine, DEFAULT_WAIT)
         return Fraction(f"{own:.4f}"), Fraction(f"{before:.4f}")

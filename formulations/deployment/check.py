@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from formulations.deployment.tables import Case, Chain, Program, path_cost, stage_cost
+from shardproof.formulations.deployment.tables import Case, Chain, Program, path_cost, stage_cost
 
 
 def broken_row(program: Program, chain: Chain) -> str | None:

@@ -6,9 +6,9 @@ from typing import Literal
 
 from ortools.sat.python import cp_model
 
-from formulations.deployment.constraints.budget import width
-from formulations.deployment.constraints.path import row_value
-from formulations.deployment.variables import Model, stage_expression
+from shardproof.formulations.deployment.constraints.budget import width
+from shardproof.formulations.deployment.constraints.path import row_value
+from shardproof.formulations.deployment.variables import Model, stage_expression
 
 Level = Literal["gpus", "ttft", "memory"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from formulations.costs.sharding import divide_up
-from formulations.deployment.balance import base_kind
-from formulations.deployment.build import OPTION_AXIS, Deployment
-from formulations.deployment.tables import Chain, Program, StageChoice
-from instances.plan import Microbatches, Plan, Stage
+from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.deployment.balance import base_kind
+from shardproof.formulations.deployment.build import OPTION_AXIS, Deployment
+from shardproof.formulations.deployment.tables import Chain, Program, StageChoice
+from shardproof.instances.plan import Microbatches, Plan, Stage
 
 
 def plan_of(deployment: Deployment, chain: Chain) -> Plan:

@@ -7,10 +7,10 @@ from itertools import product
 
 from ortools.sat.python import cp_model
 
-from formulations.deployment.constraints import GROUPS
-from formulations.deployment.tables import Case, Chain, Layout, Program, StageChoice
-from formulations.deployment.variables import Limits, Model, create
-from instances.errors import InternalError
+from shardproof.formulations.deployment.constraints import GROUPS
+from shardproof.formulations.deployment.tables import Case, Chain, Layout, Program, StageChoice
+from shardproof.formulations.deployment.variables import Limits, Model, create
+from shardproof.instances.errors import InternalError
 
 ROW_LIMIT = 1 << 53
 """Sum of |coefficient x bound| that no row may reach: beyond it CP-SAT's linear relaxation loses exactness."""

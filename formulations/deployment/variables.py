@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from ortools.sat.python import cp_model
 
-from formulations.deployment.tables import Case, Path, Program, Table
+from shardproof.formulations.deployment.tables import Case, Path, Program, Table
 
 
 @dataclass(frozen=True)

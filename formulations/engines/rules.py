@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from formulations.deployment.tables import Option
-from instances.instance import Instance
-from instances.layers import (
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.instance import Instance
+from shardproof.instances.layers import (
     DenseFeedForward,
     GroupedQueryAttention,
     LatentAttention,

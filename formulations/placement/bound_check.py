@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from formulations.placement.bounds import LowerBound, company_bound, crowd_bound, replica_bound
-from formulations.placement.prices import prices_refute
-from formulations.placement.problem import LayerProblem
+from shardproof.formulations.placement.bounds import LowerBound, company_bound, crowd_bound, replica_bound
+from shardproof.formulations.placement.prices import prices_refute
+from shardproof.formulations.placement.problem import LayerProblem
 
 
 def bound_holds(problem: LayerProblem, bound: LowerBound) -> bool:

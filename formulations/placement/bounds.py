@@ -16,7 +16,7 @@ s       problem.width         slots of a rank
   least the s - 1 lightest replicas that S - E extra copies can make.
 * crowd: with no redundant expert, any k experts of which no two fit together bring (s - 1) k others along:
   :math:`k T \ge` the k heaviest and the (s - 1) k lightest.
-* prices: see `formulations.placement.prices`.
+* prices: see `shardproof.formulations.placement.prices`.
 
 Even split unless said otherwise; every value is exact.
 """
@@ -29,7 +29,7 @@ from fractions import Fraction
 from heapq import heapify, heapreplace
 from typing import Literal
 
-from formulations.placement.problem import LayerProblem
+from shardproof.formulations.placement.problem import LayerProblem
 
 Argument = Literal["average", "replicas", "company", "crowd", "prices", "nodes", "searched", "cp-sat"]
 """What proves a bound. ``cp-sat`` and ``searched`` (the least over nodes, some of them by CP-SAT) are the

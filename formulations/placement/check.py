@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
-from formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
+from shardproof.formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
 
 
 def count_replicas(slots: Slots) -> Counter[int]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
+from shardproof.formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import combinations
 
-from formulations.placement.problem import LayerProblem
+from shardproof.formulations.placement.problem import LayerProblem
 
 Partition = tuple[tuple[int, ...], ...]
 """``partition[node]``: the groups that live there."""

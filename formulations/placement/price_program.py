@@ -3,7 +3,7 @@
 A column is what one rank may hold: at most s replicas whose cells add up to at most K - 1. The program
 asks for the fewest ranks that carry every expert in some number of replicas (fractions allowed); when even
 that needs more than R ranks, its dual prices refute the target. Floats only choose the prices; what they
-prove is recomputed in integers by `formulations.placement.prices`.
+prove is recomputed in integers by `shardproof.formulations.placement.prices`.
 
 Numbers of replicas become columns only when the prices ask for them, and a place cut for a replica may hold
 any smaller one (which every rank allows anyway): both make the program small and its prices steady.
@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from ortools.linear_solver import pywraplp
 
-from formulations.placement.bounds import PriceList
-from formulations.placement.prices import cell_of, prices_refute
-from formulations.placement.problem import LayerProblem, Slots
+from shardproof.formulations.placement.bounds import PriceList
+from shardproof.formulations.placement.prices import cell_of, prices_refute
+from shardproof.formulations.placement.problem import LayerProblem, Slots
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

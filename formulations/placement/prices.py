@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from formulations.placement.bounds import PriceList
-from formulations.placement.problem import LayerProblem
+from shardproof.formulations.placement.bounds import PriceList
+from shardproof.formulations.placement.problem import LayerProblem
 
 
 def prices_refute(problem: LayerProblem, loads: Sequence[int], target: Fraction, price_list: PriceList) -> bool:

@@ -14,9 +14,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from instances.base import Record
-from instances.load_profile import LoadProfile
-from instances.reading import refuse
+from shardproof.instances.base import Record
+from shardproof.instances.load_profile.read import LoadProfile
+from shardproof.instances.reading import refuse
 
 NO_EXPERT = -1
 
@@ -117,7 +117,7 @@ MOST_PARTITIONS = comb(16, 8)
 
 
 def layer_problem(profiles: Sequence[LoadProfile], layer: int, rules: PlacementRules) -> LayerProblem:
-    """Return one layer's problem without its groups (see `formulations.placement.groups`)."""
+    """Return one layer's problem without its groups (see `shardproof.formulations.placement.groups`)."""
     filled = profiles[0].experts + rules.redundant
     return LayerProblem(
         loads=tuple(profile.loads[layer] for profile in profiles),

@@ -31,8 +31,8 @@ from math import ceil, lcm
 
 from ortools.sat.python import cp_model
 
-from formulations.placement.check import count_replicas, even_rank_loads
-from formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
+from shardproof.formulations.placement.check import count_replicas, even_rank_loads
+from shardproof.formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
 
 _LARGEST = 1 << 50
 """Coefficients and sums stay far below CP-SAT's 2**63."""

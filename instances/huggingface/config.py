@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from instances.errors import InputError, Problem
+from shardproof.instances.errors import InputError, Problem
 
 MAX_LAYERS = 4096
 MAX_NUMBER = 10**9

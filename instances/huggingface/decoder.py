@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from instances.layers import GroupedQueryAttention, Layer
-from instances.model import LayerRun
+from shardproof.instances.layers import GroupedQueryAttention, Layer
+from shardproof.instances.model import LayerRun
 
 LONGEST_PATTERN = 16
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from instances.huggingface.config import Config
-from instances.huggingface.decoder import Decoder
-from instances.huggingface.parts import dense, grouped_query, head_width, kv_heads, layers_of, windows
-from instances.layers import GroupedQueryAttention, Layer
+from shardproof.instances.huggingface.config import Config
+from shardproof.instances.huggingface.decoder import Decoder
+from shardproof.instances.huggingface.parts import dense, grouped_query, head_width, kv_heads, layers_of, windows
+from shardproof.instances.layers import GroupedQueryAttention, Layer
 
 
 def read_llama(config: Config) -> Decoder:
@@ -170,7 +170,7 @@ def _gemma(config: Config, *, spans: tuple[int | None, ...], norms: int, head_no
 
 def read_gemma4(config: Config) -> Decoder:
     """Gemma 4: wider heads, fewer KV heads and (where said) keys used as values in the full layers."""
-    from instances.huggingface.mixtures import gemma4_feed_forward
+    from shardproof.instances.huggingface.mixtures import gemma4_feed_forward
 
     for field in ("hidden_size_per_layer_input", "num_kv_shared_layers"):
         if config.optional_integer(field, minimum=0):

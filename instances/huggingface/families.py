@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from instances.huggingface import dense, hybrids, mixtures, searched
-from instances.huggingface.config import Config
-from instances.huggingface.decoder import Decoder
+from shardproof.instances.huggingface import dense, hybrids, mixtures, searched
+from shardproof.instances.huggingface.config import Config
+from shardproof.instances.huggingface.decoder import Decoder
 
 Reader = Callable[[Config], Decoder]
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from instances.huggingface.config import Config
-from instances.huggingface.decoder import Decoder
-from instances.huggingface.mixtures import qwen_feed_forward
-from instances.huggingface.parts import dense, gated_delta_net, grouped_query, layer_types, layers_of, mamba2, mixture
-from instances.layers import Attention, FeedForward, Layer, NoAttention, NoFeedForward
+from shardproof.instances.huggingface.config import Config
+from shardproof.instances.huggingface.decoder import Decoder
+from shardproof.instances.huggingface.mixtures import qwen_feed_forward
+from shardproof.instances.huggingface.parts import (
+    dense,
+    gated_delta_net,
+    grouped_query,
+    layer_types,
+    layers_of,
+    mamba2,
+    mixture,
+)
+from shardproof.instances.layers import Attention, FeedForward, Layer, NoAttention, NoFeedForward
 
 MIXERS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from instances.huggingface.config import Config
-from instances.huggingface.decoder import Decoder
-from instances.huggingface.dense import qwen_windows
-from instances.huggingface.parts import (
+from shardproof.instances.huggingface.config import Config
+from shardproof.instances.huggingface.decoder import Decoder
+from shardproof.instances.huggingface.dense import qwen_windows
+from shardproof.instances.huggingface.parts import (
     dense,
     grouped_query,
     head_width,
@@ -16,7 +16,7 @@ from instances.huggingface.parts import (
     mixture,
     windows,
 )
-from instances.layers import DenseFeedForward, FeedForward, MixtureOfExperts
+from shardproof.instances.layers import DenseFeedForward, FeedForward, MixtureOfExperts
 
 
 def read_qwen2_moe(config: Config) -> Decoder:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 
-from instances.layers import Layer, MixtureOfExperts, TensorClass
+from shardproof.instances.layers import Layer, MixtureOfExperts, TensorClass
 
 ROOTS = ("model.language_model.", "language_model.model.", "model.", "language_model.", "backbone.")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from instances.huggingface.config import Config
-from instances.layers import (
+from shardproof.instances.huggingface.config import Config
+from shardproof.instances.layers import (
     Attention,
     DenseFeedForward,
     FeedForward,

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from instances.huggingface.config import Config
-from instances.huggingface.modules import Module, layer_modules
-from instances.huggingface.schemes import Scheme, read_scheme
-from instances.layers import Layer
-from instances.model import DType, Formats, TensorFormat
+from shardproof.instances.huggingface.config import Config
+from shardproof.instances.huggingface.modules import Module, layer_modules
+from shardproof.instances.huggingface.schemes import Scheme, read_scheme
+from shardproof.instances.layers import Layer
+from shardproof.instances.model import DType, Formats, TensorFormat
 
 BASE_DTYPES: dict[str, DType] = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 QUANTISED = ("attention", "dense_ffn", "experts")

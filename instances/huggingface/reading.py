@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from instances.errors import InputError, Problem
-from instances.huggingface.config import Config
-from instances.huggingface.decoder import fold_runs, name_kinds
-from instances.huggingface.families import FAMILIES, Family, find_family
-from instances.huggingface.quantization import read_storage
-from instances.huggingface.towers import count_tower
-from instances.model import Model
+from shardproof.instances.errors import InputError, Problem
+from shardproof.instances.huggingface.config import Config
+from shardproof.instances.huggingface.decoder import fold_runs, name_kinds
+from shardproof.instances.huggingface.families import FAMILIES, Family, find_family
+from shardproof.instances.huggingface.quantization import read_storage
+from shardproof.instances.huggingface.towers import count_tower
+from shardproof.instances.model import Model
 
 WRAPPED = ("text_config", "llm_config", "language_config")
 OUTER_FIELDS = (

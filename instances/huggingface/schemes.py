@@ -17,9 +17,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from instances.huggingface.config import Config
-from instances.huggingface.modules import Module, Patterns
-from instances.model import DType, TensorFormat
+from shardproof.instances.huggingface.config import Config
+from shardproof.instances.huggingface.modules import Module, Patterns
+from shardproof.instances.model import DType, TensorFormat
 
 SCALE_BITS = 32
 HALF_SCALE_BITS = 16

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from instances.huggingface.config import MAX_LAYERS, Config
-from instances.huggingface.decoder import Decoder
-from instances.huggingface.parts import head_width
-from instances.layers import (
+from shardproof.instances.huggingface.config import MAX_LAYERS, Config
+from shardproof.instances.huggingface.decoder import Decoder
+from shardproof.instances.huggingface.parts import head_width
+from shardproof.instances.layers import (
     Attention,
     DenseFeedForward,
     FeedForward,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from instances.huggingface.config import Config
+from shardproof.instances.huggingface.config import Config
 
 
 def count_tower(config: Config) -> tuple[int, tuple[str, ...]]:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from instances.instance import Instance
-from solver.audit.claim import Claim, not_checkable
-from solver.audit.context import Candidate, Context
-from solver.audit.facts import Facts
-from solver.audit.instance_of import assumptions
-from solver.audit.judges import given, memory, other, shares, stages, structure, time
-from solver.documents.statement import Document, Statement
-from solver.evaluate import Violation
+from shardproof.instances.instance import Instance
+from shardproof.solver.audit.claim import Claim, not_checkable
+from shardproof.solver.audit.context import Candidate, Context
+from shardproof.solver.audit.facts import Facts
+from shardproof.solver.audit.instance_of import assumptions
+from shardproof.solver.audit.judges import given, memory, other, shares, stages, structure, time
+from shardproof.solver.documents.statement import Document, Statement
+from shardproof.solver.evaluation.evaluate import Violation
 
 JUDGES = {
     **given.JUDGES,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from solver.documents.statement import Statement
+from shardproof.solver.documents.statement import Statement
 
 Verdict = Literal["confirmed", "contradicted", "inconsistent", "not-checkable"]
 

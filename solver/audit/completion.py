@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from formulations.deployment.build import Deployment
-from formulations.deployment.plans import plan_of
-from formulations.deployment.tables import Axis, Chain, Choice, Option, Path, Program, Table
-from instances.errors import ShardproofError
-from instances.instance import Instance
-from instances.plan import Plan
-from solver.audit.claim import Claim, confirmed, contradicted, not_checkable
-from solver.audit.context import Context
-from solver.audit.fixed_chain import best_chain
-from solver.evaluate import Evaluation, evaluate
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.plans import plan_of
+from shardproof.formulations.deployment.tables import Axis, Chain, Choice, Option, Path, Program, Table
+from shardproof.instances.errors import ShardproofError
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
+from shardproof.solver.audit.claim import Claim, confirmed, contradicted, not_checkable
+from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.fixed_chain import best_chain
+from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
 
 WIDEST = 72
 
@@ -150,8 +150,8 @@ class _Search:
 
     def _solve(self, deployment: Deployment, fixed: Fixed) -> dict[str, Any]:
         """The planner's own search with the stated parts as one more axis."""
-        from solver.lexicographic import LexicographicSearch
-        from solver.settings import Settings
+        from shardproof.solver.search.lexicographic import LexicographicSearch
+        from shardproof.solver.search.settings import Settings
 
         program = restrict_to(deployment.program, fixed)
         if program is None:

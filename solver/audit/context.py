@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from formulations.costs.sharding import divide_up
-from formulations.deployment.build import Deployment, distinct_ceilings
-from formulations.deployment.tables import Option
-from formulations.scaling import limit_within_margin
-from instances.errors import ShardproofError
-from instances.instance import Instance
-from instances.plan import Microbatches, Plan, Stage
-from solver.audit.facts import Facts
-from solver.audit.instance_of import instance_of
-from solver.audit.mistakes import Budget, Explanation, Trial
-from solver.audit.readings import Reading, matching
-from solver.audit.recount import Recount
-from solver.evaluate import Evaluation, evaluate
+from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.deployment.build import Deployment, distinct_ceilings
+from shardproof.formulations.deployment.tables import Option
+from shardproof.formulations.scaling import limit_within_margin
+from shardproof.instances.errors import ShardproofError
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Microbatches, Plan, Stage
+from shardproof.solver.audit.facts import Facts
+from shardproof.solver.audit.instance_of import instance_of
+from shardproof.solver.audit.mistakes import Budget, Explanation, Trial
+from shardproof.solver.audit.readings import Reading, matching
+from shardproof.solver.audit.recount import Recount
+from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
 
 MICROBATCH_TRIALS = 12
 MOST_STAGES = 4096

@@ -13,8 +13,8 @@ from itertools import pairwise, product
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations.deployment.tables import Case, Chain, Path, Program, StageChoice, path_cost
-from solver.frontier import Costs
+from shardproof.formulations.deployment.tables import Case, Chain, Path, Program, StageChoice, path_cost
+from shardproof.solver.search.view import Costs
 
 MOST_CASES = 4000
 NEVER = 1 << 60

@@ -5,14 +5,14 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from instances.base import Record
-from instances.errors import ShardproofError
-from instances.hardware import Device, Link
-from instances.instance import Instance, InstanceFile, resolve
-from instances.model import Formats
-from instances.workload import Burst
-from solver.audit.facts import Facts
-from solver.audit.readings import Reading
+from shardproof.instances.base import Record
+from shardproof.instances.errors import ShardproofError
+from shardproof.instances.hardware import Device, Link
+from shardproof.instances.instance import Instance, InstanceFile, resolve
+from shardproof.instances.model import Formats
+from shardproof.instances.workload import Burst
+from shardproof.solver.audit.facts import Facts
+from shardproof.solver.audit.readings import Reading
 
 ASSUMED_SCALE_UP = 100_000_000_000
 ASSUMED_SCALE_OUT = 25_000_000_000

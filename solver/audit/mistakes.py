@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from solver.audit.claim import show
-from solver.audit.recount import Assume
-from solver.documents.statement import Statement
+from shardproof.solver.audit.claim import show
+from shardproof.solver.audit.recount import Assume
+from shardproof.solver.documents.statement import Statement
 
 MISTAKES: dict[str, str] = {
     # time

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from formulations.deployment.tables import Option
-from solver.audit.facts import Facts
+from shardproof.formulations.deployment.tables import Option
+from shardproof.solver.audit.facts import Facts
 
 
 @dataclass(frozen=True)

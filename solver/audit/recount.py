@@ -2,7 +2,7 @@
 
 With no assumption the counts are those of DESIGN terms: weights of every matrix in the stated dtype, KV of
 every resident request at full length, 2 FLOPs per active parameter, causal attention. Each name in
-``assume`` (see `solver.audit.mistakes`) changes one step of the count.
+``assume`` (see `shardproof.solver.audit.mistakes`) changes one step of the count.
 """
 
 from __future__ import annotations
@@ -11,10 +11,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from formulations.deployment.tables import Option
-from instances.layers import GroupedQueryAttention, LatentAttention, Layer, LinearAttention, Matrix, MixtureOfExperts
-from instances.model import Model
-from solver.documents.values import BYTES_PER_ELEMENT
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.layers import (
+    GroupedQueryAttention,
+    LatentAttention,
+    Layer,
+    LinearAttention,
+    Matrix,
+    MixtureOfExperts,
+)
+from shardproof.instances.model import Model
+from shardproof.solver.documents.values import BYTES_PER_ELEMENT
 
 Assume = frozenset[str]
 NOTHING: Assume = frozenset()

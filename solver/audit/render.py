@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from instances.units import format_bytes, format_duration
-from solver.audit.audit import Audit, Check
-from solver.audit.claim import Claim, Verdict
-from solver.documents.text import printable
-from solver.evaluate import Violation
+from shardproof.instances.units import format_bytes, format_duration
+from shardproof.solver.audit.audit import Audit, Check
+from shardproof.solver.audit.claim import Claim, Verdict
+from shardproof.solver.documents.text import printable
+from shardproof.solver.evaluation.evaluate import Violation
 
 _STYLE = {"confirmed": "green", "contradicted": "bold red", "inconsistent": "bold magenta", "not-checkable": "dim"}
 MOST_SHOWN = 200

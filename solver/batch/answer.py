@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from instances.instance import Instance
+from shardproof.instances.instance import Instance
 
 Status = Literal["optimal", "feasible", "infeasible", "undecided", "failed", "refused"]
 STATUSES: tuple[Status, ...] = ("optimal", "feasible", "infeasible", "undecided", "failed", "refused")

@@ -23,11 +23,11 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from instances.hardware import Device, Link
-from instances.instance import Instance
-from instances.model import DType
-from instances.workload import Burst
-from solver.batch.answer import Answer, Known, Task
+from shardproof.instances.hardware import Device, Link
+from shardproof.instances.instance import Instance
+from shardproof.instances.model import DType
+from shardproof.instances.workload import Burst
+from shardproof.solver.batch.answer import Answer, Known, Task
 
 _DEVICE_COORDINATES = (
     "peak_flops", "memory", "visible_memory", "memory_bandwidth", "mfu", "bandwidth_efficiency",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from solver.batch.answer import Answer, Done, Job
+from shardproof.solver.batch.answer import Answer, Done, Job
 
 Work = Callable[[Job], Answer]
 """Solves one job; importable by name, since other processes call it."""
@@ -14,7 +14,7 @@ Work = Callable[[Job], Answer]
 ATTEMPTS = 2
 """A job whose worker dies is tried once more, then reported as failed."""
 
-PRELOAD = ("solver.batch.work", "solver.solve")
+PRELOAD = ("shardproof.solver.batch.work", "shardproof.solver.solve")
 """Modules that worker processes share instead of each importing them."""
 
 

@@ -14,10 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import formulations
-import instances
-import solver
-from instances.instance import Instance
+from shardproof import formulations, instances, solver
+from shardproof.instances.instance import Instance
 
 _LEFT_OUT: Any = {
     "name": True,
@@ -41,10 +39,20 @@ class SolveSettings:
     explain: bool = False
 
 
+CODE = (
+    (instances, "**/*.py"),
+    (instances, "catalog/serving/*"),
+    (instances, "catalog/calibrations/*"),
+    (formulations, "**/*"),
+    (solver, "**/*.py"),
+)
+"""Packages, and the files in them that can change an answer; the catalogue's items count through the instance."""
+
+
 def code_version() -> str:
     """Return the SHA-256 of the code that can change an answer, and of the solver's version."""
     digest = hashlib.sha256()
-    for package, pattern in ((instances, "**/*.py"), (formulations, "**/*"), (solver, "*.py")):
+    for package, pattern in CODE:
         root = Path(str(package.__file__)).parent
         for file in sorted(root.glob(pattern)):
             if file.is_file() and "__pycache__" not in file.parts:

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from instances.errors import InputError
-from instances.sweep import axes, check_names, load_sweep
-from instances.units import floor, parse_quantity
-from solver.batch.answer import Task
-from solver.batch.engine import PRELOAD, Engine, TaskLimits, Work
-from solver.batch.fingerprint import SolveSettings, code_version
-from solver.batch.ledger import Ledger, LedgerFullError
-from solver.batch.owner import this_process
-from solver.batch.rows import Row, rows_of, write_rows
-from solver.batch.runner import Outcome, Progress, Runner
-from solver.batch.tasks import run_task, tasks_of
-from solver.batch.work import Solve
+from shardproof.instances.errors import InputError
+from shardproof.instances.sweep import axes, check_names, load_sweep
+from shardproof.instances.units import floor, parse_quantity
+from shardproof.solver.batch.answer import Task
+from shardproof.solver.batch.engine import PRELOAD, Engine, TaskLimits, Work
+from shardproof.solver.batch.fingerprint import SolveSettings, code_version
+from shardproof.solver.batch.ledger import Ledger, LedgerFullError
+from shardproof.solver.batch.owner import this_process
+from shardproof.solver.batch.rows import Row, rows_of, write_rows
+from shardproof.solver.batch.runner import Outcome, Progress, Runner
+from shardproof.solver.batch.tasks import run_task, tasks_of
+from shardproof.solver.batch.work import Solve
 
 _GRACE_FACTOR, _GRACE_S = 1.5, 10.0
 """A task that ignores its time limit is stopped after factor * limit + seconds."""
@@ -135,10 +135,10 @@ def _run(request: BatchRequest, ledger: Ledger, work: Work, watch: Callable[[Pro
 
 def _engine(request: BatchRequest, work: Work) -> Engine:
     if request.engine == "ray":
-        from solver.batch.ray_engine import RayEngine
+        from shardproof.solver.batch.ray_engine import RayEngine
 
         return RayEngine(work, address=request.address, workers=request.settings.workers, limits=request.limits)
-    from solver.batch.pool import PoolEngine
+    from shardproof.solver.batch.pool import PoolEngine
 
     return PoolEngine(work, processes=request.processes, limits=request.limits, preload=PRELOAD)
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from instances.reading import refuse
-from solver.batch.answer import Answer, Status
-from solver.batch.owner import Owner
+from shardproof.instances.reading import refuse
+from shardproof.solver.batch.answer import Answer, Status
+from shardproof.solver.batch.owner import Owner
 
 VERSION = 1
 _BUSY_MS = 60_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from solver.batch.rows import Row
+from shardproof.solver.batch.rows import Row
 
 Measure = Callable[[Row], float | None]
 

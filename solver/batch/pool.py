@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 
-from solver.batch.answer import Answer, Done, Job, failure
-from solver.batch.engine import ATTEMPTS, TaskLimits, Work, died_twice, too_large, too_long
-from solver.batch.worker import resident_bytes, serve
+from shardproof.solver.batch.answer import Answer, Done, Job, failure
+from shardproof.solver.batch.engine import ATTEMPTS, TaskLimits, Work, died_twice, too_large, too_long
+from shardproof.solver.batch.worker import resident_bytes, serve
 
 RECYCLE_BYTES = 700_000_000
 """A worker that holds more than this after a job is replaced, so that fragments do not add up."""

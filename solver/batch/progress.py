@@ -11,8 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from solver.batch.answer import STATUSES
-from solver.batch.runner import Progress
+from shardproof.solver.batch.answer import STATUSES
+from shardproof.solver.batch.runner import Progress
 
 _REFRESH_S = 0.1
 _LINE_EVERY_S = 10.0

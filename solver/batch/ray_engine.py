@@ -15,9 +15,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from instances.errors import InputError
-from solver.batch.answer import Done, Job, failure
-from solver.batch.engine import PRELOAD, TaskLimits, Work
+from shardproof.instances.errors import InputError
+from shardproof.solver.batch.answer import Done, Job, failure
+from shardproof.solver.batch.engine import PRELOAD, TaskLimits, Work
 
 DEPTH = 2
 """Jobs that an actor holds: the next one is there when one ends, so that no message is waited for."""
@@ -51,7 +51,7 @@ class Slot:
 
     def __init__(self, work: Work, limits: TaskLimits) -> None:
         """Prepare the pool; its worker starts with the first job."""
-        from solver.batch.pool import PoolEngine
+        from shardproof.solver.batch.pool import PoolEngine
 
         self._pool = PoolEngine(work, processes=1, limits=limits, preload=PRELOAD)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from instances.errors import InputError
-from instances.reading import refuse
-from solver.batch.answer import Answer
-from solver.batch.ledger import Ledger, RunTask
+from shardproof.instances.errors import InputError
+from shardproof.instances.reading import refuse
+from shardproof.solver.batch.answer import Answer
+from shardproof.solver.batch.ledger import Ledger, RunTask
 
 _FIRST = ("task", "model", "device", "engine")
 _LAST = (

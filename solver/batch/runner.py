@@ -7,11 +7,11 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from solver.batch import carry
-from solver.batch.answer import Answer, Job, Known, Status, Task
-from solver.batch.engine import Engine
-from solver.batch.ledger import Ledger
-from solver.batch.owner import Owner
+from shardproof.solver.batch import carry
+from shardproof.solver.batch.answer import Answer, Job, Known, Status, Task
+from shardproof.solver.batch.engine import Engine
+from shardproof.solver.batch.ledger import Ledger
+from shardproof.solver.batch.owner import Owner
 
 _COLLECT_S = 0.2
 _ELSEWHERE_S = 0.5

@@ -10,11 +10,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from solver.batch import pareto
-from solver.batch.answer import STATUSES
-from solver.batch.pareto import Group, Measure
-from solver.batch.rows import Row
-from solver.batch.runner import Outcome
+from shardproof.solver.batch import pareto
+from shardproof.solver.batch.answer import STATUSES
+from shardproof.solver.batch.pareto import Group, Measure
+from shardproof.solver.batch.rows import Row
+from shardproof.solver.batch.runner import Outcome
 
 RANKINGS: dict[str, Measure] = {
     "gpus": pareto.gpus,

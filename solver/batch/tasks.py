@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from instances.instance import Instance
-from instances.sweep import Point, Sweep, expand
-from instances.workload import Burst, Scenario
-from solver.batch.answer import Task
-from solver.batch.fingerprint import SolveSettings, fingerprint, refused_fingerprint
-from solver.batch.ledger import RunTask
+from shardproof.instances.instance import Instance
+from shardproof.instances.sweep import Point, Sweep, expand
+from shardproof.instances.workload import Burst, Scenario
+from shardproof.solver.batch.answer import Task
+from shardproof.solver.batch.fingerprint import SolveSettings, fingerprint, refused_fingerprint
+from shardproof.solver.batch.ledger import RunTask
 
 
 def tasks_of(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from solver.batch.answer import Answer, Job, from_document
-from solver.batch.fingerprint import SolveSettings
+from shardproof.solver.batch.answer import Answer, Job, from_document
+from shardproof.solver.batch.fingerprint import SolveSettings
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Solve:
 
     def __call__(self, job: Job) -> Answer:
         """Solve one instance."""
-        from solver.settings import Settings
-        from solver.solve import solve
+        from shardproof.solver.search.settings import Settings
+        from shardproof.solver.solve import solve
 
         chosen, started = self.settings, time.perf_counter()
         settings = Settings(

@@ -11,9 +11,9 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from instances.errors import InputError
-from solver.batch.answer import Answer, Job, failure
-from solver.batch.engine import Work
+from shardproof.instances.errors import InputError
+from shardproof.solver.batch.answer import Answer, Job, failure
+from shardproof.solver.batch.engine import Work
 
 _GC_THRESHOLD = 100_000
 

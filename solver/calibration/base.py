@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from formulations.costs.curves.evaluate import roofline
-from formulations.costs.curves.precision import Precision
-from formulations.costs.curves.sizes import Array
-from instances.calibration import CurveKey, Figures
-from solver.calibration.measurements import Measured
+from shardproof.formulations.costs.curves.evaluate import roofline
+from shardproof.formulations.costs.curves.precision import Precision
+from shardproof.formulations.costs.curves.sizes import Array
+from shardproof.instances.calibration import CurveKey, Figures
+from shardproof.solver.calibration.measurements import Measured
 
 _SCALE = 0.1
 _STEP = 1e-4

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from solver.calibration.figures import figures_by_device
-from solver.calibration.fit import held_out_errors
-from solver.calibration.measurements import read_measurements
+from shardproof.solver.calibration.figures import figures_by_device
+from shardproof.solver.calibration.fit import held_out_errors
+from shardproof.solver.calibration.measurements import read_measurements
 
 
 @click.command()

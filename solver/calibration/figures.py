@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from instances.calibration import Figures, figures_of
-from instances.catalogue import load_device
+from shardproof.instances.calibration import Figures, figures_of
+from shardproof.instances.catalogue import load_device
 
 _UNLISTED = {
     "a40": Figures(

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations.costs.curves.evaluate import fitted_microseconds, kernel, roofline
-from formulations.costs.curves.families import FAMILIES
-from formulations.costs.curves.precision import Precision
-from formulations.costs.curves.sizes import Array
-from instances.calibration import Calibration, Centres, Curve, CurveKey, Figures
-from solver.calibration.base import fit_base
-from solver.calibration.measurements import Measured
-from solver.calibration.residual import Smoothness, choose_centres, fit_common, fit_weights
-from solver.calibration.settings import centre_count, generation_of, pool_of, smoothness_of
+from shardproof.formulations.costs.curves.evaluate import fitted_microseconds, kernel, roofline
+from shardproof.formulations.costs.curves.families import FAMILIES
+from shardproof.formulations.costs.curves.precision import Precision
+from shardproof.formulations.costs.curves.sizes import Array
+from shardproof.instances.calibration import Calibration, Centres, Curve, CurveKey, Figures
+from shardproof.solver.calibration.base import fit_base
+from shardproof.solver.calibration.measurements import Measured
+from shardproof.solver.calibration.residual import Smoothness, choose_centres, fit_common, fit_weights
+from shardproof.solver.calibration.settings import centre_count, generation_of, pool_of, smoothness_of
 
 Owner = tuple[str, CurveKey]
 Say = Callable[[str], None]

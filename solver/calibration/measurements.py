@@ -18,10 +18,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations.costs.curves.families import FAMILIES
-from formulations.costs.curves.sizes import Array, Sizes
-from instances.calibration import CurveKey
-from instances.errors import InputError, Problem
+from shardproof.formulations.costs.curves.families import FAMILIES
+from shardproof.formulations.costs.curves.sizes import Array, Sizes
+from shardproof.instances.calibration import CurveKey
+from shardproof.instances.errors import InputError, Problem
 
 _COLUMNS = {
     "m": "m", "n": "n", "k": "k", "batch": "batch", "q_len": "query", "ctx": "context", "heads": "heads",

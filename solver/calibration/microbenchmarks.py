@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from formulations.costs.curves.sizes import Sizes
-from instances.calibration import CurveKey
-from instances.errors import InputError, Problem
-from solver.calibration.measurements import Measured
+from shardproof.formulations.costs.curves.sizes import Sizes
+from shardproof.instances.calibration import CurveKey
+from shardproof.instances.errors import InputError, Problem
+from shardproof.solver.calibration.measurements import Measured
 
 Say = Callable[[str], None]
 _ROWS = (1, 4, 16, 64, 256, 1024, 2048, 4096, 8192, 16384)

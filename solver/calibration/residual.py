@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations.costs.curves.evaluate import kernel
-from formulations.costs.curves.sizes import Array
+from shardproof.formulations.costs.curves.evaluate import kernel
+from shardproof.formulations.costs.curves.sizes import Array
 
 _JITTER = 1e-5
 _COMMON_NOISE = 0.2

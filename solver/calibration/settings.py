@@ -5,8 +5,8 @@ Chosen by the error on whole shapes held out of the recorded measurements (`shar
 
 from __future__ import annotations
 
-from instances.calibration import CurveKey
-from solver.calibration.residual import Smoothness
+from shardproof.instances.calibration import CurveKey
+from shardproof.solver.calibration.residual import Smoothness
 
 _GENERATIONS = {
     "a100-80-sxm": "ampere",

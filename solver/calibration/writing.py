@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from instances.calibration import Calibration, Centres
+from shardproof.instances.calibration import Calibration, Centres
 
 
 def calibration_text(calibration: Calibration, *, with_centres: bool) -> str:

@@ -31,21 +31,21 @@ def command(plan: str, **flags: Any) -> int:
     """
     from dataclasses import replace
 
-    from instances.instance import load_instance
-    from solver.audit.audit import audit_document
-    from solver.documents.reader import read_document
+    from shardproof.instances.instance import load_instance
+    from shardproof.solver.audit.audit import audit_document
+    from shardproof.solver.documents.reader import read_document
 
     instance = load_instance(Path(flags["instance"])) if flags["instance"] else None
     audit = audit_document(read_document(Path(plan)), instance)
     if flags["completion"]:
-        from solver.audit.completion import complete
+        from shardproof.solver.audit.completion import complete
 
         claims, completion = complete(audit.context, audit.claims, time_limit_s=flags["time_limit"])
         audit = replace(audit, claims=claims, completion=completion)
     if flags["as_json"]:
         click.echo(json.dumps(audit.to_json(), indent=2))
     else:
-        from solver.audit.render import render_audit
+        from shardproof.solver.audit.render import render_audit
 
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         click.echo(render_audit(audit, colour=colour, every=flags["every"]), color=colour)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from solver.batch.launch import BatchRequest
+    from shardproof.solver.batch.launch import BatchRequest
 
 EPILOG = """\b
 Example:
@@ -45,7 +45,7 @@ are solved. Exit code 0: every task is answered; 2: bad input; 3: some are undec
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all rows on stdout.")
 def command(**options: Any) -> int:
     """Solve every task of a SWEEP file and rank the devices."""
-    from solver.batch.launch import batch_request
+    from shardproof.solver.batch.launch import batch_request
 
     request = batch_request(options)
     if options["only_list"]:
@@ -68,9 +68,9 @@ def _list(request: BatchRequest) -> None:
 def _run(request: BatchRequest, options: dict[str, Any]) -> int:
     from rich.console import Console
 
-    from solver.batch import tables
-    from solver.batch.launch import launch
-    from solver.batch.progress import Watcher
+    from shardproof.solver.batch import tables
+    from shardproof.solver.batch.launch import launch
+    from shardproof.solver.batch.progress import Watcher
 
     stderr = Console(stderr=True)
     with Watcher(stderr) as watcher:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from instances.calibration import Calibration
-    from solver.calibration.measurements import Measured
+    from shardproof.instances.calibration import Calibration
+    from shardproof.solver.calibration.measurements import Measured
 
 EPILOG = """\b
 Examples:
@@ -54,11 +54,11 @@ def command(
     """
     from rich.console import Console
 
-    from solver.calibration.measurements import read_measurements
+    from shardproof.solver.calibration.measurements import read_measurements
 
     say = Console(stderr=True)
     if recorded is None:
-        from solver.calibration.microbenchmarks import measure
+        from shardproof.solver.calibration.microbenchmarks import measure
 
         measured, ran = measure(device_name, say=say.print)
         source = source or ran
@@ -74,9 +74,9 @@ def command(
 def _fit(
     measured: dict[str, Measured], device_name: str | None, *, source: str, folds: int, say: Any
 ) -> dict[str, Calibration]:
-    from instances.errors import InputError, Problem
-    from solver.calibration.figures import figures_by_device
-    from solver.calibration.fit import assemble, fit_family
+    from shardproof.instances.errors import InputError, Problem
+    from shardproof.solver.calibration.figures import figures_by_device
+    from shardproof.solver.calibration.fit import assemble, fit_family
 
     devices = sorted({device for rows in measured.values() for device in rows.devices})
     if device_name is not None:
@@ -92,7 +92,7 @@ def _fit(
 
 
 def _write(calibrations: dict[str, Calibration], output: Path) -> None:
-    from solver.calibration.writing import write_device, write_folder
+    from shardproof.solver.calibration.writing import write_device, write_folder
 
     if len(calibrations) == 1 and output.suffix == ".json":
         write_device(next(iter(calibrations.values())), output)

@@ -10,8 +10,8 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from instances.hardware import Device
-    from instances.model import Model
+    from shardproof.instances.hardware import Device
+    from shardproof.instances.model import Model
 
 KINDS = ("models", "devices")
 PIPED_WIDTH = 110
@@ -54,7 +54,7 @@ def _read_words(words: tuple[str, ...]) -> tuple[str | None, str | None]:
 
 
 def _list(kind: str | None) -> dict[str, Any]:
-    from instances import catalogue
+    from shardproof.instances import catalogue
 
     document: dict[str, Any] = {}
     if kind in (None, "models"):
@@ -65,8 +65,8 @@ def _list(kind: str | None) -> dict[str, Any]:
 
 
 def _show(kind: str | None, name: str) -> dict[str, Any]:
-    from instances import catalogue
-    from instances.errors import InputError
+    from shardproof.instances import catalogue
+    from shardproof.instances.errors import InputError
 
     if kind == "devices" or (kind is None and catalogue.is_device(name)):
         return {"device": describe_device(catalogue.load_device(name))}
@@ -80,7 +80,7 @@ def _show(kind: str | None, name: str) -> dict[str, Any]:
 
 def describe_model(model: Model, *, layers: bool = False) -> dict[str, Any]:
     """Return what the catalogue knows of a model as plain values; ``layers``: its layer kinds too."""
-    from instances.layers import MixtureOfExperts
+    from shardproof.instances.layers import MixtureOfExperts
 
     mixtures = [
         layer.feed_forward for layer in model.kinds.values() if isinstance(layer.feed_forward, MixtureOfExperts)
@@ -145,8 +145,8 @@ def describe_device(device: Device) -> dict[str, Any]:
 
 
 def _weight_bytes(model: Model) -> int:
-    from formulations.costs import memory
-    from formulations.deployment.tables import Option
+    from shardproof.formulations.costs import memory
+    from shardproof.formulations.deployment.tables import Option
 
     alone = Option(attn_tp=1, attn_dp=1, moe_tp=1, moe_ep=1)
     per_kind = {name: memory.layer_weight_bytes(model, layer, alone) for name, layer in model.kinds.items()}
@@ -156,9 +156,9 @@ def _weight_bytes(model: Model) -> int:
 
 def _kv_bytes_per_token(model: Model) -> int:
     """KV cache of one more token while no window is full, all layers, bytes."""
-    from formulations.costs.memory import kv_bytes_per_request
-    from formulations.deployment.tables import Option
-    from instances.layers import LinearAttention
+    from shardproof.formulations.costs.memory import kv_bytes_per_request
+    from shardproof.formulations.deployment.tables import Option
+    from shardproof.instances.layers import LinearAttention
 
     alone = Option(attn_tp=1, attn_dp=1, moe_tp=1, moe_ep=1)
     per_kind = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from solver.compare import Column, Comparison
+    from shardproof.solver.audit.compare import Column, Comparison
 
 EPILOG = """\b
 Examples:
@@ -31,10 +31,10 @@ def command(plans: tuple[str, ...], **flags: Any) -> int:
 
     Exit codes: 0 every plan holds, 4 a plan breaks a constraint, 1 no plan exists, 2 bad input, 3 undecided.
     """
-    from instances.instance import load_instance
-    from solver.compare import compare
-    from solver.settings import Settings
-    from solver.solve import solve
+    from shardproof.instances.instance import load_instance
+    from shardproof.solver.audit.compare import compare
+    from shardproof.solver.search.settings import Settings
+    from shardproof.solver.solve import solve
 
     instance = load_instance(Path(flags["instance"]))
     result = solve(instance, settings=Settings(time_limit_s=flags["time_limit"]))
@@ -52,8 +52,8 @@ def command(plans: tuple[str, ...], **flags: Any) -> int:
 
 
 def _write_document(path: Path, comparison: Comparison) -> None:
-    from instances.reading import refuse
-    from solver.deployment_document import write_document
+    from shardproof.instances.reading import refuse
+    from shardproof.solver.writers.deployment_document import write_document
 
     if comparison.result.plan is None:
         click.echo("no document: there is no plan to write", err=True)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solver.commands.instance_options import instance_from, instance_options
+from shardproof.solver.commands.instance_options import instance_from, instance_options
 
 if TYPE_CHECKING:
-    from instances.instance import Instance
-    from solver.result import Result
+    from shardproof.instances.instance import Instance
+    from shardproof.solver.result import Result
 
 
 @click.command(name="explain")
@@ -28,8 +28,8 @@ def command(instance: str | None, as_json: bool, **flags: Any) -> int:
       shardproof explain instances/cases/qwen3-235b-a22b.yaml
       shardproof explain instances/cases/qwen3-235b-a22b.yaml --ttft 2s --max-gpus 8
     """
-    from solver.settings import Settings
-    from solver.solve import solve
+    from shardproof.solver.search.settings import Settings
+    from shardproof.solver.solve import solve
 
     question = instance_from(instance, flags)
     result = solve(question, settings=Settings(certify=True))
@@ -50,8 +50,8 @@ def command(instance: str | None, as_json: bool, **flags: Any) -> int:
 
 
 def _reasons(question: Instance, result: Result) -> tuple[str, ...]:
-    from formulations.deployment.build import Deployment
-    from solver.explain import why_not_fewer
+    from shardproof.formulations.deployment.build import Deployment
+    from shardproof.solver.analysis.explain import why_not_fewer
 
     refutation = None if result.evidence is None else result.evidence.refutations.get("gpus")
     if refutation is None or result.evidence is None:
@@ -62,13 +62,13 @@ def _reasons(question: Instance, result: Result) -> tuple[str, ...]:
 def _conflicts(question: Instance) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
-    from solver.conflicts import conflicts
+    from shardproof.solver.analysis.conflicts import conflicts
 
     return [asdict(conflict) for conflict in conflicts(question)]
 
 
 def _alternatives(question: Instance) -> list[str]:
-    from solver.conflicts import cheaper_formats
+    from shardproof.solver.analysis.conflicts import cheaper_formats
 
     return list(cheaper_formats(question))
 

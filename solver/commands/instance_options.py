@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from instances.instance import Instance
+    from shardproof.instances.instance import Instance
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -90,8 +90,8 @@ def overrides_of(flags: dict[str, Any]) -> dict[str, Any]:
 
 def tree_of(path: str | None, flags: dict[str, Any]) -> tuple[dict[str, Any], str, Path | None]:
     """Return the merged tree of file and flags, what to call it in messages, and the file's folder."""
-    from instances.instance import merge
-    from instances.reading import read_mapping
+    from shardproof.instances.instance import merge
+    from shardproof.instances.reading import read_mapping
 
     overrides = overrides_of(flags)
     if path is None:
@@ -110,7 +110,7 @@ def _without_other_kind(tree: dict[str, Any], overrides: dict[str, Any]) -> dict
 
 def instance_from(path: str | None, flags: dict[str, Any]) -> Instance:
     """Read, override and resolve an instance given as a file, as flags, or both."""
-    from instances.instance import resolve_tree
+    from shardproof.instances.instance import resolve_tree
 
     tree, where, folder = tree_of(path, flags)
     if path is None and not ("model" in tree and "device" in tree):

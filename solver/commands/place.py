@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from solver.placement.request import PlaceRequest
-    from solver.placement.result import PlacementResult
+    from shardproof.solver.placement.request import PlaceRequest
+    from shardproof.solver.placement.result import PlacementResult
 
 EPILOG = """\b
 Examples:
@@ -84,7 +84,7 @@ Exit code 0: a placement; 2: bad input; 3: no placement found for --max-imbalanc
 @click.option("--heatmap", type=click.Path(path_type=Path), help="Draw layers x ranks to a PNG or SVG.")
 def command(**options: Any) -> None:
     """Place the experts of every layer of INSTANCE (or --model) under a load profile."""
-    from solver.placement.request import place_request
+    from shardproof.solver.placement.request import place_request
 
     request = place_request(options)
     if request.max_imbalance is not None:
@@ -100,7 +100,7 @@ def command(**options: Any) -> None:
 def _run(request: PlaceRequest) -> PlacementResult:
     from rich.console import Console
 
-    from solver.placement.place import place
+    from shardproof.solver.placement.place import place
 
     layers, seconds = request.profiles[0].layers, request.settings.time_limit
     with Console(stderr=True).status(f"placing {layers} layers, at most {seconds:g} s"):
@@ -114,7 +114,7 @@ def _run(request: PlaceRequest) -> PlacementResult:
 
 
 def _run_inverse(request: PlaceRequest, options: dict[str, Any]) -> int:
-    from solver.placement.inverse import fewest_redundant
+    from shardproof.solver.placement.inverse import fewest_redundant
 
     found = fewest_redundant(
         request.profiles,
@@ -132,18 +132,18 @@ def _run_inverse(request: PlaceRequest, options: dict[str, Any]) -> int:
 
 def _write_files(result: PlacementResult, request: PlaceRequest, options: dict[str, Any]) -> None:
     if request.exports:
-        from solver.exporters.full_map import full_map
+        from shardproof.solver.placement.exporters.full_map import full_map
 
         mapped = full_map(result, layer_count=request.subject.layer_count)
         for exporter, path in request.exports:
             path.write_text(exporter.write(mapped), encoding="utf-8")
     if options["certificate"]:
-        from solver.placement.certificate import write_certificate
+        from shardproof.solver.placement.certificate import write_certificate
 
         write_certificate(result, options["certificate"])
     if options["heatmap"]:
-        from solver.placement.heatmap import draw_heatmap
-        from solver.placement.place import current_slots
+        from shardproof.solver.placement.heatmap import draw_heatmap
+        from shardproof.solver.placement.place import current_slots
 
         old = current_slots(request.current, [found.problem for found in result.layers])
         before = [slots for slots in old if slots is not None]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solver.commands.instance_options import FIELDS, instance_from, instance_options
+from shardproof.solver.commands.instance_options import FIELDS, instance_from, instance_options
 
 if TYPE_CHECKING:
-    from solver.predictions import Prediction
+    from shardproof.solver.evaluation.predictions import Prediction
 
 
 @click.command(name="predict")
@@ -30,9 +30,9 @@ def command(plan: str, instance: str | None, as_json: bool, **flags: Any) -> int
       shardproof predict plan.yaml --instance instances/cases/qwen3-235b-a22b.yaml
       shardproof predict plan.yaml -i case.yaml --concurrency 64 --engine vllm --confidence 90%
     """
-    from instances.plan import load_plan
-    from solver.confidence import parse_level
-    from solver.predictions import predict
+    from shardproof.formulations.costs.serving.confidence import parse_level
+    from shardproof.instances.plan import load_plan
+    from shardproof.solver.evaluation.predictions import predict
 
     confidence = flags.pop("confidence")
     flags = {name: value for name, value in flags.items() if name in FIELDS}
@@ -54,7 +54,7 @@ def _show(prediction: Prediction) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from instances.units import format_bytes
+    from shardproof.instances.units import format_bytes
 
     console = Console()
     console.print(f"scenario {prediction.scenario}: by {prediction.basis}")

@@ -20,9 +20,9 @@ The page needs no network and no other file.
 @click.option("--run", help="Name of the run in a ledger that holds several [default: the latest].")
 def command(source: Path, out: Path, run: str | None) -> None:
     """Write the RUN (a folder that `batch` wrote, or a ledger file) as one self-contained page."""
-    from solver.batch.rows import write_whole
-    from solver.report.content import read_content
-    from solver.report.page import page
+    from shardproof.solver.batch.rows import write_whole
+    from shardproof.solver.report.content import read_content
+    from shardproof.solver.report.page import page
 
     content = read_content(source, run=run)
     write_whole(out, page(content).encode())

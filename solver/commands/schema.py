@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 _WHERE = {
-    "instance": ("instances.instance", "InstanceFile"),
-    "plan": ("instances.plan", "Plan"),
-    "device": ("instances.hardware", "Device"),
-    "model": ("instances.model", "Model"),
-    "result": ("solver.result_schema", "ResultDocument"),
+    "instance": ("shardproof.instances.instance", "InstanceFile"),
+    "plan": ("shardproof.instances.plan", "Plan"),
+    "device": ("shardproof.instances.hardware", "Device"),
+    "model": ("shardproof.instances.model", "Model"),
+    "result": ("shardproof.solver.result_schema", "ResultDocument"),
 }
 
 

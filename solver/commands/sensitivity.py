@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solver.commands.instance_options import instance_from, instance_options
+from shardproof.solver.commands.instance_options import instance_from, instance_options
 
 if TYPE_CHECKING:
-    from instances.instance import Instance
-    from solver.result import Result
-    from solver.sensitivity import Input, Slack, Step
+    from shardproof.instances.instance import Instance
+    from shardproof.solver.analysis.sensitivity import Input, Slack, Step
+    from shardproof.solver.result import Result
 
 
 @click.command(name="sensitivity")
@@ -35,8 +35,8 @@ def command(instance: str | None, only: tuple[str, ...], plot: str | None, point
       shardproof sensitivity instances/cases/qwen3-235b-a22b.yaml --only ttft --only mfu
       shardproof sensitivity instances/cases/qwen3-235b-a22b.yaml --margin 15% --plot curves.svg
     """
-    from solver.sensitivity import inputs_of, slack_of
-    from solver.solve import solve
+    from shardproof.solver.analysis.sensitivity import inputs_of, slack_of
+    from shardproof.solver.solve import solve
 
     question = instance_from(instance, flags)
     result = solve(question)
@@ -84,7 +84,7 @@ def _drawn(item: Input) -> bool:
 
 
 def _curve(item: Input, points: int) -> tuple[Step, ...]:
-    from solver.sensitivity import around, curve
+    from shardproof.solver.analysis.sensitivity import around, curve
 
     _progress(f"curve: {item.name}")
     return curve(item, around(item.value, points=points))
@@ -92,9 +92,9 @@ def _curve(item: Input, points: int) -> tuple[Step, ...]:
 
 def _margin(question: Instance, result: Result) -> dict[str, Any] | None:
     """GPUs with the instance's margin and without it."""
-    from formulations.deployment.build import Deployment
-    from solver.limiting import fewest_gpus
-    from solver.sensitivity import with_margin
+    from shardproof.formulations.deployment.build import Deployment
+    from shardproof.solver.analysis.limiting import fewest_gpus
+    from shardproof.solver.analysis.sensitivity import with_margin
 
     if not question.margin:
         return None
@@ -141,7 +141,7 @@ def _gpus_of(step: Step) -> str:
 
 
 def _written(value: int, unit: str) -> str:
-    from instances.units import format_bytes, format_duration
+    from shardproof.instances.units import format_bytes, format_duration
 
     if unit == "ns":
         return format_duration(value)
@@ -161,7 +161,7 @@ def _ended(value: int | None, slack: Slack) -> str:
 
 def _draw(path: Path, curves: dict[str, tuple[Step, ...]], question: Instance) -> None:
     """Draw each curve as steps of proven values; points without a plan are left out."""
-    from instances.errors import InputError
+    from shardproof.instances.errors import InputError
 
     if path.suffix not in (".png", ".svg"):
         raise InputError(f"{path}: a plot is written as *.png or *.svg")

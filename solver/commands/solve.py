@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from solver.commands.instance_options import instance_from, instance_options, tree_of
+from shardproof.solver.commands.instance_options import instance_from, instance_options, tree_of
 
 if TYPE_CHECKING:
-    from instances.instance import Instance
-    from solver.result import Result
-    from solver.settings import Settings
+    from shardproof.instances.instance import Instance
+    from shardproof.solver.result import Result
+    from shardproof.solver.search.settings import Settings
 
 
 @click.command(name="solve")
@@ -55,15 +55,15 @@ def command(instance: str | None, **flags: Any) -> int:
     if flags["as_json"]:
         click.echo(json.dumps(result.to_json(), indent=2))
     else:
-        from solver.render import render_result
+        from shardproof.solver.writers.terminal import render_result
 
         click.echo(render_result(question, result, colour=_colour()), color=_colour())
     return result.exit_code
 
 
 def _solve(question: Instance, flags: dict[str, Any]) -> Result:
-    from solver.settings import Settings
-    from solver.solve import solve
+    from shardproof.solver.search.settings import Settings
+    from shardproof.solver.solve import solve
 
     settings = Settings(
         time_limit_s=flags["time_limit"], workers=flags["workers"], seed=flags["seed"], search=flags["search"]
@@ -76,8 +76,8 @@ def _solve(question: Instance, flags: dict[str, Any]) -> Result:
 def _solve_with_live_line(question: Instance, settings: Settings) -> Result:
     from dataclasses import replace
 
-    from solver.settings import Progress
-    from solver.solve import solve
+    from shardproof.solver.search.settings import Progress
+    from shardproof.solver.solve import solve
 
     def show(progress: Progress) -> None:
         incumbent = "-" if progress.incumbent is None else str(progress.incumbent)
@@ -102,7 +102,7 @@ def _colour() -> bool:
 def _write_tree(path: Path, tree: dict[str, Any]) -> None:
     import yaml
 
-    from instances.reading import refuse
+    from shardproof.instances.reading import refuse
 
     plain = json.loads(json.dumps(tree, default=str))
     text = json.dumps(plain, indent=2) if path.suffix == ".json" else yaml.safe_dump(plain, sort_keys=False)
@@ -113,8 +113,8 @@ def _write_tree(path: Path, tree: dict[str, Any]) -> None:
 
 
 def _write_certificate(path: Path, result: Result, question: Instance) -> None:
-    from instances.reading import refuse
-    from solver.certificate import certificate_document
+    from shardproof.instances.reading import refuse
+    from shardproof.solver.proof.certificate import certificate_document
 
     if result.evidence is None or result.status == "undecided":
         click.echo("no certificate: nothing was proved", err=True)

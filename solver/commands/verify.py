@@ -22,7 +22,7 @@ def command(certificate: str, instance: str | None, as_json: bool) -> int:
     Example:
       shardproof verify cert.json --instance instances/cases/qwen3-235b-a22b.yaml
     """
-    from solver import checker
+    from shardproof.solver.checkers import certificate as checker
 
     raw = _read(Path(certificate))
     _need_json(raw, certificate)
@@ -38,7 +38,7 @@ def command(certificate: str, instance: str | None, as_json: bool) -> int:
 
 def _judge(raw: bytes, instance: str | None) -> tuple[bool, str | None, str | None]:
     """Return whether a plan's certificate is accepted, what it proves, and why not."""
-    from solver import checker
+    from shardproof.solver.checkers import certificate as checker
 
     try:
         claim = checker.check(raw)
@@ -52,8 +52,8 @@ def _judge(raw: bytes, instance: str | None) -> tuple[bool, str | None, str | No
 
 def _judge_placement(raw: bytes, instance: str | None) -> tuple[bool, str | None, str | None]:
     """Return the same for the certificate of an expert placement, which stands for itself."""
-    from instances.errors import InputError
-    from solver.placement.checker import check_placement_text
+    from shardproof.instances.errors import InputError
+    from shardproof.solver.checkers.placement import check_placement_text
 
     if instance is not None:
         raise InputError("--instance: a placement's certificate carries its own loads; leave the option out")
@@ -62,8 +62,8 @@ def _judge_placement(raw: bytes, instance: str | None) -> tuple[bool, str | None
 
 
 def _read(path: Path) -> bytes:
-    from instances.errors import InputError
-    from solver import checker
+    from shardproof.instances.errors import InputError
+    from shardproof.solver.checkers import certificate as checker
 
     try:
         with path.open("rb") as file:
@@ -74,8 +74,8 @@ def _read(path: Path) -> bytes:
 
 def _need_json(raw: bytes, where: str) -> None:
     """Refuse a file that is no JSON at all: it is no certificate that fails but another file."""
-    from instances.reading import refuse
-    from solver import checker
+    from shardproof.instances.reading import refuse
+    from shardproof.solver.checkers import certificate as checker
 
     if len(raw) > checker.MAX_BYTES:
         return
@@ -98,10 +98,10 @@ def _compare(raw: bytes, instance: str) -> None:
     """
     from dataclasses import replace
 
-    from instances.instance import load_instance
-    from solver import checker
-    from solver.certificate_json import write_program
-    from solver.deployments import deployment_of
+    from shardproof.instances.instance import load_instance
+    from shardproof.solver.checkers import certificate as checker
+    from shardproof.solver.problem import deployment_of
+    from shardproof.solver.proof.certificate_json import write_program
 
     document = checker.parse(raw.decode())
     question = load_instance(Path(instance))

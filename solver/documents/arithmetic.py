@@ -10,9 +10,9 @@ import re
 from fractions import Fraction
 from itertools import pairwise
 
-from solver.documents.quantities import Quantity, quantities
-from solver.documents.statement import Entry, Statement
-from solver.documents.values import make
+from shardproof.solver.documents.quantities import Quantity, quantities
+from shardproof.solver.documents.statement import Entry, Statement
+from shardproof.solver.documents.values import make
 
 _SPLIT = re.compile(r"\s(?:x|\*|/|\+|-)\s|\s?\*\s?")
 _EQUALS = re.compile(r"(?<![<>=!~])=(?!=)|->|=>")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from instances.catalogue import aliases, device_names, load_device, load_model, model_names
-from instances.hardware import Device
-from instances.model import Model
+from shardproof.instances.catalogue import aliases, device_names, load_device, load_model, model_names
+from shardproof.instances.hardware import Device
+from shardproof.instances.model import Model
 
 _NOISE = frozenset(
     {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from solver.documents.statement import Entry
+from shardproof.solver.documents.statement import Entry
 
 FLAGS: dict[str, dict[str, str]] = {
     "vllm": {

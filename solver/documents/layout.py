@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from solver.documents.quantities import quantities
-from solver.documents.statement import Entry, Statement
-from solver.documents.values import make
+from shardproof.solver.documents.quantities import quantities
+from shardproof.solver.documents.statement import Entry, Statement
+from shardproof.solver.documents.values import make
 
 _STAGE = re.compile(
     r"^\s*(?:pipeline |pp[ -]?)?(?:stages?|modules?|pp[ _-]?ranks?)[ _#-]*(?P<a>\d{1,4})"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from solver.documents.statement import Entry
-from solver.documents.text import MAX_LINE, plain, printable
+from shardproof.solver.documents.statement import Entry
+from shardproof.solver.documents.text import MAX_LINE, plain, printable
 
 _HEADING = re.compile(r"^ {0,3}(#{1,6})\s*(.*?)\s*#*\s*$")
 _BULLET = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+(?:\[[ xX]\]\s*)?(.*)$")

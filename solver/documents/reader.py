@@ -7,19 +7,19 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from instances.errors import InputError
-from solver.documents.arithmetic import read_sums
-from solver.documents.commands import engine_of, read_command
-from solver.documents.layout import read_experts, read_stage
-from solver.documents.markdown import parse_markdown
-from solver.documents.quantities import quantities
-from solver.documents.sentences import scan, scan_shape
-from solver.documents.statement import Document, Entry, Kind, Statement, Unread, Value
-from solver.documents.structured import flatten
-from solver.documents.text import plain, printable, read_document_text
-from solver.documents.values import make, read_dtype, read_flag, statement_of
-from solver.documents.vocabulary import fields_of
-from solver.documents.wording import section_kind
+from shardproof.instances.errors import InputError
+from shardproof.solver.documents.arithmetic import read_sums
+from shardproof.solver.documents.commands import engine_of, read_command
+from shardproof.solver.documents.layout import read_experts, read_stage
+from shardproof.solver.documents.markdown import parse_markdown
+from shardproof.solver.documents.quantities import quantities
+from shardproof.solver.documents.sentences import scan, scan_shape
+from shardproof.solver.documents.statement import Document, Entry, Kind, Statement, Unread, Value
+from shardproof.solver.documents.structured import flatten
+from shardproof.solver.documents.text import plain, printable, read_document_text
+from shardproof.solver.documents.values import make, read_dtype, read_flag, statement_of
+from shardproof.solver.documents.vocabulary import fields_of
+from shardproof.solver.documents.wording import section_kind
 
 MAX_MARKDOWN_LINES = 2_500
 _NO_UNIT = frozenset({"bytes", "time", "flops", "rate", "price"})
@@ -127,7 +127,7 @@ def _structured(text: str, name: str, kind: Kind) -> Document:
 
 
 def _engine_field(engine: str, entry: Entry) -> Statement | None:
-    from solver.documents.commands import FLAGS
+    from shardproof.solver.documents.commands import FLAGS
 
     table = FLAGS[engine]
     name = table.get(entry.key) or table.get(entry.key.replace("_", "-")) or table.get(entry.key.replace("-", "_"))
@@ -275,7 +275,7 @@ def _named_device(statements: list[Statement], text: str) -> list[Statement]:
     """The device that running text names, where no line says it."""
     if any(statement.field == "device" for statement in statements):
         return []
-    from solver.documents.catalogue_match import find_devices
+    from shardproof.solver.documents.catalogue_match import find_devices
 
     for number, line in enumerate(text.split("\n")[:400], 1):
         for match in re.finditer(
@@ -290,7 +290,7 @@ def _named_device(statements: list[Statement], text: str) -> list[Statement]:
 
 def _title_model(statements: list[Statement], text: str) -> list[Statement]:
     """The model that a title (or the first lines) names, where no line says it."""
-    from solver.documents.catalogue_match import find_slug
+    from shardproof.solver.documents.catalogue_match import find_slug
 
     if any(s.field == "model" and find_slug(str(s.value).partition(",")[0], None) for s in statements):
         return []

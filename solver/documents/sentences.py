@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from solver.documents.quantities import find
-from solver.documents.statement import Entry, Statement
-from solver.documents.values import make, read_dtype
+from shardproof.solver.documents.quantities import find
+from shardproof.solver.documents.statement import Entry, Statement
+from shardproof.solver.documents.values import make, read_dtype
 
 _N = r"(?P<n>\d{1,7}(?:,\d{3})*)"
 _GPU = r"(?:gpu|device|accelerator|card|rank|npu)s?"

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from instances.errors import InputError, Problem
-from solver.documents.statement import Entry
-from solver.documents.text import printable
+from shardproof.instances.errors import InputError, Problem
+from shardproof.solver.documents.statement import Entry
+from shardproof.solver.documents.text import printable
 
 MAX_DEPTH = 40
 MAX_EVENTS = 120_000

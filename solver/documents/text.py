@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-from instances.errors import InputError, Problem
+from shardproof.instances.errors import InputError, Problem
 
 MAX_BYTES = 512_000
 MAX_LINES = 60_000

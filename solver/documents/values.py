@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
-from solver.documents.quantities import Quantity, find, quantities
-from solver.documents.statement import Entry, Statement, Value
-from solver.documents.text import printable
-from solver.documents.vocabulary import Field
+from shardproof.solver.documents.quantities import Quantity, find, quantities
+from shardproof.solver.documents.statement import Entry, Statement, Value
+from shardproof.solver.documents.text import printable
+from shardproof.solver.documents.vocabulary import Field
 
 _YES = frozenset(["yes", "true", "ok", "pass", "passed", "satisfied", "met", "enabled", "on", "fits", "y"])
 _NO = frozenset(["no", "false", "fail", "failed", "violated", "missed", "disabled", "off", "n", "not"])

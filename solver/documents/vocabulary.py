@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from solver.documents.wording import FOLD, IDLE, words
+from shardproof.solver.documents.wording import FOLD, IDLE, words
 
 
 @dataclass(frozen=True)

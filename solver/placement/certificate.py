@@ -7,9 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from formulations.placement.bounds import LowerBound
-from formulations.placement.free_split import split_freely
-from solver.placement.result import LayerPlacement, PlacementResult
+from shardproof.formulations.placement.bounds import LowerBound
+from shardproof.formulations.placement.free_split import split_freely
+from shardproof.solver.placement.result import LayerPlacement, PlacementResult
 
 KIND = "shardproof-placement"
 VERSION = 1

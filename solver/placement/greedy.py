@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
-from formulations.placement.groups import node_experts, node_problem
-from formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
+from shardproof.formulations.placement.groups import node_experts, node_problem
+from shardproof.formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
 
 
 def greedy_slots(problem: LayerProblem) -> Slots:

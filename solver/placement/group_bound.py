@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from formulations.placement.bounds import simple_bound
-from formulations.placement.groups import group_partitions, node_experts, node_problem, partition_average
-from formulations.placement.problem import LayerProblem
+from shardproof.formulations.placement.bounds import simple_bound
+from shardproof.formulations.placement.groups import group_partitions, node_experts, node_problem, partition_average
+from shardproof.formulations.placement.problem import LayerProblem
 
 
 def group_bound(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from formulations.placement.check import even_rank_loads
-from formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
-from instances.reading import refuse
-from solver.placement.result import PlacementResult
+from shardproof.formulations.placement.check import even_rank_loads
+from shardproof.formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
+from shardproof.instances.reading import refuse
+from shardproof.solver.placement.result import PlacementResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
-from formulations.placement.imbalance import Imbalance, ImbalanceKey, Placer, fewest_slots, imbalance_table
-from formulations.placement.problem import LayerProblem, Slots
-from instances.load_profile import LoadProfile
-from solver.placement.layers import PlaceSettings, place_layers
+from shardproof.formulations.placement.imbalance import Imbalance, ImbalanceKey, Placer, fewest_slots, imbalance_table
+from shardproof.formulations.placement.problem import LayerProblem, Slots
+from shardproof.instances.load_profile.read import LoadProfile
+from shardproof.solver.placement.layers import PlaceSettings, place_layers
 
 
 def searched_table(

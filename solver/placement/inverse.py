@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from formulations.placement.bounds import simple_bound
-from formulations.placement.check import largest_even_load
-from formulations.placement.problem import LayerProblem, PlacementRules, Slots, layer_problem
-from instances.load_profile import LoadProfile
-from instances.reading import refuse
-from solver.placement.greedy import greedy_slots
-from solver.placement.layers import PlaceSettings, place_layers
+from shardproof.formulations.placement.bounds import simple_bound
+from shardproof.formulations.placement.check import largest_even_load
+from shardproof.formulations.placement.problem import LayerProblem, PlacementRules, Slots, layer_problem
+from shardproof.instances.load_profile.read import LoadProfile
+from shardproof.instances.reading import refuse
+from shardproof.solver.placement.greedy import greedy_slots
+from shardproof.solver.placement.layers import PlaceSettings, place_layers
 
 _SECONDS_PER_COUNT = 4.0
 

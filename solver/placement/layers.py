@@ -14,13 +14,13 @@ from fractions import Fraction
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from formulations.placement.bounds import LowerBound, simple_bound
-from formulations.placement.check import largest_even_load
-from formulations.placement.problem import LayerProblem, Slots
-from solver.placement.greedy import greedy_slots
+from shardproof.formulations.placement.bounds import LowerBound, simple_bound
+from shardproof.formulations.placement.check import largest_even_load
+from shardproof.formulations.placement.problem import LayerProblem, Slots
+from shardproof.solver.placement.greedy import greedy_slots
 
 if TYPE_CHECKING:
-    from solver.placement.sharpen import Learnt
+    from shardproof.solver.placement.sharpen import Learnt
 
 _STEPS = 40
 """Steps of the batched search between two looks at the clock."""
@@ -139,7 +139,7 @@ def _improve_for(tasks: list[Task], settings: PlaceSettings, seconds: float) -> 
 
 def _improve_chunk(tasks: list[Task], settings: PlaceSettings, deadline: float) -> list[LayerAnswer]:
     """Prove tiny layers; search; prove small ones; sharpen bounds; search on."""
-    from solver.placement.sharpen import SMALL, TINY, prove_small, sharpen_bounds
+    from shardproof.solver.placement.sharpen import SMALL, TINY, prove_small, sharpen_bounds
 
     work = _Work(tasks, settings)
     start = time.monotonic()
@@ -164,7 +164,7 @@ class _Work:
     last: Learnt | None = None
 
     def __post_init__(self) -> None:
-        from solver.placement.local_search import BatchSearch
+        from shardproof.solver.placement.local_search import BatchSearch
 
         self.answers = [answer for _, answer in self.tasks]
         self.batch = BatchSearch(

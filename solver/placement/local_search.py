@@ -3,7 +3,7 @@
 Every state repeats: swap a replica of its most loaded rank with one elsewhere so that the larger of the two
 ranks falls most; when no swap helps, keep the placement if it is no worse than the best so far, otherwise
 go back to the best, and shake: a few random swaps, and often one replica of some expert turned into a
-replica of another. Loads are floats here; the exact judgement is `formulations.placement.check`.
+replica of another. Loads are floats here; the exact judgement is `shardproof.formulations.placement.check`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
+from shardproof.formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 
-from formulations.placement.check import count_replicas
-from formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
+from shardproof.formulations.placement.check import count_replicas
+from shardproof.formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
 
 
 def take_back_moves(problem: LayerProblem, slots: Slots, before: Slots, *, largest: Fraction, nodes: int = 1) -> Slots:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations.placement.problem import LayerProblem, Slots
+from shardproof.formulations.placement.problem import LayerProblem, Slots
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

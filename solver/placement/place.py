@@ -8,23 +8,23 @@ from dataclasses import replace
 from fractions import Fraction
 from heapq import nsmallest
 
-from formulations.placement.bounds import LowerBound, simple_bound
-from formulations.placement.check import (
+from shardproof.formulations.placement.bounds import LowerBound, simple_bound
+from shardproof.formulations.placement.check import (
     broken_groups,
     broken_rules,
     largest_even_load,
     moved_experts,
     remote_share,
 )
-from formulations.placement.free_split import largest_free_load
-from formulations.placement.groups import (
+from shardproof.formulations.placement.free_split import largest_free_load
+from shardproof.formulations.placement.groups import (
     Partition,
     group_partitions,
     node_experts,
     node_problem,
     partition_average,
 )
-from formulations.placement.problem import (
+from shardproof.formulations.placement.problem import (
     NO_EXPERT,
     LayerProblem,
     PlacementRules,
@@ -32,15 +32,15 @@ from formulations.placement.problem import (
     check_rules,
     layer_problem,
 )
-from instances.errors import InternalError
-from instances.load_profile import LoadProfile
-from instances.reading import refuse
-from solver.placement.greedy import greedy_group_slots, greedy_slots
-from solver.placement.group_bound import group_bound
-from solver.placement.layers import LayerAnswer, PlaceSettings, place_layers
-from solver.placement.moves import take_back_moves
-from solver.placement.relabel import relabel_ranks
-from solver.placement.result import LayerPlacement, PlacementResult
+from shardproof.instances.errors import InternalError
+from shardproof.instances.load_profile.read import LoadProfile
+from shardproof.instances.reading import refuse
+from shardproof.solver.placement.greedy import greedy_group_slots, greedy_slots
+from shardproof.solver.placement.group_bound import group_bound
+from shardproof.solver.placement.layers import LayerAnswer, PlaceSettings, place_layers
+from shardproof.solver.placement.moves import take_back_moves
+from shardproof.solver.placement.relabel import relabel_ranks
+from shardproof.solver.placement.result import LayerPlacement, PlacementResult
 
 _PARTITIONS = 8
 """Partitions of groups over nodes that are searched per layer, those of lightest heaviest node."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from formulations.placement.problem import NO_EXPERT, Slots
+from shardproof.formulations.placement.problem import NO_EXPERT, Slots
 
 _ROUNDS = 20
 

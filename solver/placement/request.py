@@ -8,14 +8,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from formulations.placement.problem import PlacementRules, check_rules
-from instances.load_profile import LoadProfile, load_profile, serve_profiles
-from instances.load_profile_formats import read_rows
-from instances.reading import refuse, validate
-from instances.units import parse_quantity, parse_ratio
-from solver.exporters.placement_files import PLACEMENT_EXPORTERS, PlacementExporter, placement_exporter
-from solver.placement.layers import PlaceSettings
-from solver.placement.subject import Subject, find_subject
+from shardproof.formulations.placement.problem import PlacementRules, check_rules
+from shardproof.instances.load_profile.formats import read_rows
+from shardproof.instances.load_profile.read import LoadProfile, load_profile, serve_profiles
+from shardproof.instances.reading import refuse, validate
+from shardproof.instances.units import parse_quantity, parse_ratio
+from shardproof.solver.placement.exporters.placement_files import (
+    PLACEMENT_EXPORTERS,
+    PlacementExporter,
+    placement_exporter,
+)
+from shardproof.solver.placement.layers import PlaceSettings
+from shardproof.solver.placement.subject import Subject, find_subject
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from formulations.placement.bounds import LowerBound
-from formulations.placement.problem import LayerProblem, PlacementRules, Slots
+from shardproof.formulations.placement.bounds import LowerBound
+from shardproof.formulations.placement.problem import LayerProblem, PlacementRules, Slots
 
 Status = Literal["optimal", "feasible"]
 

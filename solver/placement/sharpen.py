@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from formulations.placement.bounds import LowerBound
-from formulations.placement.check import count_replicas
-from formulations.placement.prices import cheapest_placement, dearest_rank
-from solver.placement.greedy import pack_copies
-from solver.placement.pairs import fits_pairs, search_pairs
+from shardproof.formulations.placement.bounds import LowerBound
+from shardproof.formulations.placement.check import count_replicas
+from shardproof.formulations.placement.prices import cheapest_placement, dearest_rank
+from shardproof.solver.placement.greedy import pack_copies
+from shardproof.solver.placement.pairs import fits_pairs, search_pairs
 
 if TYPE_CHECKING:
-    from formulations.placement.bounds import PriceList
-    from formulations.placement.problem import LayerProblem, Slots
-    from solver.placement.layers import _Work
+    from shardproof.formulations.placement.bounds import PriceList
+    from shardproof.formulations.placement.problem import LayerProblem, Slots
+    from shardproof.solver.placement.layers import _Work
 
 _HALVINGS = 6
 _STEPS = 600
@@ -48,7 +48,7 @@ class Learnt:
 
 def prove_small(work: _Work, *, largest: int, until: float) -> None:
     """Solve small layers to proven optimality; the best placement so far is the hint."""
-    from formulations.placement.program import program_size, solve_layer
+    from shardproof.formulations.placement.program import program_size, solve_layer
 
     for index in work.open():
         problem = work.tasks[index][0]
@@ -118,7 +118,7 @@ def reuse_prices(work: _Work, index: int) -> None:
 
 def _follow(work: _Work, leader: int, followers: Sequence[int]) -> None:
     """Search from the leader's numbers of replicas: the n-th heaviest expert gets as many as its n-th."""
-    from solver.placement.local_search import BatchSearch
+    from shardproof.solver.placement.local_search import BatchSearch
 
     replicas = count_replicas(work.answers[leader].slots)
     pattern = [replicas[expert] for expert in _by_load(work.tasks[leader][0])]
@@ -148,7 +148,7 @@ def _raise_by_prices(work: _Work, index: int, profile: int, *, until: float) -> 
 
     A target that they do not refute suggests numbers of replicas, from which the search starts anew.
     """
-    from formulations.placement.price_program import ask_prices
+    from shardproof.formulations.placement.price_program import ask_prices
 
     problem = work.tasks[index][0]
     loads = problem.loads[profile]
@@ -198,7 +198,7 @@ def _pair_up(work: _Work, index: int) -> None:
 
 def _search_from(work: _Work, index: int, copies: Sequence[int]) -> None:
     """Pack the suggested numbers of replicas and improve the packing by a short search."""
-    from solver.placement.local_search import BatchSearch
+    from shardproof.solver.placement.local_search import BatchSearch
 
     problem = work.tasks[index][0]
     slots = pack_copies(problem, copies)

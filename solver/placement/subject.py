@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from instances.layers import MixtureOfExperts
-from instances.model import Model
-from instances.reading import refuse
+from shardproof.instances.layers import MixtureOfExperts
+from shardproof.instances.model import Model
+from shardproof.instances.reading import refuse
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ def subject_of_model(model: Model, *, profile: str | None = None) -> Subject:
 def find_subject(*, instance: Path | None, model: str | None, experts: int | None, layers: int | None) -> Subject:
     """Take the subject from an instance file, a catalogue model, or plain numbers."""
     if instance is not None:
-        from instances.instance import load_instance
+        from shardproof.instances.instance import load_instance
 
         loaded = load_instance(instance)
         return subject_of_model(loaded.model, profile=loaded.load_profile)
     if model is not None:
-        from instances.catalogue import load_model
+        from shardproof.instances.catalogue import load_model
 
         return subject_of_model(load_model(model))
     return Subject(experts, None if layers is None else tuple(range(layers)), layers)

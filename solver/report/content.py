@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from instances.reading import refuse
-from solver.batch.ledger import Ledger, RunTask
-from solver.batch.rows import Row, rows_of, swept_axes
+from shardproof.instances.reading import refuse
+from shardproof.solver.batch.ledger import Ledger, RunTask
+from shardproof.solver.batch.rows import Row, rows_of, swept_axes
 
 MOST_PLANS = 5000
 """Plans that one page holds; a page of more would be slow to open."""

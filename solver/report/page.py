@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from solver.batch.answer import STATUSES
-from solver.report.content import Content
+from shardproof.solver.batch.answer import STATUSES
+from shardproof.solver.report.content import Content
 
 _FOLDER = Path(__file__).parent
 _STATIC_ROWS = 500

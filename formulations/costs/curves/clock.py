@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from formulations.costs.curves.load import LoadTable, table_of
-from formulations.costs.curves.requests import Request, requests_of
-from formulations.costs.operations import Clock, Operation
-from instances.calibration import Calibration, Curve
-from instances.hardware import Device
+from shardproof.formulations.costs.curves.load import LoadTable, table_of
+from shardproof.formulations.costs.curves.requests import Request, requests_of
+from shardproof.formulations.costs.operations import Clock, Operation
+from shardproof.instances.calibration import Calibration, Curve
+from shardproof.instances.hardware import Device
 
 _MICROSECONDS = 10**6
 

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from formulations.costs.curves.families import FAMILIES
-from formulations.costs.curves.precision import Precision
-from formulations.costs.curves.sizes import Array, Sizes
-from instances.calibration import Centres, Curve, Figures
+from shardproof.formulations.costs.curves.families import FAMILIES
+from shardproof.formulations.costs.curves.precision import Precision
+from shardproof.formulations.costs.curves.sizes import Array, Sizes
+from shardproof.instances.calibration import Centres, Curve, Figures
 
 
 def kernel(points: Array, centres: Array) -> Array:

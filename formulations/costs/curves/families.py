@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from formulations.costs.curves import work as of
-from formulations.costs.curves.precision import Precision
-from formulations.costs.curves.sizes import Array, Sizes
-from formulations.costs.curves.work import Work
+from shardproof.formulations.costs.curves import work as of
+from shardproof.formulations.costs.curves.precision import Precision
+from shardproof.formulations.costs.curves.sizes import Array, Sizes
+from shardproof.formulations.costs.curves.work import Work
 
 
 @dataclass(frozen=True)

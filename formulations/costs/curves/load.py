@@ -9,10 +9,10 @@ from math import ceil, exp, log2
 
 import numpy as np
 
-from formulations.costs.curves.evaluate import fitted_microseconds
-from formulations.costs.curves.families import FAMILIES
-from formulations.costs.curves.sizes import Sizes
-from instances.calibration import Centres, Curve, Figures
+from shardproof.formulations.costs.curves.evaluate import fitted_microseconds
+from shardproof.formulations.costs.curves.families import FAMILIES
+from shardproof.formulations.costs.curves.sizes import Sizes
+from shardproof.instances.calibration import Centres, Curve, Figures
 
 _TOP = {"batch": 14, "query": 22, "context": 24, "message_bytes": 38}
 _USUAL_TOP = 26

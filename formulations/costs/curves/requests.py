@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from formulations.costs.operations import Operation, Shape
+from shardproof.formulations.costs.operations import Operation, Shape
 
 _DTYPES = {
     "bf16": ("bfloat16", "float16"),

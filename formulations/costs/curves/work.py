@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from formulations.costs.curves.precision import Precision
-from formulations.costs.curves.sizes import Array, Sizes
+from shardproof.formulations.costs.curves.precision import Precision
+from shardproof.formulations.costs.curves.sizes import Array, Sizes
 
 
 @dataclass(frozen=True)

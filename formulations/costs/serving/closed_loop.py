@@ -21,11 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from formulations.costs.serving.factors import Factors, factors_for, load_factors, setting_of
-from formulations.costs.serving.work import PLACE, Load, Terms, end_terms, layer_terms
-from formulations.deployment.tables import Option
-from instances.hardware import Device
-from instances.model import Model
+from shardproof.formulations.costs.serving.factors import Factors, factors_for, load_factors, setting_of
+from shardproof.formulations.costs.serving.work import PLACE, Load, Terms, end_terms, layer_terms
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.hardware import Device
+from shardproof.instances.model import Model
 
 BUSIEST = 0.95
 DEFAULT_WAIT = (1.0, 1.0)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-import instances
-from instances.base import Record
-from instances.hardware import Device
-from instances.model import Model
-from instances.reading import read_mapping, validate
+from shardproof import instances
+from shardproof.instances.base import Record
+from shardproof.instances.hardware import Device
+from shardproof.instances.model import Model
+from shardproof.instances.reading import read_mapping, validate
 
 FILE = Path(instances.__file__).parent / "catalog" / "serving" / "factors.json"
 KNOWN_FAMILIES = ("Hopper", "Blackwell")

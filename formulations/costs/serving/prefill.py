@@ -16,11 +16,11 @@ q       `Floor.power`                   1       fitted: how sharply the larger o
 
 from __future__ import annotations
 
-from formulations.costs.serving.factors import Floor, load_factors
-from formulations.costs.serving.work import PLACE, Load, iteration_terms
-from formulations.deployment.tables import Option
-from instances.hardware import Device
-from instances.model import Model
+from shardproof.formulations.costs.serving.factors import Floor, load_factors
+from shardproof.formulations.costs.serving.work import PLACE, Load, iteration_terms
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.hardware import Device
+from shardproof.instances.model import Model
 
 COUNTED = ("gemm", "grouped", "elementwise", "message")
 

@@ -2,7 +2,7 @@ r"""Work of one engine iteration on one device, as datasheet seconds by term.
 
 A term is what the datasheet says one kind of work takes (bytes over memory bandwidth, FLOPs over the peak of
 their dtype, message bytes over the link), or a count (layers, collectives) times one microsecond. The fitted
-factors (`formulations.costs.serving.factors`) multiply terms; an iteration takes their sum:
+factors (`shardproof.formulations.costs.serving.factors`) multiply terms; an iteration takes their sum:
 
 .. math:: t = \sum_{k} \sum_{l} e^{\theta_k} x_{k,l}
 
@@ -15,18 +15,18 @@ from collections import Counter
 from dataclasses import dataclass
 from math import log2
 
-from formulations.costs.memory import expert_bytes, kv_bytes_per_request, layer_weight_bytes
-from formulations.costs.sharding import attention_parts, cut, kv_heads_of, slots_per_rank
-from formulations.deployment.tables import Option
-from instances.hardware import Device
-from instances.layers import (
+from shardproof.formulations.costs.memory import expert_bytes, kv_bytes_per_request, layer_weight_bytes
+from shardproof.formulations.costs.sharding import attention_parts, cut, kv_heads_of, slots_per_rank
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.hardware import Device
+from shardproof.instances.layers import (
     GroupedQueryAttention,
     LatentAttention,
     Layer,
     LinearAttention,
     MixtureOfExperts,
 )
-from instances.model import BITS, Model
+from shardproof.instances.model import BITS, Model
 
 MICROSECOND = 1e-6
 ELEMENTWISE_BYTES = 24

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from ortools.sat.python import cp_model
 
-from formulations.deployment.check import broken_budget
-from formulations.deployment.variables import Model
+from shardproof.formulations.deployment.check import broken_budget
+from shardproof.formulations.deployment.variables import Model
 
 
 def width(model: Model) -> cp_model.LinearExprT:

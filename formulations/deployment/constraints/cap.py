@@ -15,9 +15,9 @@ Exact: bytes are integers; times are rounded up (or, in a floor model, down) per
 
 from __future__ import annotations
 
-from formulations.deployment.check import broken_cap
-from formulations.deployment.tables import Cap
-from formulations.deployment.variables import Model, stage_expression
+from shardproof.formulations.deployment.check import broken_cap
+from shardproof.formulations.deployment.tables import Cap
+from shardproof.formulations.deployment.variables import Model, stage_expression
 
 
 def limit_of(model: Model, row: Cap) -> int:

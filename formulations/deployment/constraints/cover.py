@@ -19,8 +19,8 @@ Exact: L bounds every e_s, and is the big-M of an unused stage.
 
 from __future__ import annotations
 
-from formulations.deployment.check import broken_cover
-from formulations.deployment.variables import Model
+from shardproof.formulations.deployment.check import broken_cover
+from shardproof.formulations.deployment.variables import Model
 
 
 def post(model: Model) -> None:

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from ortools.sat.python import cp_model
 
-from formulations.deployment.check import broken_path
-from formulations.deployment.tables import Path
-from formulations.deployment.variables import Model, stage_expression
+from shardproof.formulations.deployment.check import broken_path
+from shardproof.formulations.deployment.tables import Path
+from shardproof.formulations.deployment.variables import Model, stage_expression
 
 
 def row_value(model: Model, slot: int, path: Path) -> cp_model.LinearExprT:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
-from instances.layers import DenseFeedForward, GroupedQueryAttention, LatentAttention, MixtureOfExperts
-from instances.model import Model
-from solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
-from solver.audit.context import Context
-from solver.audit.mistakes import MISTAKES
-from solver.documents.statement import Statement
-from solver.documents.values import read_dtype
+from shardproof.instances.layers import DenseFeedForward, GroupedQueryAttention, LatentAttention, MixtureOfExperts
+from shardproof.instances.model import Model
+from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
+from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.mistakes import MISTAKES
+from shardproof.solver.documents.statement import Statement
+from shardproof.solver.documents.values import read_dtype
 
 NEAR = Fraction(3, 100)
 EXACT = Fraction(1, 2000)
@@ -23,7 +23,7 @@ def judge_model(context: Context, statement: Statement) -> Claim:
     if model is None:
         return not_checkable(statement, "this model is not in the catalogue")
     if context.facts.instance is not None:
-        from solver.documents.catalogue_match import find_model
+        from shardproof.solver.documents.catalogue_match import find_model
 
         named = find_model(str(statement.value), str(context.facts.weight_dtype))
         if named is not None and (named.parameters, named.layer_count) != (model.parameters, model.layer_count):
@@ -131,7 +131,7 @@ def judge_device(context: Context, statement: Statement) -> Claim:
         return not_checkable(statement, "this device is not in the catalogue")
     names = ", ".join(device.name for device in devices)
     if context.facts.instance is not None:
-        from solver.documents.catalogue_match import find_devices
+        from shardproof.solver.documents.catalogue_match import find_devices
 
         named = {device.name for device in find_devices(str(statement.value))}
         if named and devices[0].name not in named:

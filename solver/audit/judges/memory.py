@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
-from solver.audit.context import Context
-from solver.audit.judges.memory_counts import RECIPES, careful, load, recipe_of, stage_floor, stage_trials
-from solver.audit.mistakes import MEMORY_MISTAKES, Explanation, Recipe, Trial, explain
-from solver.audit.readings import Reading
-from solver.audit.recount import NOTHING, Assume
-from solver.documents.statement import Statement
+from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
+from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.judges.memory_counts import RECIPES, careful, load, recipe_of, stage_floor, stage_trials
+from shardproof.solver.audit.mistakes import MEMORY_MISTAKES, Explanation, Recipe, Trial, explain
+from shardproof.solver.audit.readings import Reading
+from shardproof.solver.audit.recount import NOTHING, Assume
+from shardproof.solver.documents.statement import Statement
 
 NEAR = 0.02
 MOST_EXPLAINED = 40

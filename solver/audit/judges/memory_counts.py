@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from solver.audit.claim import show
-from solver.audit.context import Context
-from solver.audit.mistakes import Recipe, Trial, in_units
-from solver.audit.readings import Reading
-from solver.audit.recount import NOTHING, Assume, Recount
+from shardproof.solver.audit.claim import show
+from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.mistakes import Recipe, Trial, in_units
+from shardproof.solver.audit.readings import Reading
+from shardproof.solver.audit.recount import NOTHING, Assume, Recount
 
 
 @dataclass(frozen=True)

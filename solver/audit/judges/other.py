@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
-from solver.audit.context import Context
-from solver.documents.statement import Statement
+from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
+from shardproof.solver.audit.context import Context
+from shardproof.solver.documents.statement import Statement
 
 NEAR = Fraction(1, 100)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from solver.audit.claim import Claim, confirmed, contradicted, inconsistent, not_checkable, show
-from solver.audit.context import Context
-from solver.audit.judges.memory_counts import stage_floor
-from solver.documents.statement import Statement
+from shardproof.solver.audit.claim import Claim, confirmed, contradicted, inconsistent, not_checkable, show
+from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.judges.memory_counts import stage_floor
+from shardproof.solver.documents.statement import Statement
 
 
 def judge_heads_per_gpu(context: Context, statement: Statement) -> Claim:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from solver.audit.claim import Claim, confirmed, contradicted, inconsistent, not_checkable
-from solver.audit.context import Context
-from solver.audit.judges.structure import product_text
-from solver.documents.statement import Statement
+from shardproof.solver.audit.claim import Claim, confirmed, contradicted, inconsistent, not_checkable
+from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.judges.structure import product_text
+from shardproof.solver.documents.statement import Statement
 
 
 def judge_stage_layers(context: Context, statement: Statement) -> Claim:

@@ -6,12 +6,12 @@ from fractions import Fraction
 from types import SimpleNamespace
 from typing import cast
 
-from formulations.engines.rules import WHOLE_BLOCKS
-from instances.instance import Instance
-from solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
-from solver.audit.context import Context
-from solver.audit.readings import readings
-from solver.documents.statement import Statement
+from shardproof.formulations.engines.rules import WHOLE_BLOCKS
+from shardproof.instances.instance import Instance
+from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
+from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.readings import readings
+from shardproof.solver.documents.statement import Statement
 
 
 def product_text(context: Context) -> str:

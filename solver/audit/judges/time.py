@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
-from solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
-from solver.audit.context import Context
-from solver.audit.mistakes import TIME_MISTAKES, Recipe, Trial, explain
-from solver.audit.recount import NOTHING, Assume, Recount
-from solver.documents.statement import Statement
-from solver.documents.values import BYTES_PER_ELEMENT
+from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
+from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.mistakes import TIME_MISTAKES, Recipe, Trial, explain
+from shardproof.solver.audit.recount import NOTHING, Assume, Recount
+from shardproof.solver.documents.statement import Statement
+from shardproof.solver.documents.values import BYTES_PER_ELEMENT
 
 NEAR = 0.05
 

@@ -1,0 +1,1 @@
+"""Load profiles: how often every expert of every layer is used."""

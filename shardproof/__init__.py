@@ -1,0 +1,1 @@
+"""shardproof plans LLM serving deployments with provably the fewest GPUs."""

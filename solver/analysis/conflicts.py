@@ -1,0 +1,148 @@
+"""Which limits of an instance without a plan cannot hold together, and how little each would have to give.
+
+The set is minimal: drop any one of its limits and a plan exists (proven), keep all and none does (proven).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.instances.instance import Instance
+from shardproof.instances.units import format_bytes, format_duration
+from shardproof.solver.analysis.limiting import fewest_gpus
+from shardproof.solver.search.prover import Prover, Query
+
+BEYOND = 1 << 24
+"""Factor by which a dropped limit is raised: far beyond anything that a plan could use."""
+MOST_GPUS = 1024
+"""GPUs that an instance without a GPU limit may use."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit: its name, its value, the instance with it raised to another value, and how to write a value."""
+
+    name: str
+    value: int
+    most: int
+    raised: Callable[[int], Instance]
+    write: Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """One limit of a conflicting set: the least value (ns, bytes, GPUs) at which a plan exists, the others kept.
+
+    ``needed`` is ``None`` where no value up to the largest looked at helps alone.
+    """
+
+    name: str
+    value: int
+    needed: int | None
+    words: str
+
+
+def limits_of(instance: Instance) -> Iterator[Limit]:
+    """Yield every limit of an instance."""
+    most = max(MOST_GPUS, instance.max_gpus)
+    yield Limit("GPUs", instance.max_gpus, most, lambda v: _gpus(instance, v), lambda v: f"{v} GPUs")
+    memory = instance.memory_limit
+    yield Limit(
+        "memory per device",
+        memory,
+        memory * BEYOND,
+        lambda value: instance.model_copy(update={"memory_limit": value}),
+        format_bytes,
+    )
+    for place, scenario in enumerate(instance.scenarios):
+        label = "" if len(instance.scenarios) == 1 else f" [{scenario.name}]"
+        for field in ("ttft", "tpot"):
+            value = getattr(scenario.limits, field)
+            if value is not None:
+                raised = _latency(instance, place, field)
+                yield Limit(f"{field.upper()}{label}", value, value * BEYOND, raised, format_duration)
+
+
+def _gpus(instance: Instance, value: int) -> Instance:
+    return instance.model_copy(update={"max_gpus": value})
+
+
+def _latency(instance: Instance, place: int, field: str) -> Callable[[int], Instance]:
+    def raised(value: int) -> Instance:
+        own = instance.scenarios[place]
+        scenario = own.model_copy(update={"limits": own.limits.model_copy(update={field: value})})
+        scenarios = (*instance.scenarios[:place], scenario, *instance.scenarios[place + 1 :])
+        return instance.model_copy(update={"scenarios": scenarios})
+
+    return raised
+
+
+def has_plan(instance: Instance) -> bool:
+    """Whether a plan exists, on tables rounded up."""
+    deployment = Deployment(instance)
+    if not deployment.options:
+        return False
+    return Prover(deployment.program, floor=False).decide(Query(instance.max_gpus)).chain is not None
+
+
+def conflicting(instance: Instance) -> tuple[Limit, ...]:
+    """Return a minimal set of limits that no plan meets together (empty: no limit is the cause).
+
+    A limit is dropped for good where the others alone still leave no plan; what is left is needed.
+    """
+    relaxed, kept = instance, list(limits_of(instance))
+    for limit in tuple(kept):
+        named = {item.name: item for item in limits_of(relaxed)}
+        without = named[limit.name].raised(limit.most)
+        if not has_plan(without):
+            relaxed = without
+            kept.remove(limit)
+    names = {limit.name for limit in kept}
+    return tuple(limit for limit in limits_of(relaxed) if limit.name in names)
+
+
+def least_relaxation(limit: Limit) -> int | None:
+    """Least value of a limit at which a plan exists, by bisection (``None``: none up to its end)."""
+    low, step = limit.value, 1
+    while True:
+        high = min(limit.most, limit.value + step)
+        if has_plan(limit.raised(high)):
+            break
+        if high == limit.most:
+            return None
+        low, step = high, step * 4
+    while high - low > 1:
+        middle = (low + high) // 2
+        if has_plan(limit.raised(middle)):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def conflicts(instance: Instance) -> tuple[Conflict, ...]:
+    """Return each limit of a minimal conflicting set with the value that would make a plan possible."""
+    own = {limit.name: limit for limit in limits_of(instance)}
+    found = []
+    for limit in conflicting(instance):
+        mine = own[limit.name]
+        needed = least_relaxation(mine)
+        stated = f"{mine.name} ({mine.write(mine.value)})"
+        words = f"{stated}: none up to {mine.write(mine.most)} helps alone"
+        if needed is not None:
+            more = f" ({needed - mine.value} more)" if mine.name == "GPUs" else ""
+            words = f"{stated}: a plan exists from {mine.write(needed)}{more}"
+        found.append(Conflict(mine.name, mine.value, needed, words))
+    return tuple(found)
+
+
+def cheaper_formats(instance: Instance) -> Iterator[str]:
+    """Yield the changes of precision under which a plan exists, in words."""
+    if instance.model.kv_dtype == "fp8":
+        return
+    model = instance.model.model_copy(update={"kv_dtype": "fp8"})
+    gpus = fewest_gpus(Deployment(instance.model_copy(update={"model": model})))
+    if gpus is not None:
+        yield f"KV cache in FP8: {gpus} GPUs"

@@ -1,0 +1,105 @@
+"""What makes a plan as large as it is: the limits that rule out fewer GPUs, and the engine's rules."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from itertools import combinations
+
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.engines.rules import ENGINES, PHYSICAL, Rule
+from shardproof.solver.search.prover import Interrupted, Prover, Query
+
+
+def stopper(stop_at: float) -> Callable[[], None]:
+    """Return a check that ends a search once the monotonic clock is past ``stop_at``."""
+
+    def check() -> None:
+        if time.monotonic() > stop_at:
+            raise Interrupted
+
+    return check
+
+
+GROUPS = {"memory": "memory", "ttft": "TTFT", "tpot": "TPOT"}
+
+
+def limits_that_rule_out(deployment: Deployment, gpus: int, stop_at: float = math.inf) -> tuple[str, ...]:
+    """Smallest set of limit groups that alone rules out every plan of at most ``gpus`` GPUs (empty: none does)."""
+    prover = Prover(deployment.program, floor=True, check_stop=stopper(stop_at))
+    limited = [scenario.limits for scenario in deployment.instance.scenarios]
+    present = ["memory"]
+    present += ["ttft"] if any(limits.ttft is not None for limits in limited) else []
+    present += ["tpot"] if any(limits.tpot is not None for limits in limited) else []
+    for size in range(1, len(present) + 1):
+        for kept in combinations(present, size):
+            query = Query(gpus, ignored=frozenset(GROUPS) - set(kept))
+            if prover.decide(query).refutation is not None:
+                return kept
+    return ()
+
+
+def limit_sentences(deployment: Deployment, gpus: int | None, stop_at: float = math.inf) -> tuple[str, ...]:
+    """Say which limits keep the plan from fewer GPUs (``None``: which leave no plan at all)."""
+    most = deployment.instance.max_gpus if gpus is None else gpus - 1
+    if most < 1:
+        return ("one GPU is enough",)
+    kept = limits_that_rule_out(deployment, most, stop_at)
+    if not kept:
+        return ()
+    names = " and ".join(GROUPS[group] for group in kept)
+    together = "alone rules" if len(kept) == 1 else "together rule"
+    return (f"{names} {together} out {most} GPU{'s' if most > 1 else ''}",)
+
+
+def fewest_gpus(deployment: Deployment, stop_at: float = math.inf) -> int | None:
+    """Fewest GPUs of any plan, without later levels (``None``: no plan)."""
+    prover = Prover(deployment.program, floor=False, check_stop=stopper(stop_at))
+    most = deployment.instance.max_gpus
+    if not deployment.options or prover.decide(Query(most)).chain is None:
+        return None
+    low, high = 1, most
+    while low < high:
+        middle = (low + high) // 2
+        chain = prover.decide(Query(middle)).chain
+        if chain is None:
+            low = middle + 1
+        else:
+            high = chain.gpus(deployment.program)
+    return high
+
+
+def engine_sentences(deployment: Deployment, gpus: int | None, stop_at: float = math.inf) -> tuple[str, ...]:
+    """Say which rules of the engine, if any, make the plan larger than without an engine."""
+    instance = deployment.instance
+    own = ENGINES[instance.engine]
+    if not own:
+        return ()
+    free = fewest_gpus(_with_rules(deployment, PHYSICAL, gpus), stop_at)
+    if free is None or (gpus is not None and free >= gpus):
+        return (f"no rule of {instance.engine} costs a GPU",) if gpus is not None else ()
+    blamed = list(_blamed(deployment, own, gpus, stop_at))
+    found = "no plan" if gpus is None else f"{gpus} GPUs"
+    head = f"{instance.engine} needs {found} where {free} would do without its rules"
+    if not blamed:
+        return (f"{head}; no single rule is the cause, only several together",)
+    return (head, *(f"without rule '{rule.name}' ({rule.sentence}): {fewer} GPUs" for rule, fewer in blamed))
+
+
+def _blamed(
+    deployment: Deployment, own: tuple[Rule, ...], gpus: int | None, stop_at: float
+) -> Iterator[tuple[Rule, int]]:
+    """Yield the rules whose removal alone makes a smaller plan possible, with its GPUs."""
+    for rule in own:
+        kept = PHYSICAL + tuple(other for other in own if other is not rule)
+        fewer = fewest_gpus(_with_rules(deployment, kept, gpus), stop_at)
+        if fewer is not None and (gpus is None or fewer < gpus):
+            yield rule, fewer
+
+
+def _with_rules(deployment: Deployment, rules: tuple[Rule, ...], gpus: int | None) -> Deployment:
+    instance = deployment.instance
+    if gpus is not None:
+        instance = instance.model_copy(update={"max_gpus": gpus, "max_stage_gpus": min(gpus, instance.max_stage_gpus)})
+    return Deployment(instance, rules=rules, clock=deployment.clock, imbalance=deployment.imbalance)

@@ -1,0 +1,220 @@
+"""Plans side by side with the proven optimum: figures, violations, what is saved, and by which decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shardproof.instances.errors import InputError
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan, Stage, plan_from_tree
+from shardproof.instances.reading import parse_mapping
+from shardproof.solver.documents.text import printable, read_document_text
+from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
+from shardproof.solver.solve import metrics_of
+
+if TYPE_CHECKING:
+    from shardproof.solver.result import Result
+
+
+@dataclass(frozen=True)
+class Column:
+    """One plan's figures; absent is ``None``. ``gpus``: as the plan states them, ``gpus_used``: by its degrees.
+
+    ``balance``: mean over slowest stage time; utilisations as in ``solve --json`` (memory: the mean over GPUs);
+    ``bubble``: share of GPU-time without work; memory in bytes of the fullest device, by part; price in US
+    dollars per hour.
+    """
+
+    name: str
+    gpus: int | None
+    gpus_used: int | None
+    stages: tuple[Stage, ...]
+    replicas: int | None
+    microbatch_requests: int | None
+    ttft_s: float | None
+    tpot_ms: float | None
+    peak_memory_bytes: int | None
+    memory_parts: dict[str, int]
+    memory_utilisation: float | None
+    compute_utilisation: float | None
+    balance: float | None
+    bubble: float | None
+    violations: tuple[str, ...]
+    wrong_claims: int | None
+    price_per_hour: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the column as ``compare --json`` prints it."""
+        tree = vars(self) | {"stages": [stage.model_dump(mode="json", exclude_none=True) for stage in self.stages]}
+        return tree | {"violations": list(self.violations)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Columns of the plans, the optimum's column (``None``: no plan exists), and sentences about the saving."""
+
+    instance: Instance
+    plans: tuple[Column, ...]
+    optimum: Column | None
+    result: Result
+    savings: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``compare --json`` prints."""
+        return {
+            "plans": [column.to_json() for column in self.plans],
+            "optimum": None if self.optimum is None else self.optimum.to_json(),
+            "status": self.result.status,
+            "proof": self.result.proof,
+            "bound": self.result.bound,
+            "savings": [{"plan": name, "sentences": list(sentences)} for name, sentences in self.savings],
+            "assumptions": list(self.instance.assumptions),
+            "instance_fingerprint": self.instance.fingerprint,
+        }
+
+
+def compare(paths: tuple[Path, ...], instance: Instance, result: Result) -> Comparison:
+    """Set plans beside the result of solving the instance."""
+    plans = tuple(column_of_file(path, instance, result) for path in paths)
+    optimum = None
+    if result.plan is not None:
+        name = {"optimal": "proven optimum", "feasible": "best found"}.get(result.status, "optimum")
+        optimum = _column(name, instance, result.plan, evaluate(instance, result.plan))
+    savings = tuple((column.name, _savings(column, optimum, result)) for column in plans)
+    return Comparison(instance, plans, optimum, result, savings)
+
+
+def column_of_file(path: Path, instance: Instance, result: Result) -> Column:
+    """Read a plan of any format and evaluate it.
+
+    Raises
+    ------
+    InputError
+        If the file holds no plan.
+    """
+    text = read_document_text(path)
+    name = printable(path.name, limit=40)
+    plan = _own_plan(text, path)
+    if plan is not None:
+        return _column(name, instance, plan, evaluate(instance, plan))
+    from shardproof.solver.audit.audit import audit_document
+    from shardproof.solver.audit.completion import judge_minimal
+    from shardproof.solver.documents.reader import parse_document
+
+    audit = audit_document(parse_document(text, name=path.name, suffix=path.suffix.lower()), instance)
+    best, stated = audit.context.best, audit.context.facts.gpus
+    broken = tuple(dict.fromkeys(f"{item.group}[{item.index}]" for item in audit.violations))
+    wrong = sum(judge_minimal(claim, audit.context, result.gpus).wrong for claim in audit.claims)
+    if best is None:
+        return _empty(name, stated, broken or ("the stated parts make no plan",), wrong)
+    column = _column(name, instance, best.plan, best.evaluation)
+    price = _price(instance, stated) if stated else column.price_per_hour
+    return Column(
+        **vars(column)
+        | {
+            "gpus": stated or column.gpus,
+            "violations": broken,
+            "wrong_claims": wrong,
+            "price_per_hour": price,
+        }
+    )
+
+
+def _own_plan(text: str, path: Path) -> Plan | None:
+    """The plan in a file that ``solve`` wrote; ``None`` for any other document."""
+    if path.suffix.lower() not in (".yaml", ".yml", ".json") or "moe_ep" not in text:
+        return None
+    try:
+        tree = parse_mapping(text, where=str(path), json_syntax=path.suffix.lower() == ".json")
+        return plan_from_tree(tree, where=str(path))
+    except InputError:
+        return None
+
+
+def _column(name: str, instance: Instance, plan: Plan, evaluation: Evaluation) -> Column:
+    broken = tuple(dict.fromkeys(f"{item.group}[{item.index}]" for item in evaluation.violations))
+    if not evaluation.scenarios:
+        return _empty(name, plan.gpus, broken, None)
+    figures = evaluation.scenarios[0]
+    metrics = metrics_of(instance, plan, evaluation)
+    times = [stage.iteration if figures.is_loop else stage.prefill for stage in figures.stages]
+    fullest = max(figures.stages, key=lambda stage: stage.memory)
+    runs = plan.microbatches[0].prefill_requests if plan.microbatches else None
+    return Column(
+        name=name,
+        gpus=plan.gpus,
+        gpus_used=plan.gpus,
+        stages=plan.stages,
+        replicas=plan.replicas,
+        microbatch_requests=runs or max(1, plan.microbatch_tokens // figures.scenario.workload.input_tokens),
+        ttft_s=evaluation.ttft / 1e9,
+        tpot_ms=evaluation.tpot / 1e6,
+        peak_memory_bytes=evaluation.peak_memory,
+        memory_parts={part: size for part, size in fullest.memory_bytes.items() if size},
+        memory_utilisation=metrics.memory_utilisation,
+        compute_utilisation=metrics.compute_utilisation,
+        balance=sum(times) / len(times) / max(times) if max(times) else None,
+        bubble=1 - metrics.compute_utilisation,
+        violations=broken,
+        wrong_claims=None,
+        price_per_hour=_price(instance, plan.gpus),
+    )
+
+
+def _empty(name: str, gpus: int | None, violations: tuple[str, ...], wrong: int | None) -> Column:
+    return Column(
+        name, gpus, None, (), None, None, None, None, None, {}, None, None, None, None, violations, wrong, None
+    )
+
+
+def _price(instance: Instance, gpus: int) -> float | None:
+    price: Fraction | None = instance.device.price_per_hour
+    return None if price is None else float(price * gpus)
+
+
+def _savings(column: Column, optimum: Column | None, result: Result) -> tuple[str, ...]:
+    """What the optimum saves against a plan, and which decisions differ."""
+    if optimum is None or optimum.gpus is None:
+        return (f"no plan exists within the limits ({result.status}): there is nothing to compare with",)
+    found = []
+    if column.gpus is not None:
+        times = column.gpus / optimum.gpus
+        ratio = f"; {times:.3g}x fewer" if times > 1 else "; as many" if times == 1 else ""
+        found.append(f"{optimum.gpus} instead of {column.gpus} GPUs{ratio}; TTFT {optimum.ttft_s:.3g} s")
+        if times < 1:
+            found.append(f"the plan asks for {column.gpus} GPUs, fewer than the proven {result.bound}: it cannot hold")
+    if column.violations:
+        shown = ", ".join(column.violations[:6]) + (" ..." if len(column.violations) > 6 else "")
+        found.append(f"the plan breaks {shown}; the optimum breaks nothing")
+    if column.gpus and column.gpus_used and column.gpus != column.gpus_used:
+        found.append(
+            f"{column.gpus - column.gpus_used} of its {column.gpus} GPUs do no work: its degrees use {column.gpus_used}"
+        )
+    if column.price_per_hour and optimum.price_per_hour:
+        found.append(f"{optimum.price_per_hour:.4g} instead of {column.price_per_hour:.4g} USD/h")
+    return tuple(found + _decisions(column, optimum))
+
+
+def _decisions(column: Column, optimum: Column) -> list[str]:
+    if not column.stages:
+        return []
+    pairs = [
+        ("stages", len(column.stages), len(optimum.stages)),
+        ("replicas", column.replicas, optimum.replicas),
+        ("layers per stage", _layers(column), _layers(optimum)),
+        ("attention TP x DP", _degrees(column, "attn_tp", "attn_dp"), _degrees(optimum, "attn_tp", "attn_dp")),
+        ("expert TP x EP", _degrees(column, "moe_tp", "moe_ep"), _degrees(optimum, "moe_tp", "moe_ep")),
+        ("requests per microbatch", column.microbatch_requests, optimum.microbatch_requests),
+    ]
+    return [f"decision: {name} {mine} -> {best}" for name, mine, best in pairs if mine != best]
+
+
+def _layers(column: Column) -> str:
+    return "/".join(str(stage.layers[1] - stage.layers[0] + 1) for stage in column.stages)
+
+
+def _degrees(column: Column, first: str, second: str) -> str:
+    return "/".join(dict.fromkeys(f"{getattr(stage, first)}x{getattr(stage, second)}" for stage in column.stages))

@@ -1,0 +1,1 @@
+"""What a sceptic runs: one file each, standard library only."""

@@ -1,0 +1,1 @@
+"""A plan in numbers: figures, metrics, predictions, engine flags."""

@@ -1,0 +1,352 @@
+"""Plans in numbers: memory by part, time by operation, TTFT, TPOT and violations, from the costs alone.
+
+Nothing here reads the integer program or imports ortools: every figure is summed anew, layer by layer, from
+`shardproof.formulations.costs`, and the prefill pipeline is played event by event.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from shardproof.formulations.costs.communication import hand_over
+from shardproof.formulations.costs.compute import Step, embedding_operation, head_operation
+from shardproof.formulations.costs.operations import LinkName, Operation
+from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.deployment.build import Deployment, distinct_ceilings
+from shardproof.formulations.deployment.cells import Variant, decode_step, prefill_step
+from shardproof.formulations.deployment.tables import Option
+from shardproof.formulations.engines.rules import broken_rules
+from shardproof.formulations.scaling import limit_within_margin
+from shardproof.formulations.timeline import (
+    first_token_time,
+    iteration_time,
+    last_ttft,
+    mean_ttft,
+    simulate_prefill,
+    tpot,
+)
+from shardproof.instances.errors import CheckFailed
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Microbatches, Plan, Stage
+from shardproof.instances.workload import ClosedLoop, Scenario
+
+SIMULATED_AT_MOST = 200_000
+"""Stage passes that the simulation plays; beyond, the formula stands alone."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A limit that a plan breaks: ``group[index]`` names the row as the program does."""
+
+    group: str
+    index: str
+    value: int
+    limit: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class StageFigures:
+    """One stage under one scenario: memory by part (bytes) and times by operation (ns).
+
+    ``iteration`` and ``first_token`` are of a closed loop: a decode microbatch with the prompts prefilled
+    beside it, and the stage's part of a first token, ns.
+    """
+
+    memory_bytes: dict[str, int]
+    prefill_ns: dict[str, int]
+    decode_ns: dict[str, int]
+    iteration: int = 0
+    first_token: int = 0
+
+    @property
+    def memory(self) -> int:
+        """Bytes on the fullest device."""
+        return sum(self.memory_bytes.values())
+
+    @property
+    def prefill(self) -> int:
+        """Time of one prefill microbatch, ns."""
+        return sum(self.prefill_ns.values())
+
+    @property
+    def decode(self) -> int:
+        """Time of one decode microbatch, ns."""
+        return sum(self.decode_ns.values())
+
+
+@dataclass(frozen=True)
+class ScenarioFigures:
+    """One scenario of a plan: its stages, and what its slowest request sees (ns)."""
+
+    scenario: Scenario
+    stages: tuple[StageFigures, ...]
+    prefill_microbatches: int
+    decode_microbatches: int
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether the scenario is a closed loop."""
+        return isinstance(self.scenario.workload, ClosedLoop)
+
+    @property
+    def ttft(self) -> int:
+        """TTFT of the slowest request of a burst, or of a request in a closed loop, ns."""
+        if self.is_loop:
+            return sum(stage.first_token for stage in self.stages)
+        return last_ttft([stage.prefill for stage in self.stages], self.prefill_microbatches)
+
+    @property
+    def ttft_mean(self) -> float:
+        """Mean TTFT, ns."""
+        if self.is_loop:
+            return float(self.ttft)
+        return float(mean_ttft([stage.prefill for stage in self.stages], self.prefill_microbatches))
+
+    @property
+    def ttft_first(self) -> int:
+        """TTFT of the first microbatch, or of a request alone, ns."""
+        return sum(stage.prefill for stage in self.stages)
+
+    @property
+    def tpot(self) -> int:
+        """Time per output token, ns."""
+        times = [stage.iteration if self.is_loop else stage.decode for stage in self.stages]
+        return tpot(times, self.decode_microbatches)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures of a plan, and the limits that it breaks."""
+
+    scenarios: tuple[ScenarioFigures, ...]
+    violations: tuple[Violation, ...]
+
+    @property
+    def ttft(self) -> int:
+        """Largest TTFT over the scenarios, ns."""
+        return max(figures.ttft for figures in self.scenarios)
+
+    @property
+    def tpot(self) -> int:
+        """Largest TPOT over the scenarios, ns."""
+        return max(figures.tpot for figures in self.scenarios)
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes on the fullest device of any stage in any scenario."""
+        return max(stage.memory for figures in self.scenarios for stage in figures.stages)
+
+
+def option_of(stage: Stage) -> Option:
+    """Return the option that a stage runs."""
+    return Option(stage.attn_tp, stage.attn_dp, stage.moe_tp, stage.moe_ep, stage.extra_slots)
+
+
+def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = None) -> Evaluation:
+    """Compute every figure of a plan and the limits that it breaks.
+
+    Raises
+    ------
+    CheckFailed
+        If the simulated pipeline and the formula of TTFT disagree (a fault of ours).
+    """
+    return _Evaluator(deployment or Deployment(instance), plan).run()
+
+
+class _Evaluator:
+    def __init__(self, deployment: Deployment, plan: Plan) -> None:
+        self.deployment, self.instance, self.plan = deployment, deployment.instance, plan
+        self.width = sum(stage.gpus for stage in plan.stages)
+        inside = self.width <= self.instance.device.devices_per_node
+        self.link: LinkName = "scale_up" if inside else "scale_out"
+        self.variant = Variant(
+            plan.replicas, self.link, single_stage=len(plan.stages) == 1 and self.instance.model.tied
+        )
+
+    def run(self) -> Evaluation:
+        shape = tuple(self._shape_violations())
+        if any(violation.group == "cover" for violation in shape):
+            scenarios: tuple[ScenarioFigures, ...] = ()
+            if any(stage.layers[1] >= self.instance.model.layer_count for stage in self.plan.stages):
+                return Evaluation((), shape)
+        scenarios = tuple(self._scenario(scenario) for scenario in self.instance.scenarios)
+        return Evaluation(scenarios, shape + tuple(self._limit_violations(scenarios)))
+
+    def _microbatches(self, scenario: Scenario) -> Microbatches:
+        for item in self.plan.microbatches:
+            if item.scenario == scenario.name:
+                return item
+        requests = max(1, self.plan.microbatch_tokens // scenario.workload.input_tokens)
+        return Microbatches(scenario=scenario.name, prefill_requests=requests)
+
+    def _scenario(self, scenario: Scenario) -> ScenarioFigures:
+        runs = self._microbatches(scenario)
+        requests = divide_up(scenario.workload.requests, self.plan.replicas)
+        size = 1 if isinstance(scenario.workload, ClosedLoop) else min(runs.prefill_requests, requests)
+        prefill = prefill_step(scenario, size)
+        decode = decode_step(scenario, divide_up(requests, runs.decode_microbatches))
+        stages = tuple(self._stage(stage, scenario, prefill, decode) for stage in self.plan.stages)
+        figures = ScenarioFigures(scenario, stages, divide_up(requests, size), runs.decode_microbatches)
+        self._simulate(figures)
+        return figures
+
+    def _simulate(self, figures: ScenarioFigures) -> None:
+        times = [stage.prefill for stage in figures.stages]
+        if figures.is_loop:
+            return
+        if len(times) * figures.prefill_microbatches > SIMULATED_AT_MOST:
+            return
+        makespan = simulate_prefill(times, figures.prefill_microbatches)[-1]
+        if makespan != figures.ttft:
+            raise CheckFailed(f"simulated TTFT {makespan} ns, formula {figures.ttft} ns")
+
+    def _stage(self, stage: Stage, scenario: Scenario, prefill: Step, decode: Step) -> StageFigures:
+        alone = self.deployment.alone(prefill)
+        before = self._cells(stage, prefill)
+        read = self._cells(stage, alone) if alone is not None else [(0, count) for _, count in before]
+        output = scenario.workload.output_tokens
+        loop = [
+            (own + extra, iteration_time(beside, own, sequences=decode.requests, output_tokens=output), count)
+            for (own, count), (beside, _), (extra, _) in zip(before, self._cells(stage, decode), read, strict=True)
+        ]
+        return StageFigures(
+            memory_bytes=self._memory(stage, scenario, prefill, decode),
+            prefill_ns=self._times(stage, prefill),
+            decode_ns=self._times(stage, decode),
+            iteration=sum(count * beside for _, beside, count in loop),
+            first_token=sum(count * first_token_time(own, beside, self.deployment.wait) for own, beside, count in loop),
+        )
+
+    def peak(self, scenario: Scenario, step: Step) -> int:
+        """Bytes on the fullest device of any stage in one step."""
+        return max(sum(self._memory_in(stage, scenario, step).values()) for stage in self.plan.stages)
+
+    def decode_tpot(self, scenario: Scenario, size: int, microbatches: int) -> int:
+        """TPOT with ``size`` sequences in each of ``microbatches``, ns."""
+        step = decode_step(scenario, size)
+        return tpot([self._total(stage, step) for stage in self.plan.stages], microbatches)
+
+    def _kinds(self, stage: Stage) -> Counter[str]:
+        first, last = stage.layers
+        return Counter(self.deployment.layer_kinds[first : last + 1])
+
+    def _memory(self, stage: Stage, scenario: Scenario, *steps: Step) -> dict[str, int]:
+        parts = (self._memory_in(stage, scenario, step) for step in steps)
+        return max(parts, key=lambda found: sum(found.values()))
+
+    def _memory_in(self, stage: Stage, scenario: Scenario, step: Step) -> dict[str, int]:
+        option, deployment = option_of(stage), self.deployment
+        parts = deployment.memory_parts(self.variant, scenario, step, option)
+        kinds = self._kinds(stage)
+        first = stage.layers[0] == 0
+        last = stage.layers[1] == self.instance.model.layer_count - 1
+        replicas = self.plan.replicas
+        return {
+            "weights": sum(deployment.layer_weights(kind, option) * count for kind, count in kinds.items()),
+            "kv_cache": sum(deployment.layer_kv(kind, option, scenario, replicas) * n for kind, n in kinds.items()),
+            "embedding": parts.embedding if first else 0,
+            "head": parts.head if last else 0,
+            "activations": parts.activations + (parts.logits if last else 0),
+            "buffers": parts.buffers + (0 if first else parts.received),
+            "runtime": parts.runtime,
+        }
+
+    def _times(self, stage: Stage, step: Step) -> dict[str, int]:
+        if step.loop and self.deployment.serving is not None:
+            return {"fitted iteration": self._total(stage, step)}
+        option, clock = option_of(stage), self.deployment.clock
+        picoseconds: Counter[str] = Counter()
+        for kind, count in self._kinds(stage).items():
+            for operation in self.deployment.operations(kind, option, step):
+                picoseconds[operation.name] += clock.picoseconds(operation)[1] * count
+        for operation in self._end_operations(stage, step):
+            picoseconds[operation.name] += clock.picoseconds(operation)[1]
+        return _shares(picoseconds, self._total(stage, step))
+
+    def _total(self, stage: Stage, step: Step) -> int:
+        return sum(cell * count for cell, count in self._cells(stage, step))
+
+    def _cells(self, stage: Stage, step: Step) -> list[tuple[int, int]]:
+        """(ns, how often) of the stage's layers by kind, and of its ends."""
+        option = option_of(stage)
+        kinds = self._kinds(stage).items()
+        layers = [(self.deployment.layer_time(kind, option, step), count) for kind, count in kinds]
+        ends = self.deployment.end_times(option, step, self.link)
+        before = ends.first if stage.layers[0] == 0 else ends.entry
+        last = stage.layers[1] == self.instance.model.layer_count - 1
+        return [*layers, (before, 1), (ends.last if last else 0, 1)]
+
+    def _end_operations(self, stage: Stage, step: Step) -> list[Operation]:
+        option = option_of(stage)
+        model, dtype = self.instance.model, self.instance.activations
+        ends = []
+        if stage.layers[0] == 0:
+            ends.append(embedding_operation(model, option, step, dtype))
+        else:
+            ends.append(hand_over(model, option, step, dtype=dtype, link=self.link))
+        if stage.layers[1] == model.layer_count - 1:
+            ends.append(head_operation(model, option, step, dtype))
+        return ends
+
+    def _shape_violations(self) -> list[Violation]:
+        found: list[Violation] = []
+        expected = 0
+        for index, stage in enumerate(self.plan.stages):
+            if stage.layers[0] != expected:
+                found.append(Violation("cover", f"stage={index}", stage.layers[0], expected, "first layer"))
+            expected = stage.layers[1] + 1
+            for rule in broken_rules(self.instance, option_of(stage), self.deployment.rules):
+                found.append(Violation(f"engine:{rule.name}", f"stage={index}", stage.gpus, 0, rule.sentence))
+        layers = self.instance.model.layer_count
+        if expected != layers:
+            found.append(Violation("cover", "layers", expected, layers, "layers"))
+        if any(rule.uniform for rule in self.deployment.rules) and len({option_of(s) for s in self.plan.stages}) > 1:
+            found.append(Violation("engine:uniform-stages", "plan", len(self.plan.stages), 1, "different options"))
+        if self.plan.gpus > self.instance.max_gpus:
+            found.append(Violation("max_gpus", "plan", self.plan.gpus, self.instance.max_gpus, "GPUs"))
+        return found
+
+    def _limit_violations(self, scenarios: tuple[ScenarioFigures, ...]) -> list[Violation]:
+        found: list[Violation] = []
+        for figures in scenarios:
+            name, limits = figures.scenario.name, figures.scenario.limits
+            for index, stage in enumerate(figures.stages):
+                if stage.memory > self.instance.memory_limit:
+                    group = f"memory[{name}]"
+                    found.append(Violation(group, f"stage={index}", stage.memory, self.instance.memory_limit, "bytes"))
+            for group, value, limit in (("ttft", figures.ttft, limits.ttft), ("tpot", figures.tpot, limits.tpot)):
+                allowed = None if limit is None else limit_within_margin(limit, self.instance.margin)
+                if allowed is not None and value > allowed:
+                    found.append(Violation(f"{group}[{name}]", "plan", value, allowed, "ns"))
+        return found
+
+
+def _shares(picoseconds: Counter[str], total_ns: int) -> dict[str, int]:
+    """Nanoseconds by operation that add up to the stage's total; the largest takes the rounding."""
+    parts = {name: value // 1000 for name, value in picoseconds.items()}
+    if parts:
+        parts[max(parts, key=lambda name: parts[name])] += total_ns - sum(parts.values())
+    return parts
+
+
+def best_decode_microbatches(deployment: Deployment, plan: Plan, scenario: Scenario) -> int:
+    """Return the number of decode microbatches with the lowest TPOT that keeps the plan's peak memory.
+
+    One sequence a microbatch always qualifies: it is no larger than any prefill microbatch.
+    """
+    requests = divide_up(scenario.workload.requests, plan.replicas)
+    item = next(item for item in plan.microbatches if item.scenario == scenario.name)
+    evaluator = _Evaluator(deployment, plan)
+    prefill = prefill_step(scenario, item.prefill_requests)
+    peak = evaluator.peak(scenario, prefill)
+    best: tuple[int, int] | None = None
+    for size in distinct_ceilings(requests):
+        if best is not None and evaluator.peak(scenario, decode_step(scenario, size)) > peak:
+            break
+        count = divide_up(requests, size)
+        found = (evaluator.decode_tpot(scenario, size, count), count)
+        best = found if best is None else min(best, found)
+    assert best is not None
+    return best[1]

@@ -1,0 +1,133 @@
+"""Predictions of a given plan: TTFT, TPOT, time by operation, memory by part, and the doubt in them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shardproof.formulations.costs.engine_memory import EngineMemory
+from shardproof.formulations.costs.engine_profiles import load_profiles
+from shardproof.formulations.costs.serving.closed_loop import Serving, StepClock
+from shardproof.formulations.costs.serving.confidence import Interval, interval
+from shardproof.formulations.costs.serving.factors import is_known, setting_of
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
+from shardproof.instances.workload import ClosedLoop, Scenario
+from shardproof.solver.evaluation.engine_flags import engine_account
+from shardproof.solver.evaluation.evaluate import Evaluation, evaluate, option_of
+
+DEFAULT_ENGINE = "vllm"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a plan is expected to do under one scenario; ``basis`` says which cost model spoke."""
+
+    scenario: str
+    basis: str
+    ttft_s: float
+    tpot_ms: float
+    operations: dict[str, int]
+    memory_bytes: dict[str, int]
+    intervals: dict[str, Interval]
+    engine_memory: EngineMemory | None
+    assumptions: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of ``predict --json``."""
+        document: dict[str, Any] = {
+            "scenario": self.scenario,
+            "basis": self.basis,
+            "ttft_s": self.ttft_s,
+            "tpot_ms": self.tpot_ms,
+            "operations": [{"name": name, "time_ns": time} for name, time in self.operations.items()],
+            "memory_bytes": self.memory_bytes,
+            "confidence": {name: asdict(found) for name, found in self.intervals.items()},
+            "engine_memory": None,
+            "assumptions": list(self.assumptions),
+        }
+        if self.engine_memory is not None:
+            document["engine_memory"] = {
+                "parts_bytes": self.engine_memory.parts,
+                "kv_tokens": self.engine_memory.kv_tokens,
+                "kv_bytes_per_token": self.engine_memory.kv_bytes_per_token,
+                "max_num_seqs": self.engine_memory.max_sequences,
+                "refusal": self.engine_memory.refusal,
+            }
+        return document
+
+
+def predict(instance: Instance, plan: Plan, *, level: float | None = None) -> tuple[Prediction, ...]:
+    """Predict a plan under every scenario of an instance; ``level`` adds intervals."""
+    evaluation = evaluate(instance, plan)
+    return tuple(_scenario(instance, plan, evaluation, index, level) for index in range(len(instance.scenarios)))
+
+
+def _scenario(instance: Instance, plan: Plan, evaluation: Evaluation, index: int, level: float | None) -> Prediction:
+    figures = evaluation.scenarios[index]
+    fullest = max(figures.stages, key=lambda stage: stage.memory)
+    scenario = instance.scenarios[index]
+    served = serve(instance, plan, scenario)
+    if served is None:
+        operations: dict[str, int] = {}
+        for stage in figures.stages:
+            for name, time in stage.decode_ns.items():
+                operations[name] = operations.get(name, 0) + time
+        basis, ttft, tpot = "operations of the instance's clock", figures.ttft / 1e9, figures.tpot / 1e6
+    else:
+        operations = {name: round(1e9 * time) for name, time in served.operations.items()}
+        basis, ttft, tpot = "serving factors fitted to measurements", served.ttft, 1e3 * served.tpot
+    return Prediction(
+        scenario=scenario.name,
+        basis=basis,
+        ttft_s=ttft,
+        tpot_ms=tpot,
+        operations=dict(sorted(operations.items(), key=lambda item: -item[1])),
+        memory_bytes=fullest.memory_bytes,
+        intervals={} if level is None or served is None else {"tpot_ms": _interval(instance, tpot, level)},
+        engine_memory=engine_memory(instance, plan),
+        assumptions=_assumptions(instance, served),
+    )
+
+
+def serve(instance: Instance, plan: Plan, scenario: Scenario) -> Serving | None:
+    """Closed-loop times of a plan; ``None`` for a burst, whose times follow from the instance's own clock."""
+    workload = scenario.workload
+    if not isinstance(workload, ClosedLoop):
+        return None
+    slowest = max(plan.stages, key=lambda stage: stage.layers[1] - stage.layers[0])
+    return StepClock(instance.model, instance.device, _engine(instance)).serve(
+        option_of(slowest),
+        concurrency=workload.concurrency,
+        input_tokens=workload.input_tokens,
+        output_tokens=workload.output_tokens,
+        stages=len(plan.stages),
+        replicas=plan.replicas,
+    )
+
+
+def engine_memory(instance: Instance, plan: Plan) -> EngineMemory | None:
+    """Account as the engine will at start-up; ``None`` for engines without a profile or stages that differ."""
+    options = {option_of(stage) for stage in plan.stages}
+    if _engine(instance) not in load_profiles().engines or len(options) != 1:
+        return None
+    return engine_account(instance, plan)
+
+
+def _engine(instance: Instance) -> str:
+    return DEFAULT_ENGINE if instance.engine == "any" else instance.engine
+
+
+def _interval(instance: Instance, value: float, level: float) -> Interval:
+    engine = _engine(instance)
+    familiar = is_known(setting_of(instance.model, instance.device, engine))
+    return interval(value, level, engine=engine, device=instance.device.name, known=familiar)
+
+
+def _assumptions(instance: Instance, served: Serving | None) -> tuple[str, ...]:
+    found = []
+    if instance.engine == "any":
+        found.append(f"engine: not given, {DEFAULT_ENGINE} is assumed")
+    if served is not None and served.unknown:
+        found.append(f"not measured, so the nearest factors stand in: {', '.join(served.unknown)}")
+    return tuple(found)

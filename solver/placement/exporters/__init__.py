@@ -1,0 +1,1 @@
+"""Placement files of engines."""

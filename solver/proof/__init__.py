@@ -1,0 +1,1 @@
+"""Refutation trees, evidence, and the certificate with its JSON."""

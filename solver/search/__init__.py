@@ -1,0 +1,1 @@
+"""One program: a chain of stages, or what refutes every chain."""

@@ -1,0 +1,191 @@
+"""One program through the levels: fewest GPUs, then lowest TTFT, then lowest peak memory.
+
+Each level is searched on ceiling tables (what is found is feasible in exact arithmetic) and bounded on floor
+tables (what is refuted is impossible in exact arithmetic). Cases that the exact search leaves open go to CP-SAT.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from shardproof.formulations.deployment.check import broken_row
+from shardproof.formulations.deployment.tables import Chain, Program
+from shardproof.instances.errors import InternalError
+from shardproof.solver.proof.refutation import Refutation
+from shardproof.solver.result import Level
+from shardproof.solver.search.outcome import Outcome
+from shardproof.solver.search.prover import Answer, Interrupted, Objective, Prover, Query
+from shardproof.solver.search.settings import Progress, Settings
+
+Limited = Callable[[Chain], tuple[Program, Chain]]
+"""From a chain to the program of no more GPUs than it has, and the chain in that program."""
+
+
+class LexicographicSearch:
+    """Takes one program through the levels GPUs, TTFT and peak memory."""
+
+    def __init__(self, program: Program, settings: Settings, *, limited: Limited | None = None) -> None:
+        """Take the program and how to search it.
+
+        ``limited`` gives, once the fewest GPUs are known, the program of that budget and the chain in it: all
+        that is proved from there on concerns no more GPUs.
+        """
+        self.program, self.settings, self._limited = program, settings, limited
+        self.started = time.monotonic()
+        self.outcome = Outcome()
+        self._level = "gpus"
+        self._upper = Prover(program, floor=False, check_stop=self._check_stop)
+        self._lower = Prover(program, floor=True, check_stop=self._check_stop)
+        self.bound = 1
+
+    def run(self) -> Outcome:
+        """Search until proved, out of time or interrupted; what is known by then is kept."""
+        try:
+            self._fewest_gpus()
+            if self.outcome.chain is not None:
+                self._lowest("ttft")
+                self._lowest("memory")
+        except Interrupted:
+            self.outcome.stop_reason = "time-limit"
+        except KeyboardInterrupt:
+            self.outcome.stop_reason = "interrupted"
+        self._note_gpus()
+        return self.outcome
+
+    def _check_stop(self) -> None:
+        limit = self.settings.time_limit_s
+        if limit is not None and time.monotonic() - self.started > limit:
+            raise Interrupted
+
+    def _report(self) -> None:
+        if self.settings.on_progress is not None:
+            seconds = time.monotonic() - self.started
+            self.settings.on_progress(Progress(self._gpus(), self.bound, seconds, self._level))
+
+    def _gpus(self) -> int | None:
+        return None if self.outcome.chain is None else self.outcome.chain.gpus(self.program)
+
+    def _note_gpus(self) -> None:
+        self.outcome.levels["gpus"] = Level(self._gpus(), None if self.outcome.infeasible else self.bound)
+
+    def _decide(self, prover: Prover, query: Query) -> tuple[Chain | None, Refutation | None]:
+        """Decide a query; cases that the exact search leaves open go to CP-SAT."""
+        answer = prover.decide(query)
+        if answer.chain is not None or not answer.unknown:
+            return answer.chain, answer.refutation
+        from shardproof.solver.search.cp_sat import decide_cases
+
+        claim = decide_cases(self.program, query, answer.unknown, floor=prover.floor, settings=self._remaining())
+        self.outcome.claimed_by = claim.solver
+        if claim.chain is None and not claim.refuted:
+            self.outcome.stop_reason = "time-limit"
+            raise Interrupted
+        return claim.chain, None
+
+    def _remaining(self) -> Settings:
+        limit = self.settings.time_limit_s
+        left = None if limit is None else max(0.1, limit - (time.monotonic() - self.started))
+        return replace(self.settings, time_limit_s=left)
+
+    def _fewest_gpus(self) -> None:
+        """Raise the budget in doubling steps until a chain fits, then halve the gap and prove the bound."""
+        most = self.program.max_gpus
+        self.bound = tried = max(1, min(most, self.settings.floor))
+        step = 1
+        while self.outcome.chain is None:
+            chain, _ = self._decide(self._upper, Query(gpus=tried))
+            if chain is not None:
+                self.outcome.chain = chain
+            elif tried >= most:
+                self._prove_infeasible(most)
+                return
+            else:
+                self.bound = tried + 1
+                tried, step = min(most, tried + step), 2 * step
+            self._report()
+        while self.bound < (self._gpus() or 0):
+            middle = (self.bound + (self._gpus() or 0) - 1) // 2
+            chain, _ = self._decide(self._upper, Query(gpus=middle))
+            if chain is not None:
+                self.outcome.chain = chain
+            else:
+                self.bound = middle + 1
+            self._report()
+        if self._limited is not None:
+            self._shrink(self._limited)
+        self._prove_bound()
+
+    def _shrink(self, limited: Limited) -> None:
+        assert self.outcome.chain is not None
+        self.program, self.outcome.chain = limited(self.outcome.chain)
+        self._upper = Prover(self.program, floor=False, check_stop=self._check_stop)
+        self._lower = Prover(self.program, floor=True, check_stop=self._check_stop)
+
+    def _prove_infeasible(self, most: int) -> None:
+        chain, refutation = self._decide(self._lower, Query(gpus=most))
+        if chain is None:
+            self.outcome.infeasible = True
+            if refutation is not None:
+                self.outcome.refutations["gpus"] = refutation
+        else:
+            self.bound = chain.gpus(self.program)
+            self._prove_bound()
+
+    def _prove_bound(self) -> None:
+        """Refute fewer GPUs on floor tables; rounding may cost the bound something, which is then published."""
+        while self.bound > 1:
+            chain, refutation = self._decide(self._lower, Query(gpus=self.bound - 1))
+            if chain is None:
+                if refutation is not None:
+                    self.outcome.refutations["gpus"] = refutation
+                return
+            self.bound = chain.gpus(self.program)
+
+    def _lowest(self, objective: Objective) -> None:
+        """Lower one objective at the fewest GPUs, and bound it on floor tables."""
+        outcome, chain = self.outcome, self.outcome.chain
+        assert chain is not None
+        self._level = objective
+        query = Query(gpus=chain.gpus(self.program))
+        if self._upper.value(objective, chain) is None:
+            return
+        if objective == "memory":
+            query = replace(query, ttft=self._upper.value("ttft", chain))
+        relaxed = self._lower.least(query, objective, chain)
+        assert relaxed.chain is not None
+        if relaxed.chain is not chain and self._accepts(relaxed.chain, query):
+            outcome.chain = relaxed.chain
+        elif relaxed.chain is not chain:
+            found = self._upper.least(query, objective, chain)
+            outcome.chain = found.chain
+        assert outcome.chain is not None
+        outcome.levels[objective] = Level(self._upper.value(objective, outcome.chain), None)
+        self._report()
+        if relaxed.unknown:
+            return
+        self._bound_level(objective, query, relaxed)
+
+    def _accepts(self, chain: Chain, query: Query) -> bool:
+        """Whether a chain found on floor tables keeps every limit on ceiling tables too."""
+        within = query.ttft is None or (self._upper.value("ttft", chain) or 0) <= query.ttft
+        return within and broken_row(self.program, chain) is None
+
+    def _bound_level(self, objective: Objective, query: Query, relaxed: Answer) -> None:
+        """Refute everything below the least value on floor tables."""
+        assert relaxed.chain is not None
+        lowest = self._lower.value(objective, relaxed.chain)
+        if lowest is None:
+            return
+        refutation = relaxed.refutation
+        if refutation is None:
+            below = self._lower.below(query, objective, relaxed.chain)
+            answer = self._lower.decide(below)
+            if answer.chain is not None:
+                raise InternalError(f"{objective} below its proven bound")
+            refutation = answer.refutation
+        if refutation is not None:
+            self.outcome.refutations[objective] = refutation
+            value = self.outcome.levels[objective].value
+            self.outcome.levels[objective] = Level(value, lowest)

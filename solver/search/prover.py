@@ -1,0 +1,108 @@
+"""The exact search over the whole program: a chain within given limits, or the tree that refutes them all.
+
+`decide` walks every layout: cheap refutations first (volume, sum, reach), then the axes one by one, then the
+intervals of the slowest stage, until each context is refuted or shows a chain. On *ceiling* tables a chain it
+shows is feasible in exact arithmetic; on *floor* tables the tree it returns is a proof
+(`shardproof.solver.proof.refutation`).
+`least` does the same with a limit that it lowers at every chain, down to the optimum of one objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from shardproof.formulations.deployment.tables import Cap, Chain, Program
+from shardproof.solver.proof.refutation import Node, Refutation
+from shardproof.solver.search.query import (
+    Answer,
+    Interrupted,
+    Objective,
+    Query,
+    Unknown,
+    group_of,
+    peak_memory,
+    rounded,
+    worst_ttft,
+)
+from shardproof.solver.search.view import Bounded, Costs, View
+from shardproof.solver.search.walk import Walk
+
+
+@dataclass
+class Prover:
+    """Searches one program; ``check_stop`` is called often and raises `Interrupted` to end the search."""
+
+    program: Program
+    floor: bool
+    check_stop: Callable[[], None] = lambda: None
+    _costs: dict[tuple[int, ...], dict[int, Costs]] = field(default_factory=dict)
+    _kept: list[object] = field(default_factory=list)
+
+    def decide(self, query: Query) -> Answer:
+        """Find a chain within the query's limits, or refute every layout."""
+        trees: list[Node] = []
+        unknown: list[Unknown] = []
+        for index, layout in enumerate(self.program.layouts):
+            walk = Walk(self, query, index, layout)
+            found = walk.solve()
+            unknown += walk.unknown
+            if isinstance(found, Chain):
+                return Answer(found, None)
+            trees.append(found)
+        refutation = None if unknown else Refutation(query.gpus, tuple(trees), query.ttft, query.memory)
+        return Answer(None, refutation, tuple(unknown))
+
+    def least(self, query: Query, objective: Objective, start: Chain) -> Answer:
+        """Return a chain with the least value of an objective within the query's limits.
+
+        ``start`` is a chain already known; only better ones are looked for. If there is none, the answer holds
+        the refutation of everything below ``start``.
+        """
+        best, unknown, trees = start, list[Unknown](), list[Node]()
+        first = query = self.below(query, objective, start)
+        for index, layout in enumerate(self.program.layouts):
+            walk = Walk(self, query, index, layout, objective)
+            tree = walk.solve()
+            assert not isinstance(tree, Chain)
+            trees.append(tree)
+            unknown += walk.unknown
+            query, best = walk.query, walk.best or best
+        whole = query == first and not unknown
+        refutation = Refutation(query.gpus, tuple(trees), query.ttft, query.memory) if whole else None
+        return Answer(best, refutation, tuple(unknown))
+
+    def value(self, objective: Objective, chain: Chain) -> int | None:
+        """Value of an objective on this prover's tables."""
+        if objective == "ttft":
+            return worst_ttft(self.program, chain, floor=self.floor)
+        return peak_memory(self.program, chain)
+
+    def below(self, query: Query, objective: Objective, chain: Chain) -> Query:
+        """Return the query that only chains better than this one meet."""
+        value = self.value(objective, chain)
+        less = -1 if value is None else value - 1
+        return replace(query, ttft=less) if objective == "ttft" else replace(query, memory=less)
+
+    def view(
+        self, *, caps: Sequence[tuple[Cap, int]], paths: Sequence[Bounded], options: tuple[int, ...], budget: int
+    ) -> View:
+        """Return the view of a context; arrays already read for the same options are shared."""
+        made = View(self.program, caps=caps, paths=paths, options=options, budget=budget, floor=self.floor)
+        made.share(self._costs.setdefault(tuple(made.options), {}))
+        self._kept.append((caps, paths))
+        return made
+
+
+__all__ = [
+    "Answer",
+    "Interrupted",
+    "Objective",
+    "Prover",
+    "Query",
+    "Unknown",
+    "group_of",
+    "peak_memory",
+    "rounded",
+    "worst_ttft",
+]

@@ -1,0 +1,346 @@
+"""The walk through one layout: axes one by one, then intervals of the slowest stage, down to leaves.
+
+Cheap refutations come first (volume, sum, reach), then least sums of one path row, weighted sums of all, and at
+last all non-dominated vectors of sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shardproof.formulations.deployment.tables import (
+    Cap,
+    Chain,
+    Choice,
+    Layout,
+    Path,
+    StageChoice,
+    path_cost,
+    stage_cost,
+)
+from shardproof.instances.errors import InternalError
+from shardproof.solver.proof.refutation import Empty, Frontier, Node, Reach, SplitAxis, SplitMax, Sum, Volume
+from shardproof.solver.search.least_sums import NEVER, Cheapest
+from shardproof.solver.search.query import Objective, Query, Unknown, rounded
+from shardproof.solver.search.view import (
+    Bounded,
+    Costs,
+    TooManyLabels,
+    View,
+    remaining_minimum,
+    weighted_costs,
+)
+
+if TYPE_CHECKING:
+    from shardproof.solver.search.prover import Prover
+
+_STEPS_BEFORE_HALVING = 6
+"""Chains that a case may improve one by one before its objective is halved instead."""
+
+
+_WORTH_PRUNING = 6
+"""Options from which on it pays to look for dominated ones."""
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A case under construction: the choice picked on each axis so far, and the rows and options that leaves."""
+
+    picked: tuple[int | None, ...]
+    options: tuple[int, ...]
+    caps: tuple[Cap, ...] = ()
+    paths: tuple[Path, ...] = ()
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Choices of a whole case."""
+        return tuple(place for place in self.picked if place is not None)
+
+    def with_choice(self, axis: int, place: int, choice: Choice) -> Partial:
+        """Return the case with one choice more."""
+        picked = (*self.picked[:axis], place, *self.picked[axis + 1 :])
+        options = self.options
+        if choice.options is not None:
+            options = tuple(option for option in options if option in choice.options)
+        return Partial(picked, options, self.caps + choice.caps, self.paths + choice.paths)
+
+
+class Walk:
+    """The search in one layout under one query."""
+
+    def __init__(
+        self, prover: Prover, query: Query, index: int, layout: Layout, objective: Objective | None = None
+    ) -> None:
+        """Take the layout and its place; with an objective, go on past every chain until none is better."""
+        self._prover, self.query, self._index, self._layout = prover, query, index, layout
+        self._objective = objective
+        self.best: Chain | None = None
+        self._program = prover.program
+        budget = min(query.gpus, self._program.max_gpus) // layout.replicas
+        self._budget = budget if layout.max_gpus is None else min(budget, layout.max_gpus)
+        self._narrowest = min((option.gpus for option in self._program.options), default=NEVER)
+        self.unknown: list[Unknown] = []
+        self._refuted_alone: dict[tuple[int, int, tuple[int, ...]], Node] = {}
+        self._open_alone: set[tuple[int, int, tuple[int, ...], Query]] = set()
+
+    def solve(self) -> Node | Chain:
+        """Refute the layout or return a chain of it."""
+        if self._budget < self._narrowest:
+            return Empty()
+        return self._case(Partial((None,) * len(self._layout.axes), tuple(range(len(self._program.options)))))
+
+    def _case(self, partial: Partial) -> Node | Chain:
+        """Work on a partial case; its rows are the layout's and those of the picked choices."""
+        self._prover.check_stop()
+        view = self._view((*self._layout.caps, *partial.caps), partial.paths, partial.options)
+        if view is None:
+            return Empty()
+        quick = _quick(view)
+        if quick is not None:
+            return quick
+        left = [axis for axis, place in enumerate(partial.picked) if place is None]
+        if not left:
+            return self._leaf(view, partial.places) if self._objective is None else self._improve(partial)
+        for axis in left if len(self._layout.axes) > 1 else ():
+            if not any(self._is_open(axis, place, partial) for place in range(len(self._layout.axes[axis].choices))):
+                return self._split(axis, partial)
+        return self._split(left[0], partial)
+
+    def _split(self, axis: int, partial: Partial) -> Node | Chain:
+        """One child for each choice of an axis: refuted alone where possible, else worked on."""
+        children: list[Node] = []
+        for place, choice in enumerate(self._layout.axes[axis].choices):
+            below = partial.with_choice(axis, place, choice)
+            open_ = len(self._layout.axes) == 1 or self._is_open(axis, place, partial)
+            child = self._case(below) if open_ else self._refuted_alone[axis, place, below.options]
+            if isinstance(child, Chain):
+                return child
+            children.append(child)
+        return SplitAxis(axis, tuple(children))
+
+    def _is_open(self, axis: int, place: int, partial: Partial) -> bool:
+        """Whether a choice stands when only its own rows and the layout's hold."""
+        options = partial.with_choice(axis, place, self._layout.axes[axis].choices[place]).options
+        return self._alone(axis, place, options) is None
+
+    def _alone(self, axis: int, place: int, options: tuple[int, ...]) -> Node | None:
+        """Refute one choice with the layout's rows only; it then falls whatever the other axes pick."""
+        key = (axis, place, options)
+        if key in self._refuted_alone or (*key, self.query) in self._open_alone:
+            return self._refuted_alone.get(key)
+        choice = self._layout.axes[axis].choices[place]
+        view = self._view((*self._layout.caps, *choice.caps), choice.paths, options)
+        found = Empty() if view is None else (_quick(view) or self._refute(view))
+        if found is None:
+            self._open_alone.add((*key, self.query))
+        else:
+            self._refuted_alone[key] = found
+        return found
+
+    def _refute(self, view: View) -> Node | None:
+        limited = [row for row in view.paths if row.limit is not None]
+        if not limited:
+            return None
+        try:
+            found = self._box(self._ready(view))
+        except TooManyLabels:
+            return None
+        return None if isinstance(found, tuple) else found
+
+    def _view(self, caps: Sequence[Cap], paths: Sequence[Path], options: tuple[int, ...]) -> View | None:
+        bounded = []
+        for path in paths:
+            limit = self.query.path_limit(path)
+            bounded.append(Bounded(path, limit, -1, None if limit is None else limit // path.microbatches))
+        limits = [(cap, self.query.cap_limit(cap)) for cap in caps]
+        view = self._prover.view(caps=limits, paths=bounded, options=options, budget=self._budget)
+        return view if view.options else None
+
+    def _ready(self, view: View) -> View:
+        return view if len(view.options) < _WORTH_PRUNING else view.without_dominated()
+
+    def _chain(self, picked: tuple[int, ...], stages: tuple[StageChoice, ...]) -> Chain:
+        return Chain(self._index, picked, stages)
+
+    def _improve(self, partial: Partial) -> Node:
+        """Lower the objective in one case until it is refuted: chain by chain, then by halving."""
+        assert self._objective is not None
+        asked, steps, lowest = self.query, 0, 0
+        while True:
+            view = self._view((*self._layout.caps, *partial.caps), partial.paths, partial.options)
+            found = Empty() if view is None else (_quick(view) or self._leaf(view, partial.places))
+            if isinstance(found, Chain):
+                self.best = found
+                value = self._prover.value(self._objective, found)
+                if value is None:
+                    return Empty()
+                asked = self._prover.below(self.query, self._objective, found)
+            elif self.query == asked:
+                return found
+            else:
+                lowest = self._limit(self.query) + 1
+            steps += 1
+            self.query = asked if steps < _STEPS_BEFORE_HALVING else self._halved(asked, lowest)
+
+    def _limit(self, query: Query) -> int:
+        found = query.ttft if self._objective == "ttft" else query.memory
+        assert found is not None
+        return found
+
+    def _halved(self, asked: Query, lowest: int) -> Query:
+        most = self._limit(asked)
+        middle = most if lowest >= most else (lowest + most) // 2
+        return replace(asked, ttft=middle) if self._objective == "ttft" else replace(asked, memory=middle)
+
+    def _leaf(self, view: View, picked: tuple[int, ...]) -> Node | Chain:
+        """Decide a full case."""
+        view = self._ready(view)
+        limited = [row for row in view.paths if row.limit is not None]
+        if not limited:
+            return self._chain(picked, view.reach_chain(view.reach()))
+        try:
+            found = self._box(view)
+        except TooManyLabels:
+            self.unknown.append(Unknown(self._index, picked))
+            return Empty()
+        return found if not isinstance(found, tuple) else self._chain(picked, found)
+
+    def _box(self, view: View) -> Node | tuple[StageChoice, ...]:
+        """Decide one box of intervals; a chain is returned as its stages."""
+        self._prover.check_stop()
+        quick = _quick(view)
+        if quick is not None:
+            return quick
+        rows = [row for row in view.paths if row.limit is not None]
+        for row in rows:
+            found = self._one_row(view, row, rows)
+            if found is not None:
+                return found
+        if len(rows) == 1:
+            raise InternalError("a single path row is always decided")
+        return self._all_rows(view, rows)
+
+    def _one_row(self, view: View, row: Bounded, rows: list[Bounded]) -> Node | tuple[StageChoice, ...] | None:
+        """Use the least sum of one path row: a chain that fits, a refutation, a cut, or nothing."""
+        assert row.limit is not None
+        path, further = row.path, row.path.microbatches - 1
+        cheapest = view.cheapest([(path.table, 1)])
+        least = cheapest.total
+        if least + further * (row.low + 1) > row.limit:
+            return _frontier(view, cheapest, row)
+        stages = cheapest.chain()
+        if all(self._holds(view, other, stages) for other in rows):
+            return stages
+        if not further:
+            return None
+        most = (row.limit - least) // further
+        if row.high is not None and most >= row.high:
+            return None
+        high = view.narrowed([replace(r, low=most) if r is row else r for r in view.paths])
+        refuted = _quick(high) or _frontier(high, cheapest, replace(row, low=most))
+        low = view.narrowed([replace(r, high=most) if r is row else r for r in view.paths])
+        below = self._box(low)
+        return below if isinstance(below, tuple) else SplitMax(path.name, most, below, refuted)
+
+    def _holds(self, view: View, row: Bounded, stages: tuple[StageChoice, ...]) -> bool:
+        assert row.limit is not None
+        table = rounded(row.path.table, self._prover.floor)
+        return path_cost(view.program, replace(row.path, table=table), stages) <= row.limit
+
+    def _weighted(self, view: View, rows: list[Bounded], ratio: int) -> Node | tuple[StageChoice, ...] | None:
+        """Use the least weighted sum of all rows: a chain that fits, a refutation, or nothing.
+
+        The first row weighs ``ratio`` sixteenths of the others, each in proportion to the room that it leaves.
+        """
+        rooms = [max(1, _room(row)) for row in rows]
+        most = max(rooms)
+        weights = [max(1, (ratio if place == 0 else 16) * most // room) for place, room in enumerate(rooms)]
+        tables = [(row.path.table, weight) for row, weight in zip(rows, weights, strict=True)]
+        if sum(weights) * most >= NEVER // 4:
+            return None
+        cheapest = view.cheapest(tables)
+        limit = sum(weight * _room(row) for row, weight in zip(rows, weights, strict=True))
+        if cheapest.total > limit:
+            named = tuple((row.path.name, weight) for row, weight in zip(rows, weights, strict=True))
+            rest = remaining_minimum(weighted_costs(view, tables))
+            return Frontier((named,), cheapest.label_rows(rest, limit))
+        stages = cheapest.chain()
+        return stages if all(self._holds(view, row, stages) for row in rows) else None
+
+    def _all_rows(self, view: View, rows: list[Bounded]) -> Node | tuple[StageChoice, ...]:
+        """Decide by weighted sums, then by non-dominated vectors, halving intervals until none is left."""
+        for ratio in _RATIOS:
+            found = self._weighted(view, rows, ratio)
+            if found is not None:
+                return found
+        limits = [_room(row) for row in rows]
+        labels = view.labels([row.path.table for row in rows], limits)
+        if labels.complete is None:
+            weights = tuple(((row.path.name, 1),) for row in rows)
+            return Frontier(weights, tuple(tuple(sorted(row)) for row in labels.rows))
+        stages = labels.chain()
+        if all(self._holds(view, row, stages) for row in rows):
+            return stages
+        broken = next(row for row in rows if not self._holds(view, row, stages))
+        slowest = max(
+            stage_cost(view.program, rounded(broken.path.table, self._prover.floor), stage) for stage in stages
+        )
+        at = max(broken.low + 1, min((broken.low + slowest) // 2, slowest - 1))
+        children = []
+        for half in (replace(broken, high=at), replace(broken, low=at)):
+            side = view.narrowed([half if r.path is broken.path else r for r in view.paths])
+            child = self._box(side)
+            if isinstance(child, tuple):
+                return child
+            children.append(child)
+        return SplitMax(broken.path.name, at, children[0], children[1])
+
+
+def _quick(view: View) -> Node | None:
+    """Refutations that need no table: an empty interval, volume, sum, reach."""
+    if any(row.high is not None and row.high <= row.low for row in view.paths):
+        return Empty()
+    named = [(cap.name, view.costs(cap.table), limit) for cap, limit in view.caps]
+    named += [(r.path.name, view.costs(r.path.table), r.high) for r in view.paths if r.high is not None]
+    for name, costs, limit in named:
+        if _volume(view, costs) > view.budget * limit:
+            return Volume(name)
+    for row in view.paths:
+        if row.limit is not None:
+            least = _least_sum(view, view.costs(row.path.table))
+            if least + (row.path.microbatches - 1) * (row.low + 1) > row.limit:
+                return Sum(row.path.name)
+    reach = view.reach()
+    return Reach(reach) if reach[-1] < view.layers else None
+
+
+def _volume(view: View, costs: Costs) -> int:
+    """Least unit-GPUs that the whole work of a row takes, whatever the options."""
+    widths = np.array(view.gpus, dtype=np.int64)
+    layers = (costs.layer * widths[:, None]).min(axis=0) @ view.kind_counts
+    return int(layers) + sum(int((cells * widths).min()) for cells in (costs.first, costs.last, costs.base))
+
+
+def _least_sum(view: View, costs: Costs) -> int:
+    layers = costs.layer.min(axis=0) @ view.kind_counts
+    return int(layers) + int(costs.first.min()) + int(costs.last.min()) + int(costs.base.min())
+
+
+_RATIOS = (16, 4, 64)
+"""Weights of the first row, in sixteenths of the others', that are tried before all rows are kept apart."""
+
+
+def _room(row: Bounded) -> int:
+    """Return what a path's limit leaves for the sum over stages, its slowest stage at the interval's lower end."""
+    assert row.limit is not None
+    return row.limit - (row.path.microbatches - 1) * (row.low + 1)
+
+
+def _frontier(view: View, cheapest: Cheapest, row: Bounded) -> Frontier:
+    limit = _room(row)
+    rest = remaining_minimum(view.costs(row.path.table))
+    return Frontier((((row.path.name, 1),),), cheapest.label_rows(rest, limit))

@@ -1,0 +1,69 @@
+"""Explanations: their numbers are the refutation's, and conflicts are minimal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.instances.instance import Instance, load_instance
+from shardproof.solver.analysis.conflicts import conflicting, has_plan, least_relaxation, limits_of
+from shardproof.solver.analysis.explain import why_not_fewer
+from shardproof.solver.commands.explain import command
+from shardproof.solver.search.prover import Prover, Query
+from tests.oracles.places import CASES
+
+CASE = CASES / "qwen3-235b-a22b.yaml"
+
+
+def instance(**limits: Any) -> Instance:
+    """The main case with other limits."""
+    return load_instance(CASE, {"limits": limits})
+
+
+def test_memory_sentence_has_the_numbers_of_the_proof() -> None:
+    deployment = Deployment(instance())
+    refutation = Prover(deployment.program, floor=True).decide(Query(4)).refutation
+    assert refutation is not None
+    first, *_ = why_not_fewer(deployment, refutation)
+    assert first.startswith("1 replica: 4 GPUs hold 256.0 GB; the layers' weights, 233.8 GB, the KV cache of ")
+    assert "128 x 4,096 tokens, 50.5 GB" in first
+    assert first.endswith("need 286.6 GB")
+
+
+@pytest.mark.parametrize(("gpus", "ttft"), [(5, "1 s"), (5, "10.3 s"), (6, "7 s")])
+def test_every_kind_of_refutation_has_a_sentence(gpus: int, ttft: str) -> None:
+    deployment = Deployment(instance(ttft=ttft))
+    refutation = Prover(deployment.program, floor=True).decide(Query(gpus)).refutation
+    assert refutation is not None
+    sentences = why_not_fewer(deployment, refutation)
+    assert sentences
+    assert all(not sentence.endswith((" ", ".")) for sentence in sentences)
+
+
+def test_conflicts_are_minimal_and_relaxations_exact() -> None:
+    question = instance(ttft="9 s", max_gpus=5)
+    assert not has_plan(question)
+    found = conflicting(question)
+    assert {limit.name for limit in found} == {"GPUs", "TTFT"}
+    for limit in found:
+        assert has_plan(limit.raised(limit.most))
+    gpus = next(limit for limit in limits_of(question) if limit.name == "GPUs")
+    needed = least_relaxation(gpus)
+    assert needed is not None
+    assert has_plan(gpus.raised(needed))
+    assert not has_plan(gpus.raised(needed - 1))
+
+
+def test_command() -> None:
+    done = CliRunner().invoke(command, [str(CASE), "--json"], standalone_mode=False)
+    answer = json.loads(done.output)
+    assert (answer["status"], answer["gpus"], answer["bound"]) == ("optimal", 5, 5)
+    assert answer["reasons"]
+    done = CliRunner().invoke(command, [str(CASE), "--memory", "60 GB", "--max-gpus", "4"], standalone_mode=False)
+    assert "no plan exists with up to 4 GPUs" in done.output
+    assert "memory per device (60.0 GB): a plan exists from" in done.output
+    assert "GPUs (4 GPUs): a plan exists from 5 GPUs (1 more)" in done.output

@@ -1,0 +1,94 @@
+"""Sensitivity: bisection ends at the last good value, and margins and curves are monotone."""
+
+from __future__ import annotations
+
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from shardproof.instances.instance import Instance, load_instance
+from shardproof.solver.analysis.sensitivity import (
+    Input,
+    around,
+    curve,
+    enough,
+    inputs_of,
+    last_good,
+    plan_holds,
+    slack_of,
+    with_margin,
+)
+from shardproof.solver.commands.sensitivity import command
+from shardproof.solver.search.settings import Settings
+from shardproof.solver.solve import solve
+from tests.oracles.places import CASES
+
+CASE = CASES / "qwen3-235b-a22b.yaml"
+
+
+@pytest.fixture(scope="module")
+def instance() -> Instance:
+    return load_instance(CASE)
+
+
+@pytest.mark.parametrize(
+    ("value", "falling", "end"), [(100, True, 37), (100, False, 5021), (7, True, 7), (7, False, 7)]
+)
+def test_bisection_is_exact(value: int, *, falling: bool, end: int) -> None:
+    item = Input("x", "ns", value, falling, lambda _: None)  # type: ignore[arg-type, return-value]
+    good = (lambda x: x >= end) if falling else (lambda x: x <= end)
+    assert last_good(good, item) == end
+
+
+def test_no_end_is_none() -> None:
+    item = Input("x", "ns", 5000, True, lambda _: None)  # type: ignore[arg-type, return-value]
+    assert last_good(lambda _: True, item) is None
+
+
+NAMES = ["batch_size", "ttft limit", "mfu", "memory per device", "input_tokens"]
+
+
+@pytest.mark.parametrize("name", NAMES if os.environ.get("SHARDPROOF_FULL") else NAMES[:1])
+def test_one_more_breaks(instance: Instance, name: str) -> None:
+    plan = solve(instance, settings=Settings(explain=False)).plan
+    assert plan is not None
+    item = next(item for item in inputs_of(instance) if item.name == name)
+    slack = slack_of(item, plan, 5)
+    worse = -1 if item.falling else 1
+    assert slack.plan_until is not None
+    assert slack.optimum_until is not None
+    assert slack.refuted_beyond is not None
+    assert plan_holds(item.changed(slack.plan_until), plan)
+    assert not plan_holds(item.changed(slack.plan_until + worse), plan)
+    assert enough(item.changed(slack.optimum_until), 5)
+    assert not enough(item.changed(slack.optimum_until + worse), 5)
+    assert not enough(item.changed(slack.refuted_beyond + worse), 5, floor=True)
+
+
+def test_curves_are_proven_and_monotone(instance: Instance) -> None:
+    item = next(item for item in inputs_of(instance) if item.name == "batch_size")
+    steps = curve(item, around(item.value, points=3))
+    assert [step.value for step in steps] == [32, 128, 512]
+    gpus = [step.gpus for step in steps]
+    assert all(step.gpus == step.bound for step in steps)
+    assert gpus == sorted(gpus)  # type: ignore[type-var]
+
+
+def test_a_margin_never_saves_a_gpu(instance: Instance) -> None:
+    tight = load_instance(CASE, {"limits": {"ttft": "11 s"}})
+    assert not enough(with_margin(tight, Fraction(15, 100)), 5)
+    assert enough(with_margin(instance, Fraction(15, 100)), 5)
+
+
+def test_command(tmp_path: Path) -> None:
+    arguments = [str(CASE), "--only", "batch", "--json", "--points", "1"]
+    pytest.importorskip("matplotlib")
+    arguments += ["--plot", str(tmp_path / "plot.svg"), "--margin", "15%"]
+    answer = json.loads(CliRunner().invoke(command, arguments, standalone_mode=False).output)
+    assert [item["name"] for item in answer["inputs"]] == ["batch_size"]
+    assert answer["margin"] == {"margin": "3/20", "gpus": 5, "gpus_without": 5}
+    assert (tmp_path / "plot.svg").read_text().lstrip().startswith("<?xml")

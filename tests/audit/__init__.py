@@ -1,0 +1,1 @@
+"""Hand-written plans, judged and compared."""

@@ -1,0 +1,126 @@
+"""The command line as a user meets it: exit codes, one JSON document, messages without tracebacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.oracles.places import ROOT
+
+MAIN = str(ROOT / "instances" / "cases" / "qwen3-235b-a22b.yaml")
+
+
+def shardproof(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "shardproof.solver.cli", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"NO_COLOR": "1"}, check=False
+    )
+
+
+def test_solve_prints_the_answer() -> None:
+    run = shardproof("solve", MAIN)
+    assert run.returncode == 0, run.stderr
+    assert "5 GPUs; no plan has fewer than 5" in run.stdout
+    assert "certified" in run.stdout
+    assert "KV cache in FP8" in run.stdout
+    assert "\x1b" not in run.stdout
+
+
+def test_json_is_one_document_with_the_promised_keys(tmp_path: Path) -> None:
+    plan, certificate = tmp_path / "plan.yaml", tmp_path / "cert.json"
+    run = shardproof("solve", MAIN, "--json", "-o", str(plan), "--certificate", str(certificate))
+    document = json.loads(run.stdout)
+    from shardproof.solver.result_schema import ResultDocument
+
+    ResultDocument.model_validate(document)
+    assert (document["status"], document["gpus"], document["bound"], document["gap"]) == ("optimal", 5, 5, 0.0)
+    assert document["plan"]["stages"][0]["layers"][0] == 0
+    from shardproof.instances.plan import load_plan
+
+    assert load_plan(plan).gpus == 5
+    verify = shardproof("verify", str(certificate), "--instance", MAIN, "--json")
+    assert verify.returncode == 0, verify.stdout + verify.stderr
+    assert json.loads(verify.stdout)["accepted"] is True
+
+
+def test_flags_need_no_file(tmp_path: Path) -> None:
+    flags = "--model qwen3-8b --device h100-sxm --isl 512 --osl 128 --batch-size 8 --ttft 2s --max-gpus 4".split()
+    kept = tmp_path / "question.yaml"
+    run = shardproof("solve", *flags, "--json", "--write-instance", str(kept))
+    assert run.returncode == 0, run.stderr
+    again = shardproof("solve", str(kept), "--json")
+    one, other = json.loads(run.stdout), json.loads(again.stdout)
+    assert one["instance_fingerprint"] == other["instance_fingerprint"]
+    assert one["plan"] == other["plan"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["solve", MAIN, "--ttft", "1ms"], 1, []),
+        (["solve", MAIN, "--ttft", "30"], 2, ["has no unit"]),
+        (["solve", "no-such-file.yaml"], 2, ["no-such-file.yaml", "cannot be read"]),
+        (["solve", MAIN, "--device", "h100-sxn"], 2, ["h100-sxm"]),
+        (["solve", MAIN, "--time-limit", "0"], 3, []),
+        (["solve", "--model", "qwen3-8b"], 2, ["--device"]),
+        (["sole", MAIN], 2, ["solve"]),
+        (["verify", "no-such-file.json"], 2, ["cannot be read"]),
+    ],
+)
+def test_exit_codes_and_messages(arguments: list[str], code: int, words: list[str]) -> None:
+    run = shardproof(*arguments)
+    assert run.returncode == code, run.stdout + run.stderr
+    assert "Traceback" not in run.stderr
+    assert all(word in run.stderr for word in words), run.stderr
+
+
+@pytest.mark.parametrize("document", ["instance", "plan", "device", "model", "result"])
+def test_schemas_print(document: str) -> None:
+    schema = json.loads(shardproof("schema", document).stdout)
+    assert schema["type"] == "object"
+    assert schema["additionalProperties"] is False
+
+
+def test_every_verb_has_help_with_an_example() -> None:
+    from shardproof.solver.cli import VERBS
+
+    for verb in VERBS:
+        run = shardproof(verb, "--help")
+        assert run.returncode == 0, f"{verb}: {run.stderr}"
+        assert "shardproof " + verb in run.stdout, verb
+
+
+@pytest.mark.parametrize("arguments", [["catalog"], ["catalog", "--json"], ["schema", "instance"]])
+def test_a_reader_that_leaves_is_no_failure(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "shardproof.solver.cli", *arguments]
+    run = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    os.close(writing)
+    assert (run.returncode, run.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [["catalog"], ["schema", "instance"], ["--help"]])
+def test_a_full_stdout_is_one_line_and_exit_2(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "shardproof.solver.cli", *arguments]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: stdout: cannot be written")
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("content", "code"), [(b"layers: 3\n", 2), (b"\xff\xfe\xfd", 2), (b"{}", 4)])
+def test_verify_tells_another_file_from_a_refused_certificate(tmp_path: Path, content: bytes, code: int) -> None:
+    file = tmp_path / "file.json"
+    file.write_bytes(content)
+    run = shardproof("verify", str(file))
+    assert run.returncode == code, run.stderr
+    assert ("is not a certificate: not JSON (line 1" in run.stderr) == (code == 2)
+    assert run.stderr.count("\n") == (code == 2)

@@ -1,0 +1,86 @@
+"""`shardproof predict`: one document, both bases, intervals, and the fit behind it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.fidelity.hierarchy import Level, Prior, fit
+from benchmarks.fidelity.serving_arrays import TERM_CLASSES, Arrays
+from shardproof.formulations.costs.serving.factors import Setting
+from shardproof.solver.commands.predict import command
+
+PLAN = {
+    "replicas": 1,
+    "microbatch_tokens": 2048,
+    "stages": [
+        {"layers": [0, 79], "gpus": 4, "attn_tp": 4, "attn_dp": 1, "moe_tp": 4, "moe_ep": 1},
+    ],
+}
+FLAGS = ["--model", "llama-3.1-70b-fp8", "--device", "b200-sxm", "--engine", "vllm", "--isl", "1024", "--osl", "1024"]
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(PLAN))
+    return str(path)
+
+
+def run(*arguments: str) -> dict[str, object]:
+    found = CliRunner().invoke(command, [*arguments, "--json"], standalone_mode=False, catch_exceptions=False)
+    tree: dict[str, object] = json.loads(found.stdout)
+    return tree
+
+
+def test_a_closed_loop_is_predicted_with_its_doubt(plan: str) -> None:
+    tree = run(plan, *FLAGS, "--concurrency", "64", "--confidence", "90%")
+    assert tree["basis"] == "serving factors fitted to measurements"
+    operations = tree["operations"]
+    assert isinstance(operations, list)
+    assert sum(one["time_ns"] for one in operations) == pytest.approx(1e6 * float(str(tree["tpot_ms"])), rel=1e-4)
+    interval = tree["confidence"]["tpot_ms"]  # type: ignore[index]
+    assert interval["low"] < tree["tpot_ms"] < interval["high"]
+    assert interval["standing"] == "known"
+    assert tree["engine_memory"]["kv_tokens"] > 0  # type: ignore[index]
+
+
+def test_a_burst_is_predicted_by_the_instance_itself(plan: str) -> None:
+    tree = run(plan, *FLAGS, "--batch-size", "8", "--mfu", "0.5")
+    assert tree["basis"] == "operations of the instance's clock"
+    assert set(tree) >= {"ttft_s", "tpot_ms", "operations", "memory_bytes"}
+
+
+def test_people_get_tables(plan: str) -> None:
+    found = CliRunner().invoke(
+        command, [plan, *FLAGS, "--concurrency", "8", "--confidence", "80%"], standalone_mode=False
+    )
+    assert "TPOT" in found.stdout
+    assert "80% of measurements" in found.stdout
+
+
+def synthetic(count: int) -> tuple[Arrays, np.ndarray]:
+    source = np.random.default_rng(5)
+    features = source.uniform(0.1, 2.0, (count, len(TERM_CLASSES)))
+    truth = source.normal(0.0, 0.2, len(TERM_CLASSES))
+    engines = [("fast", -0.3), ("slow", 0.3)]
+    picks = source.integers(0, 2, count)
+    shift = np.array([engines[pick][1] for pick in picks])
+    target = np.log((np.exp(truth) * features).sum(axis=1)) + shift + source.normal(0.0, 0.01, count)
+    settings = tuple(Setting("a", "d", "f", engines[pick][0], "bf16", "h") for pick in picks)
+    return Arrays(features, target, settings, tuple("l" for _ in picks)), shift
+
+
+def test_the_fit_recovers_a_known_hierarchy_and_shrinks_what_it_never_saw() -> None:
+    rows, _ = synthetic(400)
+    prior = Prior(np.zeros(len(TERM_CLASSES)), np.full(len(TERM_CLASSES), 0.5))
+    fitted = fit(rows, [Level(("engine",), "all", (0.5,))], prior, scale=np.full(400, 0.02))
+    assert float(np.median(np.abs(fitted.predict(rows) - rows.target))) < 0.02
+    fast, slow = (float(fitted.deviations[0][name][0]) for name in ("fast", "slow"))
+    assert slow - fast == pytest.approx(0.6, abs=0.05)
+    stranger = Arrays(rows.features[:1], rows.target[:1], (Setting("a", "d", "f", "new", "bf16", "h"),), ("l",))
+    assert np.allclose(fitted.logs(stranger)[0], fitted.base)

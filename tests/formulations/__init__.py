@@ -1,0 +1,1 @@
+"""Costs, tables and programs."""

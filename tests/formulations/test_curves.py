@@ -1,0 +1,153 @@
+"""Timing curves as plans read them: monotone, whole numbers, deterministic, and with a provenance."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import replace
+
+import pytest
+
+from shardproof.formulations.costs.curves.clock import CalibratedClock
+from shardproof.formulations.costs.curves.families import FAMILIES
+from shardproof.formulations.costs.curves.load import table_of
+from shardproof.formulations.costs.flat import FlatClock
+from shardproof.formulations.costs.operations import Operation, OperationKind, Shape
+from shardproof.instances.calibration import calibration_for, load_calibration, measured_devices, relatives
+from shardproof.instances.catalogue import device_names, load_device
+from tests.oracles.places import SHARED
+
+GEMM = Operation(name="projection", kind="gemm", dtype="bf16", shape=Shape(m=256, n=4096, k=4096))
+PREFILL = Operation(
+    name="scores",
+    kind="attention_prefill",
+    shape=Shape(batch=2, query=1024, context=1024, heads=16, kv_heads=4, head_dim=128),
+)
+DECODE = Operation(
+    name="scores",
+    kind="attention_decode",
+    shape=Shape(batch=16, query=1, context=4096, heads=16, kv_heads=4, head_dim=128),
+)
+EXPERTS = Operation(
+    name="experts", kind="grouped_gemm", dtype="fp8", shape=Shape(m=512, n=1536, k=4096, experts=128, topk=8, ranks=4)
+)
+REDUCE = Operation(name="all-reduce", kind="all_reduce", message_bytes=2**20, link="scale_up", shape=Shape(ranks=4))
+LOADS = [
+    (GEMM, "m"),
+    (PREFILL, "batch"),
+    (PREFILL, "query"),
+    (DECODE, "batch"),
+    (DECODE, "context"),
+    (EXPERTS, "m"),
+    (REDUCE, "message_bytes"),
+]
+
+
+def clock(device: str = "h100-sxm", engine: str = "vllm") -> CalibratedClock:
+    found = load_device(device)
+    return CalibratedClock(found, load_calibration(device), FlatClock(found), engine=engine)
+
+
+def scaled(operation: Operation, size: str, value: int) -> Operation:
+    if size == "message_bytes":
+        return replace(operation, message_bytes=value)
+    return replace(operation, shape=replace(operation.shape, **{size: value}))
+
+
+@pytest.mark.parametrize(("operation", "size"), LOADS, ids=lambda value: str(getattr(value, "name", value)))
+@pytest.mark.parametrize("device", ["h100-sxm", "b200-sxm", "l40s"])
+def test_a_larger_load_never_takes_less_time(device: str, operation: Operation, size: str) -> None:
+    generator = random.Random(3)
+    values = sorted({generator.randrange(1, 2 ** generator.randrange(1, 20)) for _ in range(200)})
+    timer = clock(device)
+    times = [timer.picoseconds(scaled(operation, size, value)) for value in values]
+    assert all(down == up and isinstance(down, int) and down > 0 for down, up in times)
+    assert times == sorted(times)
+
+
+def test_a_table_that_ends_early_says_the_same() -> None:
+    calibration = load_calibration("h100-sxm")
+    curve = next(curve for curve in calibration.curves if curve.key.family == "attn_decode")
+    shape = {"heads": 16.0, "kv_heads": 4.0, "head_dim": 128.0, "window": 0.0}
+    loads = (9.0, 3000.0)
+    centres = calibration.centres["attn_decode"]
+    early = table_of(curve, centres, calibration.figures, shape, reach=loads).microseconds(loads)
+    assert early == pytest.approx(table_of(curve, centres, calibration.figures, shape).microseconds(loads), rel=1e-12)
+
+
+def test_two_clocks_agree() -> None:
+    first, second = clock(), clock()
+    assert [first.picoseconds(o) for o, _ in LOADS] == [second.picoseconds(o) for o, _ in reversed(LOADS)][::-1]
+
+
+def test_times_are_near_the_hardware() -> None:
+    (time, _) = clock().picoseconds(scaled(GEMM, "m", 8192))
+    ideal = 2 * 8192 * 4096 * 4096 / 989e12 * 1e12
+    assert ideal < time < 3 * ideal
+
+
+def test_what_no_curve_knows_goes_to_the_fallback() -> None:
+    device = load_device("h100-sxm")
+    odd = Operation(name="all-reduce", kind="all_reduce", message_bytes=2**20, link="scale_out", shape=Shape(ranks=64))
+    timer = clock()
+    known = timer.curve_of(odd)
+    assert known is None or known.key.scope == "cross"
+    nothing = replace(odd, link=None)
+    assert timer.picoseconds(nothing) == FlatClock(device).picoseconds(nothing)
+
+
+@pytest.mark.parametrize("name", sorted(relatives()))
+def test_relatives_state_their_ratios(name: str) -> None:
+    assert name in device_names()
+    device = load_device(name)
+    found = calibration_for(name, device, engine="vllm")
+    assert found is not None
+    lent, note = found
+    assert "no operator measurements" in note
+    ratio = device.memory_bandwidth / load_calibration(relatives()[name]).figures.memory_bandwidth
+    assert f"memory bandwidth x{ratio:.2f}" in note
+    timer = CalibratedClock(device, lent, FlatClock(device))
+    assert timer.picoseconds(GEMM)[0] > 0
+
+
+def test_a_measured_device_says_so() -> None:
+    found = calibration_for("h100-sxm", load_device("h100-sxm"), engine="vllm")
+    assert found is not None
+    assert "fitted to measurements" in found[1]
+
+
+def test_every_device_has_curves() -> None:
+    for name in device_names():
+        assert calibration_for(name, load_device(name), engine="vllm") is not None, name
+
+
+@pytest.mark.parametrize("device", measured_devices())
+def test_every_shipped_curve_is_whole(device: str) -> None:
+    calibration = load_calibration(device)
+    for curve in calibration.curves:
+        centres = calibration.centres[curve.key.family]
+        assert len(curve.weights) == len(centres.points)
+        assert len(curve.low) == len(curve.high) == len(centres.scales)
+        assert curve.key.family in FAMILIES
+
+
+def test_every_kind_of_operation_has_a_curve_or_a_fallback() -> None:
+    kinds: tuple[OperationKind, ...] = ("linear_attention", "elementwise", "all_gather", "all_to_all", "p2p")
+    for kind in kinds:
+        shape = Shape(m=64, n=4096, batch=4, query=16, heads=16, head_dim=128, ranks=4)
+        operation = Operation(
+            name=kind, kind=kind, flops=10**9, moved_bytes=10**6, message_bytes=10**6, link="scale_up", shape=shape
+        )
+        assert clock().picoseconds(operation)[0] > 0
+
+
+def test_the_recorded_measurements_are_met() -> None:
+    folder = SHARED / "fidelity"
+    if not folder.exists() or not os.environ.get("SHARDPROOF_FULL"):
+        pytest.skip("needs the measurements and SHARDPROOF_FULL=1")
+    from benchmarks.fidelity.operators import errors_of
+    from shardproof.solver.calibration.measurements import read_measurements
+
+    rows = read_measurements(folder / "op_level.csv.gz")["nccl_all_gather"]
+    errors = sorted(abs(error.relative) for error in errors_of(rows))
+    assert errors[len(errors) // 2] < 0.04

@@ -1,0 +1,1 @@
+"""Instances: files, catalogue, load profiles."""

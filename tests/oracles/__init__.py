@@ -1,0 +1,1 @@
+"""Brute force, generators and builders that tests and benchmarks share."""

@@ -1,0 +1,78 @@
+"""The exact search and the CP-SAT program agree with brute force on small random programs."""
+
+from __future__ import annotations
+
+import pytest
+
+from shardproof.formulations.deployment.constraints import GROUPS
+from shardproof.solver.search import view as frontier
+from shardproof.solver.search import walk
+from shardproof.solver.search.cp_sat import search_with_cp_sat
+from shardproof.solver.search.lexicographic import LexicographicSearch
+from shardproof.solver.search.outcome import Outcome
+from shardproof.solver.search.prover import peak_memory, worst_ttft
+from shardproof.solver.search.settings import Settings
+from tests.oracles.brute_force import brute_force
+from tests.oracles.random_programs import random_program
+
+
+def key_of(program, outcome: Outcome) -> tuple[int, int, int] | None:
+    chain = outcome.chain
+    if chain is None:
+        return None
+    return (chain.gpus(program), worst_ttft(program, chain, floor=False) or 0, peak_memory(program, chain) or 0)
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_search_equals_brute_force(block: int) -> None:
+    for seed in range(block * 40, block * 40 + 40):
+        program = random_program(seed, slack=seed % 2 == 1)
+        best = brute_force(program)
+        outcome = LexicographicSearch(program, Settings()).run()
+        if seed % 2 == 0:
+            assert key_of(program, outcome) == (None if best is None else best.key), seed
+            assert all(level.proven for level in outcome.levels.values()) or best is None, seed
+        elif best is not None:
+            assert outcome.chain is not None
+            assert outcome.chain.gpus(program) == best.gpus, seed
+            ttft = outcome.levels.get("ttft")
+            assert ttft is None or ttft.bound <= best.ttft <= ttft.value, seed
+        if best is not None:
+            assert all(group.check(program, outcome.chain) is None for group in GROUPS), seed
+        lowest = brute_force(program, floor=True)
+        bound = outcome.levels["gpus"].bound
+        assert (bound is None) == (lowest is None) or outcome.chain is None, seed
+        if lowest is not None and bound is not None:
+            assert bound == lowest.gpus, seed
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_cp_sat_equals_brute_force(block: int) -> None:
+    for seed in range(block * 10, block * 10 + 10):
+        program = random_program(seed, slack=seed % 2 == 1)
+        best = brute_force(program)
+        outcome = search_with_cp_sat(program, Settings(workers=1))
+        assert key_of(program, outcome) == (None if best is None else best.key), seed
+
+
+SEVERAL_ROWS_BIND = (396, 644, 792, 1062, 1148, 1168, 1332, 1616, 1694, 1836, 1870, 2416, 2430, 2576, 2842, 2936)
+"""Seeds of programs that neither one path row nor, without weighted sums, any shortcut decides."""
+
+
+@pytest.mark.parametrize("room", [frontier.LABELS_AT_MOST, 0], ids=["labels", "cp-sat"])
+def test_programs_in_which_several_rows_bind(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Non-dominated vectors decide them; without room for those, CP-SAT does, and says so."""
+    monkeypatch.setattr(frontier, "LABELS_AT_MOST", room)
+    monkeypatch.setattr(walk, "_RATIOS", ())
+    claimed = 0
+    for seed in SEVERAL_ROWS_BIND:
+        program = random_program(seed)
+        best = brute_force(program)
+        outcome = LexicographicSearch(program, Settings(workers=1)).run()
+        claimed += outcome.claimed_by is not None
+        assert (outcome.claimed_by or "agreed by").startswith(("claimed by CP-SAT", "agreed by")), seed
+        gpus = None if outcome.chain is None else outcome.chain.gpus(program)
+        assert gpus == (None if best is None else best.gpus), seed
+        if room:
+            assert key_of(program, outcome) == (None if best is None else best.key), seed
+    assert bool(claimed) == (room == 0)
