@@ -111,6 +111,8 @@ def parse_calibration(text: str, *, where: str, shared: dict[str, Centres] | Non
         stated = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError([Problem(where, f"line {error.lineno}", error.msg, "write a JSON document")]) from None
+    except (RecursionError, ValueError):
+        raise InputError([Problem(where, "", "", "nested too deeply, or a number is too long")]) from None
     try:
         calibration = Calibration.model_validate(stated)
     except ValidationError as error:

@@ -12,12 +12,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 
 class ShardproofError(Exception):
     """Root of every error that this project raises on purpose."""
+
+
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters and what turns the direction of text: a terminal would act on them."""
+
+
+def printable(text: str) -> str:
+    """Return text from outside with control characters written as escapes."""
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Problem:
         """Return one line."""
         field = f"{self.field}: " if self.field else ""
         value = f"{self.value}: " if self.value else ""
-        return f"{self.where}: {field}{value}{self.remedy}"
+        return printable(f"{self.where}: {field}{value}{self.remedy}")
 
 
 class InputError(ShardproofError):
@@ -42,7 +52,7 @@ class InputError(ShardproofError):
     def __init__(self, problems: str | Iterable[Problem]) -> None:
         """Take a message, or the problems that make it up."""
         self.problems = () if isinstance(problems, str) else tuple(problems)
-        super().__init__(problems if isinstance(problems, str) else "\n".join(map(str, self.problems)))
+        super().__init__(printable(problems) if isinstance(problems, str) else "\n".join(map(str, self.problems)))
 
 
 class CheckFailed(ShardproofError):

@@ -7,8 +7,7 @@ non-finite numbers. Decimal numbers are read as `decimal.Decimal`, never as bina
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +15,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from shardproof.instances.errors import InputError, Problem
+from shardproof.instances.errors import UNPRINTABLE, InputError, Problem
+from shardproof.instances.numbers import decimal, integer
 
 MAX_BYTES = 4_000_000
 MAX_NODES = 200_000
@@ -105,27 +105,46 @@ def _parse_json(text: str, where: str) -> Any:
     def constant(name: str) -> Any:
         raise refuse(where, "numbers must be finite", value=name)
 
+    def number(read: Callable[[str], Any]) -> Callable[[str], Any]:
+        def within_limits(written: str) -> Any:
+            try:
+                return read(written)
+            except ValueError as error:
+                raise refuse(where, str(error), value=_shorten(written)) from None
+
+        return within_limits
+
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in items:
             if key in found:
-                raise refuse(where, "stands twice; keep one of them", field=key)
+                raise refuse(where, "stands twice; keep one of them", field=_shorten(key))
             found[key] = value
         return found
 
     try:
-        tree = json.loads(text, parse_float=Decimal, parse_constant=constant, object_pairs_hook=pairs)
+        tree = json.loads(
+            text,
+            parse_float=number(decimal),
+            parse_int=number(integer),
+            parse_constant=constant,
+            object_pairs_hook=pairs,
+        )
     except json.JSONDecodeError as error:
         raise refuse(f"{where}:{error.lineno}", f"is not JSON: {error.msg}") from None
     except (RecursionError, ValueError):
         raise refuse(where, "is nested too deeply or holds a number that is too long") from None
-    _check_depth(tree, where)
+    _check_tree(tree, where)
     return tree
 
 
-def _check_depth(tree: Any, where: str) -> None:
+def _check_tree(tree: Any, where: str) -> None:
     level, depth = [tree], 0
     while level:
+        texts = (text for node in level for text in (node if isinstance(node, dict) else (node,)))
+        odd = next((text for text in texts if isinstance(text, str) and UNPRINTABLE.search(text)), None)
+        if odd is not None:
+            raise refuse(where, "holds control characters; write plain text", value=_shorten(odd))
         depth += 1
         if depth > MAX_DEPTH:
             raise refuse(where, f"is nested deeper than {MAX_DEPTH} levels")
@@ -178,27 +197,31 @@ class _YamlTree:
             place = f"{self.where}:{key_node.start_mark.line + 1}"
             if not isinstance(key_node, yaml.ScalarNode):
                 raise refuse(place, "a field name must be plain text")
-            key = str(key_node.value)
+            key = self._plain(str(key_node.value), place)
             if key in found:
                 raise refuse(place, "stands twice; keep one of them", field=_shorten(key))
             found[key] = self.build(value_node, depth + 1)
         return found
 
+    def _plain(self, text: str, place: str) -> str:
+        """Return text without control characters, which would act on the terminal that prints it."""
+        if UNPRINTABLE.search(text):
+            raise refuse(place, "holds control characters; write plain text", value=_shorten(text))
+        return text
+
     def _scalar(self, node: yaml.Node, place: str) -> Any:
         tag, text = str(node.tag).removeprefix("tag:yaml.org,2002:"), str(node.value)
         if tag in ("str", "timestamp"):
-            return text
+            return self._plain(text, place)
         if tag == "null":
             return None
         if tag == "bool":
             return text.lower() in ("true", "yes", "on")
         try:
             if tag == "int":
-                return int(text.replace("_", ""), 0)
+                return integer(text)
             if tag == "float":
-                number = Decimal(text.replace("_", ""))
-                if number.is_finite():
-                    return number
-        except (ValueError, InvalidOperation):
+                return decimal(text)
+        except ValueError:
             pass
         raise refuse(place, "write a finite decimal number or plain text", value=_shorten(text))

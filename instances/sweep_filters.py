@@ -6,12 +6,12 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any
 
 from shardproof.instances.instance import Instance
+from shardproof.instances.numbers import exact
 from shardproof.instances.reading import refuse
 from shardproof.instances.units import Dimension, parse_quantity
 
@@ -80,7 +80,7 @@ def _condition(subject: str, wanted: Any, where: str, field: str) -> Condition:
 
 def _bound(value: str, dimension: Dimension | None, where: str, field: str) -> Fraction:
     try:
-        return parse_quantity(value, dimension) if dimension else Fraction(Decimal(value.replace("_", "")))
+        return parse_quantity(value, dimension) if dimension else exact(value)
     except (ValueError, ArithmeticError) as error:
         reason = str(error) if dimension else "is not a number"
         raise refuse(where, reason, field=field, value=value) from None

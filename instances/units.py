@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
+from shardproof.instances.numbers import MAX_TEXT, exact
+
 Dimension = Literal["bytes", "bytes per second", "FLOP per second", "duration", "price per hour"]
 
 _DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
@@ -57,8 +59,16 @@ EXAMPLES: dict[Dimension, str] = {
     "price per hour": "'1.69 USD/h'",
 }
 
-_QUANTITY = re.compile(r"\s*([+-]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*([A-Za-zµ$%/]*)\s*")
-_MAX_TEXT = 60
+_QUANTITY = re.compile(r"\s*([+-]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?)\s*([A-Za-zµ$%/]*)\s*")
+
+LARGEST: dict[Dimension, int] = {
+    "bytes": 10**18,
+    "bytes per second": 10**18,
+    "FLOP per second": 10**24,
+    "duration": 10**18,
+    "price per hour": 10**12,
+}
+"""Largest value of each dimension, in base units: an exabyte, 31 years, a trillion dollars an hour."""
 
 
 def parse_quantity(text: str, dimension: Dimension) -> Fraction:
@@ -69,7 +79,7 @@ def parse_quantity(text: str, dimension: Dimension) -> Fraction:
     ValueError
         If the text is no quantity of that dimension; the message is the remedy.
     """
-    match = _QUANTITY.fullmatch(text) if len(text) <= _MAX_TEXT else None
+    match = _QUANTITY.fullmatch(text) if len(text) <= MAX_TEXT else None
     if match is None:
         raise ValueError(f"is not a quantity; write for example {EXAMPLES[dimension]}")
     number, unit = match.groups()
@@ -78,7 +88,20 @@ def parse_quantity(text: str, dimension: Dimension) -> Fraction:
     units = UNITS[dimension]
     if unit not in units:
         raise ValueError(f"has no known unit of {dimension}; write for example {EXAMPLES[dimension]}")
-    return Fraction(Decimal(number.replace("_", ""))) * units[unit]
+    try:
+        value = exact(number) * units[unit]
+    except ValueError as error:
+        raise ValueError(f"{error}; write for example {EXAMPLES[dimension]}") from None
+    if abs(value) > LARGEST[dimension]:
+        raise ValueError(f"is out of range; the largest {dimension} is {write_largest(dimension)}")
+    return value
+
+
+def write_largest(dimension: Dimension) -> str:
+    """Write the largest quantity of a dimension for a message."""
+    if dimension == "price per hour":
+        return f"{LARGEST[dimension]:g} USD/h"
+    return write_quantity(LARGEST[dimension], dimension)
 
 
 def parse_ratio(value: object) -> Fraction:
@@ -93,12 +116,10 @@ def parse_ratio(value: object) -> Fraction:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         raise ValueError("is not a ratio; write for example 0.6 or '60%'")
-    text = str(value).strip()
     try:
-        if len(text) > _MAX_TEXT:
-            raise ValueError
-        return Fraction(Decimal(text[:-1])) / 100 if text.endswith("%") else Fraction(text)
-    except (ValueError, ArithmeticError):
+        text = str(value).strip()
+        return exact(text[:-1]) / 100 if text.endswith("%") else exact(text)
+    except ValueError:
         raise ValueError("is not a ratio; write for example 0.6 or '60%'") from None
 
 

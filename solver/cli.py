@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -61,12 +62,14 @@ def application() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what a user did wrong ends in one message and exit code 2."""
-    from shardproof.instances.errors import CheckFailed, InputError
+    from shardproof.instances.errors import CheckFailed, InputError, printable
 
     try:
         sys.exit(_answer(arguments))
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        click.echo(printable(shown.getvalue()), err=True, nl=False)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

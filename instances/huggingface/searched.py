@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 
 from shardproof.instances.huggingface.config import MAX_LAYERS, Config
 from shardproof.instances.huggingface.decoder import Decoder
@@ -17,6 +16,7 @@ from shardproof.instances.layers import (
     NoAttention,
     NoFeedForward,
 )
+from shardproof.instances.numbers import exact
 
 MULTIPLE = 256
 
@@ -68,8 +68,8 @@ def _feed_forward(config: Config, part: Config) -> FeedForward:
     if part.flag("no_op", default=False):
         return NoFeedForward()
     try:
-        multiplier = Fraction(str(part.fields.get("ffn_mult")))
-    except (ValueError, ZeroDivisionError):
+        multiplier = exact(str(part.fields.get("ffn_mult")))
+    except ValueError:
         raise part.refuse("ffn_mult", "must be a number") from None
     if not 0 < multiplier <= 64:
         raise part.refuse("ffn_mult", "must lie above 0 and not above 64")

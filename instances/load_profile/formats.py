@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shardproof.instances.errors import InputError
+from shardproof.instances.load_profile.archives import UNREADABLE, check_size, open_archive, read_array
+from shardproof.instances.numbers import exact, integer
 from shardproof.instances.reading import refuse
 
 if TYPE_CHECKING:
     import numpy as np
 
 Rows = list[list[int | Fraction]]
+
+MAX_LAYERS = 4096
+MAX_EXPERTS = 65_536
 
 _LOAD_KEYS = ("loads", "logical_count", "expert_load", "expert_loads", "weight")
 _PHYSICAL_KEYS = ("physical_count", "expert_load_pass", "expert_load_window", "global_expert_load_window")
@@ -43,19 +48,32 @@ def read_rows(path: Path, *, key: str | None = None) -> Rows:
     if reader is None:
         raise _bad(path, path.suffix, f"give one of {', '.join(readers)}")
     try:
-        return reader(path) if key is None else _read_key(path, key)
-    except (OSError, ValueError, KeyError, EOFError, ZeroDivisionError) as error:
-        raise _bad(path, type(error).__name__, f"cannot be read as {path.suffix} loads: {error}") from error
+        check_size(path)
+        return _within_limits(reader(path) if key is None else _read_key(path, key), path)
+    except UNREADABLE as error:
+        raise _bad(path, type(error).__name__, f"cannot be read as {path.suffix} loads: {_short(error)}") from None
+
+
+def _short(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0][:200]
+
+
+def _within_limits(rows: Rows, path: Path) -> Rows:
+    if len(rows) > MAX_LAYERS or any(len(row) > MAX_EXPERTS for row in rows):
+        raise _bad(path, f"{len(rows)} layers", f"at most {MAX_LAYERS} layers of {MAX_EXPERTS} experts are read")
+    return rows
 
 
 def _read_numpy(path: Path) -> Rows:
-    import numpy as np
-
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return _array_rows(loaded, path)
-    with loaded:
-        arrays = {name: loaded[name] for name in loaded.files}
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            file.seek(0)
+            return _array_rows(read_array(file, path.stat().st_size), path)
+    with open_archive(path) as archive:
+        arrays = {}
+        for member in archive.infolist():
+            with archive.open(member) as stream:
+                arrays[member.filename.removesuffix(".npy")] = read_array(stream, member.file_size)
     return _named_rows(arrays, path)
 
 
@@ -87,7 +105,7 @@ def _parsed(text: str) -> Any:
     def refuse(name: str) -> Any:
         raise ValueError(f"{name} is no load")
 
-    return json.loads(text, parse_float=Fraction, parse_constant=refuse)
+    return json.loads(text, parse_float=exact, parse_int=integer, parse_constant=refuse)
 
 
 def _document_rows(document: Any, path: Path) -> Rows:
@@ -117,7 +135,7 @@ def _logical_rows(rows: Rows, arrays: dict[str, Any], path: Path, *, key: str) -
     mapping = _any_rows(arrays["physical_to_logical_map"], path)
     if [len(row) for row in mapping] != [len(row) for row in rows]:
         raise _bad(path, "physical_to_logical_map", f"it must have the shape of {key}")
-    experts = 1 + max(int(expert) for row in mapping for expert in row)
+    experts = _count((expert for row in mapping for expert in row), path)
     logical: Rows = [[0] * experts for _ in rows]
     for totals, loads, row in zip(logical, rows, mapping, strict=True):
         for load, expert in zip(loads, row, strict=True):
@@ -161,9 +179,9 @@ def _nested_rows(value: Any, path: Path) -> Rows:
     if all(part and isinstance(part[0], (list, tuple)) for part in value):
         return _summed([_nested_rows(part, path) for part in value], path)
     for layer, row in enumerate(value):
-        wrong = next((part for part in row if not _is_number(part)), None)
-        if wrong is not None:
-            raise _bad(path, f"loads[{layer}] holds {wrong!r}", "every load is a number")
+        wrong = [part for part in row if not _is_number(part)]
+        if wrong:
+            raise _bad(path, f"loads[{layer}] holds {str(wrong[0])[:60]!r}", "every load is a number")
     return [list(row) for row in value]
 
 
@@ -203,21 +221,37 @@ def _long_rows(lines: list[list[str]], places: list[int], path: Path) -> Rows:
     for number, cells in enumerate(lines, start=2):
         if len(cells) <= max(places):
             raise _bad(path, f"line {number}", "a cell is missing")
-        layer, expert = (int(cells[place]) for place in (layer_at, expert_at))
+        layer, expert = (_index(cells[place], path, number) for place in (layer_at, expert_at))
         row = totals.setdefault(layer, {})
         row[expert] = row.get(expert, 0) + _number(cells[load_at], path, number)
-    if not totals or min(expert for row in totals.values() for expert in row) < 0:
+    if not totals:
         raise _bad(path, "expert", "give lines of layer,expert,load with experts counted from 0")
-    experts = 1 + max(expert for row in totals.values() for expert in row)
+    experts = _count((expert for row in totals.values() for expert in row), path)
     return [[totals[layer].get(expert, 0) for expert in range(experts)] for layer in sorted(totals)]
 
 
+def _count(experts: Iterable[int | Fraction], path: Path) -> int:
+    """Return how many experts a list of their numbers implies."""
+    found = list(experts)
+    odd = next((expert for expert in found if not 0 <= expert < MAX_EXPERTS or int(expert) != expert), None)
+    if odd is not None:
+        raise _bad(path, str(odd), f"experts are numbered from 0, below {MAX_EXPERTS}")
+    return 1 + max(map(int, found))
+
+
+def _index(cell: str, path: Path, line: int) -> int:
+    value = _number(cell, path, line)
+    if value != int(value):
+        raise _bad(path, f"line {line}: {cell.strip()[:60]!r}", "a layer or expert is a whole number")
+    return int(value)
+
+
 def _number(cell: str, path: Path, line: int) -> int | Fraction:
-    text = cell.strip()
     try:
-        return int(text) if text.lstrip("+-").isdigit() else Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise _bad(path, f"line {line}: {text!r}", "every cell is a finite number") from error
+        value = exact(cell)
+    except ValueError as error:
+        raise _bad(path, f"line {line}: {cell.strip()[:60]!r}", f"every cell is a number: it {error}") from None
+    return int(value) if value.denominator == 1 else value
 
 
 def _bad(path: Path, value: str, remedy: str) -> InputError:

@@ -6,15 +6,18 @@ zipfile serialisation). Only plain containers, numbers and tensors are allowed; 
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shardproof.instances.load_profile.archives import UNREADABLE, open_archive, read_member
 from shardproof.instances.reading import refuse
 
 _DTYPES = {
@@ -35,12 +38,14 @@ def read_torch_file(path: Path) -> Any:
     Raises `InputError` when it holds anything but containers, numbers, text and tensors.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            with archive.open(name) as pickled:
-                return _Tensors(pickled, archive, name.removesuffix("data.pkl"), path).load()
-    except (zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, AttributeError, TypeError) as error:
-        raise refuse(str(path), f"is no .pt file of plain tensors ({error})") from None
+        with open_archive(path) as archive:
+            name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+            if name is None:
+                raise refuse(str(path), "is no .pt file: it holds no data.pkl")
+            pickled = io.BytesIO(read_member(archive, name))
+            return _Tensors(pickled, archive, name.removesuffix("data.pkl"), path).load()
+    except (pickle.UnpicklingError, *UNREADABLE) as error:
+        raise refuse(str(path), f"is no .pt file of plain tensors ({type(error).__name__}: {error})") from None
 
 
 class _Tensors(pickle.Unpickler):
@@ -65,12 +70,17 @@ class _Tensors(pickle.Unpickler):
         kind, dtype, key, _, count = pid
         if kind != "storage":
             raise refuse(str(self.path), f"holds a {kind}; save plain tensors only")
-        raw = self.archive.read(f"{self.folder}data/{key}")
+        raw = read_member(self.archive, f"{self.folder}data/{key}")
         return np.frombuffer(raw, dtype=dtype, count=count)
 
 
 def _rebuild(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Any:
-    """Return the tensor that a storage, an offset, a size and strides (in elements) describe."""
+    """Return the tensor that a storage, an offset, a size and strides (in elements) describe.
+
+    No larger than its storage: strides of 0 could make any number of values out of one.
+    """
+    if prod(size) > len(storage) or any(length < 0 for length in size):
+        raise ValueError("a tensor is larger than its storage")
     if any(step < 0 for step in stride) or offset < 0:
         raise ValueError("a tensor points outside its storage")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))

@@ -18,6 +18,7 @@ from shardproof.solver.batch.ledger import Ledger, LedgerFullError
 from shardproof.solver.batch.owner import this_process
 from shardproof.solver.batch.rows import Row, rows_of, write_rows
 from shardproof.solver.batch.runner import Outcome, Progress, Runner
+from shardproof.solver.batch.stop import noted_signals
 from shardproof.solver.batch.tasks import run_task, tasks_of
 from shardproof.solver.batch.work import Solve
 
@@ -100,28 +101,35 @@ def batch_request(options: Mapping[str, Any]) -> BatchRequest:
 def launch(
     request: BatchRequest, *, work: Work | None = None, watch: Callable[[Progress], None] | None = None
 ) -> tuple[Outcome, list[Row]]:
-    """Run a batch to its end, or to Ctrl-C; the results files hold what is known then.
+    """Run a batch to its end, or to Ctrl-C or SIGTERM; the results files hold what is known then.
 
     Raises
     ------
     InputError
         If the ledger or a results file cannot be written.
     """
-    try:
-        ledger = Ledger(request.ledger)
+    with noted_signals() as stopped:
         try:
-            outcome = _run(request, ledger, work or Solve(request.settings), watch)
-            rows = rows_of(ledger, list(map(run_task, request.tasks)), independent=request.independent)
-        finally:
-            ledger.close()
-    except LedgerFullError as error:
-        raise InputError(str(error)) from None
-    for form, path in zip(request.formats, request.results, strict=True):
-        write_rows(rows, request.swept, path, form)
+            ledger = Ledger(request.ledger)
+            try:
+                outcome = _run(request, ledger, work or Solve(request.settings), watch, stopped)
+                rows = rows_of(ledger, list(map(run_task, request.tasks)), independent=request.independent)
+            finally:
+                ledger.close()
+        except LedgerFullError as error:
+            raise InputError(str(error)) from None
+        for form, path in zip(request.formats, request.results, strict=True):
+            write_rows(rows, request.swept, path, form)
     return outcome, rows
 
 
-def _run(request: BatchRequest, ledger: Ledger, work: Work, watch: Callable[[Progress], None] | None) -> Outcome:
+def _run(
+    request: BatchRequest,
+    ledger: Ledger,
+    work: Work,
+    watch: Callable[[Progress], None] | None,
+    stopped: Callable[[], bool],
+) -> Outcome:
     facts = {"description": request.description, "swept": request.swept, "independent": request.independent}
     ledger.register(request.name, facts, map(run_task, request.tasks))
     if request.fresh:
@@ -129,7 +137,7 @@ def _run(request: BatchRequest, ledger: Ledger, work: Work, watch: Callable[[Pro
     elif request.retry_failed:
         ledger.forget_failures(task.fingerprint for task in request.tasks)
     engine = _engine(request, work)
-    runner = Runner(ledger, engine, this_process(), independent=request.independent, watch=watch)
+    runner = Runner(ledger, engine, this_process(), independent=request.independent, watch=watch, stopped=stopped)
     return runner.run(request.tasks)
 
 

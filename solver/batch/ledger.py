@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 from shardproof.instances.reading import refuse
 from shardproof.solver.batch.answer import Answer, Status
@@ -40,6 +41,13 @@ CREATE TABLE IF NOT EXISTS run_task (
     run TEXT NOT NULL, position INTEGER NOT NULL, fingerprint TEXT NOT NULL, facts TEXT NOT NULL,
     PRIMARY KEY (run, position)) WITHOUT ROWID;
 """
+_COLUMNS = {
+    "answer": {"fingerprint", "carried", "status", "summary", "document", "seconds", "reason", "source"},
+    "claim": {"fingerprint", "token", "host", "pid", "started", "seen_at"},
+    "run": {"name", "facts", "started_at"},
+    "run_task": {"run", "position", "fingerprint", "facts"},
+}
+_MOST_TEXT = 64 * 2**20
 
 
 class LedgerFullError(Exception):
@@ -58,8 +66,8 @@ class RunTask:
 class Ledger:
     """A connection to one ledger file, made by the process that uses it."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, or make it.
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open the file, or make it; ``read_only`` neither makes nor changes anything, also beside the file.
 
         Raises
         ------
@@ -67,28 +75,56 @@ class Ledger:
             If the file cannot be opened, is no ledger, or comes from a newer version.
         """
         self.path = path
+        with self._guarded():
+            if read_only:
+                self._link = _connect_to_read(path)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._link = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
+            try:
+                self._link.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+                self._link.execute("PRAGMA synchronous = NORMAL")
+                self._prepare()
+            except BaseException:
+                self._link.close()
+                raise
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Turn what SQLite, or a damaged row, raises into one message."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._link = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_MS / 1000)
-            self._link.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            self._link.execute("PRAGMA synchronous = NORMAL")
-            self._prepare()
+            yield
         except (sqlite3.Error, OSError) as error:
             if _is_full(error):
-                raise LedgerFullError(_full_message(path)) from None
-            raise refuse(str(path), f"is no ledger that can be used ({error}); name another file") from None
+                raise LedgerFullError(_full_message(self.path)) from None
+            raise refuse(str(self.path), f"is no ledger that can be used ({error}); name another file") from None
+        except (ValueError, TypeError, LookupError, zlib.error) as error:
+            raise refuse(
+                str(self.path), f"holds a damaged row ({type(error).__name__}: {error}); name another file"
+            ) from None
 
     def _prepare(self) -> None:
         found = self._link.execute("PRAGMA user_version").fetchone()[0]
         if found > VERSION:
             raise refuse(str(self.path), f"was written by a newer version (ledger {found}); update shardproof")
+        tables = {row[0] for row in self._link.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if found == VERSION:
+            self._check_columns(tables)
             return
+        if tables:
+            raise refuse(str(self.path), "is another program's database; name another file")
         self._use_write_ahead_log()
         with self._writing():
             for statement in _TABLES.split(";"):
                 self._link.execute(statement)
             self._link.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _check_columns(self, tables: set[str]) -> None:
+        """Refuse a database that only looks like a ledger by its version."""
+        for table, columns in _COLUMNS.items():
+            held = {row[1] for row in self._link.execute(f"PRAGMA table_info({table})")} if table in tables else set()
+            if not columns <= held:
+                raise refuse(str(self.path), f"is no ledger: its table {table} is missing or another one")
 
     def _use_write_ahead_log(self) -> None:
         """Change the journal; SQLite's busy handler does not wait for that, so another run opening it is waited for."""
@@ -112,32 +148,36 @@ class Ledger:
             self._link.execute("BEGIN IMMEDIATE")
             yield
             self._link.execute("COMMIT")
-        except BaseException as error:
+        except BaseException:
             if self._link.in_transaction:
                 self._link.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error) and _is_full(error):
-                raise LedgerFullError(_full_message(self.path)) from None
-            raise
+            with self._guarded():
+                raise
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._link.execute(statement, values).fetchall()
 
     def answers(self, fingerprints: Sequence[str], *, independent: bool) -> dict[str, Answer]:
         """Answers that stand, without their documents; ``independent``: only those solved on their own."""
         found: dict[str, Answer] = {}
         for start in range(0, len(fingerprints), _CHUNK):
             chunk = fingerprints[start : start + _CHUNK]
-            rows = self._link.execute(
-                "SELECT fingerprint, status, summary, seconds, reason, source FROM answer WHERE fingerprint IN"
-                f" ({','.join('?' * len(chunk))}) AND carried <= ? ORDER BY carried DESC",
-                (*chunk, 0 if independent else 1),
-            )
-            found |= {row[0]: _answer(row[1:]) for row in rows}
+            with self._guarded():
+                rows = self._rows(
+                    "SELECT fingerprint, status, summary, seconds, reason, source FROM answer WHERE fingerprint IN"
+                    f" ({','.join('?' * len(chunk))}) AND carried <= ? ORDER BY carried DESC",
+                    (*chunk, 0 if independent else 1),
+                )
+                found |= {row[0]: _answer(row[1:]) for row in rows}
         return found
 
     def document(self, fingerprint: str) -> str | None:
         """Return the ``solve --json`` text of an answer, if it stands and has one."""
-        row = self._link.execute(
-            "SELECT document FROM answer WHERE fingerprint = ? ORDER BY carried LIMIT 1", (fingerprint,)
-        ).fetchone()
-        return None if row is None or row[0] is None else zlib.decompress(row[0]).decode()
+        with self._guarded():
+            rows = self._rows(
+                "SELECT document FROM answer WHERE fingerprint = ? ORDER BY carried LIMIT 1", (fingerprint,)
+            )
+            return None if not rows or rows[0][0] is None else _inflated(rows[0][0])
 
     def claim(self, fingerprint: str, owner: Owner, *, independent: bool) -> bool:
         """Take a task for ``owner``; false when another live process has it or it is answered."""
@@ -212,15 +252,39 @@ class Ledger:
 
     def runs(self) -> dict[str, dict[str, Any]]:
         """Facts of every run by name, the latest last."""
-        rows = self._link.execute("SELECT name, facts FROM run ORDER BY started_at").fetchall()
-        return {name: json.loads(facts) for name, facts in rows}
+        with self._guarded():
+            rows = self._rows("SELECT name, facts FROM run ORDER BY started_at")
+            return {name: json.loads(facts) for name, facts in rows}
 
     def run_tasks(self, run: str) -> list[RunTask]:
         """Tasks of a run, in order."""
-        rows = self._link.execute(
-            "SELECT position, fingerprint, facts FROM run_task WHERE run = ? ORDER BY position", (run,)
-        )
-        return [RunTask(position, fingerprint, json.loads(facts)) for position, fingerprint, facts in rows]
+        with self._guarded():
+            rows = self._rows(
+                "SELECT position, fingerprint, facts FROM run_task WHERE run = ? ORDER BY position", (run,)
+            )
+            return [RunTask(position, fingerprint, json.loads(facts)) for position, fingerprint, facts in rows]
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a ledger without writing: nobody has it open where no write-ahead log stands beside it."""
+    in_use = path.with_name(f"{path.name}-wal").exists()
+    address = f"file:{quote(str(path.resolve()))}?mode=ro{'' if in_use else '&immutable=1'}"
+    return sqlite3.connect(address, isolation_level=None, timeout=_BUSY_MS / 1000, uri=True)
+
+
+def _inflated(document: bytes) -> str:
+    """Return a document's text.
+
+    Raises
+    ------
+    ValueError
+        If it is larger than any document of ours.
+    """
+    unpacker = zlib.decompressobj()
+    text = unpacker.decompress(document, _MOST_TEXT)
+    if unpacker.unconsumed_tail:
+        raise ValueError("a document is too large")
+    return text.decode()
 
 
 def _answer(row: tuple[Any, ...]) -> Answer:

@@ -80,17 +80,19 @@ class Runner:
         *,
         independent: bool = False,
         watch: Callable[[Progress], None] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``independent``: nothing carries over between tasks; ``watch`` sees the progress."""
+        """``independent``: nothing carries over between tasks; ``watch`` sees the progress; ``stopped`` ends it."""
         self._ledger = ledger
         self._engine = engine
         self._owner = owner
         self._independent = independent
         self._watch = watch
+        self._stopped = stopped
         self._alive_at = time.monotonic()
 
     def run(self, tasks: Sequence[Task]) -> Outcome:
-        """Answer every task; Ctrl-C ends it with what is known so far.
+        """Answer every task; ``stopped`` or an interrupt ends it with what is known so far.
 
         Raises
         ------
@@ -101,6 +103,9 @@ class Runner:
         interrupted = False
         try:
             while len(state.answers) < len(state.tasks):
+                if self._stopped():
+                    interrupted = True
+                    break
                 self._fill(state)
                 self._gather(state)
                 self._look_elsewhere(state)

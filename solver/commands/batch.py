@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +50,7 @@ def command(**options: Any) -> int:
     if options["only_list"]:
         _list(request)
         return 0
-    # SIGTERM ends a batch as Ctrl-C does.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        code = _run(request, options)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return code
+    return _run(request, options)
 
 
 def _list(request: BatchRequest) -> None:

@@ -49,7 +49,7 @@ def read_content(source: Path, *, run: str | None = None) -> Content:
     path = source / "ledger.sqlite" if source.is_dir() else source
     if not path.is_file():
         raise refuse(str(source), "holds no run; give the folder that 'shardproof batch' wrote, or its ledger")
-    ledger = Ledger(path)
+    ledger = Ledger(path, read_only=True)
     try:
         runs = ledger.runs()
         name = run if run is not None else next(reversed(runs), None)
