@@ -118,6 +118,7 @@ def _gemm(model: Model, matrix: Matrix, parts: int, rows: int, name: str, dtype:
         kind="gemm",
         flops=2 * rows * share.inputs * share.outputs,
         moved_bytes=stored_bytes(share, stored) + streams,
+        resident_bytes=stored_bytes(share, stored),
         dtype=stored.dtype,
         shape=Shape(m=rows, n=share.outputs, k=share.inputs),
     )
@@ -161,6 +162,7 @@ def _scores(model: Model, layer: Layer, option: Option, step: Step, dtype: str) 
         kind="attention_prefill" if step.phase == "prefill" else "attention_decode",
         flops=sequences * pairs * per_pair,
         moved_bytes=queries + cached,
+        resident_bytes=cached if step.phase == "decode" else 0,
         dtype=model.formats.attention.dtype,
         kv_dtype=model.kv_dtype,
         shape=Shape(
@@ -188,6 +190,7 @@ def _index_scores(attention: LatentAttention, option: Option, step: Step, dtype:
         kind="attention_prefill" if step.phase == "prefill" else "attention_decode",
         flops=2 * sequences * pairs * width,
         moved_bytes=element_bytes(sequences * step.tokens * width, dtype) + cached,
+        resident_bytes=cached if step.phase == "decode" else 0,
         dtype="fp8",
         kv_dtype="fp8",
         shape=Shape(
@@ -211,6 +214,7 @@ def _recurrence(attention: LinearAttention, option: Option, step: Step, dtype: s
         kind="linear_attention",
         flops=6 * rows * heads * attention.key_dim * attention.value_dim,
         moved_bytes=2 * step.sequences(option) * state + streams,
+        resident_bytes=2 * step.sequences(option) * state if step.phase == "decode" else 0,
         dtype=dtype,
         shape=Shape(batch=step.sequences(option), query=step.tokens, heads=heads, head_dim=attention.value_dim),
     )
@@ -230,6 +234,7 @@ def _experts(
         kind="grouped_gemm",
         flops=2 * pairs * sum(share.inputs * share.outputs for share in shares),
         moved_bytes=weights + streams,
+        resident_bytes=weights,
         dtype=model.formats.experts.dtype,
         shape=Shape(
             m=tokens if imbalance is None else ceiling(tokens * imbalance),

@@ -11,10 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from shardproof.formulations.costs.operations import Operation
+from shardproof.formulations.costs.operations import PICOSECONDS, Operation
 from shardproof.instances.hardware import Device
 
-PICOSECONDS = 10**12
 _COLLECTIVES = ("all_reduce", "all_gather", "all_to_all", "p2p")
 
 

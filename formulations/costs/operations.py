@@ -25,6 +25,8 @@ OperationKind = Literal[
 
 LinkName = Literal["scale_up", "scale_out"]
 
+PICOSECONDS = 10**12
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -56,14 +58,16 @@ class Shape:
 class Operation:
     """One piece of work on one device.
 
-    ``flops`` and ``moved_bytes`` (memory traffic) for arithmetic; ``message_bytes`` (sent by the device over
-    ``link``) for collectives. ``dtype`` is the compute dtype, ``kv_dtype`` that of the KV cache.
+    ``flops`` and ``moved_bytes`` (memory traffic) for arithmetic, of which ``resident_bytes`` (weights, KV cache,
+    states) must come from memory whatever a cache holds; ``message_bytes`` (sent by the device over ``link``)
+    for collectives. ``dtype`` is the compute dtype, ``kv_dtype`` that of the KV cache.
     """
 
     name: str
     kind: OperationKind
     flops: int = 0
     moved_bytes: int = 0
+    resident_bytes: int = 0
     message_bytes: int = 0
     dtype: str = "bf16"
     kv_dtype: str = "bf16"

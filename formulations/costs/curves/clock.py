@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from shardproof.formulations.costs.curves.load import LoadTable, table_of
 from shardproof.formulations.costs.curves.requests import Request, requests_of
 from shardproof.formulations.costs.operations import Clock, Operation
+from shardproof.formulations.costs.roofline import Roofline
 from shardproof.instances.calibration import Calibration, Curve
 from shardproof.instances.hardware import Device
 
@@ -26,7 +27,9 @@ Engines replay them from CUDA graphs, so another engine's curve of the same prod
 class CalibratedClock:
     """Times operations on one device by fitted curves; what has no curve goes to the fallback clock.
 
-    Deterministic, and never shorter for a larger load (rows of a GEMM, tokens, batch, context, message).
+    Deterministic, never shorter for a larger load (rows of a GEMM, tokens, batch, context, message), and never
+    shorter than the device's datasheet allows (`Roofline`): a curve measured in a warm cache, or read beyond
+    its measurements, is lifted to that.
     Times are rounded to six significant digits, so that the last bits of a machine's logarithm do not show.
     """
 
@@ -35,6 +38,7 @@ class CalibratedClock:
         self._device = device
         self._calibration = calibration
         self._fallback = fallback
+        self._roofline = Roofline(device)
         self._engine = engine
         self._tables: dict[tuple[object, ...], LoadTable] = {}
         self._chosen: dict[tuple[str, ...], Curve | None] = {}
@@ -58,7 +62,7 @@ class CalibratedClock:
             return self._fallback.picoseconds(operation)
         pairs = zip(requests, curves, strict=True)
         total = sum(request.times * self._microseconds(request, curve) for request, curve in pairs if curve)
-        rounded = round(float(f"{total:.5e}") * _MICROSECONDS)
+        rounded = max(round(float(f"{total:.5e}") * _MICROSECONDS), self._roofline.picoseconds(operation))
         return rounded, rounded
 
     def _choose(self, request: Request) -> Curve | None:

@@ -15,7 +15,13 @@ from collections import Counter
 from dataclasses import dataclass
 from math import log2
 
-from shardproof.formulations.costs.memory import expert_bytes, kv_bytes_per_request, layer_weight_bytes
+from shardproof.formulations.costs.memory import (
+    expert_bytes,
+    head_bytes,
+    kv_bytes_per_request,
+    kv_bytes_read,
+    layer_weight_bytes,
+)
 from shardproof.formulations.costs.sharding import attention_parts, cut, kv_heads_of, slots_per_rank
 from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.hardware import Device
@@ -30,8 +36,6 @@ from shardproof.instances.model import BITS, Model
 
 MICROSECOND = 1e-6
 ELEMENTWISE_BYTES = 24
-SPARSE_CONTEXT = 2048
-SPARSE_MODELS = ("deepseek-v3.2", "glm-5")
 
 TERMS = (
     "weights",
@@ -59,6 +63,7 @@ TERMS = (
     "step",
 )
 PLACE = {name: index for index, name in enumerate(TERMS)}
+READ = ("weights", "experts", "kv", "state")
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def empty() -> Terms:
 
 def layer_terms(model: Model, layer: Layer, device: Device, option: Option, load: Load) -> Terms:
     """Work of one layer, seconds by term."""
-    found = empty()
+    found, model = empty(), model.stored_as(layer)
     _attention(found, model, layer, device, option, load)
     _feed_forward(found, model, layer, device, option, load)
     _collectives(found, model, layer, device, option, load)
@@ -100,8 +105,9 @@ def end_terms(model: Model, device: Device, option: Option, load: Load) -> Terms
     """Work of head and sampler, and what one iteration costs whatever it does, seconds by term."""
     found = empty()
     head = model.vocab * model.hidden / option.attn_tp
-    found[PLACE["weights"]] = 2 * head / float(device.memory_bandwidth)
-    found[PLACE["gemm"]] = 2 * head * load.logits / peak(device, model.formats.head.dtype)
+    stored = model.formats.embedding if model.tied else model.formats.head
+    found[PLACE["weights"]] = head_bytes(model, option) / float(device.memory_bandwidth)
+    found[PLACE["gemm"]] = 2 * head * load.logits / peak(device, stored.dtype)
     found[PLACE["step"]] = 1e-3
     found[PLACE["tokens"]] = load.tokens * MICROSECOND
     found[PLACE["sequences"]] = load.sequences * MICROSECOND
@@ -118,11 +124,17 @@ def iteration_terms(model: Model, device: Device, option: Option, load: Load) ->
 
 
 def peak(device: Device, dtype: str) -> float:
-    """Dense FLOP/s for operands stored in a dtype; NVFP4 without FP4 units multiplies in FP8."""
-    chosen = device.compute_dtype(dtype)
-    if dtype == "nvfp4" and chosen == "bf16" and "fp8" in device.peak_flops:
-        chosen = "fp8"
-    return float(device.peak_flops[chosen])
+    """Dense FLOP/s for operands stored in a dtype."""
+    return float(device.peak_flops[device.compute_dtype(dtype)])
+
+
+def least_seconds(terms: Terms, *, prefill: bool) -> float:
+    """Seconds that no device undercuts: FLOPs at the peak, and in decode all bytes that must come from memory.
+
+    The weights that a prompt's prefill needs are read by the decode beside it.
+    """
+    computed = terms[PLACE["gemm"]] + terms[PLACE["grouped"]] + terms[PLACE["attention"]]
+    return computed if prefill else max(computed, sum(terms[PLACE[name]] for name in READ))
 
 
 def _attention(found: Terms, model: Model, layer: Layer, device: Device, option: Option, load: Load) -> None:
@@ -140,23 +152,28 @@ def _attention(found: Terms, model: Model, layer: Layer, device: Device, option:
         return
     if not isinstance(attention, GroupedQueryAttention | LatentAttention):
         return
-    span = _span(model, attention, load)
-    per_token = kv_bytes_per_request(model, layer, option, 1)
-    found[PLACE["kv"]] = load.sequences * span * per_token / bandwidth
+    span = _span(attention, load)
+    found[PLACE["kv"]] = load.sequences * _cache_read(model, layer, option, span, load.context) / bandwidth
     if isinstance(attention, LatentAttention):
         found[PLACE["latent_layers"]] = MICROSECOND
     width = _score_width(attention, load)
     flops = 4 * attention.heads / option.attn_tp * width * load.tokens * span
     found[PLACE["attention"]] = flops / peak(device, "bf16")
-    if model.name in SPARSE_MODELS:
+    if isinstance(attention, LatentAttention) and attention.selected_tokens is not None:
         found[PLACE["sparse_layers"]] = MICROSECOND
 
 
-def _span(model: Model, attention: GroupedQueryAttention | LatentAttention, load: Load) -> float:
-    """Tokens that one new token attends to."""
-    if isinstance(attention, GroupedQueryAttention):
-        return load.context if attention.window is None else min(load.context, attention.window)
-    return min(load.context, SPARSE_CONTEXT) if model.name in SPARSE_MODELS else load.context
+def _span(attention: GroupedQueryAttention | LatentAttention, load: Load) -> float:
+    """Tokens that one new token attends to: a window, or what an indexer selects, where there is one."""
+    widest = attention.window if isinstance(attention, GroupedQueryAttention) else attention.selected_tokens
+    return load.context if widest is None else min(load.context, widest)
+
+
+def _cache_read(model: Model, layer: Layer, option: Option, span: float, context: float) -> float:
+    """Bytes of the cache that one new token reads: of the tokens it attends to, and an indexer's keys of all."""
+    whole = kv_bytes_per_request(model, layer, option, 1)
+    chosen = kv_bytes_read(model, layer, option, 1, queries=1)
+    return span * chosen + context * (whole - chosen)
 
 
 def _score_width(attention: GroupedQueryAttention | LatentAttention, load: Load) -> float:
