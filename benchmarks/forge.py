@@ -30,7 +30,8 @@ from shardproof.instances.errors import InputError
 from shardproof.solver.checkers import certificate as checker
 from shardproof.solver.proof.certificate import from_document, to_document
 from shardproof.solver.proof.certificate_json import read_program, write_tree
-from shardproof.solver.search.prover import Prover, Query
+from shardproof.solver.search.prover import Prover
+from shardproof.solver.search.query import Query
 from tests.oracles.brute_force import brute_force, evaluate, every_chain
 from tests.oracles.random_programs import ceilings, random_program, replica_counts
 

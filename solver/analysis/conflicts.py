@@ -12,7 +12,8 @@ from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.analysis.limiting import fewest_gpus
-from shardproof.solver.search.prover import Prover, Query
+from shardproof.solver.search.prover import Prover
+from shardproof.solver.search.query import Query
 
 BEYOND = 1 << 24
 """Factor by which a dropped limit is raised: far beyond anything that a plan could use."""

@@ -9,7 +9,8 @@ from itertools import combinations
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.engines.rules import ENGINES, PHYSICAL, Rule
-from shardproof.solver.search.prover import Interrupted, Prover, Query
+from shardproof.solver.search.prover import Prover
+from shardproof.solver.search.query import Interrupted, Query
 
 
 def stopper(stop_at: float) -> Callable[[], None]:

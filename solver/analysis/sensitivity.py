@@ -17,7 +17,8 @@ from shardproof.instances.plan import Plan
 from shardproof.instances.workload import Scenario
 from shardproof.solver.analysis.limiting import fewest_gpus
 from shardproof.solver.evaluation.evaluate import evaluate
-from shardproof.solver.search.prover import Prover, Query
+from shardproof.solver.search.prover import Prover
+from shardproof.solver.search.query import Query
 
 MILLION = 1_000_000
 FURTHEST = 1024

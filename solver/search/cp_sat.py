@@ -23,7 +23,7 @@ from shardproof.formulations.deployment.variables import Limits, Model
 from shardproof.instances.errors import InternalError
 from shardproof.solver.result import Level
 from shardproof.solver.search.outcome import Outcome
-from shardproof.solver.search.prover import Query, Unknown
+from shardproof.solver.search.query import Query, Unknown, peak_memory, worst_ttft
 from shardproof.solver.search.settings import Settings
 
 SECOND_OPINION_S = 10.0
@@ -162,8 +162,6 @@ def search_with_cp_sat(program: Program, settings: Settings) -> Outcome:
 
 
 def _value(program: Program, chain: Chain, level: ObjectiveLevel) -> int | None:
-    from shardproof.solver.search.prover import peak_memory, worst_ttft
-
     if level == "gpus":
         return chain.gpus(program)
     return worst_ttft(program, chain, floor=False) if level == "ttft" else peak_memory(program, chain)

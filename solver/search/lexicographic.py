@@ -16,7 +16,8 @@ from shardproof.instances.errors import InternalError
 from shardproof.solver.proof.refutation import Refutation
 from shardproof.solver.result import Level
 from shardproof.solver.search.outcome import Outcome
-from shardproof.solver.search.prover import Answer, Interrupted, Objective, Prover, Query
+from shardproof.solver.search.prover import Prover
+from shardproof.solver.search.query import Answer, Interrupted, Objective, Query
 from shardproof.solver.search.settings import Progress, Settings
 
 Limited = Callable[[Chain], tuple[Program, Chain]]

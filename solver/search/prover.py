@@ -9,23 +9,13 @@ shows is feasible in exact arithmetic; on *floor* tables the tree it returns is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from shardproof.formulations.deployment.tables import Cap, Chain, Program
+from shardproof.formulations.deployment.tables import Chain, Program
 from shardproof.solver.proof.refutation import Node, Refutation
-from shardproof.solver.search.query import (
-    Answer,
-    Interrupted,
-    Objective,
-    Query,
-    Unknown,
-    group_of,
-    peak_memory,
-    rounded,
-    worst_ttft,
-)
-from shardproof.solver.search.view import Bounded, Costs, View
+from shardproof.solver.search.query import Answer, Objective, Query, Unknown
+from shardproof.solver.search.rounding import RoundedProgram
 from shardproof.solver.search.walk import Walk
 
 
@@ -36,15 +26,17 @@ class Prover:
     program: Program
     floor: bool
     check_stop: Callable[[], None] = lambda: None
-    _costs: dict[tuple[int, ...], dict[int, Costs]] = field(default_factory=dict)
-    _kept: list[object] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Read the program in this prover's direction."""
+        self._rounded = RoundedProgram(self.program, self.floor, self.check_stop)
 
     def decide(self, query: Query) -> Answer:
         """Find a chain within the query's limits, or refute every layout."""
         trees: list[Node] = []
         unknown: list[Unknown] = []
         for index, layout in enumerate(self.program.layouts):
-            walk = Walk(self, query, index, layout)
+            walk = Walk(self._rounded, query, index, layout)
             found = walk.solve()
             unknown += walk.unknown
             if isinstance(found, Chain):
@@ -62,7 +54,7 @@ class Prover:
         best, unknown, trees = start, list[Unknown](), list[Node]()
         first = query = self.below(query, objective, start)
         for index, layout in enumerate(self.program.layouts):
-            walk = Walk(self, query, index, layout, objective)
+            walk = Walk(self._rounded, query, index, layout, objective)
             tree = walk.solve()
             assert not isinstance(tree, Chain)
             trees.append(tree)
@@ -74,35 +66,8 @@ class Prover:
 
     def value(self, objective: Objective, chain: Chain) -> int | None:
         """Value of an objective on this prover's tables."""
-        if objective == "ttft":
-            return worst_ttft(self.program, chain, floor=self.floor)
-        return peak_memory(self.program, chain)
+        return self._rounded.value(objective, chain)
 
     def below(self, query: Query, objective: Objective, chain: Chain) -> Query:
         """Return the query that only chains better than this one meet."""
-        value = self.value(objective, chain)
-        less = -1 if value is None else value - 1
-        return replace(query, ttft=less) if objective == "ttft" else replace(query, memory=less)
-
-    def view(
-        self, *, caps: Sequence[tuple[Cap, int]], paths: Sequence[Bounded], options: tuple[int, ...], budget: int
-    ) -> View:
-        """Return the view of a context; arrays already read for the same options are shared."""
-        made = View(self.program, caps=caps, paths=paths, options=options, budget=budget, floor=self.floor)
-        made.share(self._costs.setdefault(tuple(made.options), {}))
-        self._kept.append((caps, paths))
-        return made
-
-
-__all__ = [
-    "Answer",
-    "Interrupted",
-    "Objective",
-    "Prover",
-    "Query",
-    "Unknown",
-    "group_of",
-    "peak_memory",
-    "rounded",
-    "worst_ttft",
-]
+        return self._rounded.below(query, objective, chain)

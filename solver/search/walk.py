@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from shardproof.instances.errors import InternalError
 from shardproof.solver.proof.refutation import Empty, Frontier, Node, Reach, SplitAxis, SplitMax, Sum, Volume
 from shardproof.solver.search.least_sums import NEVER, Cheapest
 from shardproof.solver.search.query import Objective, Query, Unknown, rounded
+from shardproof.solver.search.rounding import RoundedProgram
 from shardproof.solver.search.view import (
     Bounded,
     Costs,
@@ -34,9 +34,6 @@ from shardproof.solver.search.view import (
     remaining_minimum,
     weighted_costs,
 )
-
-if TYPE_CHECKING:
-    from shardproof.solver.search.prover import Prover
 
 _STEPS_BEFORE_HALVING = 6
 """Chains that a case may improve one by one before its objective is halved instead."""
@@ -73,13 +70,18 @@ class Walk:
     """The search in one layout under one query."""
 
     def __init__(
-        self, prover: Prover, query: Query, index: int, layout: Layout, objective: Objective | None = None
+        self,
+        rounded_program: RoundedProgram,
+        query: Query,
+        index: int,
+        layout: Layout,
+        objective: Objective | None = None,
     ) -> None:
         """Take the layout and its place; with an objective, go on past every chain until none is better."""
-        self._prover, self.query, self._index, self._layout = prover, query, index, layout
+        self._rounded, self.query, self._index, self._layout = rounded_program, query, index, layout
         self._objective = objective
         self.best: Chain | None = None
-        self._program = prover.program
+        self._program = rounded_program.program
         budget = min(query.gpus, self._program.max_gpus) // layout.replicas
         self._budget = budget if layout.max_gpus is None else min(budget, layout.max_gpus)
         self._narrowest = min((option.gpus for option in self._program.options), default=NEVER)
@@ -95,7 +97,7 @@ class Walk:
 
     def _case(self, partial: Partial) -> Node | Chain:
         """Work on a partial case; its rows are the layout's and those of the picked choices."""
-        self._prover.check_stop()
+        self._rounded.check_stop()
         view = self._view((*self._layout.caps, *partial.caps), partial.paths, partial.options)
         if view is None:
             return Empty()
@@ -157,7 +159,7 @@ class Walk:
             limit = self.query.path_limit(path)
             bounded.append(Bounded(path, limit, -1, None if limit is None else limit // path.microbatches))
         limits = [(cap, self.query.cap_limit(cap)) for cap in caps]
-        view = self._prover.view(caps=limits, paths=bounded, options=options, budget=self._budget)
+        view = self._rounded.view(caps=limits, paths=bounded, options=options, budget=self._budget)
         return view if view.options else None
 
     def _ready(self, view: View) -> View:
@@ -175,10 +177,10 @@ class Walk:
             found = Empty() if view is None else (_quick(view) or self._leaf(view, partial.places))
             if isinstance(found, Chain):
                 self.best = found
-                value = self._prover.value(self._objective, found)
+                value = self._rounded.value(self._objective, found)
                 if value is None:
                     return Empty()
-                asked = self._prover.below(self.query, self._objective, found)
+                asked = self._rounded.below(self.query, self._objective, found)
             elif self.query == asked:
                 return found
             else:
@@ -211,7 +213,7 @@ class Walk:
 
     def _box(self, view: View) -> Node | tuple[StageChoice, ...]:
         """Decide one box of intervals; a chain is returned as its stages."""
-        self._prover.check_stop()
+        self._rounded.check_stop()
         quick = _quick(view)
         if quick is not None:
             return quick
@@ -248,7 +250,7 @@ class Walk:
 
     def _holds(self, view: View, row: Bounded, stages: tuple[StageChoice, ...]) -> bool:
         assert row.limit is not None
-        table = rounded(row.path.table, self._prover.floor)
+        table = rounded(row.path.table, self._rounded.floor)
         return path_cost(view.program, replace(row.path, table=table), stages) <= row.limit
 
     def _weighted(self, view: View, rows: list[Bounded], ratio: int) -> Node | tuple[StageChoice, ...] | None:
@@ -287,7 +289,7 @@ class Walk:
             return stages
         broken = next(row for row in rows if not self._holds(view, row, stages))
         slowest = max(
-            stage_cost(view.program, rounded(broken.path.table, self._prover.floor), stage) for stage in stages
+            stage_cost(view.program, rounded(broken.path.table, self._rounded.floor), stage) for stage in stages
         )
         at = max(broken.low + 1, min((broken.low + slowest) // 2, slowest - 1))
         children = []

@@ -13,7 +13,8 @@ from shardproof.instances.instance import Instance, load_instance
 from shardproof.solver.analysis.conflicts import conflicting, has_plan, least_relaxation, limits_of
 from shardproof.solver.analysis.explain import why_not_fewer
 from shardproof.solver.commands.explain import command
-from shardproof.solver.search.prover import Prover, Query
+from shardproof.solver.search.prover import Prover
+from shardproof.solver.search.query import Query
 from tests.oracles.places import CASES
 
 CASE = CASES / "qwen3-235b-a22b.yaml"

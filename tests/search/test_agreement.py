@@ -10,7 +10,7 @@ from shardproof.solver.search import walk
 from shardproof.solver.search.cp_sat import search_with_cp_sat
 from shardproof.solver.search.lexicographic import LexicographicSearch
 from shardproof.solver.search.outcome import Outcome
-from shardproof.solver.search.prover import peak_memory, worst_ttft
+from shardproof.solver.search.query import peak_memory, worst_ttft
 from shardproof.solver.search.settings import Settings
 from tests.oracles.brute_force import brute_force
 from tests.oracles.random_programs import random_program

@@ -1,0 +1,45 @@
+"""A program read in one direction of rounding: what walks and the prover share while they search it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from shardproof.formulations.deployment.tables import Cap, Chain, Program
+from shardproof.solver.search.query import Objective, Query, peak_memory, worst_ttft
+from shardproof.solver.search.view import Bounded, Costs, View
+
+
+@dataclass
+class RoundedProgram:
+    """One program on its ceiling or floor tables, with the arrays already read from them.
+
+    ``check_stop`` is called often and raises `shardproof.solver.search.query.Interrupted` to end the search.
+    """
+
+    program: Program
+    floor: bool
+    check_stop: Callable[[], None] = lambda: None
+    _costs: dict[tuple[int, ...], dict[int, Costs]] = field(default_factory=dict, repr=False)
+    _kept: list[object] = field(default_factory=list, repr=False)
+
+    def value(self, objective: Objective, chain: Chain) -> int | None:
+        """Value of an objective on these tables."""
+        if objective == "ttft":
+            return worst_ttft(self.program, chain, floor=self.floor)
+        return peak_memory(self.program, chain)
+
+    def below(self, query: Query, objective: Objective, chain: Chain) -> Query:
+        """Return the query that only chains better than this one meet."""
+        value = self.value(objective, chain)
+        less = -1 if value is None else value - 1
+        return replace(query, ttft=less) if objective == "ttft" else replace(query, memory=less)
+
+    def view(
+        self, *, caps: Sequence[tuple[Cap, int]], paths: Sequence[Bounded], options: tuple[int, ...], budget: int
+    ) -> View:
+        """Return the view of a context; arrays already read for the same options are shared."""
+        made = View(self.program, caps=caps, paths=paths, options=options, budget=budget, floor=self.floor)
+        made.share(self._costs.setdefault(tuple(made.options), {}))
+        self._kept.append((caps, paths))
+        return made
