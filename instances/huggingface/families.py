@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from shardproof.instances.huggingface import dense, hybrids, mixtures, searched
+from shardproof.instances.huggingface import dense, gemma, hybrids, mixtures, searched
 from shardproof.instances.huggingface.config import Config
 from shardproof.instances.huggingface.decoder import Decoder
 
@@ -91,20 +91,20 @@ FAMILIES: tuple[Family, ...] = (
         ),
         hybrids.read_qwen_hybrid,
     ),
-    Family("Gemma 1", ("gemma",), ("GemmaForCausalLM",), dense.read_gemma, _TIED),
-    Family("Gemma 2", ("gemma2",), ("Gemma2ForCausalLM",), dense.read_gemma2, _TIED),
+    Family("Gemma 1", ("gemma",), ("GemmaForCausalLM",), gemma.read_gemma, _TIED),
+    Family("Gemma 2", ("gemma2",), ("Gemma2ForCausalLM",), gemma.read_gemma2, _TIED),
     Family(
         "Gemma 3",
         ("gemma3_text",),
         ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"),
-        dense.read_gemma3,
+        gemma.read_gemma3,
         _GEMMA3,
     ),
     Family(
         "Gemma 4",
         ("gemma4_text",),
         ("Gemma4ForCausalLM", "Gemma4ForConditionalGeneration"),
-        dense.read_gemma4,
+        gemma.read_gemma4,
         _TIED,
     ),
     Family("GLM-4", ("glm4",), ("Glm4ForCausalLM",), dense.read_glm4),

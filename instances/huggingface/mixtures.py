@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from shardproof.instances.huggingface.config import Config
 from shardproof.instances.huggingface.decoder import Decoder
-from shardproof.instances.huggingface.dense import qwen_windows
 from shardproof.instances.huggingface.parts import (
     dense,
     grouped_query,
@@ -14,9 +13,10 @@ from shardproof.instances.huggingface.parts import (
     latent,
     layers_of,
     mixture,
+    qwen_windows,
     windows,
 )
-from shardproof.instances.layers import DenseFeedForward, FeedForward, MixtureOfExperts
+from shardproof.instances.layers import FeedForward
 
 
 def read_qwen2_moe(config: Config) -> Decoder:
@@ -203,12 +203,3 @@ def read_olmoe(config: Config) -> Decoder:
         lambda _: mixture(config, width="intermediate_size"),
     )
     return Decoder(layers=layers, final_norm_parameters=config.hidden)
-
-
-def gemma4_feed_forward(config: Config) -> tuple[DenseFeedForward | MixtureOfExperts, int]:
-    """Return Gemma 4's feed-forward part and its layer's norms: a dense branch, with or without experts."""
-    if not config.flag("enable_moe_block", default=False):
-        return dense(config), 4
-    experts = config.integer("num_experts")
-    routed = mixture(config, router_parameters=config.hidden + experts)
-    return routed.model_copy(update={"dense_intermediate": config.integer("intermediate_size")}), 7

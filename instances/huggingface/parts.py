@@ -248,3 +248,12 @@ def is_sparse(config: Config, index: int) -> bool:
     """Tell whether a Qwen layer has experts (``decoder_sparse_step``, ``mlp_only_layers``)."""
     step = config.integer("decoder_sparse_step", default=1)
     return index not in (config.numbers("mlp_only_layers") or ()) and (index + 1) % step == 0
+
+
+def qwen_windows(config: Config) -> tuple[int | None, ...]:
+    """Return Qwen's windows: only with ``use_sliding_window``, and only from ``max_window_layers`` on."""
+    used = config.flag("use_sliding_window", default=False)
+    window = config.optional_integer("sliding_window") if used else None
+    first = config.integer("max_window_layers", default=28, minimum=0)
+    spans = windows(config, lambda index: window if index >= first else None)
+    return spans if used else (None,) * len(spans)
