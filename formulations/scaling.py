@@ -10,18 +10,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
+from shardproof.instances.errors import InputError
+
 TIME_SLACK = 2
 """Nanoseconds by which a rounded-up cell may exceed the exact time, at most."""
+
+LONGEST = 10**18
 
 
 def nanoseconds_up(picoseconds: Iterable[tuple[int, int]]) -> int:
     """Sum durations given as (down, up) picoseconds and round up to nanoseconds."""
-    return -(-sum(up for _, up in picoseconds) // 1000)
+    return _within_reason(-(-sum(up for _, up in picoseconds) // 1000))
+
+
+def _within_reason(nanoseconds: int) -> int:
+    """Refuse a time of more than 31 years: sums of such cells would leave the integers that every search uses.
+
+    Raises
+    ------
+    InputError
+        If it is that long.
+    """
+    if nanoseconds > LONGEST:
+        raise InputError("a step of this instance takes more than 31 years; correct the device's figures")
+    return nanoseconds
 
 
 def fitted_nanoseconds(seconds: float) -> int:
     """Seconds of a fitted model as nanoseconds: six significant digits, so that last bits do not show."""
-    return round(float(f"{seconds:.5e}") * 1e9)
+    return _within_reason(round(float(f"{seconds:.5e}") * 1e9))
 
 
 def limit_within_margin(limit_ns: int, margin: Fraction) -> int:

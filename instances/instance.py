@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -15,9 +17,11 @@ from shardproof.instances.errors import InputError
 from shardproof.instances.hardware import Device, Link
 from shardproof.instances.load_profile.synthetic import is_synthetic
 from shardproof.instances.model import DType, Formats, Model
-from shardproof.instances.reading import read_mapping, refuse, validate
+from shardproof.instances.reading import is_file, read_mapping, refuse, validate
 from shardproof.instances.units import ByteRate, CapacityBytes, DemandBytes, LimitDuration, Price, Ratio
 from shardproof.instances.workload import Limits, Scenario, Workload
+
+Found = TypeVar("Found")
 
 EngineName = Literal["any", "vllm", "sglang", "trtllm"]
 
@@ -205,7 +209,8 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> Model
         from shardproof.instances.catalogue import load_model
 
         nearby = folder / model if folder is not None else None
-        model = load_model(str(nearby) if nearby is not None and nearby.is_file() else model)
+        named = str(nearby) if nearby is not None and is_file(nearby) else model
+        model = _named(load_model, named, where=where, field="model")
     longest = max(
         s.workload.input_tokens + s.workload.output_tokens for s in (file.scenarios or (_main_scenario(file),))
     )
@@ -225,11 +230,22 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> Model
     return model.model_copy(update=changes) if changes else model
 
 
+def _named(load: Callable[[str], Found], name: str, *, where: str, field: str) -> Found:
+    """Load a catalogue item; a name that is not found is said with the file and field that hold it."""
+    try:
+        return load(name)
+    except InputError as error:
+        raise InputError(
+            replace(problem, where=where, field=problem.field or field) if problem.where == "catalogue" else problem
+            for problem in error.problems
+        ) from None
+
+
 def _resolve_device(file: InstanceFile, where: str) -> Device:
     if isinstance(file.device, str):
         from shardproof.instances.catalogue import load_device
 
-        device = load_device(file.device)
+        device = _named(load_device, file.device, where=where, field="device")
     else:
         device = file.device
     if not device.peak_flops:

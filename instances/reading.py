@@ -7,6 +7,7 @@ non-finite numbers. Decimal numbers are read as `decimal.Decimal`, never as bina
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,10 @@ from shardproof.instances.numbers import decimal, integer
 MAX_BYTES = 4_000_000
 MAX_NODES = 200_000
 MAX_DEPTH = 50
+SHALLOW = 2000
+"""Characters of a text that cannot nest deep enough to do harm."""
 _SHOWN = 60
+_FORM = re.compile(r"[A-Z][A-Za-z]+")
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -31,6 +35,14 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def refuse(where: str, remedy: str, *, field: str = "", value: str = "") -> InputError:
     """Return the error for one problem."""
     return InputError([Problem(where=where, field=field, value=value, remedy=remedy)])
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path names a file; text that cannot be a path at all names none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_text(path: Path) -> str:
@@ -79,12 +91,18 @@ def validate(schema: type[Schema], tree: Mapping[str, Any], *, where: str) -> Sc
     try:
         return schema.model_validate(tree, context={"file": where})
     except ValidationError as error:
-        problems = [_problem(details, where) for details in error.errors()]
-        raise InputError(list(dict.fromkeys(problems))) from None
+        problems = [_problem(details, where) for details in error.errors() if not _of_another_form(details)]
+        raise InputError(list(dict.fromkeys(problems or [_problem(error.errors()[0], where)]))) from None
+
+
+def _of_another_form(details: ErrorDetails) -> bool:
+    """Whether a field that takes a name or a mapping was given the mapping, and complains that it is no name."""
+    return details["type"] == "string_type" and details["loc"][-1] == "str" and isinstance(details["input"], dict)
 
 
 def _problem(details: ErrorDetails, where: str) -> Problem:
-    field = ".".join(str(part) for part in details["loc"])
+    # A schema that takes several forms puts the form's class name into the location.
+    field = ".".join(str(part) for part in details["loc"] if not (isinstance(part, str) and _FORM.fullmatch(part)))
     kind, message = details["type"], details["msg"]
     if kind == "extra_forbidden":
         return Problem(where, field, "", "unknown field; remove it or correct its name")
@@ -156,8 +174,24 @@ def _check_tree(tree: Any, where: str) -> None:
         ]
 
 
+def _check_nesting(text: str, where: str) -> None:
+    """Refuse deep nesting event by event: the composer recurses in C, where depth ends the process."""
+    if len(text) < SHALLOW:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise refuse(f"{where}:{line}", f"is nested deeper than {MAX_DEPTH} levels")
+
+
 def _parse_yaml(text: str, where: str) -> Any:
     try:
+        _check_nesting(text, where)
         loader = _Loader(text)
         try:
             root = loader.get_single_node()

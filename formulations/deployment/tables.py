@@ -173,8 +173,7 @@ class Axis:
 class Layout:
     """One replica count (and node span): the rows that hold for it, and its axes.
 
-    ``max_gpus`` bounds the GPUs of one replica when the layout itself does (a replica inside one node). ``load``:
-    requests of each scenario that one replica takes (empty: not said).
+    ``max_gpus`` bounds the GPUs of one replica when the layout itself does (a replica inside one node).
     """
 
     name: str
@@ -182,7 +181,6 @@ class Layout:
     max_gpus: int | None
     caps: Sequence[Cap]
     axes: tuple[Axis, ...]
-    load: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

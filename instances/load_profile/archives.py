@@ -6,6 +6,8 @@ what it says of itself; what says less than it holds is cut off at the stated si
 
 from __future__ import annotations
 
+import csv
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -40,6 +42,8 @@ UNREADABLE = (
     SyntaxError,
     TypeError,
     ValueError,
+    csv.Error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardproof.formulations.deployment.tables import Cap, Path, Program, StageChoice, Table
-from shardproof.instances.errors import InternalError
+from shardproof.instances.errors import InputError, InternalError
 from shardproof.solver.search.least_sums import NEVER, Cheapest, Ints, bands, least_sums
 
 LABELS_AT_MOST = 60_000
+TOO_LARGE = "the cost tables exceed 2**60 ns or bytes; correct the quantities of the device or the workload"
 
 
 class TooManyLabels(Exception):
@@ -52,7 +53,7 @@ class Costs:
             for cells in (table.base, table.entry, table.first, table.last)
         ]
         if rows.size and int(rows.max()) * len(program.kinds) + sum(int(cells.max()) for cells in ends) >= NEVER:
-            raise InternalError("costs exceed 2**60; the instance's quantities are beyond any hardware")
+            raise InputError(TOO_LARGE)
         base, entry, first, last = ends
         return cls(base, entry, first, last, rows, prefix)
 
@@ -89,7 +90,7 @@ class Costs:
         """All prefixes one above the other, so that one search serves every option; and the step between."""
         step = int(self.prefix[:, -1].max()) + 2
         if step * (len(self.prefix) + 1) >= NEVER:
-            raise InternalError("costs exceed 2**60; the instance's quantities are beyond any hardware")
+            raise InputError(TOO_LARGE)
         rungs = np.arange(len(self.prefix), dtype=np.int64)[:, None] * step
         return (self.prefix + rungs).ravel(), step
 

@@ -163,3 +163,9 @@ def test_arrays_and_archives_within_limits_are_read(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", loads=loads)
     np.save(tmp_path / "a.npy", loads.astype("f4"))
     assert read_rows(tmp_path / "a.npz") == read_rows(tmp_path / "a.npy") == loads.tolist()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 50_000 + "x", "{a: " * 20_000, "? " * 30_000])
+def test_deep_nesting_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"nested deeper|not YAML"):
+        parse_mapping(text, where="f")
