@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from shardproof.instances.base import Record
+from shardproof.instances.engine import EngineName, EngineSettings
 from shardproof.instances.errors import InputError
 from shardproof.instances.hardware import Device, Link
 from shardproof.instances.load_profile.synthetic import is_synthetic
@@ -22,8 +23,6 @@ from shardproof.instances.units import ByteRate, CapacityBytes, DemandBytes, Lim
 from shardproof.instances.workload import Limits, Scenario, Workload
 
 Found = TypeVar("Found")
-
-EngineName = Literal["any", "vllm", "sglang", "trtllm"]
 
 DEFAULT_MAX_GPUS = 256
 WIDEST_DEFAULT_STAGE = 72
@@ -75,7 +74,7 @@ class InstanceFile(Record):
     device: str | Device
     hardware: Hardware = Hardware()
     precision: Precision = Precision()
-    engine: EngineName = "any"
+    engine: EngineSettings = EngineSettings()
     efficiency: Literal["flat", "calibrated"] | None = None
     workload: Workload | None = None
     scenarios: tuple[Scenario, ...] = ()
@@ -114,6 +113,7 @@ class Instance(Record):
     device: Device
     activations: Literal["bf16", "fp16", "fp32", "fp8"]
     engine: EngineName
+    engine_settings: EngineSettings = EngineSettings()
     scenarios: tuple[Scenario, ...]
     memory_limit: int
     max_gpus: int
@@ -172,6 +172,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
     """
     model = _resolve_model(file, where, folder)
     device = _resolve_device(file, where)
+    _check_engine(file, device, _longest(file), where)
     memory = min(device.usable_memory, file.limits.memory or device.usable_memory)
     max_gpus = _gpu_budget(file, device, where)
     widest = file.max_stage_gpus or min(device.devices_per_node, WIDEST_DEFAULT_STAGE)
@@ -184,18 +185,47 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         model=model,
         device=device,
         activations=file.precision.activations,
-        engine=file.engine,
+        engine=file.engine.name,
+        engine_settings=file.engine,
         scenarios=file.scenarios or (_main_scenario(file),),
         memory_limit=memory,
         max_gpus=max_gpus,
         max_stage_gpus=min(widest, max_gpus),
-        runtime_reserve=DEFAULT_RUNTIME_RESERVE if file.runtime_reserve is None else file.runtime_reserve,
+        runtime_reserve=_runtime_reserve(file),
         load_profile=profile,
         margin=file.margin,
         confidence=file.confidence,
         calibration=calibration,
         assumptions=(*file.assumptions, *note, *_assumed(file, device, calibrated=calibration is not None)),
     )
+
+
+def _runtime_reserve(file: InstanceFile) -> int:
+    """Bytes that the runtime keeps: as stated, else none beside an engine's own account."""
+    if file.runtime_reserve is not None:
+        return file.runtime_reserve
+    return DEFAULT_RUNTIME_RESERVE if file.engine.name == "any" else 0
+
+
+def _check_engine(file: InstanceFile, device: Device, longest: int, where: str) -> None:
+    """Refuse an engine that does not run on the device, and requests that it is told not to accept."""
+    engine = file.engine
+    if engine.name == "trtllm" and device.vendor and device.vendor.lower() != "nvidia":
+        raise refuse(
+            where, f"TensorRT-LLM runs on NVIDIA devices only, not on {device.name}", field="engine", value=engine.name
+        )
+    if engine.max_model_len is not None and longest > engine.max_model_len:
+        raise refuse(
+            where,
+            f"requests of {longest} tokens are longer than max_model_len; raise it or shorten them",
+            field="engine.max_model_len",
+            value=str(engine.max_model_len),
+        )
+
+
+def _longest(file: InstanceFile) -> int:
+    scenarios = file.scenarios or (_main_scenario(file),)
+    return max(scenario.workload.input_tokens + scenario.workload.output_tokens for scenario in scenarios)
 
 
 def _main_scenario(file: InstanceFile) -> Scenario:
@@ -211,9 +241,7 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> Model
         nearby = folder / model if folder is not None else None
         named = str(nearby) if nearby is not None and is_file(nearby) else model
         model = _named(load_model, named, where=where, field="model")
-    longest = max(
-        s.workload.input_tokens + s.workload.output_tokens for s in (file.scenarios or (_main_scenario(file),))
-    )
+    longest = _longest(file)
     if longest > model.max_position:
         raise refuse(
             where,
@@ -287,7 +315,7 @@ def _calibration(file: InstanceFile, device: Device, where: str) -> tuple[tuple[
     from shardproof.instances.calibration import calibration_digest, calibration_for
 
     name = device.name
-    found = calibration_for(name, device, engine=file.engine)
+    found = calibration_for(name, device, engine=file.engine.name)
     if found is None:
         if file.efficiency == "calibrated":
             raise refuse(where, f"no curves for {name}; write flat, with hardware.mfu", field="efficiency")
@@ -314,8 +342,9 @@ def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[s
         not calibrated and hardware.bandwidth_efficiency is None and "bandwidth_efficiency" not in own,
         f"memory bandwidth efficiency {float(device.bandwidth_efficiency):g}: not given by {where}",
     )
+    named = file.engine.name != "any"
     assume(
-        file.runtime_reserve is None,
+        file.runtime_reserve is None and not named,
         f"runtime reserve {DEFAULT_RUNTIME_RESERVE / 10**9:g} GB per device: not given by the instance",
     )
     assume(file.precision.kv_cache is None, "KV cache dtype: the model's own, not given by the instance")
@@ -328,7 +357,9 @@ def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[s
         f"at most {DEFAULT_MAX_GPUS} GPUs are searched: limits.max_gpus is not given",
     )
     kinds = {scenario.workload.kind for scenario in file.scenarios or (_main_scenario(file),)}
-    assume("burst" in kinds, "prefill runs in microbatches of whole prompts; a stage works on one at a time")
+    assume(
+        "burst" in kinds and not named, "prefill runs in microbatches of whole prompts; a stage works on one at a time"
+    )
     assume(
         "closed-loop" in kinds,
         "closed loop: prompts are prefilled one at a time beside the decode; a first token waits for one before it",

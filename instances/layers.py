@@ -35,7 +35,8 @@ __all__ = [
 class GroupedQueryAttention(Record):
     """Multi-head attention whose query heads share ``kv_heads`` keys and values.
 
-    ``window`` is the sliding window in tokens (``None``: the whole context). ``output_gate`` doubles
+    ``window`` is the sliding window in tokens (``None``: the whole context); ``chunked``: attention ends at
+    multiples of it instead (Llama 4). ``output_gate`` doubles
     the query projection (Qwen3-Next, Qwen3.5). ``key_is_value`` drops the value projection (Gemma 4
     global layers). ``norm_parameters`` counts q/k norms, sinks and other vectors of the part.
     """
@@ -45,6 +46,7 @@ class GroupedQueryAttention(Record):
     kv_heads: int = Field(gt=0)
     head_dim: int = Field(gt=0)
     window: int | None = Field(default=None, gt=0)
+    chunked: bool = False
     qkv_bias: bool = False
     output_bias: bool = False
     output_gate: bool = False

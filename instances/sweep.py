@@ -206,7 +206,7 @@ def _point(
         tree = merge(tree, nested)
     tree["name"] = " / ".join(labels.values())[:500] or sweep.name
     file = _validated(tree, labels, where)
-    names = (_label(file.model), _label(file.device), file.engine)
+    names = (_label(file.model), _label(file.device), file.engine.version_text)
     try:
         return Point(labels, *names, instance=resolve(file, where=where, folder=folder))
     except InputError as error:

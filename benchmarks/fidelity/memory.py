@@ -6,14 +6,16 @@ import csv
 import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from math import isnan
 from pathlib import Path
 
 from benchmarks.fidelity.figure import Figure, figure
-from shardproof.formulations.costs.engine_memory import EngineMemory, EngineSettings, account
+from shardproof.formulations.costs.engine_memory import EngineMemory, account
 from shardproof.formulations.costs.engine_profiles import GIB
 from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.catalogue import load_model
+from shardproof.instances.engine import EngineSettings
 from shardproof.instances.errors import InputError
 from shardproof.instances.model import Formats, Model, TensorFormat
 
@@ -105,11 +107,12 @@ def judge(row: Mapping[str, str]) -> Judged | None:
     ep = int(number(row["ep"]) or 1)
     stages = int(number(row["pp"]) or 1)
     settings = EngineSettings(
-        engine=row["engine"],
-        version=row["version"] or None,
-        utilisation=number(row["mem_util"]) or 0.9,
+        name=row["engine"],
+        version=row["version"].lstrip("<=").split("/")[0] or None,
+        gpu_memory_utilization=Fraction(row["mem_util"] or "0.9"),
         max_model_len=int(number(row["max_model_len"]) or 0) or None,
-        max_batched_tokens=int(number(row["max_batched_tokens"]) or 0) or None,
+        max_num_batched_tokens=int(number(row["max_batched_tokens"]) or 0) or None,
+        max_num_seqs=None,
     )
     option = Option(attn_tp=tp, attn_dp=dp, moe_tp=tp * dp // ep, moe_ep=ep)
     total_bytes = round((total or 180.0) * GIB)

@@ -1,6 +1,6 @@
 r"""Memory as the engines account for it at start-up, by engine and version.
 
-.. math:: KV = u M - W - A - N - [graphs] G
+.. math:: W_s + A + N + G_s + KV_s \le u M
 
 ======  ==============================  ======  ==========================================================
 symbol  code                            unit    source
@@ -10,57 +10,67 @@ W       `EngineMemory.weights_bytes`    bytes   `shardproof.formulations.costs.m
 A       `EngineMemory.activation_bytes` bytes   peak of the profiling run: the forward pass or the sampler
 N       `EngineMemory.non_torch_bytes`  bytes   outside the allocator, by ranks (`engine_profiles`)
 G       `EngineMemory.graph_bytes`      bytes   CUDA graphs, taken off by the versions that reserve them
+KV      `engine_cache.CachePool`        bytes   blocks of the resident requests
 ======  ==============================  ======  ==========================================================
 
+Every part is a sum of integer cells of layers and ends: `EngineAccount` gives the cells of the integer program's
+rows, and the same cells added up are the account of a plan. What is left of u M is the cache that the engine prints.
+
 The identity holds within 0.01 GiB in 49 start-up logs of vLLM 0.19. With pipeline stages the last one, which
-runs head and sampler, binds.
+runs head and sampler, binds where the stages are even.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
 from math import ceil
 
-from shardproof.formulations.costs.engine_profiles import GIB, MemoryProfile, find_profile
-from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, kv_bytes_per_request, layer_weight_bytes
+from shardproof.formulations.costs.engine_cache import CachePool, Demand
+from shardproof.formulations.costs.engine_profiles import GIB, MemoryProfile, find_profile, version_key
+from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, layer_weight_bytes
 from shardproof.formulations.costs.sharding import divide_up, element_bytes, slots_per_rank
 from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.engine import EngineSettings
 from shardproof.instances.layers import (
     Attention,
     GroupedQueryAttention,
     LatentAttention,
-    LinearAttention,
     MixtureOfExperts,
 )
 from shardproof.instances.model import Model
 
-BLOCK_TOKENS = 16
 SMALL_DEVICE = 70 * GIB
-GROUPS_MERGE = 1.25
-UNKNOWN_MARGIN = 0.03
-SAMPLER_HEADROOM = 5 * GIB
+DOUBT = Fraction(3, 1000)
+"""Share of a device that the account leaves free: what start-up logs deviate from it."""
+SAMPLER_BYTES = 26
+"""Bytes per (sequence, vocabulary entry) that a sampler's warm-up takes outside the utilisation (MXFP4 models)."""
 KERNEL_TILE = 256
 TOWER_LOADING = GIB // 4
 TOWER_ACTIVATION = GIB // 4
 
 
 @dataclass(frozen=True)
-class EngineSettings:
-    """What the engine is told: name, version, and its memory flags (``None``: the engine's own default)."""
+class Launch:
+    """What the engine is told for one attention replica, every default filled in.
 
-    engine: str = "vllm"
-    version: str | None = None
-    utilisation: float = 0.9
-    max_model_len: int | None = None
-    max_batched_tokens: int | None = None
-    max_sequences: int | None = None
+    ``batched``: tokens of one iteration; ``sequences``: requests that run at once; ``longest``: tokens of the
+    longest request that it accepts.
+    """
+
+    batched: int
+    sequences: int
+    longest: int
 
 
 @dataclass(frozen=True)
 class EngineMemory:
     """The engine's own account of one device, bytes; ``kv_tokens`` is the figure that it prints.
 
+    ``kv_blocks`` blocks of ``block_bytes`` each; ``request_blocks`` of them hold the longest request.
     ``refusal`` says why the engine would not start (``None``: it starts).
     """
 
@@ -75,6 +85,8 @@ class EngineMemory:
     kv_tokens: int
     max_sequences: int
     refusal: str | None
+    kv_blocks: int = 0
+    block_bytes: int = 0
 
     @property
     def parts(self) -> dict[str, int]:
@@ -88,6 +100,172 @@ class EngineMemory:
         }
 
 
+@dataclass(frozen=True)
+class StageSpan:
+    """Layers ``start .. stop-1`` of a model, as a stage holds them."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class EngineAccount:
+    """The account of one model under one engine on one kind of device, in integer cells.
+
+    ``total_bytes``: what a process sees of the device; ``peer_links``: whether devices reach each other directly
+    (NVLink), which costs collective buffers outside the allocator; ``reserve_bytes``: kept free beside it all.
+    """
+
+    model: Model
+    settings: EngineSettings
+    total_bytes: int
+    peer_links: bool = True
+    reserve_bytes: int = 0
+    _cells: dict[tuple[object, ...], int] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def profile(self) -> MemoryProfile:
+        """How the engine's version accounts."""
+        return find_profile(self.settings.name, self.settings.version)
+
+    @cached_property
+    def pool(self) -> CachePool:
+        """How the engine's version holds caches."""
+        block = self.settings.block_size or self.profile.block_tokens
+        return CachePool(
+            self.model,
+            block=block,
+            grouped=self.profile.cache == "groups",
+            windows=self.profile.cache != "whole",
+            sliding_share=(4, 5) if self.profile.cache == "pools" else (0, 1),
+        )
+
+    @cached_property
+    def groups(self) -> tuple[int | None, ...]:
+        """Group of every layer in a hybrid pool, else none."""
+        return self.pool.group_of_layers() if self.pool.is_hybrid else (None,) * self.model.layer_count
+
+    def layer_weights(self, kind: str, option: Option) -> int:
+        """Weights of one layer as loaded, bytes: matrices, absorbed projections, padded MXFP4 experts."""
+        key = ("weights", kind, option)
+        if key not in self._cells:
+            layer = self.model.kinds[kind]
+            total = layer_weight_bytes(self.model, layer, option) + _absorbed_bytes(layer.attention, option)
+            if isinstance(layer.feed_forward, MixtureOfExperts):
+                total += _expert_padding(self.model, layer.feed_forward, option, self.profile)
+            self._cells[key] = self._loaded(total)
+        return self._cells[key]
+
+    def _loaded(self, size: int) -> int:
+        return ceil(Fraction(str(self.profile.weights_factor)) * size)
+
+    def embedding(self, option: Option) -> int:
+        """Embedding of the first stage, with a tower that text never uses, bytes."""
+        tower = TOWER_LOADING if self.model.extra_parameters else 0
+        return self._loaded(embedding_bytes(self.model, option) + tower)
+
+    def head(self, option: Option) -> int:
+        """Head of the last stage, bytes; a tied one is not stored twice on a single stage."""
+        return self._loaded(head_bytes(self.model, option))
+
+    def layer_graphs(self, launch: Launch) -> int:
+        """CUDA graphs of one layer that come off the budget, bytes: 14 MiB for up to 512 sequences."""
+        if not self.profile.graphs_reserved or self.settings.enforce_eager:
+            return 0
+        return divide_up(14 * 2**20 * min(launch.sequences, 512), 512)
+
+    def fixed(self, option: Option) -> int:
+        """What every stage keeps outside weights, cache and activations, bytes."""
+        outside = self.profile.non_torch_bytes(option.gpus if self.peer_links else 1)
+        return outside + self._loaded(rotary_bytes(self.model)) + self.reserve_bytes
+
+    def activations(self, option: Option, launch: Launch, *, last: bool) -> int:
+        """Peak of the profiling run: the forward pass or, on the last stage, the sampler's dummy run, bytes."""
+        key = ("activations", option, launch, last)
+        if key not in self._cells:
+            model, profile = self.model, self.profile
+            stream = element_bytes(launch.batched * model.hidden, "bf16")
+            base = round(profile.base_activation * GIB) + (TOWER_ACTIVATION if model.extra_parameters else 0)
+            forward = max(_forward_bytes(model, kind, option, launch.batched) for kind in model.kinds)
+            workspace = max((_expert_workspace(model, kind, option, launch.batched) for kind in model.kinds), default=0)
+            kept = workspace if profile.kept_expert_workspace else 0
+            logits = round(profile.bytes_per_logit * launch.sequences * divide_up(model.vocab, 64) * 64)
+            self._cells[key] = base + stream + max(logits + kept if last else kept, forward)
+        return self._cells[key]
+
+    def headroom(self, launch: Launch) -> int:
+        """Memory outside the utilisation that start-up needs, bytes (the sampler's warm-up of MXFP4 models)."""
+        if self.model.formats.experts.dtype != "mxfp4":
+            return 0
+        return SAMPLER_BYTES * launch.sequences * self.model.vocab
+
+    def group_bytes(self, option: Option, demands: Sequence[Demand]) -> int:
+        """KV cache of one layer of the widest group of a hybrid pool, bytes."""
+        return self.pool.page_bytes(option) * self.pool.demand_pages(option, demands)
+
+    def layer_cache(self, kind: str, option: Option, demands: Sequence[Demand]) -> int:
+        """KV cache of one layer of a pool that is no hybrid, bytes."""
+        return self.pool.layer_demand(kind, option, demands)
+
+    def stage(
+        self, span: StageSpan, option: Option, launch: Launch, demands: Sequence[Demand], *, tied_once: bool
+    ) -> dict[str, int]:
+        """Bytes of one device of a stage by part; ``tied_once``: a tied head lies with the embedding."""
+        kinds = Counter(self.model.layer_kinds[span.start : span.stop])
+        last = span.stop == self.model.layer_count
+        return {
+            "weights": sum(count * self.layer_weights(kind, option) for kind, count in kinds.items()),
+            "kv_cache": self._stage_cache(span, option, demands),
+            "embedding": self.embedding(option) if span.start == 0 else 0,
+            "head": self.head(option) if last and not tied_once else 0,
+            "activations": self.activations(option, launch, last=last),
+            "cuda_graphs": self.layer_graphs(launch) * (span.stop - span.start),
+            "runtime": self.fixed(option),
+        }
+
+    def _stage_cache(self, span: StageSpan, option: Option, demands: Sequence[Demand]) -> int:
+        if self.pool.is_hybrid:
+            return self.widest_group(span) * self.group_bytes(option, demands)
+        kinds = Counter(self.model.layer_kinds[span.start : span.stop])
+        return sum(count * self.layer_cache(kind, option, demands) for kind, count in kinds.items())
+
+    def widest_group(self, span: StageSpan) -> int:
+        """Layers of the group that has most of them on a stage."""
+        counts = Counter(group for group in self.groups[span.start : span.stop] if group is not None)
+        return max(counts.values(), default=0)
+
+    def capacity(self, span: StageSpan, option: Option, launch: Launch, *, budget: int, tied_once: bool) -> Capacity:
+        """Return what is left for the cache of a stage within a budget, in bytes and in the engine's units."""
+        parts = self.stage(span, option, launch, (), tied_once=tied_once)
+        free = max(0, budget - sum(parts.values()))
+        if self.pool.is_hybrid:
+            block = self.pool.page_bytes(option) * self.widest_group(span)
+            blocks = free // max(1, block)
+            tokens = blocks // len(self.pool.groups) * self.pool.smallest_page(option)
+            return Capacity(free, block, blocks, tokens)
+        kinds = Counter(self.model.layer_kinds[span.start : span.stop])
+        block = sum(count * self.pool.token_bytes(kind, option) for kind, count in kinds.items()) * self.pool.block
+        blocks = free // max(1, block)
+        return Capacity(free, block, blocks, blocks * self.pool.block)
+
+    def holds(self, span: StageSpan, option: Option, capacity: Capacity, *, tokens: int, batched: int) -> int:
+        """Requests of ``tokens`` tokens that the cache of a stage holds at once."""
+        if self.pool.is_hybrid:
+            return capacity.blocks // max(1, self.pool.request_pages(option, tokens=tokens, batched=batched))
+        one = self._stage_cache(span, option, (Demand(1, tokens, 1, batched),))
+        return capacity.free // max(1, one)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The cache of a stage: bytes, bytes of a block on all its layers, blocks, and tokens as the engine prints."""
+
+    free: int
+    block_bytes: int
+    blocks: int
+    tokens: int
+
+
 def account(
     model: Model,
     option: Option,
@@ -95,52 +273,59 @@ def account(
     *,
     total_bytes: int,
     stages: int = 1,
-    draft_layers: int = 0,
     peer_links: bool = True,
 ) -> EngineMemory:
-    """Account for one device of the binding (last) stage.
-
-    ``total_bytes`` is what a process sees of the device; the layers are split evenly over ``stages``.
-    ``draft_layers``: layers of a draft (MTP) head that the engine loads as well; ``peer_links``: whether devices
-    reach each other directly (NVLink), which costs collective buffers outside the allocator.
-    """
-    profile = find_profile(settings.engine, settings.version)
-    kinds = stage_kinds(model, stages)[-1]
+    """Account for one device of the last of ``stages`` even stages, at the engine's defaults where nothing is set."""
+    told = EngineAccount(model, settings, total_bytes, peer_links)
+    longest = settings.max_model_len or model.max_position
     sequences = default_sequences(settings, total_bytes)
-    weights = stage_weight_bytes(model, option, profile, kinds=kinds, first=stages == 1, last=True)
-    activation = activation_bytes(model, option, profile, settings, total_bytes=total_bytes)
-    non_torch = profile.non_torch_bytes(option.gpus if peer_links else 1)
-    graphs = graph_bytes(model, sequences) if profile.graphs_reserved else 0
-    budget = round(settings.utilisation * total_bytes)
-    free = budget - weights - activation - non_torch - graphs
-    per_token = kv_bytes_per_token(model, option, kinds=kinds, draft_layers=draft_layers)
-    tokens = max(0, free) // max(1, per_token * BLOCK_TOKENS) * BLOCK_TOKENS
+    batched = default_batched_tokens(told.profile, settings, total_bytes=total_bytes, longest=longest)
+    launch = Launch(max(batched, sequences), sequences, longest)
+    last = stage_kinds(model, stages)[-1]
+    span = StageSpan(model.layer_count - len(last), model.layer_count)
+    utilisation = settings.gpu_memory_utilization or told.profile.utilisation
+    return memory_of(told, span, option, launch, utilisation=utilisation)
+
+
+def memory_of(
+    told: EngineAccount, span: StageSpan, option: Option, launch: Launch, *, utilisation: Fraction
+) -> EngineMemory:
+    """Return the engine's account of a stage at a utilisation."""
+    tied_once = told.model.tied and span == StageSpan(0, told.model.layer_count)
+    total, budget = told.total_bytes, int(utilisation * told.total_bytes)
+    parts = told.stage(span, option, launch, (), tied_once=tied_once)
+    found = told.capacity(span, option, launch, budget=budget, tied_once=tied_once)
     return EngineMemory(
-        total_bytes=total_bytes,
+        total_bytes=total,
         budget_bytes=budget,
-        weights_bytes=weights,
-        activation_bytes=activation,
-        non_torch_bytes=non_torch,
-        graph_bytes=graphs,
-        kv_bytes=max(0, free),
-        kv_bytes_per_token=per_token,
-        kv_tokens=tokens,
-        max_sequences=sequences,
-        refusal=_refusal(model, settings, free=free, tokens=tokens, total_bytes=total_bytes),
+        weights_bytes=parts["weights"] + parts["embedding"] + parts["head"] + told._loaded(rotary_bytes(told.model)),
+        activation_bytes=parts["activations"],
+        non_torch_bytes=parts["runtime"] - told._loaded(rotary_bytes(told.model)),
+        graph_bytes=parts["cuda_graphs"],
+        kv_bytes=found.free,
+        kv_bytes_per_token=found.free // max(1, found.tokens) if found.tokens else 0,
+        kv_tokens=found.tokens,
+        max_sequences=launch.sequences,
+        refusal=_refusal(told, span, option, launch, found, budget=budget),
+        kv_blocks=found.blocks,
+        block_bytes=found.block_bytes,
     )
 
 
-def _refusal(model: Model, settings: EngineSettings, *, free: int, tokens: int, total_bytes: int) -> str | None:
+def _refusal(
+    told: EngineAccount, span: StageSpan, option: Option, launch: Launch, found: Capacity, *, budget: int
+) -> str | None:
     """Return the reason why the engine would not start; close calls count as refused."""
-    doubt = round(UNKNOWN_MARGIN * total_bytes) if settings.version is None else round(0.003 * total_bytes)
-    if free <= doubt:
+    tied_once = told.model.tied and span == StageSpan(0, told.model.layer_count)
+    doubt = int(DOUBT * told.total_bytes)
+    if found.free <= doubt:
         return "no memory is left for the KV cache"
-    length = settings.max_model_len or model.max_position
-    if tokens * (free - doubt) // free < length:
-        return f"the KV cache holds {tokens} tokens, fewer than max_model_len {length}"
-    outside = total_bytes - round(settings.utilisation * total_bytes)
-    if model.formats.experts.dtype == "mxfp4" and outside < SAMPLER_HEADROOM:
-        return f"the sampler's warm-up needs {SAMPLER_HEADROOM / GIB:g} GiB outside the utilisation"
+    sure = told.capacity(span, option, launch, budget=budget - doubt, tied_once=tied_once)
+    if not told.holds(span, option, sure, tokens=launch.longest, batched=launch.batched):
+        return f"the KV cache holds {found.tokens} tokens, fewer than max_model_len {launch.longest}"
+    if told.total_bytes - budget < told.headroom(launch):
+        needed = told.headroom(launch) / GIB
+        return f"the sampler's warm-up needs {needed:.2g} GiB outside the utilisation"
     return None
 
 
@@ -152,23 +337,6 @@ def stage_kinds(model: Model, stages: int) -> tuple[tuple[str, ...], ...]:
         sizes[-2 - index] += 1
     ends = [sum(sizes[: index + 1]) for index in range(stages)]
     return tuple(kinds[end - size : end] for size, end in zip(sizes, ends, strict=True))
-
-
-def stage_weight_bytes(
-    model: Model, option: Option, profile: MemoryProfile, *, kinds: tuple[str, ...], first: bool, last: bool
-) -> int:
-    """Weights that one device loads, bytes: matrices, rotary tables, padded MXFP4 experts."""
-    total = rotary_bytes(model) + (TOWER_LOADING if model.extra_parameters and first else 0)
-    for kind, count in Counter(kinds).items():
-        layer = model.kinds[kind]
-        total += count * (layer_weight_bytes(model, layer, option) + _absorbed_bytes(layer.attention, option))
-        if isinstance(layer.feed_forward, MixtureOfExperts):
-            total += count * _expert_padding(model, layer.feed_forward, option, profile)
-    if first:
-        total += embedding_bytes(model, option)
-    if last and not (model.tied and first):
-        total += head_bytes(model, option)
-    return round(profile.weights_factor * total)
 
 
 def _absorbed_bytes(attention: Attention, option: Option) -> int:
@@ -207,34 +375,22 @@ def rotary_bytes(model: Model) -> int:
 
 def default_sequences(settings: EngineSettings, total_bytes: int) -> int:
     """Sequences in one batch: as told, or vLLM's default (1024 on devices of 70 GiB and more since 0.8)."""
-    if settings.max_sequences is not None:
-        return settings.max_sequences
-    old = settings.engine == "vllm" and settings.version is not None and settings.version.startswith(("0.6", "0.5"))
+    if settings.max_num_seqs is not None:
+        return settings.max_num_seqs
+    old = settings.name == "vllm" and settings.version is not None and version_key(settings.version) < (0, 8)
     return 256 if total_bytes < SMALL_DEVICE or old else 1024
 
 
-def default_batched_tokens(model: Model, profile: MemoryProfile, settings: EngineSettings) -> int:
-    """Tokens in one batch: as told, or the default: 8192 with chunked prefill, else one whole prompt."""
-    if settings.max_batched_tokens is not None:
-        return settings.max_batched_tokens
+def default_batched_tokens(profile: MemoryProfile, settings: EngineSettings, *, total_bytes: int, longest: int) -> int:
+    """Tokens in one iteration: as told, or the default: 8192 (2048 on small devices), or one whole prompt.
+
+    Whole prompts are the default of versions without chunked prefill.
+    """
+    if settings.max_num_batched_tokens is not None:
+        return settings.max_num_batched_tokens
     if profile.chunked_prefill:
-        return 8192
-    return max(2048, settings.max_model_len or model.max_position)
-
-
-def activation_bytes(
-    model: Model, option: Option, profile: MemoryProfile, settings: EngineSettings, *, total_bytes: int
-) -> int:
-    """Peak of the engine's profiling run: the sampler's dummy run or the forward pass, bytes."""
-    tokens = default_batched_tokens(model, profile, settings)
-    sequences = default_sequences(settings, total_bytes)
-    stream = element_bytes(tokens * model.hidden, "bf16")
-    base = round(profile.base_activation * GIB) + (TOWER_ACTIVATION if model.extra_parameters else 0)
-    sampler = round(profile.bytes_per_logit * sequences * divide_up(model.vocab, 64) * 64)
-    workspace = max((_expert_workspace(model, kind, option, tokens) for kind in model.kinds), default=0)
-    kept = workspace if profile.kept_expert_workspace else 0
-    forward = max(_forward_bytes(model, kind, option, tokens) for kind in model.kinds)
-    return base + stream + max(sampler + kept, forward)
+        return 2048 if total_bytes < SMALL_DEVICE else 8192
+    return max(2048, longest)
 
 
 def _forward_bytes(model: Model, kind: str, option: Option, tokens: int) -> int:
@@ -254,40 +410,3 @@ def _expert_workspace(model: Model, kind: str, option: Option, tokens: int) -> i
     width = divide_up(ffn.intermediate, option.moe_tp)
     pairs = tokens * ffn.topk
     return element_bytes(pairs * max(2 * width, model.hidden) + pairs * width, "bf16")
-
-
-def graph_bytes(model: Model, sequences: int) -> int:
-    """CUDA graphs, bytes: about 14 MiB a layer for up to 512 sequences (33 logs of vLLM 0.19, within 0.4 GiB)."""
-    return round(model.layer_count * 14 * 2**20 * min(sequences, 512) / 512)
-
-
-def kv_bytes_per_token(model: Model, option: Option, *, kinds: tuple[str, ...], draft_layers: int = 0) -> int:
-    """KV bytes per token on one device as the engine counts them: groups of layers share one pool of blocks.
-
-    Layers are grouped by kind of cache; every group is padded to the size of the smallest, or of the largest
-    where they differ by less than a quarter; linear-attention layers take pages as large as attention's.
-    """
-    per_layer, groups = _cache_groups(model, option, kinds)
-    if draft_layers and groups:
-        groups[max(groups)] = groups[max(groups)] + draft_layers
-    counts = [count for count in groups.values() if count]
-    if not counts:
-        return 0
-    if len(counts) == 1:
-        return counts[0] * per_layer
-    low, high = min(counts), max(counts)
-    size = high if high < GROUPS_MERGE * low else low
-    return sum(divide_up(count, size) for count in counts) * size * per_layer
-
-
-def _cache_groups(model: Model, option: Option, kinds: tuple[str, ...]) -> tuple[int, dict[str, int]]:
-    """Return (bytes per token of one full-attention layer, layers by kind of cache)."""
-    per_layer, groups = 0, {"full": 0, "sliding": 0, "linear": 0}
-    for kind in kinds:
-        attention = model.kinds[kind].attention
-        if isinstance(attention, LinearAttention):
-            groups["linear"] += 1
-        elif isinstance(attention, GroupedQueryAttention | LatentAttention):
-            groups["sliding" if getattr(attention, "window", None) else "full"] += 1
-            per_layer = max(per_layer, kv_bytes_per_request(model, model.kinds[kind], option, 1))
-    return per_layer, groups

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from shardproof import instances
 from shardproof.instances.base import Record
 from shardproof.instances.reading import read_mapping, refuse, validate
+from shardproof.instances.units import Ratio
 
 FILE = Path(instances.__file__).parent / "catalog" / "serving" / "engine_memory.yaml"
 GIB = 2**30
@@ -22,7 +25,9 @@ class MemoryProfile(Record):
     ``base_activation``: GiB kept beside it; ``non_torch``: GiB outside the allocator, by tensor-parallel ranks;
     ``kept_expert_workspace``: whether the expert kernels keep their workspace; ``mxfp4_expert_padding``: share
     by which MXFP4 experts grow when they are padded; ``graphs_reserved``: whether CUDA graphs come off the KV
-    cache; ``chunked_prefill``: whether prompts are cut into chunks by default; ``weights_factor``: what loading
+    cache; ``cache``: how caches of several kinds share a pool (`engine_cache`; ``whole``: windows are not cut);
+    ``block_tokens``: tokens of a block; ``utilisation``: share of the device used by default;
+    ``chunked_prefill``: whether prompts are cut into chunks by default; ``weights_factor``: what loading
     keeps over the weights themselves.
     """
 
@@ -34,6 +39,9 @@ class MemoryProfile(Record):
     mxfp4_expert_padding: float = Field(ge=0)
     graphs_reserved: bool
     chunked_prefill: bool = True
+    cache: Literal["groups", "pools", "sum", "whole"] = "groups"
+    block_tokens: int = Field(default=16, gt=0)
+    utilisation: Ratio = Field(default=Fraction(9, 10), gt=0, le=1)
     weights_factor: float = Field(default=1.0, ge=1)
     source: str
 

@@ -170,7 +170,9 @@ def read_llama4(config: Config) -> Decoder:
     shared = config.integer("intermediate_size")
     layers = layers_of(
         config,
-        lambda index: grouped_query(config, window=spans[index], qkv_bias=bias, output_bias=bias),
+        lambda index: grouped_query(
+            config, window=spans[index], chunked=spans[index] is not None, qkv_bias=bias, output_bias=bias
+        ),
         lambda index: (
             mixture(config, width="intermediate_size", shared=shared)
             if has_experts(index)

@@ -6,12 +6,12 @@ Sources: vLLM 0.19 engine arguments and ``VLLM_PP_LAYER_PARTITION``; SGLang 0.5 
 
 from __future__ import annotations
 
-from shardproof.formulations.costs.engine_memory import EngineMemory, EngineSettings, account
+from shardproof.formulations.costs.engine_memory import EngineMemory
 from shardproof.formulations.costs.sharding import divide_up
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.catalogue import published_name
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
+from shardproof.solver.evaluation.engine_plan import EnginePlan
 
 UTILISATION = 0.9
 """Share of a device's memory that the engine is told to use."""
@@ -35,19 +35,8 @@ def sequences(instance: Instance, plan: Plan) -> int:
 
 
 def engine_account(instance: Instance, plan: Plan) -> EngineMemory:
-    """Return the engine's own account of one device of the last stage, under the flags of the plan."""
-    stage = plan.stages[0]
-    option = Option(stage.attn_tp, stage.attn_dp, stage.moe_tp, stage.moe_ep, stage.extra_slots)
-    longest = max(load.input_tokens + load.output_tokens for load in (item.workload for item in instance.scenarios))
-    told = EngineSettings(
-        engine="vllm" if instance.engine == "any" else instance.engine,
-        utilisation=UTILISATION,
-        max_model_len=longest,
-        max_batched_tokens=plan.microbatch_tokens,
-        max_sequences=sequences(instance, plan),
-    )
-    total = instance.device.usable_memory
-    return account(instance.model, option, told, total_bytes=total, stages=len(plan.stages))
+    """Return the engine's own account of one device of the binding stage, under the flags of the plan."""
+    return EnginePlan(instance, plan).binding
 
 
 def _account(instance: Instance, plan: Plan) -> str:

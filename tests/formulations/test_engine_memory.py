@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from typing import Any
+
 import pytest
 
-from shardproof.formulations.costs.engine_memory import EngineSettings, account, kv_bytes_per_token, stage_kinds
+from shardproof.formulations.costs.engine_memory import account, stage_kinds
 from shardproof.formulations.costs.engine_profiles import GIB, find_profile, load_profiles, version_key
 from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.catalogue import load_model
+from shardproof.instances.engine import EngineSettings
 from shardproof.instances.errors import InputError
 
 H100 = round(79.19 * GIB)
 ONE = Option(1, 1, 1, 1)
+
+
+def vllm(*, version: str = "0.19.0", **told: Any) -> EngineSettings:
+    return EngineSettings(name="vllm", version=version, **told)
 
 
 def option(tp: int) -> Option:
@@ -33,7 +41,12 @@ def option(tp: int) -> Option:
 def test_start_up_logs_reproduce(
     slug: str, tp: int, version: str, utilisation: float, weights_gib: float, kv_tokens: int
 ) -> None:
-    settings = EngineSettings(version=version, utilisation=utilisation, max_model_len=8192, max_batched_tokens=8192)
+    settings = vllm(
+        version=version,
+        gpu_memory_utilization=Fraction(str(utilisation)),
+        max_model_len=8192,
+        max_num_batched_tokens=8192,
+    )
     found = account(load_model(slug), option(tp), settings, total_bytes=H100)
     assert found.weights_bytes / GIB == pytest.approx(weights_gib, rel=0.005)
     assert found.kv_tokens == pytest.approx(kv_tokens, rel=0.005)
@@ -41,13 +54,13 @@ def test_start_up_logs_reproduce(
 
 
 def test_parts_sum_to_the_budget() -> None:
-    found = account(load_model("qwen3-14b"), ONE, EngineSettings(version="0.19.0"), total_bytes=H100)
+    found = account(load_model("qwen3-14b"), ONE, vllm(), total_bytes=H100)
     assert sum(found.parts.values()) == found.budget_bytes
 
 
 def test_the_last_stage_binds() -> None:
     model = load_model("llama-3.1-8b")
-    settings = EngineSettings(version="0.19.0", utilisation=0.95, max_model_len=8192)
+    settings = vllm(gpu_memory_utilization=Fraction("0.95"), max_model_len=8192)
     found = account(model, ONE, settings, total_bytes=H100, stages=2)
     assert found.kv_tokens == pytest.approx(1075312, rel=0.003)
 
@@ -61,27 +74,28 @@ def test_stages_cover_every_layer_once() -> None:
 
 
 def test_groups_of_layers_share_one_pool() -> None:
-    model = load_model("gemma-3-27b")
-    assert kv_bytes_per_token(model, ONE, kinds=model.layer_kinds) == 70 * 8192
+    found = account(load_model("gemma-3-27b"), ONE, vllm(max_model_len=8192), total_bytes=H100)
+    assert found.block_bytes == 10 * 16 * 8192
+    assert found.kv_tokens == found.kv_bytes // found.block_bytes // 7 * 16
 
 
 def test_a_prompt_longer_than_the_cache_is_refused() -> None:
-    settings = EngineSettings(version="0.19.0", max_model_len=40960)
+    settings = vllm(max_model_len=40960)
     found = account(load_model("qwen3-32b"), ONE, settings, total_bytes=H100)
     assert found.refusal is not None
     assert "max_model_len" in found.refusal
 
 
 def test_a_model_larger_than_the_device_is_refused() -> None:
-    found = account(load_model("qwen2.5-72b"), ONE, EngineSettings(version="0.19.0"), total_bytes=H100)
+    found = account(load_model("qwen2.5-72b"), ONE, vllm(), total_bytes=H100)
     assert found.refusal == "no memory is left for the KV cache"
     assert found.kv_tokens == 0
 
 
 def test_the_sampler_needs_headroom() -> None:
     model = load_model("gpt-oss-20b")
-    tight = EngineSettings(version="0.19.0", utilisation=0.95, max_model_len=8192)
-    wide = EngineSettings(version="0.19.0", utilisation=0.9, max_model_len=8192)
+    tight = vllm(gpu_memory_utilization=Fraction("0.95"), max_model_len=8192)
+    wide = vllm(gpu_memory_utilization=Fraction("0.9"), max_model_len=8192)
     assert account(model, ONE, tight, total_bytes=H100).refusal is not None
     assert account(model, ONE, wide, total_bytes=H100).refusal is None
 

@@ -1,0 +1,102 @@
+"""From an instance to what its engine is told: the account, the launch of an option, and what must be resident.
+
+The integer program's rows, the evaluation of a plan, its predictions and the printed command all ask here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+from shardproof.formulations.costs.engine_cache import Demand
+from shardproof.formulations.costs.engine_memory import (
+    DOUBT,
+    EngineAccount,
+    Launch,
+    default_batched_tokens,
+    default_sequences,
+)
+from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.instance import Instance
+from shardproof.instances.workload import ClosedLoop
+
+DEFAULT_ENGINE = "vllm"
+"""Engine whose account and factors stand in where none is named."""
+
+HIGHEST_UTILISATION = Fraction(95, 100)
+"""Share of a device that a plan may tell an engine to use: published start-up logs go that far."""
+
+DIRECT_LINK = 64 * 10**9
+"""Bytes/s of a scale-up link from which on devices reach each other directly (NVLink, xGMI; PCIe 5 x16 has less)."""
+
+
+def account_of(instance: Instance) -> EngineAccount:
+    """Return the account of the instance's engine (of `DEFAULT_ENGINE` where none is named)."""
+    name = DEFAULT_ENGINE if instance.engine == "any" else instance.engine
+    return EngineAccount(
+        model=instance.model,
+        settings=instance.engine_settings.model_copy(update={"name": name}),
+        total_bytes=instance.memory_limit,
+        peer_links=instance.device.scale_up.bandwidth >= DIRECT_LINK,
+        reserve_bytes=instance.runtime_reserve,
+    )
+
+
+def budget_of(account: EngineAccount) -> int:
+    """Bytes of one device that a plan may fill: the utilisation's, less what accounts deviate by."""
+    share = account.settings.gpu_memory_utilization or HIGHEST_UTILISATION
+    return int(share * account.total_bytes) - int(DOUBT * account.total_bytes)
+
+
+def longest_request(instance: Instance) -> int:
+    """Tokens of the longest request that the engine has to accept: what it is told, else what the scenarios ask."""
+    if instance.engine_settings.max_model_len is not None:
+        return instance.engine_settings.max_model_len
+    return max(
+        max(load.input_tokens + load.output_tokens, *(load.sequence_length_range or (0,)))
+        for load in (scenario.workload for scenario in instance.scenarios)
+    )
+
+
+def sequences_of(instance: Instance, option: Option, replicas: int) -> int:
+    """Requests that one attention replica runs at once: as told, else the largest share of any scenario."""
+    if instance.engine_settings.max_num_seqs is not None:
+        return instance.engine_settings.max_num_seqs
+    return max(divide_up(item.workload.requests, replicas * option.attn_dp) for item in instance.scenarios)
+
+
+def default_batch(instance: Instance, account: EngineAccount) -> int:
+    """Tokens of one iteration where no prefill microbatch decides them: as told, else the engine's default."""
+    return default_batched_tokens(
+        account.profile, account.settings, total_bytes=account.total_bytes, longest=longest_request(instance)
+    )
+
+
+def launch_of(instance: Instance, option: Option, *, replicas: int, batched: Iterable[int]) -> Launch:
+    """Return what an attention replica is told; ``batched``: tokens of one iteration, by scenario."""
+    sequences = sequences_of(instance, option, replicas)
+    return Launch(max(*batched, sequences), sequences, longest_request(instance))
+
+
+def demands_of(instance: Instance, option: Option, launch: Launch, *, replicas: int) -> tuple[Demand, ...]:
+    """Return what one attention replica has to keep resident in each scenario."""
+    return tuple(
+        Demand(
+            requests=divide_up(scenario.workload.requests, replicas * option.attn_dp),
+            tokens=scenario.workload.resident_tokens,
+            longest=launch.longest,
+            batched=launch.batched,
+        )
+        for scenario in instance.scenarios
+    )
+
+
+def admits_at_most(account: EngineAccount) -> int:
+    """Requests that one attention replica runs at once at most: as told, else the engine's default."""
+    return default_sequences(account.settings, account.total_bytes)
+
+
+def queues(instance: Instance) -> bool:
+    """Whether requests that find no room may wait: those of closed loops."""
+    return all(isinstance(scenario.workload, ClosedLoop) for scenario in instance.scenarios)

@@ -1,0 +1,90 @@
+"""Engines: whose rules and memory account hold, and what its users set on it.
+
+Fields are spelt as vLLM spells its flags; the names of SGLang and TensorRT-LLM are understood as well.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from shardproof.instances.base import Record
+from shardproof.instances.units import Ratio
+
+EngineName = Literal["any", "vllm", "sglang", "trtllm"]
+
+ALIASES = {
+    "mem_fraction_static": "gpu_memory_utilization",
+    "free_gpu_memory_fraction": "gpu_memory_utilization",
+    "context_length": "max_model_len",
+    "max_seq_len": "max_model_len",
+    "max_running_requests": "max_num_seqs",
+    "max_batch_size": "max_num_seqs",
+    "chunked_prefill_size": "max_num_batched_tokens",
+    "max_num_tokens": "max_num_batched_tokens",
+    "page_size": "block_size",
+    "tokens_per_block": "block_size",
+}
+"""Names of other engines for the same setting."""
+
+
+class EngineSettings(Record):
+    """An engine, its version and its settings; ``None``: chosen by the planner, or the engine's own default.
+
+    ``gpu_memory_utilization``: share of a device's memory that the engine may use; ``max_model_len``: tokens of
+    the longest request that is accepted; ``max_num_seqs`` and ``max_num_batched_tokens``: requests and tokens in
+    one iteration of one attention replica; ``enforce_eager``: no CUDA graphs; ``block_size``: tokens of one
+    block of the KV cache.
+    """
+
+    name: EngineName = "any"
+    version: str | None = Field(default=None, pattern=r"^v?\d+(\.\d+)*([.\-+]?[a-z0-9.]+)?$")
+    gpu_memory_utilization: Ratio | None = Field(default=None, gt=0, le=1)
+    max_model_len: int | None = Field(default=None, gt=0, le=10**9)
+    max_num_seqs: int | None = Field(default=None, gt=0, le=10**6)
+    max_num_batched_tokens: int | None = Field(default=None, gt=0, le=10**9)
+    enforce_eager: bool = False
+    block_size: int | None = Field(default=None, gt=0, le=4096)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, tree: Any) -> Any:
+        if isinstance(tree, str):
+            name, _, version = tree.partition("@")
+            return {"name": name, "version": version} if _ else {"name": name}
+        return _canonical(tree) if isinstance(tree, dict) else tree
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EngineSettings:
+        stated = sorted(self.model_fields_set - {"name"})
+        if self.name == "any" and stated:
+            raise ValueError(f"{stated[0]} is a setting of an engine; name one of vllm, sglang, trtllm")
+        if self.max_num_seqs and self.max_num_batched_tokens and self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError(
+                f"max_num_batched_tokens {self.max_num_batched_tokens} is below max_num_seqs {self.max_num_seqs}; "
+                "every running request needs one token of an iteration"
+            )
+        return self
+
+    @property
+    def version_text(self) -> str:
+        """Name and version as users write them."""
+        return self.name if self.version is None else f"{self.name}@{self.version}"
+
+
+def _canonical(tree: dict[str, Any]) -> dict[str, Any]:
+    """Replace other engines' names of settings, and dashes, by ours."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        plain = str(key).replace("-", "_")
+        name = ALIASES.get(plain, plain)
+        if name in found:
+            raise ValueError(f"{key} and {name} say the same twice; keep one")
+        found[name] = str(value) if name == "version" and not isinstance(value, str | None) else value
+    return found
+
+
+DEFAULT_UTILISATION = Fraction(9, 10)
+"""Share of a device's memory that engines use unless told otherwise."""

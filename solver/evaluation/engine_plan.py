@@ -1,0 +1,166 @@
+"""A plan under its engine: what each replica is told, what its stages account for, how many requests it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+
+from shardproof.formulations.costs.engine_memory import (
+    DOUBT,
+    EngineAccount,
+    EngineMemory,
+    Launch,
+    StageSpan,
+    memory_of,
+)
+from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.deployment.tables import Option
+from shardproof.formulations.engines.told import (
+    HIGHEST_UTILISATION,
+    account_of,
+    admits_at_most,
+    default_batch,
+    demands_of,
+    launch_of,
+)
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Microbatches, Plan, Stage
+from shardproof.instances.workload import ClosedLoop, Scenario
+
+STEP = Fraction(1, 100)
+"""Utilisations are told in whole percent."""
+
+
+def option_of(stage: Stage) -> Option:
+    """Return the option that a stage runs."""
+    return Option(stage.attn_tp, stage.attn_dp, stage.moe_tp, stage.moe_ep, stage.extra_slots)
+
+
+def microbatches_of(plan: Plan, scenario: Scenario) -> Microbatches:
+    """How a plan runs a scenario; a plan that does not say so runs whole prompts, as many as its microbatch holds."""
+    for item in plan.microbatches:
+        if item.scenario == scenario.name:
+            return item
+    tokens = scenario.workload.input_tokens
+    requests = max(1, plan.microbatch_tokens // tokens)
+    return Microbatches(scenario=scenario.name, prefill_requests=requests)
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """A plan with the account of its engine."""
+
+    instance: Instance
+    plan: Plan
+
+    @cached_property
+    def account(self) -> EngineAccount:
+        """The engine's account."""
+        return account_of(self.instance)
+
+    @cached_property
+    def spans(self) -> tuple[StageSpan, ...]:
+        """Layers of every stage."""
+        return tuple(StageSpan(stage.layers[0], stage.layers[1] + 1) for stage in self.plan.stages)
+
+    @cached_property
+    def tied_once(self) -> bool:
+        """Whether a tied head lies with the embedding."""
+        return self.instance.model.tied and len(self.plan.stages) == 1
+
+    def batched(self, scenario: Scenario, option: Option) -> int:
+        """Tokens of one iteration of one attention replica that a scenario's prefill asks for."""
+        told = self.instance.engine_settings.max_num_batched_tokens
+        if told is not None:
+            return told
+        if isinstance(scenario.workload, ClosedLoop):
+            stated = not self.plan.microbatches
+            return divide_up(self.plan.microbatch_tokens, option.attn_dp) if stated else self._default
+        runs = microbatches_of(self.plan, scenario)
+        requests = min(runs.prefill_requests, divide_up(scenario.workload.requests, self.plan.replicas))
+        return divide_up(requests, option.attn_dp) * divide_up(scenario.workload.input_tokens, runs.prefill_chunks)
+
+    @cached_property
+    def _default(self) -> int:
+        return default_batch(self.instance, self.account)
+
+    def launch(self, option: Option) -> Launch:
+        """What an attention replica is told."""
+        batched = [self.batched(scenario, option) for scenario in self.instance.scenarios]
+        return launch_of(self.instance, option, replicas=self.plan.replicas, batched=batched)
+
+    def memory(self, place: int, *, resident: bool = True) -> dict[str, int]:
+        """Bytes of a stage's device by part, with every resident request, or with the longest alone."""
+        option = option_of(self.plan.stages[place])
+        launch = self.launch(option)
+        demands = demands_of(self.instance, option, launch, replicas=self.plan.replicas)
+        if not resident:
+            demands = tuple(replace(demand, requests=0) for demand in demands)
+        return self.account.stage(self.spans[place], option, launch, demands, tied_once=self.tied_once)
+
+    @cached_property
+    def utilisation(self) -> Fraction:
+        """Share of the device that the engine is told to use: as set, its default, or the least that holds more.
+
+        More than the default only where that holds every resident request or, failing that, lets the engine start.
+        """
+        if self.account.settings.gpu_memory_utilization is not None:
+            return self.account.settings.gpu_memory_utilization
+        usual = self._usual
+        places = range(len(self.plan.stages))
+        for resident in (True, False):
+            kept = max(sum(self.memory(place, resident=resident).values()) for place in places)
+            least = _steps_up(Fraction(kept, self.account.total_bytes) + DOUBT)
+            if least <= HIGHEST_UTILISATION:
+                return max(usual, least)
+        return usual
+
+    @cached_property
+    def _usual(self) -> Fraction:
+        """The engine's default, lowered where its start-up needs room outside."""
+        total = self.account.total_bytes
+        outside = max(self.account.headroom(self.launch(option_of(stage))) for stage in self.plan.stages)
+        return min(self.account.profile.utilisation, _steps_down(Fraction(max(0, total - outside), total)))
+
+    def stage_account(self, place: int) -> EngineMemory:
+        """Return the engine's account of a stage at the plan's utilisation."""
+        option = option_of(self.plan.stages[place])
+        return memory_of(self.account, self.spans[place], option, self.launch(option), utilisation=self.utilisation)
+
+    @cached_property
+    def binding(self) -> EngineMemory:
+        """The account of the stage that holds the fewest tokens, or would not start."""
+        found = [self.stage_account(place) for place in range(len(self.plan.stages))]
+        return min(found, key=lambda item: (item.refusal is None, item.kv_tokens))
+
+    def admitted(self, scenario: Scenario) -> int:
+        """Requests of a scenario that one replica runs at once: as the caches hold, and the engine's limit."""
+        return min(self._held(place, scenario) for place in range(len(self.plan.stages)))
+
+    def _held(self, place: int, scenario: Scenario) -> int:
+        option, span = option_of(self.plan.stages[place]), self.spans[place]
+        launch = self.launch(option)
+        budget = int(self.utilisation * self.account.total_bytes)
+        found = self.account.capacity(span, option, launch, budget=budget, tied_once=self.tied_once)
+        tokens = scenario.workload.resident_tokens
+        held = self.account.holds(span, option, found, tokens=tokens, batched=launch.batched)
+        most = self.instance.engine_settings.max_num_seqs or max(launch.sequences, admits_at_most(self.account))
+        return min(held, most) * option.attn_dp
+
+
+def _steps_up(share: Fraction) -> Fraction:
+    return -(-share // STEP) * STEP
+
+
+def _steps_down(share: Fraction) -> Fraction:
+    return share // STEP * STEP
+
+
+def admitted(instance: Instance, plan: Plan, scenario: Scenario) -> int:
+    """Requests of a scenario that one replica of a plan runs at once (the others wait); at least one.
+
+    The least over the stages of what the engine's cache holds at full length, and the engine's limit of running
+    requests; where no engine is named, the account of `DEFAULT_ENGINE` stands in.
+    """
+    return max(1, EnginePlan(instance, plan).admitted(scenario))
