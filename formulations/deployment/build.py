@@ -1,7 +1,9 @@
 """From an instance to the integer program: options, layouts, axes and their tables.
 
-Layouts: the smallest replica count R of each distinct tuple of ceil(requests / R); more replicas with the
-same load each only add GPUs. A replica inside one node hands activations over on the scale-up link, one that
+Layouts of replicas that are all alike: the smallest replica count R of each distinct tuple of
+ceil(requests / R); more replicas with the same load each only add GPUs. In a free fleet each replica is a program
+of its own, for the load that it takes (`Deployment.replica_program`).
+A replica inside one node hands activations over on the scale-up link, one that
 spans nodes on the scale-out link. A tied head costs nothing on a replica of one stage, hence a layout for it.
 
 Axes: requests per prefill microbatch, and per decode microbatch where a TPOT limit asks for it: of all
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -66,6 +69,8 @@ class Deployment(Cells):
         """
         super().__init__(instance, clock=clock, imbalance=imbalance)
         self.rules = rules_of(instance.engine) if rules is None else rules
+        self._replica_programs: dict[tuple[tuple[int, ...], bool], Program] = {}
+        self._time_tables: dict[tuple[Step, LinkName], Table] = {}
 
     def limited(self, max_gpus: int) -> Deployment:
         """The same question with a smaller GPU budget: what lies beyond it is left out; costs are shared."""
@@ -74,6 +79,11 @@ class Deployment(Cells):
         )
         found._layer_cells = self._layer_cells
         return found
+
+    @property
+    def demand(self) -> tuple[int, ...]:
+        """Requests of each scenario that the whole fleet takes."""
+        return tuple(scenario.workload.requests for scenario in self.instance.scenarios)
 
     @cached_property
     def options(self) -> tuple[Option, ...]:
@@ -84,50 +94,67 @@ class Deployment(Cells):
     def program(self) -> Program:
         """The integer program; tables are computed when first read."""
         index = {name: place for place, name in enumerate(self.kind_names)}
-        requests = tuple(scenario.workload.requests for scenario in self.instance.scenarios)
         return Program(
             kinds=tuple(index[name] for name in self.layer_kinds),
             options=self.options,
             layouts=tuple(self._layout(variant) for variant in self.variants),
             max_gpus=self.instance.max_gpus,
-            batch_sizes=requests,
+            batch_sizes=self.demand,
         )
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
-        """One variant for each layout."""
-        requests = tuple(scenario.workload.requests for scenario in self.instance.scenarios)
-        node, budget = self.instance.device.devices_per_node, self.instance.max_gpus
+        """Variants of replicas that are all alike: one for each layout."""
         found: list[Variant] = []
-        for replicas in replica_counts(requests, budget):
-            if self.instance.model.tied:
-                found.append(Variant(replicas, "scale_up", single_stage=True))
-            found.append(Variant(replicas, "scale_up", single_stage=False))
-            if budget // replicas > node:
-                found.append(Variant(replicas, "scale_out", single_stage=False))
+        for replicas in replica_counts(self.demand, self.instance.max_gpus):
+            load = tuple(divide_up(requests, replicas) for requests in self.demand)
+            found += self._variants(replicas, load, self.instance.max_gpus // replicas)
         return tuple(found)
 
-    def _layout(self, variant: Variant) -> Layout:
+    def _variants(self, replicas: int, load: tuple[int, ...], widest: int) -> Iterator[Variant]:
+        """Variants of replicas of at most ``widest`` GPUs, each with the same load."""
+        if self.instance.model.tied:
+            yield Variant(replicas, "scale_up", single_stage=True, load=load)
+        yield Variant(replicas, "scale_up", single_stage=False, load=load)
+        if widest > self.instance.device.devices_per_node:
+            yield Variant(replicas, "scale_out", single_stage=False, load=load)
+
+    def replica_program(self, load: tuple[int, ...], widest: int) -> Program:
+        """Return the program of one replica of at most ``widest`` GPUs with its load, requests of each scenario.
+
+        Replicas inside one node and wider ones have programs of their own; the width itself is left to the query.
+        """
+        spans = widest > self.instance.device.devices_per_node
+        if (load, spans) not in self._replica_programs:
+            top = self.instance.max_gpus if spans else self.instance.device.devices_per_node
+            layouts = tuple(self._layout(variant, top) for variant in self._variants(1, load, top))
+            self._replica_programs[load, spans] = replace(self.program, layouts=layouts, batch_sizes=())
+        return self._replica_programs[load, spans]
+
+    def _layout(self, variant: Variant, widest: int | None = None) -> Layout:
+        """Return the layout of a variant; ``widest`` bounds a replica (``None``: its share of the budget)."""
         scenarios = self.instance.scenarios
-        node, budget = self.instance.device.devices_per_node, self.instance.max_gpus // variant.replicas
+        node = self.instance.device.devices_per_node
+        budget = self.instance.max_gpus // variant.replicas if widest is None else widest
         inside = variant.link == "scale_up" and not variant.single_stage and budget > node
         axes: list[Axis] = []
         if any(rule.uniform for rule in self.rules):
             count = len(self.options)
             axes.append(Axis(OPTION_AXIS, Lazy(count, lambda place: Choice(value=place, options=(place,)))))
-        for scenario in scenarios:
-            axes.extend(self._axes(variant, scenario))
-        caps = Lazy(len(scenarios), lambda place: self._memory_cap(variant, scenarios[place], None))
+        served = [(scenario, requests) for scenario, requests in zip(scenarios, variant.load, strict=True) if requests]
+        for scenario, requests in served:
+            axes.extend(self._axes(variant, scenario, requests))
+        caps = Lazy(len(served), lambda place: self._memory_cap(variant, served[place][0], None))
         return Layout(
             name=variant.name,
             replicas=variant.replicas,
             max_gpus=node if inside else None,
             caps=caps,
             axes=tuple(axes),
+            load=variant.load,
         )
 
-    def _axes(self, variant: Variant, scenario: Scenario) -> Iterator[Axis]:
-        requests = divide_up(scenario.workload.requests, variant.replicas)
+    def _axes(self, variant: Variant, scenario: Scenario, requests: int) -> Iterator[Axis]:
         values = distinct_ceilings(requests)
         if isinstance(scenario.workload, ClosedLoop):
             yield Axis(
@@ -215,13 +242,14 @@ class Deployment(Cells):
     def _memory_cap(self, variant: Variant, scenario: Scenario, step: Step | None) -> Cap:
         """Memory of a stage; with a step, its microbatch's workspace and buffers too."""
         limit, options = self.instance.memory_limit, self.options
+        requests = variant.load[self.instance.scenarios.index(scenario)]
         parts = Lazy(len(options), lambda place: self.memory_parts(variant, scenario, step, options[place]))
         blocked = limit + 1
 
         def row(place: int) -> tuple[int, ...]:
             option = options[place]
             return tuple(
-                self.layer_weights(name, option) + self.layer_kv(name, option, scenario, variant.replicas)
+                self.layer_weights(name, option) + self.layer_kv(name, option, scenario, requests)
                 for name in self.kind_names
             )
 
@@ -236,7 +264,12 @@ class Deployment(Cells):
         return Cap(f"memory[{scenario.name}{phase}]", table, limit, memory=True)
 
     def time_table(self, step: Step, link: LinkName) -> Table:
-        """Times of stages for one microbatch, ns, rounded up."""
+        """Times of stages for one microbatch, ns, rounded up; the same table for every load."""
+        if (step, link) not in self._time_tables:
+            self._time_tables[step, link] = self._time_table(step, link)
+        return self._time_tables[step, link]
+
+    def _time_table(self, step: Step, link: LinkName) -> Table:
         options = self.options
         ends = Lazy(len(options), lambda place: self.end_times(options[place], step, link))
         return Table(

@@ -31,17 +31,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Variant:
-    """What tells layouts of one replica count apart: the link between stages, and one stage or several."""
+    """What tells layouts of one replica count apart: the link between stages, and one stage or several.
+
+    ``load``: requests of each scenario that one replica takes.
+    """
 
     replicas: int
     link: LinkName
     single_stage: bool
+    load: tuple[int, ...]
 
     @property
     def name(self) -> str:
         """Name of the layout."""
         single = ", one stage" if self.single_stage else ""
-        return f"replicas={self.replicas}, {self.link}{single}"
+        return f"requests={'/'.join(map(str, self.load))}, {self.link}{single}"
 
 
 @dataclass(frozen=True)
@@ -142,10 +146,9 @@ class Cells:
             self._layer_cells[key] = memory.layer_weight_bytes(model, model.kinds[kind], option)
         return self._layer_cells[key]
 
-    def layer_kv(self, kind: str, option: Option, scenario: Scenario, replicas: int) -> int:
-        """KV cache of one layer on one device, bytes: every resident request, or one of the longest allowed."""
+    def layer_kv(self, kind: str, option: Option, scenario: Scenario, requests: int) -> int:
+        """KV cache of one layer on one device, bytes: the replica's requests, or one of the longest allowed."""
         workload, model = scenario.workload, self.instance.model
-        requests = divide_up(workload.requests, replicas)
         layer = model.kinds[base_kind(kind)]
         kept = memory.layer_kv_bytes(model, layer, option, requests=requests, tokens=workload.resident_tokens)
         if workload.sequence_length_range is None:

@@ -17,8 +17,8 @@ def plan_of(deployment: Deployment, chain: Chain) -> Plan:
     values = {axis.name: axis.choices[place].value for axis, place in zip(layout.axes, chain.choices, strict=True)}
     scenarios = deployment.instance.scenarios
     microbatches = []
-    for scenario in scenarios:
-        requests = divide_up(scenario.workload.requests, layout.replicas)
+    for place, scenario in enumerate(scenarios):
+        requests = layout.load[place]
         decode = values.get(f"decode_requests[{scenario.name}]", 1)
         microbatches.append(
             Microbatches(

@@ -173,7 +173,8 @@ class Axis:
 class Layout:
     """One replica count (and node span): the rows that hold for it, and its axes.
 
-    ``max_gpus`` bounds the GPUs of one replica when the layout itself does (a replica inside one node).
+    ``max_gpus`` bounds the GPUs of one replica when the layout itself does (a replica inside one node). ``load``:
+    requests of each scenario that one replica takes (empty: not said).
     """
 
     name: str
@@ -181,6 +182,7 @@ class Layout:
     max_gpus: int | None
     caps: Sequence[Cap]
     axes: tuple[Axis, ...]
+    load: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -162,8 +162,15 @@ class _Evaluator:
         inside = self.width <= self.instance.device.devices_per_node
         self.link: LinkName = "scale_up" if inside else "scale_out"
         self.variant = Variant(
-            plan.replicas, self.link, single_stage=len(plan.stages) == 1 and self.instance.model.tied
+            plan.replicas,
+            self.link,
+            single_stage=len(plan.stages) == 1 and self.instance.model.tied,
+            load=tuple(divide_up(item.workload.requests, plan.replicas) for item in self.instance.scenarios),
         )
+
+    def _requests(self, scenario: Scenario) -> int:
+        """Requests of a scenario that one replica takes."""
+        return self.variant.load[self.instance.scenarios.index(scenario)]
 
     def run(self) -> Evaluation:
         shape = tuple(self._shape_violations())
@@ -183,7 +190,7 @@ class _Evaluator:
 
     def _scenario(self, scenario: Scenario) -> ScenarioFigures:
         runs = self._microbatches(scenario)
-        requests = divide_up(scenario.workload.requests, self.plan.replicas)
+        requests = self._requests(scenario)
         size = 1 if isinstance(scenario.workload, ClosedLoop) else min(runs.prefill_requests, requests)
         prefill = prefill_step(scenario, size)
         decode = decode_step(scenario, divide_up(requests, runs.decode_microbatches))
@@ -242,10 +249,10 @@ class _Evaluator:
         kinds = self._kinds(stage)
         first = stage.layers[0] == 0
         last = stage.layers[1] == self.instance.model.layer_count - 1
-        replicas = self.plan.replicas
+        requests = self._requests(scenario)
         return {
             "weights": sum(deployment.layer_weights(kind, option) * count for kind, count in kinds.items()),
-            "kv_cache": sum(deployment.layer_kv(kind, option, scenario, replicas) * n for kind, n in kinds.items()),
+            "kv_cache": sum(deployment.layer_kv(kind, option, scenario, requests) * n for kind, n in kinds.items()),
             "embedding": parts.embedding if first else 0,
             "head": parts.head if last else 0,
             "activations": parts.activations + (parts.logits if last else 0),

@@ -49,7 +49,7 @@ def test_fixed_points_of_the_workload(deployment: Deployment, main_case: Instanc
 
 def test_weights_and_kv_exceed_four_gpus(deployment: Deployment, main_case: Instance) -> None:
     scenario, kinds = main_case.scenarios[0], main_case.model.layer_kinds
-    kv = sum(deployment.layer_kv(kind, ONE, scenario, 1) for kind in kinds)
+    kv = sum(deployment.layer_kv(kind, ONE, scenario, scenario.workload.requests) for kind in kinds)
     assert kv == 128 * 4096 * 96_256
     weights = sum(deployment.layer_weights(kind, ONE) for kind in kinds)
     ends = 2 * main_case.model.vocab * main_case.model.hidden + main_case.model.final_norm_parameters
@@ -60,7 +60,10 @@ def test_weights_and_kv_exceed_four_gpus(deployment: Deployment, main_case: Inst
 def test_bf16_kv_doubles() -> None:
     deployment = Deployment(load_instance(CASES / "qwen3-235b-a22b-bf16-kv.yaml"))
     instance = deployment.instance
-    kv = sum(deployment.layer_kv(kind, ONE, instance.scenarios[0], 1) for kind in instance.model.layer_kinds)
+    kv = sum(
+        deployment.layer_kv(kind, ONE, instance.scenarios[0], instance.scenarios[0].workload.requests)
+        for kind in instance.model.layer_kinds
+    )
     assert kv == 128 * 4096 * 192_512
 
 
