@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shardproof.formulations.placement.problem import PlacementRules
-from shardproof.instances.load_profile.read import LoadProfile, load_profile
-from shardproof.solver.placement.layers import PlaceSettings
+from shardproof.instances.load_profile.profile import LoadProfile
+from shardproof.instances.load_profile.read import load_profile
 from shardproof.solver.placement.place import place
 from shardproof.solver.placement.result import PlacementResult
+from shardproof.solver.placement.work import PlaceSettings
 
 PROFILES = ("zipf:0.3", "zipf:0.6", "zipf:0.9", "zipf:1.2", "lognormal:1.0")
 QWEN3 = [(128, 94, ranks, redundant) for ranks in (8, 16, 32) for redundant in (0, 16, 32)]

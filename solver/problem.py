@@ -45,7 +45,7 @@ def with_confidence(instance: Instance, level: Fraction) -> Instance:
 def _table(instance: Instance, source: str) -> ImbalanceTable:
     from shardproof.instances.load_profile.read import load_profile
     from shardproof.solver.placement.imbalance import searched_table
-    from shardproof.solver.placement.layers import PlaceSettings
+    from shardproof.solver.placement.work import PlaceSettings
 
     experts = _experts(instance, source)
     profile = load_profile(source, layers=len(experts), experts=experts[0].experts)

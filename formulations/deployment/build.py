@@ -17,7 +17,6 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import Clock, LinkName
@@ -31,9 +30,6 @@ from shardproof.formulations.scaling import TIME_SLACK, limit_within_margin, nan
 from shardproof.formulations.timeline import first_token_time, iteration_time
 from shardproof.instances.instance import Instance
 from shardproof.instances.workload import ClosedLoop, Scenario
-
-if TYPE_CHECKING:
-    pass
 
 OPTION_AXIS = "option"
 """Name of the axis that binds all stages to one option, where an engine asks for it."""

@@ -13,7 +13,7 @@ from fractions import Fraction
 from shardproof.formulations.placement.bounds import simple_bound
 from shardproof.formulations.placement.check import largest_even_load
 from shardproof.formulations.placement.problem import LayerProblem, PlacementRules, Slots, layer_problem
-from shardproof.instances.load_profile.read import LoadProfile
+from shardproof.instances.load_profile.profile import LoadProfile
 
 Placer = Callable[[Sequence[LayerProblem]], Sequence[tuple[Slots, Fraction]]]
 """Places layers of equal shape; gives each its slots and a lower bound on the largest rank load."""

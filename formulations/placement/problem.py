@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from shardproof.instances.base import Record
-from shardproof.instances.load_profile.read import LoadProfile
+from shardproof.instances.load_profile.profile import LoadProfile
 from shardproof.instances.reading import refuse
 
 NO_EXPERT = -1

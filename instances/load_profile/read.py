@@ -1,7 +1,4 @@
-"""Load profiles: how many tokens every expert of every mixture-of-experts layer receives.
-
-Loads are kept as integers over one denominator, so that shares such as 0.137 stay exact.
-"""
+"""Load profiles from a file or by name, fitted to a model, and several of them as one."""
 
 from __future__ import annotations
 
@@ -9,36 +6,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import lcm
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field
-
-from shardproof.instances.base import Record
 from shardproof.instances.errors import InputError, Problem
-
-Serve = Literal["average", "worst", "weighted"]
-
-
-class LoadProfile(Record):
-    """Loads of one traffic pattern: ``loads[layer][expert] / denominator`` tokens (or shares).
-
-    ``loads`` holds the mixture-of-experts layers only, first to last.
-    """
-
-    name: str
-    source: str
-    loads: tuple[tuple[int, ...], ...] = Field(min_length=1)
-    denominator: int = Field(default=1, ge=1)
-
-    @property
-    def layers(self) -> int:
-        """Number of mixture-of-experts layers."""
-        return len(self.loads)
-
-    @property
-    def experts(self) -> int:
-        """Experts per layer."""
-        return len(self.loads[0])
+from shardproof.instances.load_profile.profile import LoadProfile, Serve
+from shardproof.instances.load_profile.synthetic import EXAMPLES, is_synthetic, synthetic_profile
 
 
 def load_profile(source: str, *, layers: int | None = None, experts: int | None = None, seed: int = 0) -> LoadProfile:
@@ -47,18 +18,15 @@ def load_profile(source: str, *, layers: int | None = None, experts: int | None 
     ``layers`` and ``experts`` are what the model has: a synthetic profile needs them, a file must
     match them. Raises `InputError` for a file that cannot be read or has another shape.
     """
-    from shardproof.instances.load_profile import formats as load_profile_formats
-    from shardproof.instances.load_profile import synthetic as load_profile_synthetic
+    from shardproof.instances.load_profile.formats import read_rows
 
-    if load_profile_synthetic.is_synthetic(source):
-        return load_profile_synthetic.synthetic_profile(
-            source, layers=layers or 1, experts=_needed(source, experts), seed=seed
-        )
+    if is_synthetic(source):
+        return synthetic_profile(source, layers=layers or 1, experts=_needed(source, experts), seed=seed)
     path = Path(source)
     if not path.is_file():
-        names = ", ".join(load_profile_synthetic.EXAMPLES)
+        names = ", ".join(EXAMPLES)
         raise InputError([Problem(source, "profile", "", f"no such file; synthetic profiles are {names}")])
-    rows = load_profile_formats.read_rows(path)
+    rows = read_rows(path)
     profile = profile_from_rows(rows, name=path.stem, source=str(path))
     return _fitted(profile, layers=layers, experts=experts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shardproof.instances.errors import InputError, Problem
-from shardproof.instances.load_profile.read import LoadProfile
+from shardproof.instances.load_profile.profile import LoadProfile
 
 if TYPE_CHECKING:
     import numpy as np

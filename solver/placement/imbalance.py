@@ -7,8 +7,9 @@ from fractions import Fraction
 
 from shardproof.formulations.placement.imbalance import Imbalance, ImbalanceKey, Placer, fewest_slots, imbalance_table
 from shardproof.formulations.placement.problem import LayerProblem, Slots
-from shardproof.instances.load_profile.read import LoadProfile
-from shardproof.solver.placement.layers import PlaceSettings, place_layers
+from shardproof.instances.load_profile.profile import LoadProfile
+from shardproof.solver.placement.layers import place_layers
+from shardproof.solver.placement.work import PlaceSettings
 
 
 def searched_table(

@@ -16,10 +16,11 @@ from typing import Any
 from shardproof.formulations.placement.bounds import simple_bound
 from shardproof.formulations.placement.check import largest_even_load
 from shardproof.formulations.placement.problem import LayerProblem, PlacementRules, Slots, layer_problem
-from shardproof.instances.load_profile.read import LoadProfile
+from shardproof.instances.load_profile.profile import LoadProfile
 from shardproof.instances.reading import refuse
 from shardproof.solver.placement.greedy import greedy_slots
-from shardproof.solver.placement.layers import PlaceSettings, place_layers
+from shardproof.solver.placement.layers import place_layers
+from shardproof.solver.placement.work import PlaceSettings
 
 _SECONDS_PER_COUNT = 4.0
 

@@ -9,69 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
 
-from shardproof.formulations.placement.bounds import LowerBound, simple_bound
+from shardproof.formulations.placement.bounds import simple_bound
 from shardproof.formulations.placement.check import largest_even_load
 from shardproof.formulations.placement.problem import LayerProblem, Slots
 from shardproof.solver.placement.greedy import greedy_slots
-
-if TYPE_CHECKING:
-    from shardproof.solver.placement.sharpen import Learnt
-
-_STEPS = 40
-"""Steps of the batched search between two looks at the clock."""
-
-_SMALLEST_ROUND = 16
-_MOST_SWAPS = 8_000_000
-"""Swaps that one step looks at: some 64 MB for each of a few tables."""
-
-_PATIENCE = 60
-"""Rounds without any progress after which the search alone is given up."""
+from shardproof.solver.placement.work import LayerAnswer, PlaceSettings, Task
 
 _FIRST_PATIENCE = 8
 """Rounds that hardly close the gaps after which the first search makes room for sharper bounds."""
-
-_HARDLY = 0.98
-
-
-@dataclass(frozen=True)
-class PlaceSettings:
-    """How long to search, from which seed, on how many processes, and the gap that is good enough.
-
-    ``enough``: a largest over mean rank load at which a layer needs no more; ``sharpen``: whether gaps
-    that search leaves are attacked with CP-SAT and better bounds.
-    """
-
-    time_limit: float = 60.0
-    seed: int = 0
-    workers: int = 1
-    target_gap: float = 0.001
-    enough: Fraction | None = None
-    sharpen: bool = True
-
-    def wants(self, problem: LayerProblem, answer: LayerAnswer) -> bool:
-        """Say whether a layer deserves more time."""
-        if self.enough is not None and answer.load <= self.enough * problem.mean:
-            return False
-        return answer.gap > self.target_gap
-
-
-@dataclass(frozen=True)
-class LayerAnswer:
-    """The placement and the bound found for one layer problem."""
-
-    slots: Slots
-    load: Fraction
-    bound: LowerBound
-
-    @property
-    def gap(self) -> float:
-        """Excess over the bound, as a share of the bound."""
-        return float(self.load / self.bound.value - 1) if self.bound.value else 0.0
 
 
 def place_layers(
@@ -126,9 +73,6 @@ def _improved(
     return answers
 
 
-Task = tuple[LayerProblem, LayerAnswer]
-
-
 def _cut(problems: Sequence[LayerProblem], begun: Sequence[LayerAnswer], chunk: Sequence[int]) -> list[Task]:
     return [(problems[index], begun[index]) for index in chunk]
 
@@ -140,8 +84,9 @@ def _improve_for(tasks: list[Task], settings: PlaceSettings, seconds: float) -> 
 def _improve_chunk(tasks: list[Task], settings: PlaceSettings, deadline: float) -> list[LayerAnswer]:
     """Prove tiny layers; search; prove small ones; sharpen bounds; search on."""
     from shardproof.solver.placement.sharpen import SMALL, TINY, prove_small, sharpen_bounds
+    from shardproof.solver.placement.work import Work
 
-    work = _Work(tasks, settings)
+    work = Work(tasks, settings)
     start = time.monotonic()
     total = max(deadline - start, 0.0)
     if settings.sharpen:
@@ -152,65 +97,3 @@ def _improve_chunk(tasks: list[Task], settings: PlaceSettings, deadline: float) 
         sharpen_bounds(work, until=start + 0.9 * total)
     work.search(until=deadline)
     return work.answers
-
-
-@dataclass
-class _Work:
-    """The layers in hand; ``answers`` only ever get better."""
-
-    tasks: list[Task]
-    settings: PlaceSettings
-    answers: list[LayerAnswer] = field(init=False)
-    last: Learnt | None = None
-
-    def __post_init__(self) -> None:
-        from shardproof.solver.placement.local_search import BatchSearch
-
-        self.answers = [answer for _, answer in self.tasks]
-        self.batch = BatchSearch(
-            [problem for problem, _ in self.tasks],
-            [answer.slots for answer in self.answers],
-            seed=self.settings.seed,
-        )
-
-    @property
-    def most_at_once(self) -> int:
-        """How many layers' tables of swaps fit in memory together."""
-        problem = self.tasks[0][0]
-        return max(1, _MOST_SWAPS // (problem.ranks * problem.width**2 * len(problem.loads)))
-
-    def open(self) -> list[int]:
-        """Return the layers whose gap is not good enough yet, largest gap first."""
-        waiting = [
-            (answer.gap, index)
-            for index, ((problem, _), answer) in enumerate(zip(self.tasks, self.answers, strict=True))
-            if self.settings.wants(problem, answer)
-        ]
-        return [index for _, index in sorted(waiting, reverse=True)]
-
-    def search(self, *, until: float, patience: int = _PATIENCE) -> None:
-        """Run rounds of the batched search until all gaps are small, time is up or hardly anything moves."""
-        idle, reference = 0, float("inf")
-        while time.monotonic() < until and idle < patience and (waiting := self.open()):
-            chosen = waiting[: max(_SMALLEST_ROUND, (len(waiting) + 1) // 2)][: self.most_at_once]
-            self.batch.run(chosen, steps=_STEPS)
-            self._gather(chosen)
-            total = sum(answer.gap for answer in self.answers)
-            idle = 0 if total < reference * _HARDLY else idle + 1
-            reference = reference if idle else total
-
-    def improve(self, index: int, slots: Slots) -> None:
-        """Take a placement of a layer if it is better."""
-        load = largest_even_load(self.tasks[index][0], slots)
-        if load < self.answers[index].load:
-            self.answers[index] = replace(self.answers[index], slots=slots, load=load)
-
-    def raise_bound(self, index: int, bound: LowerBound) -> None:
-        """Take a bound of a layer if it is sharper."""
-        if bound.value > self.answers[index].bound.value:
-            self.answers[index] = replace(self.answers[index], bound=bound)
-
-    def _gather(self, chosen: Sequence[int]) -> None:
-        for index in chosen:
-            if self.batch.best_load[index] < float(self.answers[index].load) * (1 - 1e-9):
-                self.improve(index, self.batch.placement(index))

@@ -33,14 +33,15 @@ from shardproof.formulations.placement.problem import (
     layer_problem,
 )
 from shardproof.instances.errors import InternalError
-from shardproof.instances.load_profile.read import LoadProfile
+from shardproof.instances.load_profile.profile import LoadProfile
 from shardproof.instances.reading import refuse
 from shardproof.solver.placement.greedy import greedy_group_slots, greedy_slots
 from shardproof.solver.placement.group_bound import group_bound
-from shardproof.solver.placement.layers import LayerAnswer, PlaceSettings, place_layers
+from shardproof.solver.placement.layers import place_layers
 from shardproof.solver.placement.moves import take_back_moves
 from shardproof.solver.placement.relabel import relabel_ranks
 from shardproof.solver.placement.result import LayerPlacement, PlacementResult
+from shardproof.solver.placement.work import LayerAnswer, PlaceSettings
 
 _PARTITIONS = 8
 """Partitions of groups over nodes that are searched per layer, those of lightest heaviest node."""

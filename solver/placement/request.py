@@ -10,7 +10,8 @@ from typing import Any
 
 from shardproof.formulations.placement.problem import PlacementRules, check_rules
 from shardproof.instances.load_profile.formats import read_rows
-from shardproof.instances.load_profile.read import LoadProfile, load_profile, serve_profiles
+from shardproof.instances.load_profile.profile import LoadProfile
+from shardproof.instances.load_profile.read import load_profile, serve_profiles
 from shardproof.instances.reading import refuse, validate
 from shardproof.instances.units import parse_quantity, parse_ratio
 from shardproof.solver.placement.exporters.placement_files import (
@@ -18,8 +19,8 @@ from shardproof.solver.placement.exporters.placement_files import (
     PlacementExporter,
     placement_exporter,
 )
-from shardproof.solver.placement.layers import PlaceSettings
 from shardproof.solver.placement.subject import Subject, find_subject
+from shardproof.solver.placement.work import PlaceSettings
 
 
 @dataclass(frozen=True)

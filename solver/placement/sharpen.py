@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,10 @@ from shardproof.formulations.placement.check import count_replicas
 from shardproof.formulations.placement.prices import cheapest_placement, dearest_rank
 from shardproof.solver.placement.greedy import pack_copies
 from shardproof.solver.placement.pairs import fits_pairs, search_pairs
+from shardproof.solver.placement.work import Learnt, Work
 
 if TYPE_CHECKING:
-    from shardproof.formulations.placement.bounds import PriceList
     from shardproof.formulations.placement.problem import LayerProblem, Slots
-    from shardproof.solver.placement.layers import _Work
 
 _HALVINGS = 6
 _STEPS = 600
@@ -37,16 +35,7 @@ _FIRST_TURN = 0.3
 """Part of the time that the first layer may take: the others learn from it."""
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """Prices of a layer, the dearest rank under them, and its bound over its mean load."""
-
-    prices: PriceList
-    dearest: int
-    ratio: Fraction
-
-
-def prove_small(work: _Work, *, largest: int, until: float) -> None:
+def prove_small(work: Work, *, largest: int, until: float) -> None:
     """Solve small layers to proven optimality; the best placement so far is the hint."""
     from shardproof.formulations.placement.program import program_size, solve_layer
 
@@ -62,7 +51,7 @@ def prove_small(work: _Work, *, largest: int, until: float) -> None:
             work.raise_bound(index, LowerBound(found.bound, "cp-sat"))
 
 
-def sharpen_bounds(work: _Work, *, until: float) -> None:
+def sharpen_bounds(work: Work, *, until: float) -> None:
     """Raise the bounds of open layers by prices, largest gap first, each within an equal part of the time.
 
     Layers of one model are alike: what the first one taught is tried on all others before they get turns
@@ -87,19 +76,19 @@ def sharpen_bounds(work: _Work, *, until: float) -> None:
         _take_turn(work, index, until=min(until, time.monotonic() + turn))
 
 
-def _take_turn(work: _Work, index: int, *, until: float) -> None:
+def _take_turn(work: Work, index: int, *, until: float) -> None:
     for profile in range(len(work.tasks[index][0].loads)):
         _raise_by_prices(work, index, profile, until=until)
     _pair_up(work, index)
 
 
-def _pair_up_all(work: _Work, indices: Sequence[int], *, until: float) -> None:
+def _pair_up_all(work: Work, indices: Sequence[int], *, until: float) -> None:
     for index in indices:
         if time.monotonic() < until:
             _pair_up(work, index)
 
 
-def reuse_prices(work: _Work, index: int) -> None:
+def reuse_prices(work: Work, index: int) -> None:
     """Try the last prices on another layer, at targets around the last layer's share of its mean load."""
     last, problem = work.last, work.tasks[index][0]
     if last is None or problem.split != "even":
@@ -116,7 +105,7 @@ def reuse_prices(work: _Work, index: int) -> None:
                 break
 
 
-def _follow(work: _Work, leader: int, followers: Sequence[int]) -> None:
+def _follow(work: Work, leader: int, followers: Sequence[int]) -> None:
     """Search from the leader's numbers of replicas: the n-th heaviest expert gets as many as its n-th."""
     from shardproof.solver.placement.local_search import BatchSearch
 
@@ -143,7 +132,7 @@ def _by_load(problem: LayerProblem) -> list[int]:
     return sorted(range(problem.experts), key=lambda expert: -loads[expert])
 
 
-def _raise_by_prices(work: _Work, index: int, profile: int, *, until: float) -> None:
+def _raise_by_prices(work: Work, index: int, profile: int, *, until: float) -> None:
     """Look for the largest target that prices refute, between the bound and the load that was reached.
 
     A target that they do not refute suggests numbers of replicas, from which the search starts anew.
@@ -184,7 +173,7 @@ def _raise_by_prices(work: _Work, index: int, profile: int, *, until: float) -> 
         work.last = Learnt(bound.prices, dearest, bound.value / mean)
 
 
-def _pair_up(work: _Work, index: int) -> None:
+def _pair_up(work: Work, index: int) -> None:
     """Search pairs towards a target just above the bound, or above what the last layer's was."""
     problem, answer = work.tasks[index][0], work.answers[index]
     if not fits_pairs(problem) or not work.settings.wants(problem, answer):
@@ -196,7 +185,7 @@ def _pair_up(work: _Work, index: int) -> None:
         work.improve(index, slots)
 
 
-def _search_from(work: _Work, index: int, copies: Sequence[int]) -> None:
+def _search_from(work: Work, index: int, copies: Sequence[int]) -> None:
     """Pack the suggested numbers of replicas and improve the packing by a short search."""
     from shardproof.solver.placement.local_search import BatchSearch
 

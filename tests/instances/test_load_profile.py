@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from shardproof.instances.errors import InputError
-from shardproof.instances.load_profile.read import LoadProfile, load_profile, profile_from_rows, serve_profiles
+from shardproof.instances.load_profile.profile import LoadProfile
+from shardproof.instances.load_profile.read import load_profile, profile_from_rows, serve_profiles
 
 
 def written(tmp_path: Path, name: str, text: str) -> str:

@@ -14,11 +14,13 @@ import pytest
 from shardproof.formulations.placement.check import broken_rules, even_rank_loads, largest_even_load
 from shardproof.formulations.placement.problem import LayerProblem, PlacementRules, layer_problem
 from shardproof.instances.errors import InputError
-from shardproof.instances.load_profile.read import LoadProfile, load_profile, serve_profiles
+from shardproof.instances.load_profile.profile import LoadProfile
+from shardproof.instances.load_profile.read import load_profile, serve_profiles
 from shardproof.solver.placement.greedy import greedy_slots
-from shardproof.solver.placement.layers import PlaceSettings, place_layers
+from shardproof.solver.placement.layers import place_layers
 from shardproof.solver.placement.place import place
 from shardproof.solver.placement.result import LayerPlacement
+from shardproof.solver.placement.work import PlaceSettings
 from tests.oracles.placement_brute_force import least_largest_load
 from tests.oracles.places import DATA
 

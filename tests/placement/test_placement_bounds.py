@@ -25,8 +25,8 @@ from shardproof.solver.checkers.placement import check_placement, check_placemen
 from shardproof.solver.placement.certificate import certificate
 from shardproof.solver.placement.greedy import greedy_slots, pack_copies
 from shardproof.solver.placement.imbalance import searched_table
-from shardproof.solver.placement.layers import PlaceSettings
 from shardproof.solver.placement.place import place
+from shardproof.solver.placement.work import PlaceSettings
 from tests.oracles.placement_brute_force import least_largest_load
 from tests.placement.test_placement import profile, random_layers
 

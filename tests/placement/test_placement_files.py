@@ -17,9 +17,9 @@ from shardproof.solver.commands.place import command
 from shardproof.solver.placement.exporters.full_map import full_map
 from shardproof.solver.placement.exporters.placement_files import PLACEMENT_EXPORTERS, placement_exporter
 from shardproof.solver.placement.heatmap import draw_heatmap
-from shardproof.solver.placement.layers import PlaceSettings
 from shardproof.solver.placement.place import place
 from shardproof.solver.placement.result import PlacementResult
+from shardproof.solver.placement.work import PlaceSettings
 from tests.placement.test_placement import profile
 
 

@@ -15,10 +15,10 @@ from shardproof.instances.errors import InputError
 from shardproof.instances.load_profile.read import load_profile
 from shardproof.solver.placement.greedy import greedy_slots
 from shardproof.solver.placement.inverse import fewest_redundant
-from shardproof.solver.placement.layers import PlaceSettings
 from shardproof.solver.placement.moves import take_back_moves
 from shardproof.solver.placement.place import place
 from shardproof.solver.placement.relabel import best_assignment, relabel_ranks
+from shardproof.solver.placement.work import PlaceSettings
 from tests.oracles.placement_brute_force import least_largest_load
 from tests.placement.test_placement import EXACT, profile, random_layers
 

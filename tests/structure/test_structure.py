@@ -5,14 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.oracles.places import ROOT
+from tests.structure.imports import PACKAGES, circle, files, graph, imported
 
-PACKAGES = ("instances", "formulations", "solver")
 ORTOOLS_ALLOWED = (
     "formulations/deployment/",
     "formulations/placement/",
@@ -22,34 +21,31 @@ ORTOOLS_ALLOWED = (
 
 
 def modules() -> list[Path]:
-    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return files(*PACKAGES)
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (name.name.removeprefix("shardproof.") for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.removeprefix("shardproof.")
+def test_no_module_imports_itself_by_a_way_round() -> None:
+    """Lazy imports and those for type checking count."""
+    assert circle(graph(*PACKAGES)) == []
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
     package = path.relative_to(ROOT).parts[0]
     later = PACKAGES[PACKAGES.index(package) + 1 :]
-    found = [name for name in imports(path) if name.split(".")[0] in later]
+    found = [name for name in imported(path) if name.split(".")[0] in later]
     assert found == []
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_ortools_stays_in_its_rooms(path: Path) -> None:
-    uses = any(name.split(".")[0] == "ortools" for name in imports(path))
+    uses = any(name.split(".")[0] == "ortools" for name in imported(path))
     assert not uses or str(path.relative_to(ROOT)).startswith(ORTOOLS_ALLOWED)
 
 
 def test_the_checker_stands_alone() -> None:
     path = ROOT / "solver" / "checkers" / "certificate.py"
-    assert {name.split(".")[0] for name in imports(path)} <= sys.stdlib_module_names | {"__future__"}
+    assert {name.split(".")[0] for name in imported(path)} <= sys.stdlib_module_names | {"__future__"}
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
 
 
