@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from shardproof.formulations.deployment.tables import Chain, Program
+from shardproof.formulations.deployment.chains import Chain
+from shardproof.formulations.deployment.tables import Program
 from shardproof.instances.plan import Plan
 from shardproof.solver.proof.refutation import Refutation
 

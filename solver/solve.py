@@ -11,8 +11,9 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 
 from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.plans import moved, plan_of
-from shardproof.formulations.deployment.tables import Chain, Program
+from shardproof.formulations.deployment.tables import Program
 from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan

@@ -13,8 +13,8 @@ from benchmarks.fidelity.memory import number, read_rows
 from benchmarks.fidelity.rows import find_model
 from shardproof.formulations.costs.serving.factors import FILE, Floor
 from shardproof.formulations.costs.serving.prefill import iteration_ms, nominal_ms
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.catalogue import load_device
+from shardproof.instances.option import Option
 
 START = (33.0, 3.0, 2.0, 2.0, 3.0, 5.0)
 LOGS_WITHIN = (-3.0, 3.6)

@@ -13,11 +13,11 @@ from pathlib import Path
 from benchmarks.fidelity.figure import Figure, figure
 from shardproof.formulations.costs.engine_memory import EngineMemory, account
 from shardproof.formulations.costs.engine_profiles import GIB
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.catalogue import load_model
 from shardproof.instances.engine import EngineSettings
 from shardproof.instances.errors import InputError
 from shardproof.instances.model import Formats, Model, TensorFormat
+from shardproof.instances.option import Option
 
 KNOWN_ENGINES = ("vllm", "sglang")
 NO_PEER_LINKS = ("L40", "L4", "A10G", "RTX", "T4")

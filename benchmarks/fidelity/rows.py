@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.fidelity.memory import number, read_rows
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.catalogue import load_device, load_model
 from shardproof.instances.errors import InputError
 from shardproof.instances.hardware import Device
 from shardproof.instances.model import Formats, Model, TensorFormat
+from shardproof.instances.option import Option
 
 DEVICES: Mapping[str, str] = {
     "b200_sxm": "b200-sxm",

@@ -13,8 +13,8 @@ from benchmarks.fidelity.rows import ServingRow, find_model, read_serving, trust
 from shardproof.formulations.costs.serving.closed_loop import Serving, StepClock
 from shardproof.formulations.costs.serving.factors import is_known, setting_of
 from shardproof.formulations.costs.serving.prefill import floor_of, iteration_ms, nominal_ms
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.catalogue import load_device
+from shardproof.instances.option import Option
 
 KNOWN_TARGET, UNSEEN_TARGET, STEP_TARGET = 0.06, 0.10, 0.08
 KNOWN_P90_TARGET = 0.20

@@ -20,8 +20,9 @@ from typing import Any
 
 from benchmarks.solve.timing import Timed, timed
 from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.program import build, cases_of
-from shardproof.formulations.deployment.tables import Case, Chain, Program
+from shardproof.formulations.deployment.tables import Case, Program
 from shardproof.formulations.deployment.variables import Limits
 from shardproof.instances.instance import Instance, load_instance, resolve_tree
 from shardproof.solver.search.lexicographic import LexicographicSearch

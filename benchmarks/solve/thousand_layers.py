@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks.solve.timing import peak_memory_bytes, timed
 from shardproof.formulations.deployment.build import distinct_ceilings, replica_counts
-from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Option, Path, Program, Table
+from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
+from shardproof.instances.option import Option
 from shardproof.solver.search.lexicographic import LexicographicSearch
 from shardproof.solver.search.settings import Settings
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import LinkName, Operation, OperationKind, Shape
 from shardproof.formulations.costs.sharding import dense_matrices, divide_up, element_bytes
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.layers import Layer, MixtureOfExperts
 from shardproof.instances.model import Model
+from shardproof.instances.option import Option
 
 
 def layer_collectives(

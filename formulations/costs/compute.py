@@ -29,7 +29,6 @@ from shardproof.formulations.costs.sharding import (
     touched_experts_ppm,
     vocabulary_matrix,
 )
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.layers import (
     GroupedQueryAttention,
     LatentAttention,
@@ -40,6 +39,7 @@ from shardproof.instances.layers import (
     TensorClass,
 )
 from shardproof.instances.model import Model
+from shardproof.instances.option import Option
 from shardproof.instances.units import ceiling
 
 

@@ -33,7 +33,6 @@ from shardproof.formulations.costs.engine_cache import CachePool, Demand
 from shardproof.formulations.costs.engine_profiles import GIB, MemoryProfile, find_profile, version_key
 from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, layer_weight_bytes
 from shardproof.formulations.costs.sharding import divide_up, element_bytes, slots_per_rank
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.engine import EngineSettings
 from shardproof.instances.layers import (
     Attention,
@@ -42,6 +41,7 @@ from shardproof.instances.layers import (
     MixtureOfExperts,
 )
 from shardproof.instances.model import Model
+from shardproof.instances.option import Option
 
 SMALL_DEVICE = 70 * GIB
 DOUBT = Fraction(3, 1000)

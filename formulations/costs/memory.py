@@ -27,7 +27,6 @@ from shardproof.formulations.costs.sharding import (
     stored_bytes,
     vocabulary_matrix,
 )
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.layers import (
     DenseFeedForward,
     GroupedQueryAttention,
@@ -37,6 +36,7 @@ from shardproof.instances.layers import (
     MixtureOfExperts,
 )
 from shardproof.instances.model import Model
+from shardproof.instances.option import Option
 from shardproof.instances.units import ceiling
 
 

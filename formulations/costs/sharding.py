@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.layers import (
     Attention,
     FeedForward,
@@ -16,6 +15,7 @@ from shardproof.instances.layers import (
     TensorClass,
 )
 from shardproof.instances.model import BITS, TensorFormat
+from shardproof.instances.option import Option
 
 
 @lru_cache(maxsize=1024)

@@ -23,12 +23,14 @@ from shardproof.formulations.costs.operations import Clock, LinkName
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import ImbalanceTable
 from shardproof.formulations.deployment.cells import Cells, Variant, decode_step, prefill_step
+from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.formulations.deployment.options import options_of
-from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Lazy, Option, Path, Program, Table
+from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
 from shardproof.formulations.engines.rules import Rule, rules_of
 from shardproof.formulations.scaling import TIME_SLACK, limit_within_margin, nanoseconds_up
 from shardproof.formulations.timeline import first_token_time, iteration_time
 from shardproof.instances.instance import Instance
+from shardproof.instances.option import Option
 from shardproof.instances.workload import ClosedLoop, Scenario
 
 OPTION_AXIS = "option"

@@ -20,9 +20,9 @@ from shardproof.formulations.costs.compute import Step, embedding_operation, hea
 from shardproof.formulations.costs.operations import Clock, LinkName, Operation
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import ImbalanceTable, balanced_kinds, base_kind
-from shardproof.formulations.deployment.tables import Option
 from shardproof.formulations.scaling import fitted_nanoseconds, nanoseconds_up
 from shardproof.instances.instance import Instance
+from shardproof.instances.option import Option
 from shardproof.instances.workload import ClosedLoop, Scenario
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shardproof.formulations.deployment.tables import Case, Chain, Program, path_cost, stage_cost
+from shardproof.formulations.deployment.chains import Chain, path_cost, stage_cost
+from shardproof.formulations.deployment.tables import Case, Program
 
 
 def broken_row(program: Program, chain: Chain) -> str | None:

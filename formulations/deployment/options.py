@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shardproof.formulations.deployment.tables import Option
 from shardproof.formulations.engines.rules import Rule, broken_rules, has_experts
 from shardproof.instances.instance import Instance
+from shardproof.instances.option import Option
 
 
 def divisors(number: int) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import base_kind
 from shardproof.formulations.deployment.build import OPTION_AXIS, Deployment
-from shardproof.formulations.deployment.tables import Chain, Program, StageChoice
+from shardproof.formulations.deployment.chains import Chain, StageChoice
+from shardproof.formulations.deployment.tables import Program
 from shardproof.instances.plan import Microbatches, Plan, Stage
 
 

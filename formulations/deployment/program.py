@@ -7,8 +7,9 @@ from itertools import product
 
 from ortools.sat.python import cp_model
 
+from shardproof.formulations.deployment.chains import Chain, StageChoice
 from shardproof.formulations.deployment.constraints import GROUPS
-from shardproof.formulations.deployment.tables import Case, Chain, Layout, Program, StageChoice
+from shardproof.formulations.deployment.tables import Case, Layout, Program
 from shardproof.formulations.deployment.variables import Limits, Model, create
 from shardproof.instances.errors import InternalError
 

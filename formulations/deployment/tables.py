@@ -22,71 +22,12 @@ floor (what it refutes is impossible in exact arithmetic). Bytes are exact: ``sl
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Generic, TypeVar, overload
 
-Item = TypeVar("Item")
-
-
-class Lazy(Sequence[Item], Generic[Item]):
-    """A sequence of known length whose items are built when first read: most are never needed."""
-
-    def __init__(self, length: int, build: Callable[[int], Item]) -> None:
-        """Take the length and the function that builds an item from its index."""
-        self._items: list[Item | None] = [None] * length
-        self._build = build
-
-    def __len__(self) -> int:
-        """Return the length; builds nothing."""
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Item]: ...
-
-    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
-        """Return an item, building it the first time."""
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        found = self._items[index]
-        if found is None:
-            found = self._build(index % len(self._items))
-            self._items[index] = found
-        return found
-
-    def __eq__(self, other: object) -> bool:
-        """Compare item by item."""
-        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __iter__(self) -> Iterator[Item]:
-        """Build and return every item in order."""
-        return (self[index] for index in range(len(self)))
-
-
-@dataclass(frozen=True)
-class Option:
-    """What a stage may run: attention TP x DP and expert TP x EP; both products are its GPU count.
-
-    ``extra_slots``: expert slots of each rank beyond the fewest that hold every expert.
-    """
-
-    attn_tp: int
-    attn_dp: int
-    moe_tp: int
-    moe_ep: int
-    extra_slots: int = 0
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of one stage."""
-        return self.attn_tp * self.attn_dp
+from shardproof.formulations.deployment.lazy import Lazy
+from shardproof.instances.option import Option
 
 
 @dataclass(frozen=True)
@@ -228,44 +169,6 @@ class Case:
             if picked is not None:
                 options &= set(picked)
         return tuple(sorted(options))
-
-
-@dataclass(frozen=True)
-class StageChoice:
-    """A stage of a solution: layers ``start .. stop-1`` under ``option`` (an index)."""
-
-    start: int
-    stop: int
-    option: int
-
-
-@dataclass(frozen=True)
-class Chain:
-    """A solution of the program: a layout, a choice per axis, and the stages of one replica."""
-
-    layout: int
-    choices: tuple[int, ...]
-    stages: tuple[StageChoice, ...]
-
-    def gpus(self, program: Program) -> int:
-        """GPUs of all replicas."""
-        width = sum(program.options[stage.option].gpus for stage in self.stages)
-        return program.layouts[self.layout].replicas * width
-
-
-def stage_cost(program: Program, table: Table, stage: StageChoice) -> int:
-    """Cost of one stage in one resource, by the definition at the top of this module."""
-    layers = sum(table.layer[stage.option][kind] for kind in program.kinds[stage.start : stage.stop])
-    ends = table.first[stage.option] if stage.start == 0 else table.entry[stage.option]
-    if stage.stop == len(program.kinds):
-        ends += table.last[stage.option]
-    return table.base[stage.option] + ends + layers
-
-
-def path_cost(program: Program, path: Path, stages: tuple[StageChoice, ...]) -> int:
-    """Left side of a path row: the sum of the stages and the further passes of the slowest."""
-    costs = [stage_cost(program, path.table, stage) for stage in stages]
-    return sum(costs) + (path.microbatches - 1) * max(costs)
 
 
 def restrict(

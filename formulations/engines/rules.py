@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import (
     DenseFeedForward,
@@ -19,6 +18,7 @@ from shardproof.instances.layers import (
     LinearAttention,
     MixtureOfExperts,
 )
+from shardproof.instances.option import Option
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ from fractions import Fraction
 from typing import Any
 
 from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.plans import plan_of
-from shardproof.formulations.deployment.tables import Axis, Chain, Choice, Option, Path, Program, Table
+from shardproof.formulations.deployment.tables import Axis, Choice, Path, Program, Table
 from shardproof.instances.errors import ShardproofError
 from shardproof.instances.instance import Instance
+from shardproof.instances.option import Option
 from shardproof.instances.plan import Plan
 from shardproof.solver.audit.claim import Claim, confirmed, contradicted, not_checkable
 from shardproof.solver.audit.context import Context

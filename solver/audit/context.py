@@ -8,10 +8,10 @@ from functools import cached_property
 
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment, distinct_ceilings
-from shardproof.formulations.deployment.tables import Option
 from shardproof.formulations.scaling import limit_within_margin
 from shardproof.instances.errors import ShardproofError
 from shardproof.instances.instance import Instance
+from shardproof.instances.option import Option
 from shardproof.instances.plan import Microbatches, Plan, Stage
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import instance_of

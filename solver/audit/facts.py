@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import GroupedQueryAttention, LatentAttention, LinearAttention, MixtureOfExperts
 from shardproof.instances.model import Model
+from shardproof.instances.option import Option
 from shardproof.solver.documents.catalogue_match import find_devices, find_model
 from shardproof.solver.documents.statement import Document, Statement
 from shardproof.solver.documents.values import BYTES_PER_ELEMENT, read_dtype

@@ -13,7 +13,8 @@ from itertools import pairwise, product
 import numpy as np
 from numpy.typing import NDArray
 
-from shardproof.formulations.deployment.tables import Case, Chain, Path, Program, StageChoice, path_cost
+from shardproof.formulations.deployment.chains import Chain, StageChoice, path_cost
+from shardproof.formulations.deployment.tables import Case, Path, Program
 from shardproof.solver.search.view import Costs
 
 MOST_CASES = 4000

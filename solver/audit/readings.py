@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardproof.formulations.deployment.tables import Option
+from shardproof.instances.option import Option
 from shardproof.solver.audit.facts import Facts
 
 

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.layers import (
     GroupedQueryAttention,
     LatentAttention,
@@ -21,6 +20,7 @@ from shardproof.instances.layers import (
     MixtureOfExperts,
 )
 from shardproof.instances.model import Model
+from shardproof.instances.option import Option
 from shardproof.solver.documents.values import BYTES_PER_ELEMENT
 
 Assume = frozenset[str]

@@ -146,7 +146,7 @@ def describe_device(device: Device) -> dict[str, Any]:
 
 def _weight_bytes(model: Model) -> int:
     from shardproof.formulations.costs import memory
-    from shardproof.formulations.deployment.tables import Option
+    from shardproof.instances.option import Option
 
     alone = Option(attn_tp=1, attn_dp=1, moe_tp=1, moe_ep=1)
     per_kind = {name: memory.layer_weight_bytes(model, layer, alone) for name, layer in model.kinds.items()}
@@ -157,8 +157,8 @@ def _weight_bytes(model: Model) -> int:
 def _kv_bytes_per_token(model: Model) -> int:
     """KV cache of one more token while no window is full, all layers, bytes."""
     from shardproof.formulations.costs.memory import kv_bytes_per_request
-    from shardproof.formulations.deployment.tables import Option
     from shardproof.instances.layers import LinearAttention
+    from shardproof.instances.option import Option
 
     alone = Option(attn_tp=1, attn_dp=1, moe_tp=1, moe_ep=1)
     per_kind = {

@@ -10,6 +10,7 @@ from shardproof.formulations.costs.engine_memory import EngineMemory
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.instances.catalogue import published_name
 from shardproof.instances.instance import Instance
+from shardproof.instances.option import Option
 from shardproof.instances.plan import Plan
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 

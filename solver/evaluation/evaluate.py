@@ -15,7 +15,6 @@ from shardproof.formulations.costs.operations import LinkName, Operation
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment, distinct_ceilings
 from shardproof.formulations.deployment.cells import Variant, decode_step, prefill_step
-from shardproof.formulations.deployment.tables import Option
 from shardproof.formulations.engines.rules import broken_rules
 from shardproof.formulations.scaling import limit_within_margin
 from shardproof.formulations.timeline import (
@@ -28,6 +27,7 @@ from shardproof.formulations.timeline import (
 )
 from shardproof.instances.errors import CheckFailed
 from shardproof.instances.instance import Instance
+from shardproof.instances.option import Option
 from shardproof.instances.plan import Microbatches, Plan, Stage
 from shardproof.instances.workload import ClosedLoop, Scenario
 

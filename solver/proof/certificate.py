@@ -12,7 +12,8 @@ from importlib.metadata import version
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Literal
 
-from shardproof.formulations.deployment.tables import Cap, Chain, Path, Program, StageChoice, path_cost, stage_cost
+from shardproof.formulations.deployment.chains import Chain, StageChoice, path_cost, stage_cost
+from shardproof.formulations.deployment.tables import Cap, Path, Program
 from shardproof.instances.errors import InputError
 from shardproof.solver.checkers import certificate as checker
 from shardproof.solver.proof.certificate_json import read_program, read_tree, write_program, write_tree

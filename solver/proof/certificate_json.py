@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Option, Path, Program, Table
+from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
+from shardproof.instances.option import Option
 from shardproof.solver.proof.refutation import Empty, Frontier, Node, Reach, SplitAxis, SplitMax, Sum, Volume
 
 CELLS = ("base", "entry", "first", "last")

@@ -14,16 +14,17 @@ from importlib.metadata import version
 
 from ortools.sat.python import cp_model
 
+from shardproof.formulations.deployment.chains import Chain, peak_memory, worst_ttft
 from shardproof.formulations.deployment.constraints import GROUPS
 from shardproof.formulations.deployment.objective import Level as ObjectiveLevel
 from shardproof.formulations.deployment.objective import minimise
 from shardproof.formulations.deployment.program import add_hint, build, cases_of, read_chain
-from shardproof.formulations.deployment.tables import Case, Chain, Program
+from shardproof.formulations.deployment.tables import Case, Program
 from shardproof.formulations.deployment.variables import Limits, Model
 from shardproof.instances.errors import InternalError
 from shardproof.solver.result import Level
 from shardproof.solver.search.outcome import Outcome
-from shardproof.solver.search.query import Query, Unknown, peak_memory, worst_ttft
+from shardproof.solver.search.query import Query, Unknown
 from shardproof.solver.search.settings import Settings
 
 SECOND_OPINION_S = 10.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shardproof.formulations.deployment.tables import StageChoice
+from shardproof.formulations.deployment.chains import StageChoice
 from shardproof.instances.errors import InternalError
 
 Ints = NDArray[np.int64]

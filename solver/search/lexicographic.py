@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.check import broken_row
-from shardproof.formulations.deployment.tables import Chain, Program
+from shardproof.formulations.deployment.tables import Program
 from shardproof.instances.errors import InternalError
 from shardproof.solver.proof.refutation import Refutation
 from shardproof.solver.result import Level

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from shardproof.formulations.deployment.build import Deployment
-from shardproof.formulations.deployment.tables import Chain
+from shardproof.formulations.deployment.chains import Chain
 from shardproof.solver.proof.refutation import Refutation
 from shardproof.solver.result import Level, StopReason
 

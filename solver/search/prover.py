@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shardproof.formulations.deployment.tables import Chain, Program
+from shardproof.formulations.deployment.chains import Chain
+from shardproof.formulations.deployment.tables import Program
 from shardproof.solver.proof.refutation import Node, Refutation
 from shardproof.solver.search.query import Answer, Objective, Query, Unknown
 from shardproof.solver.search.rounding import RoundedProgram

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from shardproof.formulations.deployment.tables import Cap, Case, Chain, Path, Program, Table, path_cost, stage_cost
+from shardproof.formulations.deployment.chains import Chain
+from shardproof.formulations.deployment.tables import Cap, Path
 from shardproof.solver.proof.refutation import Refutation
 from shardproof.solver.search.least_sums import NEVER
 
@@ -66,22 +67,3 @@ class Interrupted(Exception):
 
 
 Objective = Literal["ttft", "memory"]
-
-
-def worst_ttft(program: Program, chain: Chain, *, floor: bool) -> int | None:
-    """Largest TTFT row of a chain, ns (``None``: the program has no such row)."""
-    case = Case(program.layouts[chain.layout], chain.choices)
-    rows = (replace(path, table=rounded(path.table, floor)) for path in case.paths if path.ttft)
-    return max((path_cost(program, row, chain.stages) for row in rows), default=None)
-
-
-def peak_memory(program: Program, chain: Chain) -> int | None:
-    """Largest memory of a stage of a chain, bytes per device (``None``: the program has no such row)."""
-    case = Case(program.layouts[chain.layout], chain.choices)
-    tables = [cap.table for cap in case.caps if cap.memory]
-    return max((stage_cost(program, table, stage) for table in tables for stage in chain.stages), default=None)
-
-
-def rounded(table: Table, floor: bool) -> Table:
-    """Return a table, or its floor."""
-    return table.floor if floor else table

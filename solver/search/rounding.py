@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from shardproof.formulations.deployment.tables import Cap, Chain, Program
-from shardproof.solver.search.query import Objective, Query, peak_memory, worst_ttft
+from shardproof.formulations.deployment.chains import Chain, peak_memory, worst_ttft
+from shardproof.formulations.deployment.tables import Cap, Program
+from shardproof.solver.search.query import Objective, Query
 from shardproof.solver.search.view import Bounded, Costs, View
 
 

@@ -18,7 +18,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from shardproof.formulations.deployment.tables import Cap, Path, Program, StageChoice, Table
+from shardproof.formulations.deployment.chains import StageChoice
+from shardproof.formulations.deployment.tables import Cap, Path, Program, Table
 from shardproof.instances.errors import InputError, InternalError
 from shardproof.solver.search.least_sums import NEVER, Cheapest, Ints, bands, least_sums
 

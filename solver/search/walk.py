@@ -11,20 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from shardproof.formulations.deployment.tables import (
-    Cap,
-    Chain,
-    Choice,
-    Layout,
-    Path,
-    StageChoice,
-    path_cost,
-    stage_cost,
-)
+from shardproof.formulations.deployment.chains import Chain, StageChoice, path_cost, rounded, stage_cost
+from shardproof.formulations.deployment.tables import Cap, Choice, Layout, Path
 from shardproof.instances.errors import InternalError
 from shardproof.solver.proof.refutation import Empty, Frontier, Node, Reach, SplitAxis, SplitMax, Sum, Volume
 from shardproof.solver.search.least_sums import NEVER, Cheapest
-from shardproof.solver.search.query import Objective, Query, Unknown, rounded
+from shardproof.solver.search.query import Objective, Query, Unknown
 from shardproof.solver.search.rounding import RoundedProgram
 from shardproof.solver.search.view import (
     Bounded,

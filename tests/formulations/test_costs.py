@@ -9,9 +9,9 @@ from shardproof.formulations.costs.flat import FlatClock
 from shardproof.formulations.costs.operations import Operation, Shape
 from shardproof.formulations.costs.sharding import touched_experts_ppm
 from shardproof.formulations.deployment.build import Deployment, distinct_ceilings, replica_counts
-from shardproof.formulations.deployment.tables import Option
 from shardproof.formulations.timeline import last_ttft, mean_ttft, simulate_prefill, tpot
 from shardproof.instances.instance import Instance, load_instance
+from shardproof.instances.option import Option
 from tests.oracles.places import CASES
 
 ONE = Option(attn_tp=1, attn_dp=1, moe_tp=1, moe_ep=1)

@@ -9,10 +9,10 @@ import pytest
 
 from shardproof.formulations.costs.engine_memory import account, stage_kinds
 from shardproof.formulations.costs.engine_profiles import GIB, find_profile, load_profiles, version_key
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.catalogue import load_model
 from shardproof.instances.engine import EngineSettings
 from shardproof.instances.errors import InputError
+from shardproof.instances.option import Option
 
 H100 = round(79.19 * GIB)
 ONE = Option(1, 1, 1, 1)

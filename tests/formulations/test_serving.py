@@ -21,8 +21,8 @@ from shardproof.formulations.costs.serving.factors import (
 )
 from shardproof.formulations.costs.serving.prefill import floor_of, iteration_ms, nominal_ms
 from shardproof.formulations.costs.serving.work import PLACE, TERMS, Load, iteration_terms
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.catalogue import load_device, load_model
+from shardproof.instances.option import Option
 from tests.oracles.places import SHARED
 
 ONE = Option(1, 1, 1, 1)

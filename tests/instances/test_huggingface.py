@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from shardproof.formulations.costs.memory import kv_bytes_per_request, kv_bytes_read
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances import catalogue
 from shardproof.instances.errors import InputError
 from shardproof.instances.huggingface import families
 from shardproof.instances.huggingface.families import FAMILIES
+from shardproof.instances.option import Option
 from tests.oracles.places import SHARED
 from tests.oracles.published_configs import LATENT, LLAMA, PUBLISHED, QWEN_MOE, QWEN_NEXT, config, read
 

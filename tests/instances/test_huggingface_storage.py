@@ -7,8 +7,8 @@ import json
 import pytest
 
 from shardproof.formulations.costs.memory import layer_weight_bytes
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances import catalogue
+from shardproof.instances.option import Option
 from tests.oracles.published_configs import LLAMA, QWEN_MOE, read
 
 FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}

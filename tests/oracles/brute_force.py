@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from shardproof.formulations.deployment.tables import Cap, Chain, Layout, Path, Program, StageChoice, Table
+from shardproof.formulations.deployment.chains import Chain, StageChoice
+from shardproof.formulations.deployment.tables import Cap, Layout, Path, Program, Table
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,9 @@ from __future__ import annotations
 import itertools
 from random import Random
 
-from shardproof.formulations.deployment.tables import (
-    Axis,
-    Cap,
-    Choice,
-    Layout,
-    Option,
-    Path,
-    Program,
-    StageChoice,
-    Table,
-    stage_cost,
-)
+from shardproof.formulations.deployment.chains import StageChoice, stage_cost
+from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
+from shardproof.instances.option import Option
 
 OPTION_POOL = (
     Option(attn_tp=1, attn_dp=1, moe_tp=1, moe_ep=1),

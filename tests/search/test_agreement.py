@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from shardproof.formulations.deployment.chains import peak_memory, worst_ttft
 from shardproof.formulations.deployment.constraints import GROUPS
 from shardproof.solver.search import view as frontier
 from shardproof.solver.search import walk
 from shardproof.solver.search.cp_sat import search_with_cp_sat
 from shardproof.solver.search.lexicographic import LexicographicSearch
 from shardproof.solver.search.outcome import Outcome
-from shardproof.solver.search.query import peak_memory, worst_ttft
 from shardproof.solver.search.settings import Settings
 from tests.oracles.brute_force import brute_force
 from tests.oracles.random_programs import random_program

@@ -6,8 +6,8 @@ import pytest
 
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.deployment.build import Deployment, build_program
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.instance import Instance, load_instance, merge, resolve_tree
+from shardproof.instances.option import Option
 from shardproof.instances.reading import read_mapping
 from shardproof.solver.analysis.limiting import engine_sentences
 from shardproof.solver.evaluation.evaluate import evaluate

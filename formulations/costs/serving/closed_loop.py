@@ -23,9 +23,9 @@ from functools import cached_property
 
 from shardproof.formulations.costs.serving.factors import Factors, factors_for, load_factors, setting_of
 from shardproof.formulations.costs.serving.work import PLACE, Load, Terms, end_terms, layer_terms, least_seconds
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.hardware import Device
 from shardproof.instances.model import Model
+from shardproof.instances.option import Option
 
 BUSIEST = 0.95
 DEFAULT_WAIT = (1.0, 1.0)

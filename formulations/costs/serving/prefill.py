@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from shardproof.formulations.costs.serving.factors import Floor, load_factors
 from shardproof.formulations.costs.serving.work import PLACE, Load, iteration_terms
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.hardware import Device
 from shardproof.instances.model import Model
+from shardproof.instances.option import Option
 
 COUNTED = ("gemm", "grouped", "elementwise", "message")
 

@@ -23,7 +23,6 @@ from shardproof.formulations.costs.memory import (
     layer_weight_bytes,
 )
 from shardproof.formulations.costs.sharding import attention_parts, cut, kv_heads_of, slots_per_rank
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.hardware import Device
 from shardproof.instances.layers import (
     GroupedQueryAttention,
@@ -33,6 +32,7 @@ from shardproof.instances.layers import (
     MixtureOfExperts,
 )
 from shardproof.instances.model import BITS, Model
+from shardproof.instances.option import Option
 
 MICROSECOND = 1e-6
 ELEMENTWISE_BYTES = 24
