@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from shardproof.formulations.deployment.tables import Program, restrict
 from shardproof.solver.checkers import certificate as checker
 from shardproof.solver.proof.certificate import Certificate, certificate_of_evidence, to_json
-from shardproof.solver.result import Evidence
+from shardproof.solver.proof.evidence import Evidence
 from shardproof.solver.search.lexicographic import LexicographicSearch
 from shardproof.solver.search.settings import Settings
 from tests.oracles.brute_force import brute_force

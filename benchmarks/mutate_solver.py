@@ -39,7 +39,7 @@ from shardproof.solver.proof.certificate import (
     to_json,
 )
 from shardproof.solver.proof.certificate_json import read_program
-from shardproof.solver.result import Evidence
+from shardproof.solver.proof.evidence import Evidence
 from tests.oracles.brute_force import Best, brute_force
 from tests.oracles.random_programs import random_program
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from shardproof.formulations.deployment.chains import Chain
-from shardproof.formulations.deployment.tables import Program
 from shardproof.instances.plan import Plan
-from shardproof.solver.proof.refutation import Refutation
+from shardproof.solver.proof.evidence import Evidence, Level, StopReason
 
 Status = Literal["optimal", "feasible", "infeasible", "undecided"]
 Proof = Literal["certified-optimal", "certified-gap", "solver-claimed", "none"]
-StopReason = Literal["proved", "time-limit", "interrupted", "search-limit"]
 
 EXIT_CODES: dict[str, int] = {"optimal": 0, "feasible": 0, "infeasible": 1, "undecided": 3}
 
@@ -31,31 +28,6 @@ class Metrics:
     peak_memory_bytes: int
     memory_utilisation: float
     compute_utilisation: float
-
-
-@dataclass(frozen=True)
-class Level:
-    """One lexicographic level: the value reached and the proven bound (``None``: no bound)."""
-
-    value: int | None
-    bound: int | None
-
-    @property
-    def proven(self) -> bool:
-        """Whether value and bound agree."""
-        return self.value is not None and self.value == self.bound
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a certificate is made of: the integer program, the chain, and the refutation of each level."""
-
-    program: Program
-    chain: Chain | None
-    levels: dict[str, Level]
-    refutations: dict[str, Refutation]
-    claimed_by: str | None = None
-    """Who says so where no refutation stands behind a bound: ``claimed by ...`` or ``agreed by ...``."""
 
 
 @dataclass(frozen=True)

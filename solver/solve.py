@@ -22,7 +22,8 @@ from shardproof.solver.analysis.limiting import engine_sentences, limit_sentence
 from shardproof.solver.evaluation.engine_flags import engine_flags
 from shardproof.solver.evaluation.evaluate import Evaluation, ScenarioFigures, best_decode_microbatches, evaluate
 from shardproof.solver.problem import deployment_of
-from shardproof.solver.result import Evidence, Level, Metrics, Proof, Result, Status
+from shardproof.solver.proof.evidence import Evidence, Level
+from shardproof.solver.result import Metrics, Proof, Result, Status
 from shardproof.solver.search.lexicographic import LexicographicSearch
 from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.query import Interrupted

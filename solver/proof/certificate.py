@@ -21,7 +21,7 @@ from shardproof.solver.proof.refutation import Empty, Node, Refutation, SplitAxi
 
 if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
-    from shardproof.solver.result import Evidence
+    from shardproof.solver.proof.evidence import Evidence
 
 LevelName = Literal["gpus", "ttft", "memory"]
 KEYS: dict[LevelName, str] = {"gpus": "gpus", "ttft": "ttft_ns", "memory": "memory_bytes"}

@@ -22,7 +22,7 @@ from shardproof.formulations.deployment.program import add_hint, build, cases_of
 from shardproof.formulations.deployment.tables import Case, Program
 from shardproof.formulations.deployment.variables import Limits, Model
 from shardproof.instances.errors import InternalError
-from shardproof.solver.result import Level
+from shardproof.solver.proof.evidence import Level
 from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.query import Query, Unknown
 from shardproof.solver.search.settings import Settings

@@ -14,8 +14,8 @@ from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.check import broken_row
 from shardproof.formulations.deployment.tables import Program
 from shardproof.instances.errors import InternalError
+from shardproof.solver.proof.evidence import Level
 from shardproof.solver.proof.refutation import Refutation
-from shardproof.solver.result import Level
 from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Answer, Interrupted, Objective, Query

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.chains import Chain
+from shardproof.solver.proof.evidence import Level, StopReason
 from shardproof.solver.proof.refutation import Refutation
-from shardproof.solver.result import Level, StopReason
 
 
 @dataclass
