@@ -23,17 +23,18 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from benchmarks.agreement import certified
 from benchmarks.two_rows import moved, two_rows
-from shardproof.formulations.deployment.tables import Program, restrict
+from shardproof.formulations.deployment.tables import Program
 from shardproof.instances.errors import InputError
 from shardproof.solver.checkers import certificate as checker
 from shardproof.solver.proof.certificate import from_document, to_document
 from shardproof.solver.proof.certificate_json import read_program, write_tree
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Query
+from tests.oracles.agreement import certified
 from tests.oracles.brute_force import brute_force, evaluate, every_chain
 from tests.oracles.random_programs import ceilings, random_program, replica_counts
+from tests.oracles.restricted import restrict
 
 Document = dict[str, Any]
 Forgery = Callable[[Random, Document], Document | None]

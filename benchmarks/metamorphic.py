@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
-from benchmarks.agreement import certified
 from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
+from tests.oracles.agreement import certified
 from tests.oracles.random_programs import random_program
 
 Rows = Callable[[Cap], Cap]

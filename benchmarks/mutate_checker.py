@@ -1,6 +1,6 @@
 """Mutate the checker line by line: every mutant must judge some certificate differently.
 
-``python -m benchmarks.mutate_checker`` runs every mutant over the stored verdicts (tests/certificates.jsonl.gz), which
+``python -m benchmarks.mutate_checker`` runs every mutant over the stored verdicts (tests/data/certificates.jsonl.gz), which
 the tests run too; ``--collect N`` first judges N forgeries and true certificates, and stores those that kill a mutant
 that the stored ones do not. What survives is listed, line by line; EQUIVALENT says why a listed survivor
 cannot be told from the checker.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
-import gzip
 import json
 import signal
 import sys
@@ -22,15 +21,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.agreement import certified
 from benchmarks.forge import BASES, base, forged
 from benchmarks.two_rows import moved, two_rows
 from shardproof.solver.checkers import certificate as checker
 from shardproof.solver.proof.certificate import to_document
+from tests.oracles.agreement import certified
+from tests.oracles.certificates import document, store, stored
 from tests.oracles.random_programs import random_program
 
 SOURCE = Path(checker.__file__)
-STORED = Path(__file__).parent.parent / "tests" / "data" / "certificates.jsonl.gz"
 SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Lt: (ast.LtE, ast.Gt),
     ast.LtE: (ast.Lt, ast.Gt),
@@ -211,20 +210,6 @@ def judged(module: types.ModuleType, text: str) -> str | None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def stored() -> list[tuple[str, str | None]]:
-    """Return the stored certificates with their verdicts."""
-    if not STORED.exists():
-        return []
-    with gzip.open(STORED, "rt", encoding="utf-8") as file:
-        return [tuple(json.loads(line)) for line in file]
-
-
-def store(verdicts: list[tuple[str, str | None]]) -> None:
-    """Write the stored certificates."""
-    lines = "".join(json.dumps(list(pair)) + "\n" for pair in verdicts)
-    STORED.write_bytes(gzip.compress(lines.encode(), mtime=0))
-
-
 def candidates(count: int, first: int = 0) -> list[tuple[str, str | None]]:
     """Return true certificates and forgeries with the checker's verdicts."""
     texts = [base(seed).text for seed in range(min(BASES, count // 10))] + frontiers(count)
@@ -376,8 +361,6 @@ def handmade() -> list[tuple[str, str | None]]:
         '["axis", 0], ["leaf", [[["sum", "ttft", 1]]], [[[0, 0]], [[2, 9]]]]',
         '["axis", 0], ["leaf", [[["sum", "ttft", 1]]], [[[0, 0]], [[1, 5], [2, 9]]]]',
     )
-    from tests.proof.test_checker import document
-
     good = json.dumps(document())
     summed = good.replace('["leaf", [[["volume", "memory", 1]]], []]', SUM_LEAF, 1)
     texts = [text.replace(old, new, 1) for text in (good, summed) for old, new in (("", ""), *changes)]

@@ -26,7 +26,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.agreement import Named, certified
 from benchmarks.forge import cells_move, limits_move, shape_moves
 from benchmarks.mutate_checker import edits, node_at
 from shardproof.formulations.deployment.tables import Program
@@ -40,6 +39,7 @@ from shardproof.solver.proof.certificate import (
 )
 from shardproof.solver.proof.certificate_json import read_program
 from shardproof.solver.proof.evidence import Evidence
+from tests.oracles.agreement import Named, certified
 from tests.oracles.brute_force import Best, brute_force
 from tests.oracles.random_programs import random_program
 

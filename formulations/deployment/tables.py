@@ -23,7 +23,7 @@ floor (what it refutes is impossible in exact arithmetic). Bytes are exact: ``sl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from shardproof.formulations.deployment.lazy import Lazy
@@ -169,27 +169,3 @@ class Case:
             if picked is not None:
                 options &= set(picked)
         return tuple(sorted(options))
-
-
-def restrict(
-    program: Program, *, gpus: int | None = None, ttft: int | None = None, memory: int | None = None
-) -> Program:
-    """The same problem with tighter limits: total GPUs, TTFT rows and memory rows (``None``: as it is)."""
-
-    def cap(row: Cap) -> Cap:
-        lower = memory is not None and row.memory and memory < row.limit
-        return replace(row, limit=memory) if lower and memory is not None else row
-
-    def path(row: Path) -> Path:
-        lower = ttft is not None and row.ttft and (row.limit is None or ttft < row.limit)
-        return replace(row, limit=ttft) if lower else row
-
-    def choice(item: Choice) -> Choice:
-        return replace(item, caps=tuple(map(cap, item.caps)), paths=tuple(map(path, item.paths)))
-
-    def layout(item: Layout) -> Layout:
-        axes = tuple(replace(axis, choices=tuple(map(choice, axis.choices))) for axis in item.axes)
-        return replace(item, caps=tuple(map(cap, item.caps)), axes=axes)
-
-    budget = program.max_gpus if gpus is None else min(gpus, program.max_gpus)
-    return replace(program, layouts=tuple(map(layout, program.layouts)), max_gpus=budget)

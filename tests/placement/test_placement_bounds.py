@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from shardproof.formulations.placement.bound_check import bound_holds
 from shardproof.formulations.placement.bounds import LowerBound, PriceList, simple_bound
 from shardproof.formulations.placement.check import broken_rules, largest_even_load
 from shardproof.formulations.placement.free_split import split_freely
@@ -27,6 +26,7 @@ from shardproof.solver.placement.greedy import greedy_slots, pack_copies
 from shardproof.solver.placement.imbalance import searched_table
 from shardproof.solver.placement.place import place
 from shardproof.solver.placement.work import PlaceSettings
+from tests.oracles.bound_check import bound_holds
 from tests.oracles.placement_brute_force import least_largest_load
 from tests.placement.test_placement import profile, random_layers
 

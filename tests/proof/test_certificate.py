@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.agreement import certified, disagreement, program_of
-from shardproof.formulations.deployment.tables import restrict
 from shardproof.instances.errors import InputError
 from shardproof.solver.checkers import certificate as checker
 from shardproof.solver.commands.verify import command as verify
@@ -22,8 +20,10 @@ from shardproof.solver.proof.certificate import (
     write_certificate,
 )
 from shardproof.solver.proof.refutation import Empty, Frontier, Reach, Refutation, SplitAxis, SplitMax, Sum, Volume
+from tests.oracles.agreement import certified, disagreement, program_of
 from tests.oracles.places import CASES
 from tests.oracles.random_programs import random_program
+from tests.oracles.restricted import restrict
 
 
 @pytest.mark.parametrize("block", range(5))

@@ -12,48 +12,11 @@ from typing import Any
 import pytest
 
 from benchmarks import forge
-from benchmarks.mutate_checker import stored
 from shardproof.solver.checkers import certificate as checker
+from tests.oracles.certificates import document, stored
 
 SOURCE = Path(checker.__file__)
 STANDARD = set(sys.stdlib_module_names)
-
-
-def document() -> dict[str, Any]:
-    """A program of three layers, two options (1 and 2 GPUs) and one path; optimum by hand: 2 GPUs, 10 ns.
-
-    One GPU: a stage of 3 layers costs 1 + 3 * 4 = 13 ns, over the limit of 12, and 9 bytes of 6. Two GPUs as one
-    stage: 1 + 3 * 3 = 10 ns and 6 bytes; as two stages of one GPU: 5 + 9 ns, over the limit.
-    """
-    memory = {"base": [0, 0], "entry": [0, 0], "first": [0, 0], "last": [0, 0], "layer": [[3], [2]], "slack": 0}
-    time = {"base": [1, 1], "entry": [0, 0], "first": [0, 0], "last": [0, 0], "layer": [[4], [3]], "slack": 0}
-    rows = [
-        {"name": "memory", "table": 0, "limit": 6, "microbatches": 0, "marked": 1},
-        {"name": "ttft", "table": 1, "limit": 12, "microbatches": 1, "marked": 1},
-    ]
-    choice = {"value": 1, "rows": [1], "options": None}
-    axis = {"name": "requests", "rule": "ceilings", "size": 1, "choices": [choice]}
-    layout = {"name": "replicas=1", "replicas": 1, "max_gpus": None, "rows": [0], "axes": [axis]}
-    program = {
-        "kinds": [[0, 3]],
-        "options": [[1, 1, 1, 1], [2, 1, 1, 2]],
-        "tables": [memory, time],
-        "rows": rows,
-        "layouts": [layout],
-        "max_gpus": 4,
-        "batch_sizes": [1],
-    }
-    return {
-        "format": checker.FORMAT,
-        "instance": "by-hand",
-        "program": program,
-        "plan": {"layout": 0, "choices": [0], "stages": [[0, 3, 1]]},
-        "claims": {
-            "gpus": {"lower": 2, "upper": 2, "by": "certified", "trees": [[["leaf", [[["volume", "memory", 1]]], []]]]},
-            "ttft_ns": None,
-            "memory_bytes": None,
-        },
-    }
 
 
 def judged(value: Any) -> str:
