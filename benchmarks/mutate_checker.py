@@ -1,9 +1,9 @@
 """Mutate the checker line by line: every mutant must judge some certificate differently.
 
-``python -m benchmarks.mutate_checker`` runs every mutant over the stored verdicts (tests/data/certificates.jsonl.gz), which
-the tests run too; ``--collect N`` first judges N forgeries and true certificates, and stores those that kill a mutant
-that the stored ones do not. What survives is listed, line by line; EQUIVALENT says why a listed survivor
-cannot be told from the checker.
+``python -m benchmarks.mutate_checker`` runs every mutant over the stored verdicts
+(tests/data/certificates.jsonl.gz), which the tests run too; ``--collect N`` first judges N forgeries and true
+certificates, and stores those that kill a mutant that the stored ones do not. What survives is listed, line by
+line; EQUIVALENT says why a listed survivor cannot be told from the checker.
 """
 
 from __future__ import annotations

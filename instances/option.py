@@ -19,6 +19,11 @@ class Option:
     extra_slots: int = 0
 
     @property
+    def degrees(self) -> tuple[int, int, int, int]:
+        """The four degrees, as engines are told them."""
+        return (self.attn_tp, self.attn_dp, self.moe_tp, self.moe_ep)
+
+    @property
     def gpus(self) -> int:
         """GPUs of one stage."""
         return self.attn_tp * self.attn_dp

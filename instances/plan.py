@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from shardproof.instances.base import Record
+from shardproof.instances.option import Option
 from shardproof.instances.reading import read_mapping, validate
 
 
@@ -29,6 +30,11 @@ class Stage(Record):
     extra_slots: int = Field(default=0, ge=0)
     memory_bytes: dict[str, int] | None = None
     time_ns: dict[str, int] | None = None
+
+    @property
+    def option(self) -> Option:
+        """What every GPU of the stage runs."""
+        return Option(self.attn_tp, self.attn_dp, self.moe_tp, self.moe_ep, self.extra_slots)
 
     @model_validator(mode="after")
     def _products_agree(self) -> Stage:

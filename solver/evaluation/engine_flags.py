@@ -10,7 +10,6 @@ from shardproof.formulations.costs.engine_memory import EngineMemory
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.instances.catalogue import published_name
 from shardproof.instances.instance import Instance
-from shardproof.instances.option import Option
 from shardproof.instances.plan import Plan
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 
@@ -23,7 +22,7 @@ def engine_flags(instance: Instance, plan: Plan) -> tuple[str, ...]:
 
     None for ``any`` or for stages that differ.
     """
-    widths = {(stage.attn_tp, stage.attn_dp, stage.moe_tp, stage.moe_ep) for stage in plan.stages}
+    widths = {stage.option.degrees for stage in plan.stages}
     if plan.engine not in _WRITERS or len(widths) != 1:
         return ()
     return (*_WRITERS[plan.engine](plan, sequences(instance, plan)), _account(instance, plan))

@@ -32,11 +32,6 @@ STEP = Fraction(1, 100)
 """Utilisations are told in whole percent."""
 
 
-def option_of(stage: Stage) -> Option:
-    """Return the option that a stage runs."""
-    return Option(stage.attn_tp, stage.attn_dp, stage.moe_tp, stage.moe_ep, stage.extra_slots)
-
-
 def microbatches_of(plan: Plan, scenario: Scenario) -> Microbatches:
     """How a plan runs a scenario; a plan that does not say so runs whole prompts, as many as its microbatch holds."""
     for item in plan.microbatches:
@@ -92,7 +87,7 @@ class EnginePlan:
 
     def memory(self, place: int, *, resident: bool = True) -> dict[str, int]:
         """Bytes of a stage's device by part, with every resident request, or with the longest alone."""
-        option = option_of(self.plan.stages[place])
+        option = self.plan.stages[place].option
         launch = self.launch(option)
         demands = demands_of(self.instance, option, launch, replicas=self.plan.replicas)
         if not resident:
@@ -120,12 +115,12 @@ class EnginePlan:
     def _usual(self) -> Fraction:
         """The engine's default, lowered where its start-up needs room outside."""
         total = self.account.total_bytes
-        outside = max(self.account.headroom(self.launch(option_of(stage))) for stage in self.plan.stages)
+        outside = max(self.account.headroom(self.launch(stage.option)) for stage in self.plan.stages)
         return min(self.account.profile.utilisation, _steps_down(Fraction(max(0, total - outside), total)))
 
     def stage_account(self, place: int) -> EngineMemory:
         """Return the engine's account of a stage at the plan's utilisation."""
-        option = option_of(self.plan.stages[place])
+        option = self.plan.stages[place].option
         return memory_of(self.account, self.spans[place], option, self.launch(option), utilisation=self.utilisation)
 
     @cached_property
@@ -139,7 +134,7 @@ class EnginePlan:
         return min(self._held(place, scenario) for place in range(len(self.plan.stages)))
 
     def _held(self, place: int, scenario: Scenario) -> int:
-        option, span = option_of(self.plan.stages[place]), self.spans[place]
+        option, span = self.plan.stages[place].option, self.spans[place]
         launch = self.launch(option)
         budget = int(self.utilisation * self.account.total_bytes)
         found = self.account.capacity(span, option, launch, budget=budget, tied_once=self.tied_once)

@@ -27,7 +27,6 @@ from shardproof.formulations.timeline import (
 )
 from shardproof.instances.errors import CheckFailed
 from shardproof.instances.instance import Instance
-from shardproof.instances.option import Option
 from shardproof.instances.plan import Microbatches, Plan, Stage
 from shardproof.instances.workload import ClosedLoop, Scenario
 
@@ -139,11 +138,6 @@ class Evaluation:
         return max(stage.memory for figures in self.scenarios for stage in figures.stages)
 
 
-def option_of(stage: Stage) -> Option:
-    """Return the option that a stage runs."""
-    return Option(stage.attn_tp, stage.attn_dp, stage.moe_tp, stage.moe_ep, stage.extra_slots)
-
-
 def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = None) -> Evaluation:
     """Compute every figure of a plan and the limits that it breaks.
 
@@ -244,7 +238,7 @@ class _Evaluator:
         return max(parts, key=lambda found: sum(found.values()))
 
     def _memory_in(self, stage: Stage, scenario: Scenario, step: Step) -> dict[str, int]:
-        option, deployment = option_of(stage), self.deployment
+        option, deployment = stage.option, self.deployment
         parts = deployment.memory_parts(self.variant, scenario, step, option)
         kinds = self._kinds(stage)
         first = stage.layers[0] == 0
@@ -263,7 +257,7 @@ class _Evaluator:
     def _times(self, stage: Stage, step: Step) -> dict[str, int]:
         if step.loop and self.deployment.serving is not None:
             return {"fitted iteration": self._total(stage, step)}
-        option, clock = option_of(stage), self.deployment.clock
+        option, clock = stage.option, self.deployment.clock
         picoseconds: Counter[str] = Counter()
         for kind, count in self._kinds(stage).items():
             for operation in self.deployment.operations(kind, option, step):
@@ -277,7 +271,7 @@ class _Evaluator:
 
     def _cells(self, stage: Stage, step: Step) -> list[tuple[int, int]]:
         """(ns, how often) of the stage's layers by kind, and of its ends."""
-        option = option_of(stage)
+        option = stage.option
         kinds = self._kinds(stage).items()
         layers = [(self.deployment.layer_time(kind, option, step), count) for kind, count in kinds]
         ends = self.deployment.end_times(option, step, self.link)
@@ -286,7 +280,7 @@ class _Evaluator:
         return [*layers, (before, 1), (ends.last if last else 0, 1)]
 
     def _end_operations(self, stage: Stage, step: Step) -> list[Operation]:
-        option = option_of(stage)
+        option = stage.option
         model, dtype = self.instance.model, self.instance.activations
         ends = []
         if stage.layers[0] == 0:
@@ -304,12 +298,12 @@ class _Evaluator:
             if stage.layers[0] != expected:
                 found.append(Violation("cover", f"stage={index}", stage.layers[0], expected, "first layer"))
             expected = stage.layers[1] + 1
-            for rule in broken_rules(self.instance, option_of(stage), self.deployment.rules):
+            for rule in broken_rules(self.instance, stage.option, self.deployment.rules):
                 found.append(Violation(f"engine:{rule.name}", f"stage={index}", stage.gpus, 0, rule.sentence))
         layers = self.instance.model.layer_count
         if expected != layers:
             found.append(Violation("cover", "layers", expected, layers, "layers"))
-        if any(rule.uniform for rule in self.deployment.rules) and len({option_of(s) for s in self.plan.stages}) > 1:
+        if any(rule.uniform for rule in self.deployment.rules) and len({s.option for s in self.plan.stages}) > 1:
             found.append(Violation("engine:uniform-stages", "plan", len(self.plan.stages), 1, "different options"))
         if self.plan.gpus > self.instance.max_gpus:
             found.append(Violation("max_gpus", "plan", self.plan.gpus, self.instance.max_gpus, "GPUs"))

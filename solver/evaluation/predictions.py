@@ -14,7 +14,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.workload import ClosedLoop, Scenario
 from shardproof.solver.evaluation.engine_flags import engine_account
-from shardproof.solver.evaluation.evaluate import Evaluation, evaluate, option_of
+from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
 
 DEFAULT_ENGINE = "vllm"
 
@@ -97,7 +97,7 @@ def serve(instance: Instance, plan: Plan, scenario: Scenario) -> Serving | None:
         return None
     slowest = max(plan.stages, key=lambda stage: stage.layers[1] - stage.layers[0])
     return StepClock(instance.model, instance.device, _engine(instance)).serve(
-        option_of(slowest),
+        slowest.option,
         concurrency=workload.concurrency,
         input_tokens=workload.input_tokens,
         output_tokens=workload.output_tokens,
@@ -108,7 +108,7 @@ def serve(instance: Instance, plan: Plan, scenario: Scenario) -> Serving | None:
 
 def engine_memory(instance: Instance, plan: Plan) -> EngineMemory | None:
     """Account as the engine will at start-up; ``None`` for engines without a profile or stages that differ."""
-    options = {option_of(stage) for stage in plan.stages}
+    options = {stage.option for stage in plan.stages}
     if _engine(instance) not in load_profiles().engines or len(options) != 1:
         return None
     return engine_account(instance, plan)

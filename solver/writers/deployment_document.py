@@ -80,7 +80,7 @@ def _workload(instance: Instance) -> Iterator[str]:
 
 
 def _strategy(instance: Instance, plan: Plan, figures: Evaluation) -> Iterator[str]:
-    options = {(stage.attn_tp, stage.attn_dp, stage.moe_tp, stage.moe_ep) for stage in plan.stages}
+    options = {stage.option.degrees for stage in plan.stages}
     uniform = plan.stages[0] if len(options) == 1 else None
     if uniform is not None:
         yield from _degrees(instance, uniform)

@@ -97,7 +97,7 @@ def test_engines_never_need_fewer_gpus(engine: str) -> None:
     free, bound = solve(small()), solve(small(engine=engine))
     assert bound.status == "optimal"
     assert bound.gpus >= free.gpus
-    widths = {(s.attn_tp, s.attn_dp, s.moe_tp, s.moe_ep) for s in bound.plan.stages}
+    widths = {stage.option.degrees for stage in bound.plan.stages}
     assert len(widths) == 1
     assert bound.engine_flags
 
