@@ -32,9 +32,9 @@ from functools import cached_property
 
 from shardproof.formulations.costs.memory import kv_bytes_per_request
 from shardproof.formulations.costs.sharding import divide_up
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.layers import GroupedQueryAttention, LinearAttention
 from shardproof.instances.model import Model
+from shardproof.instances.option import Option
 
 BLOCK_TOKENS = 16
 GROUPS_MERGE = 1.25

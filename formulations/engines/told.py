@@ -17,8 +17,8 @@ from shardproof.formulations.costs.engine_memory import (
     default_sequences,
 )
 from shardproof.formulations.costs.sharding import divide_up
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.instance import Instance
+from shardproof.instances.option import Option
 from shardproof.instances.workload import ClosedLoop
 
 DEFAULT_ENGINE = "vllm"

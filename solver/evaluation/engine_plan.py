@@ -15,7 +15,6 @@ from shardproof.formulations.costs.engine_memory import (
     memory_of,
 )
 from shardproof.formulations.costs.sharding import divide_up
-from shardproof.formulations.deployment.tables import Option
 from shardproof.formulations.engines.told import (
     HIGHEST_UTILISATION,
     account_of,
@@ -25,7 +24,8 @@ from shardproof.formulations.engines.told import (
     launch_of,
 )
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Microbatches, Plan, Stage
+from shardproof.instances.option import Option
+from shardproof.instances.plan import Microbatches, Plan
 from shardproof.instances.workload import ClosedLoop, Scenario
 
 STEP = Fraction(1, 100)
