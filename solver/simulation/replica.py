@@ -24,13 +24,15 @@ NEVER = inf
 class ReplicaLimits:
     """What the engine of a replica allows: sequences at once, tokens of one round, tokens of KV cache.
 
-    ``prefix_hit``: share of every prompt that is found in the cache (prompts with block hashes find their own).
+    ``prefix_hit``: share of every prompt that is found in the cache (prompts with block hashes find their own);
+    ``ranks``: attention replicas, which prefill different prompts side by side.
     """
 
     sequences: int
     batched_tokens: int
     cache_tokens: int
     prefix_hit: float = 0.0
+    ranks: int = 1
 
 
 @dataclass
@@ -140,6 +142,8 @@ class Replica:
                 self.now = float(self._arriving[0].served.request.arrival_ns)
                 continue
             self._admit()
+            while self._count and self.cached_tokens + self._count + 1 > self.limits.cache_tokens:
+                self._preempt()
             if self._prefilling:
                 self._mixed_round()
             elif self._count:
@@ -188,17 +192,19 @@ class Replica:
         """Play one round: every running sequence one token, and prompt chunks up to the token budget."""
         budget = max(1, self.limits.batched_tokens - self._count)
         done: list[tuple[_Sequence, float]] = []
-        added = passed = 0.0
+        added = longest = passed = 0.0
         while self._prefilling and budget > 0:
             sequence = self._prefilling[0]
             tokens = min(budget, sequence.left)
             held, way = self.times.chunk(tokens, sequence.prompt - sequence.left)
-            added, passed = added + held, passed + way
+            passed = added / self.limits.ranks + way
+            added, longest = added + held, max(longest, held)
             budget -= tokens
             sequence.left -= tokens
             if sequence.left:
                 break
             done.append((self._prefilling.popleft(), passed))
+        added = max(longest, added / self.limits.ranks)
         running = self._count
         base = self.times.round(running, self._context / running) if running else self.times.fastest_round
         start, self.now = self.now, self.now + base + added
@@ -228,9 +234,6 @@ class Replica:
         while self._running and not self._running[0][2].running:
             heappop(self._running)
         room = (self.limits.cache_tokens - self.cached_tokens) // self._count
-        if room < 1:
-            self._preempt()
-            return
         mean = self._context / self._count
         one = self.times.round(self._count, mean)
         steps = min(self._running[0][0] - self.rounds, room)

@@ -1,0 +1,133 @@
+"""`shardproof simulate`: a plan in service, played event by event."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shardproof.solver.commands.instance_options import FIELDS, instance_from, instance_options
+
+if TYPE_CHECKING:
+    from shardproof.solver.simulation.outcome import Outcome
+    from shardproof.solver.simulation.simulate import SimulationSettings
+
+EPILOG = """\b
+Examples:
+  shardproof simulate plan.yaml -i case.yaml --request-rate 20
+  shardproof simulate plan.yaml -i case.yaml --trace azure-2023-conv.csv --goodput ttft:2s --goodput tpot:50ms
+"""
+
+
+@click.command(name="simulate", epilog=EPILOG)
+@click.argument("plan", type=click.Path())
+@click.option("--instance", "-i", type=click.Path(), help="Instance file that the plan answers.")
+@instance_options
+@click.option("--request-rate", type=click.FloatRange(min=0, min_open=True), help="Requests per second that arrive.")
+@click.option("--arrival-cv", type=click.FloatRange(min=0, max=100), default=1.0, show_default=True,
+              help="Coefficient of variation of their gaps (1: Poisson, 0: evenly spaced).")  # fmt: skip
+@click.option("--trace", type=click.Path(), help="Requests of a trace instead: Azure, BurstGPT, Mooncake, own columns.")
+@click.option("--num-requests", type=click.IntRange(1, 10**7), help="Requests of one run [default: enough for a p99].")
+@click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True, help="Independent runs.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the first run.")
+@click.option("--router", type=click.Choice(["random", "round-robin", "least-loaded"]), default="random",
+              show_default=True, help="How requests find a replica.")  # fmt: skip
+@click.option("--prefix-cache-hit", type=click.FloatRange(0, 0.999), default=0.0, help="Share of every prompt cached.")
+@click.option("--goodput", multiple=True, help="A limit that a good request keeps, e.g. ttft:2s; may be repeated.")
+@click.option("--plot", type=click.Path(), help="Draw queue, running requests and cache over time here (PNG, SVG).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def command(plan: str, instance: str | None, as_json: bool, **flags: Any) -> int:
+    """Play a PLAN in service: percentiles of TTFT, TPOT, ITL and end-to-end time, goodput, queue and cache."""
+    from shardproof.instances.plan import load_plan
+    from shardproof.solver.simulation.simulate import simulate
+
+    if flags["plot"]:
+        from shardproof.solver.simulation.plot import check_plot
+
+        check_plot(Path(flags["plot"]))
+    settings = _settings(flags)
+    question = instance_from(instance, {name: value for name, value in flags.items() if name in FIELDS})
+    found = simulate(question, load_plan(Path(plan)), settings)
+    if flags["plot"]:
+        from shardproof.solver.simulation.plot import draw
+
+        draw(found[0], Path(flags["plot"]))
+    if as_json:
+        documents = [one.to_json() for one in found]
+        click.echo(json.dumps(documents[0] | ({"scenarios": documents} if len(documents) > 1 else {}), indent=2))
+        return 0
+    for one in found:
+        _show(one)
+    return 0
+
+
+def _settings(flags: dict[str, Any]) -> SimulationSettings:
+    from shardproof.instances.reading import refuse
+    from shardproof.instances.traffic.trace import read_trace
+    from shardproof.instances.units import floor, parse_quantity
+    from shardproof.solver.simulation.outcome import FIGURES
+    from shardproof.solver.simulation.simulate import SimulationSettings
+
+    if flags["trace"] and flags["request_rate"]:
+        raise click.UsageError("--trace carries its own arrivals; leave --request-rate out")
+    goodput: dict[str, float] = {}
+    for text in flags["goodput"]:
+        name, _, limit = text.partition(":")
+        try:
+            if name not in FIGURES or name == "itl":
+                raise ValueError("begins with ttft:, tpot: or e2e:, e.g. ttft:2s")
+            goodput[name] = float(floor(parse_quantity(limit, "duration")))
+        except ValueError as error:
+            raise refuse("command line", str(error), field="--goodput", value=text) from None
+    return SimulationSettings(
+        rate=flags["request_rate"],
+        cv=flags["arrival_cv"],
+        trace=read_trace(Path(flags["trace"])) if flags["trace"] else None,
+        requests=flags["num_requests"],
+        seeds=flags["seeds"],
+        seed=flags["seed"],
+        router=flags["router"],
+        prefix_hit=flags["prefix_cache_hit"],
+        goodput=goodput,
+    )
+
+
+def _show(found: Outcome) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from shardproof.solver.simulation.outcome import FIGURES, QUANTILES
+
+    console = Console(highlight=False)
+    runs = f"{len(found.runs)} run{'s' if len(found.runs) > 1 else ''}"
+    console.print(Text(f"scenario {found.scenario}: {runs} of {len(found.runs[0].served):,} requests", style="bold"))
+    speed = found.throughput()
+    console.print(f"{speed['requests_per_s']:.2f} requests/s, {speed['output_tokens_per_s']:,.0f} output tokens/s")
+    table = Table("", "mean", *(f"p{percent}" for percent in QUANTILES), box=None, header_style="bold")
+    for name in FIGURES:
+        cells = [found.figure(name, at) for at in (None, *QUANTILES)]
+        table.add_row(name.upper(), *(_cell(cell.value, cell.high - cell.value) for cell in cells))
+    console.print(table)
+    if len(found.runs) > 1:
+        console.print("+-: 95 % confidence over the runs", style="dim")
+    if found.limits:
+        shares = [run.share_within(found.limits) for run in found.runs]
+        console.print(f"goodput: {min(shares):.1%} to {max(shares):.1%} of requests keep every limit")
+    refused, preempted = sum(run.refused for run in found.runs), sum(run.preemptions for run in found.runs)
+    if refused:
+        console.print(f"refused: {refused} requests are longer than the cache", style="bold red")
+    if preempted:
+        console.print(f"preempted: {preempted} times a sequence had to make room and was computed anew")
+
+
+def _cell(value: float, half: float) -> str:
+    from math import isnan
+
+    from shardproof.instances.units import format_duration
+
+    if isnan(value):  # no request finished
+        return "-"
+    return format_duration(round(value)) + (f" +- {format_duration(round(half))}" if half >= 1 else "")

@@ -1,0 +1,100 @@
+"""A fleet of replicas behind a router: requests are shared by weights, and every replica is played on its own clock.
+
+Routers: ``random`` draws a replica by its weight (a Poisson stream stays Poisson), ``round-robin`` spreads them as
+evenly as the weights allow (smooth weighted round robin), ``least-loaded`` looks at requests in flight over weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from shardproof.instances.traffic.trace import Request
+from shardproof.solver.simulation.outcome import Run
+from shardproof.solver.simulation.replica import Replica, ReplicaLimits
+from shardproof.solver.simulation.times import IterationTimes
+
+Router = Literal["random", "round-robin", "least-loaded"]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One replica of a fleet: its clock, its engine's limits, and its share of the requests (any unit)."""
+
+    times: IterationTimes
+    limits: ReplicaLimits
+    weight: float = 1.0
+
+
+def play_open(seats: Sequence[Seat], requests: Sequence[Request], *, router: Router, seed: int) -> Run:
+    """Play requests that arrive by themselves, to the last answer."""
+    replicas = [Replica(seat.times, seat.limits) for seat in seats]
+    if router == "least-loaded" and len(seats) > 1:
+        for request in requests:
+            for replica in replicas:
+                replica.advance(request.arrival_ns)
+            pairs = enumerate(zip(replicas, seats, strict=True))
+            place = min(pairs, key=lambda item: ((item[1][0].outstanding + 1) / item[1][1].weight, item[0]))[0]
+            replicas[place].submit(request)
+    else:
+        for place, request in zip(_places(seats, router, seed), requests, strict=False):
+            replicas[place].submit(request)
+    return _played(replicas)
+
+
+def play_closed(seats: Sequence[Seat], lengths: Iterator[tuple[int, int]], *, shares: Sequence[int], count: int) -> Run:
+    """Play a closed loop: every replica keeps its share of requests in flight, ``count`` requests in all.
+
+    The first of every place is cut short, each at another length, so that places do not end together; these requests
+    fill the loop and do not count.
+    """
+    left = [count]
+
+    def replace(moment: float) -> Request | None:
+        if left[0] <= 0:
+            return None
+        left[0] -= 1
+        read, written = next(lengths)
+        return Request(int(moment), read, written)
+
+    replicas = [Replica(seat.times, seat.limits, on_finish=replace) for seat in seats]
+    for replica, share in zip(replicas, shares, strict=True):
+        for place in range(share):
+            read, written = next(lengths)
+            replica.submit(Request(0, read, max(1, written * (place + 1) // share)))
+    return _played(replicas, left_out=sum(shares))
+
+
+def _played(replicas: Sequence[Replica], *, left_out: int = 0) -> Run:
+    for replica in replicas:
+        replica.advance()
+    served = sorted((s for replica in replicas for s in replica.served), key=lambda item: item.request.arrival_ns)
+    return Run(
+        served=tuple(served[left_out:]),
+        gaps=tuple(gap for replica in replicas for gap in replica.gaps),
+        samples=tuple(tuple(replica.samples) for replica in replicas),
+        preemptions=sum(replica.preemptions for replica in replicas),
+        finished_at=max((replica.now for replica in replicas), default=0.0),
+    )
+
+
+def _places(seats: Sequence[Seat], router: Router, seed: int) -> Iterator[int]:
+    """Yield the replica of every request."""
+    weights = [seat.weight for seat in seats]
+    if router == "round-robin":
+        yield from _smooth(weights)
+    chance = Random(seed)
+    places = range(len(seats))
+    while True:
+        yield from chance.choices(places, weights, k=1024)
+
+
+def _smooth(weights: Sequence[float]) -> Iterator[int]:
+    credit, total = [0.0] * len(weights), sum(weights)
+    while True:
+        credit = [have + weight for have, weight in zip(credit, weights, strict=True)]
+        place = max(range(len(weights)), key=lambda index: credit[index])
+        credit[place] -= total
+        yield place

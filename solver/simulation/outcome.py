@@ -1,0 +1,170 @@
+"""What a simulated service showed: percentiles with intervals over seeds, goodput, queue and cache over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shardproof.solver.simulation.replica import Sample, Served
+
+if TYPE_CHECKING:
+    import numpy as np
+
+QUANTILES = (50, 90, 95, 99)
+FIGURES = ("ttft", "tpot", "itl", "e2e")
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure over seeds: mean of the runs, and the interval that holds their mean with 95 % confidence."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed: every request as it was served, token gaps (ns, how many), samples of every replica."""
+
+    served: tuple[Served, ...]
+    gaps: tuple[tuple[float, int], ...]
+    samples: tuple[tuple[Sample, ...], ...]
+    preemptions: int
+    finished_at: float
+
+    @property
+    def finished(self) -> list[Served]:
+        """Requests that were answered to their end."""
+        return [item for item in self.served if item.finished is not None]
+
+    def values(self, figure: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Values of a figure over the finished requests, ns."""
+        import numpy as np
+
+        name = {"ttft": "ttft", "tpot": "tpot", "e2e": "latency"}[figure]
+        return np.array([getattr(item, name) for item in self.finished], dtype=np.float64)
+
+    def quantile(self, figure: str, percent: float) -> float:
+        """The smallest value that ``percent`` of the requests (for ``itl``: of the tokens) do not exceed, ns."""
+        if figure == "itl":
+            return _weighted(self.gaps, percent)
+        found = self.values(figure)
+        return upper_quantile(found, percent)
+
+    def mean(self, figure: str) -> float:
+        """Mean of a figure, ns."""
+        if figure == "itl":
+            count = sum(weight for _, weight in self.gaps)
+            return sum(gap * weight for gap, weight in self.gaps) / count if count else 0.0
+        found = self.values(figure)
+        return float(found.mean()) if len(found) else float("nan")
+
+    def share_within(self, limits: dict[str, float]) -> float:
+        """Share of all requests, refused ones included, that keep every limit (figure to ns)."""
+        names = {"ttft": "ttft", "tpot": "tpot", "e2e": "latency"}
+        good = sum(all(getattr(item, names[f]) <= limit for f, limit in limits.items()) for item in self.finished)
+        return good / len(self.served) if self.served else 1.0
+
+    @property
+    def refused(self) -> int:
+        """Requests longer than the cache."""
+        return sum(item.refused for item in self.served)
+
+
+def upper_quantile(values: Any, percent: float) -> float:
+    """Order statistic ``ceil(q n)`` of some values: at least ``percent`` of them do not exceed it."""
+    import numpy as np
+
+    if not len(values):
+        return float("nan")
+    place = max(1, -(-len(values) * percent // 100)) - 1
+    return float(np.partition(values, int(place))[int(place)])
+
+
+def _weighted(gaps: Sequence[tuple[float, int]], percent: float) -> float:
+    total, seen = sum(weight for _, weight in gaps), 0
+    for gap, weight in sorted(gaps):
+        seen += weight
+        if seen * 100 >= total * percent:
+            return gap
+    return float("nan")
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean of some runs and its confidence interval by Student's t (one run: the value alone)."""
+    import statistics
+
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Interval(mean, mean, mean)
+    half = _student(len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return Interval(mean, mean - half, mean + half)
+
+
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+
+
+def _student(degrees: int) -> float:
+    """97.5 % quantile of Student's t distribution (standard tables; beyond 15 degrees that of the normal, raised)."""
+    return _T95[degrees - 1] if degrees <= len(_T95) else 1.96 + 2.4 / degrees
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A simulated workload over all seeds."""
+
+    scenario: str
+    runs: tuple[Run, ...]
+    limits: dict[str, float]
+    """Limits of goodput: figure to ns."""
+
+    def figure(self, name: str, percent: float | None) -> Interval:
+        """A figure's percentile, or its mean (``None``), over the seeds, ns."""
+        runs = self.runs
+        return interval([run.mean(name) if percent is None else run.quantile(name, percent) for run in runs])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of ``simulate --json``; times in ms."""
+        document: dict[str, Any] = {"scenario": self.scenario, "seeds": len(self.runs), "requests": self._count()}
+        for name in FIGURES:
+            points = {"mean": None, **{f"p{percent}": percent for percent in QUANTILES}}
+            document[f"{name}_ms"] = {key: _shown(self.figure(name, at)) for key, at in points.items()}
+        document["throughput"] = self.throughput()
+        document["goodput"] = [run.share_within(self.limits) for run in self.runs] if self.limits else None
+        document["refused"] = sum(run.refused for run in self.runs)
+        document["preemptions"] = sum(run.preemptions for run in self.runs)
+        document["over_time"] = [self.over_time(place) for place in range(len(self.runs[0].samples))]
+        return document
+
+    def throughput(self) -> dict[str, float]:
+        """Requests and tokens per second over the first run."""
+        run = self.runs[0]
+        seconds = run.finished_at / 1e9 or 1.0
+        written = sum(item.request.output_tokens for item in run.finished)
+        read = sum(item.request.input_tokens for item in run.finished)
+        return {
+            "requests_per_s": len(run.finished) / seconds,
+            "input_tokens_per_s": read / seconds,
+            "output_tokens_per_s": written / seconds,
+        }
+
+    def _count(self) -> int:
+        return len(self.runs[0].served)
+
+    def over_time(self, replica: int) -> dict[str, list[float]]:
+        """Thin the samples of a replica to 200 points."""
+        samples = self.runs[0].samples[replica]
+        kept = samples[:: max(1, len(samples) // 200)]
+        return {
+            "time_s": [round(item.time / 1e9, 6) for item in kept],
+            "running": [item.running for item in kept],
+            "waiting": [item.waiting for item in kept],
+            "cached_tokens": [item.cached_tokens for item in kept],
+        }
+
+
+def _shown(found: Interval) -> dict[str, float]:
+    return {"value": found.value / 1e6, "low": found.low / 1e6, "high": found.high / 1e6}

@@ -1,0 +1,92 @@
+"""From a plan to what the simulator plays with: iteration times from the cost tables, and the engine's limits.
+
+The cells are those of the search (`shardproof.formulations.deployment.cells`): the same layer and end times, read at
+other batch sizes and contexts. A chunk after a context costs what it adds to the prompt before it, and never less
+than a first chunk of its size.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shardproof.formulations.costs.compute import Step
+from shardproof.formulations.costs.operations import LinkName
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.instances.plan import Plan, Stage
+from shardproof.solver.evaluation.engine_plan import EnginePlan
+from shardproof.solver.simulation.replica import ReplicaLimits
+from shardproof.solver.simulation.times import IterationTimes, tabulate
+
+
+@dataclass(frozen=True)
+class PlanTimes:
+    """Stage times of a plan for any batch and context, ns."""
+
+    deployment: Deployment
+    stages: tuple[Stage, ...]
+
+    @property
+    def link(self) -> LinkName:
+        """Link between the stages."""
+        inside = sum(stage.gpus for stage in self.stages) <= self.deployment.instance.device.devices_per_node
+        return "scale_up" if inside else "scale_out"
+
+    def decode(self, sequences: int, context: int) -> list[int]:
+        """Times of the stages for one decode microbatch."""
+        return self._times(Step("decode", sequences, 1, context, True))
+
+    def prefill(self, tokens: int, context: int) -> list[int]:
+        """Times of the stages for a chunk of ``tokens`` after ``context`` tokens of the same prompt."""
+        first = self._times(Step("prefill", 1, tokens, 0, True))
+        if context <= 1:
+            return first
+        before = self._times(Step("prefill", 1, context, 0, True))
+        whole = self._times(Step("prefill", 1, context + tokens, 0, True))
+        return [max(own, all_ - some) for own, all_, some in zip(first, whole, before, strict=True)]
+
+    def _times(self, step: Step) -> list[int]:
+        return [self._stage(stage, step) for stage in self.stages]
+
+    def _stage(self, stage: Stage, step: Step) -> int:
+        first, last = stage.layers
+        kinds = Counter(self.deployment.layer_kinds[first : last + 1])
+        ends = self.deployment.end_times(stage.option, step, self.link)
+        before = ends.first if first == 0 else ends.entry
+        after = ends.last if last == self.deployment.instance.model.layer_count - 1 else 0
+        layers = sum(self.deployment.layer_time(kind, stage.option, step) * count for kind, count in kinds.items())
+        return layers + before + after
+
+
+def iteration_times(
+    deployment: Deployment, stages: Sequence[Stage], limits: ReplicaLimits, *, longest: int
+) -> IterationTimes:
+    """Tabulate the iterations of a replica up to its limits and the longest request."""
+    times = PlanTimes(deployment, tuple(stages))
+    return tabulate(
+        times.decode,
+        times.prefill,
+        stages=len(stages),
+        most_sequences=limits.sequences,
+        most_tokens=limits.batched_tokens,
+        longest=longest,
+    )
+
+
+def limits_of(deployment: Deployment, plan: Plan, *, prefix_hit: float = 0.0) -> ReplicaLimits:
+    """What the engine of a plan's replica allows, all attention replicas together."""
+    instance = deployment.instance
+    engine = EnginePlan(instance, plan)
+    ranks = plan.stages[0].attn_dp
+    tokens = max(1, engine.binding.kv_tokens) * ranks
+    told = instance.engine_settings
+    batched = engine.launch(plan.stages[0].option).batched * ranks
+    most = (told.max_num_seqs or engine.binding.max_sequences) * ranks
+    return ReplicaLimits(
+        sequences=max(1, most),
+        batched_tokens=max(batched, most),
+        cache_tokens=tokens,
+        prefix_hit=prefix_hit,
+        ranks=ranks,
+    )

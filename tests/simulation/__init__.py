@@ -1,0 +1,1 @@
+"""Plans in service, played event by event."""
