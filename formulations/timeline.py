@@ -22,9 +22,9 @@ def last_ttft(stage_times: Sequence[int], microbatches: int) -> int:
     return sum(stage_times) + (microbatches - 1) * max(stage_times)
 
 
-def mean_ttft(stage_times: Sequence[int], microbatches: int) -> Fraction:
-    """Mean TTFT over equal microbatches."""
-    return sum(stage_times) + Fraction(microbatches - 1, 2) * max(stage_times)
+def mean_ttft(stage_times: Sequence[int], groups: int, chunks: int = 1) -> Fraction:
+    """Mean TTFT over equal groups of requests, each prefilled in ``chunks`` microbatches."""
+    return sum(stage_times) + (Fraction(chunks * (groups + 1), 2) - 1) * max(stage_times)
 
 
 def tpot(stage_times: Sequence[int], microbatches: int) -> int:

@@ -47,8 +47,9 @@ from shardproof.instances.units import ceiling
 class Step:
     """One microbatch: ``requests`` of ``tokens`` new tokens each, after ``context`` tokens seen before.
 
-    ``phase`` is ``prefill`` (tokens of a whole prompt, context 0) or ``decode`` (one token each); ``loop``:
-    part of a closed loop, which calibrated instances time with factors of measured deployments.
+    ``phase`` is ``prefill`` (tokens of a whole prompt, context 0, or of a chunk after its context) or ``decode``
+    (one token each); ``loop``: part of a closed loop, which calibrated instances time with factors of measured
+    deployments.
     """
 
     phase: str
@@ -131,6 +132,14 @@ def causal_pairs(tokens: int, window: int | None) -> int:
     return divide_up(window * window, 2) + (tokens - window) * window
 
 
+def prefill_pairs(tokens: int, context: int, window: int | None) -> int:
+    """(query, key) pairs of a chunk of ``tokens`` after ``context`` tokens of its prompt, rounded up."""
+    own = causal_pairs(tokens, window)
+    if not context:
+        return own
+    return own + tokens * context if window is None else min(own + tokens * context, tokens * window)
+
+
 def _scores(model: Model, layer: Layer, option: Option, step: Step, dtype: str) -> Iterator[Operation]:
     attention = layer.attention
     if isinstance(attention, LinearAttention):
@@ -153,7 +162,8 @@ def _scores(model: Model, layer: Layer, option: Option, step: Step, dtype: str) 
         absorbed = 2 * attention.kv_lora_rank + attention.qk_rope_head_dim
         per_pair = 2 * heads * (expanded if step.phase == "prefill" else absorbed)
     seen = step.context if window is None else min(step.context, window)
-    pairs = causal_pairs(step.tokens, window) if step.phase == "prefill" else step.tokens * max(1, seen)
+    prefill = step.phase == "prefill"
+    pairs = prefill_pairs(step.tokens, step.context, window) if prefill else step.tokens * max(1, seen)
     sequences = step.sequences(option)
     queries = element_bytes(2 * sequences * step.tokens * heads * head_dim, dtype)
     cached = sequences * kv_bytes_read(model, layer, option, step.context + step.tokens, queries=step.tokens)
@@ -182,7 +192,8 @@ def _index_scores(attention: LatentAttention, option: Option, step: Step, dtype:
     if not attention.index_heads:
         return
     sequences = step.sequences(option)
-    pairs = causal_pairs(step.tokens, None) if step.phase == "prefill" else step.tokens * max(1, step.context)
+    prefill = step.phase == "prefill"
+    pairs = prefill_pairs(step.tokens, step.context, None) if prefill else step.tokens * max(1, step.context)
     width = attention.index_heads * attention.index_head_dim
     cached = sequences * attention.index_bytes_per_token * (step.context + step.tokens)
     yield Operation(

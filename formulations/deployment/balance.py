@@ -26,11 +26,33 @@ ImbalanceTable = tuple[Mapping[BalanceKey, Balance], ...]
 """One mapping for every mixture-of-experts layer, first to last."""
 
 _SEPARATOR = "@"
+_GROUP = "#"
 
 
 def base_kind(kind: str) -> str:
-    """Name, in the model, of a kind that `balanced_kinds` made."""
-    return kind.partition(_SEPARATOR)[0]
+    """Name, in the model, of a kind that `balanced_kinds` or `grouped_kinds` made."""
+    return balanced_kind(kind).partition(_SEPARATOR)[0]
+
+
+def balanced_kind(kind: str) -> str:
+    """Name of a kind before `grouped_kinds`."""
+    return kind.partition(_GROUP)[0]
+
+
+def is_balanced(kind: str) -> bool:
+    """Whether a load profile says how the kind's experts balance."""
+    return _SEPARATOR in balanced_kind(kind)
+
+
+def grouped_kinds(kinds: tuple[str, ...], groups: tuple[int | None, ...]) -> tuple[str, ...]:
+    """Tell layers of one kind apart whose caches lie in different groups of blocks."""
+    return tuple(kind if group is None else f"{kind}{_GROUP}{group}" for kind, group in zip(kinds, groups, strict=True))
+
+
+def group_of(kind: str) -> int | None:
+    """Group of blocks of a kind that `grouped_kinds` made (``None``: it has none)."""
+    _, found, group = kind.partition(_GROUP)
+    return int(group) if found else None
 
 
 def balanced_kinds(

@@ -6,9 +6,9 @@ of its own, for the load that it takes (`Deployment.replica_program`).
 A replica inside one node hands activations over on the scale-up link, one that
 spans nodes on the scale-out link. A tied head costs nothing on a replica of one stage, hence a layout for it.
 
-Axes: requests per prefill microbatch, and per decode microbatch where a TPOT limit asks for it: of all
-values that give the same number of microbatches only the smallest, because every cost grows with it.
-Engines that run all stages alike add an axis over the options.
+Axes: requests per prefill microbatch (under an engine also chunks of prompts, `prefill`), and per decode microbatch
+where a TPOT limit asks for it: of all values that give the same number of microbatches only the smallest, because
+every cost grows with it. Engines that run all stages alike add an axis over the options.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from shardproof.formulations.costs.operations import Clock, LinkName
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import ImbalanceTable
 from shardproof.formulations.deployment.cells import Cells, Variant, decode_step, prefill_step
+from shardproof.formulations.deployment.engine_rows import EngineRows
 from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.formulations.deployment.options import options_of
+from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings, prefill_shapes
 from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
 from shardproof.formulations.engines.rules import Rule, rules_of
+from shardproof.formulations.engines.told import default_batch
 from shardproof.formulations.scaling import TIME_SLACK, limit_within_margin, nanoseconds_up
 from shardproof.formulations.timeline import first_token_time, iteration_time
 from shardproof.instances.instance import Instance
@@ -35,11 +38,6 @@ from shardproof.instances.workload import ClosedLoop, Scenario
 
 OPTION_AXIS = "option"
 """Name of the axis that binds all stages to one option, where an engine asks for it."""
-
-
-def distinct_ceilings(count: int) -> tuple[int, ...]:
-    """Smallest q of each distinct ceil(count / q), ascending."""
-    return tuple(q for q in range(1, count + 1) if q == 1 or divide_up(count, q) < divide_up(count, q - 1))
 
 
 def replica_counts(requests: tuple[int, ...], max_gpus: int) -> tuple[int, ...]:
@@ -142,7 +140,7 @@ class Deployment(Cells):
         served = [(scenario, requests) for scenario, requests in zip(scenarios, variant.load, strict=True) if requests]
         for scenario, requests in served:
             axes.extend(self._axes(variant, scenario, requests))
-        caps = Lazy(len(served), lambda place: self._memory_cap(variant, served[place][0], None))
+        caps = self._caps(variant, [scenario for scenario, _ in served])
         return Layout(
             name=variant.name,
             replicas=variant.replicas,
@@ -162,10 +160,11 @@ class Deployment(Cells):
                 size=requests,
             )
             return
+        shapes = self._shapes(scenario, requests)
         yield Axis(
             f"prefill_requests[{scenario.name}]",
-            Lazy(len(values), lambda place: self._prefill(variant, scenario, requests, values[place])),
-            rule="ceilings",
+            Lazy(len(shapes), lambda place: self._prefill(variant, scenario, requests, shapes[place])),
+            rule="ceilings" if self.engine is None else "listed",
             size=requests,
         )
         if scenario.limits.tpot is not None:
@@ -176,17 +175,28 @@ class Deployment(Cells):
                 size=requests,
             )
 
-    def _prefill(self, variant: Variant, scenario: Scenario, requests: int, size: int) -> Choice:
-        step = prefill_step(scenario, size)
+    def _shapes(self, scenario: Scenario, requests: int) -> tuple[PrefillShape, ...]:
+        """Ways to prefill a scenario's requests: whole prompts or, under an engine that cuts them, chunks too."""
+        return prefill_shapes(
+            requests,
+            scenario.workload.input_tokens,
+            widths=tuple(sorted({option.attn_dp for option in self.options})),
+            told=self.instance.engine_settings.max_num_batched_tokens,
+            chunked=self.engine is not None and self.engine.profile.chunked_prefill,
+        )
+
+    def _prefill(self, variant: Variant, scenario: Scenario, requests: int, shape: PrefillShape) -> Choice:
+        step = shape.step(scenario)
         limit = scenario.limits.ttft
         path = Path(
             name=f"ttft[{scenario.name}]",
             table=self.time_table(step, variant.link),
-            microbatches=divide_up(requests, size),
+            microbatches=shape.microbatches(requests),
             limit=None if limit is None else limit_within_margin(limit, self.instance.margin),
             ttft=True,
         )
-        return Choice(value=size, caps=(self._memory_cap(variant, scenario, step),), paths=(path,))
+        caps = self._memory_caps(variant, scenario, step, batched=lambda option: shape.batched(scenario, option))
+        return Choice(value=shape.value, caps=caps, paths=(path,), options=shape.options(self.options))
 
     def _decode(self, variant: Variant, scenario: Scenario, requests: int, size: int) -> Choice:
         assert scenario.limits.tpot is not None
@@ -197,7 +207,7 @@ class Deployment(Cells):
         return Choice(
             value=size,
             caps=(
-                self._memory_cap(variant, scenario, step),
+                *(() if self.engine else (self._memory_cap(variant, scenario, step),)),
                 Cap(f"tpot_slowest[{scenario.name}]", table, limit // microbatches),
             ),
             paths=(Path(f"tpot[{scenario.name}]", table, 1, limit),),
@@ -225,7 +235,7 @@ class Deployment(Cells):
         first = combined(own, loop, first_token, slack=first_token(own.slack, loop.slack) + 1)
         tpot = None if limits.tpot is None else limit_within_margin(limits.tpot, self.instance.margin)
         ttft = None if limits.ttft is None else limit_within_margin(limits.ttft, self.instance.margin)
-        caps = [self._memory_cap(variant, scenario, step) for step in (prefill, decode)]
+        caps = list(self._loop_caps(variant, scenario, prefill, decode))
         if tpot is not None:
             caps.append(Cap(f"tpot_slowest[{scenario.name}]", loop, tpot // microbatches))
         return Choice(
@@ -236,6 +246,32 @@ class Deployment(Cells):
                 Path(f"tpot[{scenario.name}]", loop, 1, tpot),
             ),
         )
+
+    def _rows(self, variant: Variant) -> EngineRows:
+        assert self.engine is not None
+        return EngineRows(self.instance, self.engine, self.options, self.kind_names, variant.load, variant.single_stage)
+
+    def _caps(self, variant: Variant, served: Sequence[Scenario]) -> Sequence[Cap]:
+        """Rows that hold whatever is chosen on the axes."""
+        if self.engine is None:
+            return Lazy(len(served), lambda place: self._memory_cap(variant, served[place], None))
+        rows = self._rows(variant)
+        return (*rows.running(), *rows.caps(lambda _: 1, "engine"))
+
+    def _memory_caps(
+        self, variant: Variant, scenario: Scenario, step: Step, *, batched: Callable[[Option], int]
+    ) -> tuple[Cap, ...]:
+        """Memory rows of a prefill microbatch; ``batched``: its tokens on an attention replica, by option."""
+        if self.engine is None:
+            return (self._memory_cap(variant, scenario, step),)
+        return self._rows(variant).caps(batched, f"{scenario.name}, {step.phase}")
+
+    def _loop_caps(self, variant: Variant, scenario: Scenario, prefill: Step, decode: Step) -> tuple[Cap, ...]:
+        """Memory rows of a closed loop: under an engine those of its usual iteration."""
+        if self.engine is None:
+            return tuple(self._memory_cap(variant, scenario, step) for step in (prefill, decode))
+        usual = default_batch(self.instance, self.engine)
+        return self._memory_caps(variant, scenario, prefill, batched=lambda _: usual)
 
     def _memory_cap(self, variant: Variant, scenario: Scenario, step: Step | None) -> Cap:
         """Memory of a stage; with a step, its microbatch's workspace and buffers too."""

@@ -19,7 +19,14 @@ from shardproof.formulations.costs.communication import hand_over, layer_collect
 from shardproof.formulations.costs.compute import Step, embedding_operation, head_operation, layer_operations
 from shardproof.formulations.costs.operations import Clock, LinkName, Operation
 from shardproof.formulations.costs.sharding import divide_up
-from shardproof.formulations.deployment.balance import ImbalanceTable, balanced_kinds, base_kind
+from shardproof.formulations.deployment.balance import (
+    ImbalanceTable,
+    balanced_kind,
+    balanced_kinds,
+    base_kind,
+    grouped_kinds,
+)
+from shardproof.formulations.engines.told import account_of
 from shardproof.formulations.scaling import fitted_nanoseconds, nanoseconds_up
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
@@ -112,7 +119,10 @@ class Cells:
         """Take the instance; ``clock`` replaces its own, ``imbalance`` is what its load profile makes of each layer."""
         self.instance, self.imbalance = instance, imbalance
         self.clock = clock or clock_of(instance)
+        self.engine = None if instance.engine == "any" else account_of(instance)
         self.layer_kinds, self._balance = balanced_kinds(instance.model, imbalance)
+        if self.engine is not None:
+            self.layer_kinds = grouped_kinds(self.layer_kinds, self.engine.groups)
         self.kind_names = tuple(dict.fromkeys(self.layer_kinds))
         self._layer_cells: dict[tuple[object, ...], int] = {}
 
@@ -213,7 +223,7 @@ class Cells:
         model, dtype = self.instance.model, self.instance.activations
         layer = model.kinds[base_kind(kind)]
         if imbalance is None:
-            found = self._balance.get(kind, {}).get((option.moe_ep, option.extra_slots))
+            found = self._balance.get(balanced_kind(kind), {}).get((option.moe_ep, option.extra_slots))
             imbalance = None if found is None else found.achieved
         yield from layer_operations(model, layer, option, step, dtype, imbalance)
         yield from layer_collectives(
@@ -222,6 +232,7 @@ class Cells:
 
     def layer_time(self, kind: str, option: Option, step: Step) -> int:
         """Time of one layer for one microbatch, ns, rounded up."""
+        kind = balanced_kind(kind)
         key = (kind, option, step)
         if key not in self._layer_cells and step.loop and self.serving is not None:
             self._layer_cells[key] = self._served_layer(self.serving, kind, option, step)

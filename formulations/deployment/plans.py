@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shardproof.formulations.costs.sharding import divide_up
-from shardproof.formulations.deployment.balance import base_kind
+from shardproof.formulations.deployment.balance import is_balanced
 from shardproof.formulations.deployment.build import OPTION_AXIS, Deployment
 from shardproof.formulations.deployment.chains import Chain, StageChoice
+from shardproof.formulations.deployment.prefill import decoded
 from shardproof.formulations.deployment.tables import Program
+from shardproof.formulations.engines.told import default_batch
+from shardproof.instances.option import Option
 from shardproof.instances.plan import Microbatches, Plan, Stage
+from shardproof.instances.workload import ClosedLoop
 
 
 def plan_of(deployment: Deployment, chain: Chain) -> Plan:
@@ -21,16 +25,18 @@ def plan_of(deployment: Deployment, chain: Chain) -> Plan:
     for place, scenario in enumerate(scenarios):
         requests = layout.load[place]
         decode = values.get(f"decode_requests[{scenario.name}]", 1)
+        size, chunks = decoded(values.get(f"prefill_requests[{scenario.name}]", 1))
         microbatches.append(
             Microbatches(
                 scenario=scenario.name,
-                prefill_requests=values.get(f"prefill_requests[{scenario.name}]", 1),
+                prefill_requests=size,
+                prefill_chunks=chunks,
                 decode_microbatches=divide_up(requests, decode),
             )
         )
     return Plan(
         replicas=layout.replicas,
-        microbatch_tokens=microbatches[0].prefill_requests * scenarios[0].workload.input_tokens,
+        microbatch_tokens=_microbatch_tokens(deployment, microbatches[0], deployment.options[chain.stages[0].option]),
         microbatches=tuple(microbatches),
         stages=tuple(_stage(deployment, stage) for stage in chain.stages),
         model=deployment.instance.model.name,
@@ -41,12 +47,20 @@ def plan_of(deployment: Deployment, chain: Chain) -> Plan:
     )
 
 
+def _microbatch_tokens(deployment: Deployment, runs: Microbatches, option: Option) -> int:
+    """Prompt tokens of one prefill microbatch; of one iteration, where an engine serves a closed loop."""
+    scenario, engine = deployment.instance.scenarios[0], deployment.engine
+    if engine is not None and isinstance(scenario.workload, ClosedLoop):
+        return default_batch(deployment.instance, engine) * option.attn_dp
+    return runs.prefill_requests * divide_up(scenario.workload.input_tokens, runs.prefill_chunks)
+
+
 def _placement(deployment: Deployment, chain: Chain) -> tuple[tuple[int, ...], ...] | None:
     """Expert on each slot of every layer, rank by rank; empty for layers without expert parallelism."""
     if deployment.imbalance is None:
         return None
     routed = iter(deployment.imbalance)
-    tables = [next(routed) if base_kind(kind) != kind else {} for kind in deployment.layer_kinds]
+    tables = [next(routed) if is_balanced(kind) else {} for kind in deployment.layer_kinds]
     rows: list[tuple[int, ...]] = []
     for stage in chain.stages:
         option = deployment.options[stage.option]

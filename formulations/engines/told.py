@@ -5,7 +5,7 @@ The integer program's rows, the evaluation of a plan, its predictions and the pr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from shardproof.formulations.costs.engine_cache import Demand
@@ -19,7 +19,6 @@ from shardproof.formulations.costs.engine_memory import (
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
-from shardproof.instances.workload import ClosedLoop
 
 DEFAULT_ENGINE = "vllm"
 """Engine whose account and factors stand in where none is named."""
@@ -59,11 +58,19 @@ def longest_request(instance: Instance) -> int:
     )
 
 
-def sequences_of(instance: Instance, option: Option, replicas: int) -> int:
-    """Requests that one attention replica runs at once: as told, else the largest share of any scenario."""
+def sequences_of(instance: Instance, option: Option, load: Sequence[int]) -> int:
+    """Requests that one attention replica runs at once: as told, else the largest share of any scenario.
+
+    ``load``: requests of each scenario that one replica takes.
+    """
     if instance.engine_settings.max_num_seqs is not None:
         return instance.engine_settings.max_num_seqs
-    return max(divide_up(item.workload.requests, replicas * option.attn_dp) for item in instance.scenarios)
+    return max(1, running(option, load))
+
+
+def running(option: Option, load: Sequence[int]) -> int:
+    """Requests that one attention replica would run at once, the largest of any scenario."""
+    return divide_up(max(load), option.attn_dp)
 
 
 def default_batch(instance: Instance, account: EngineAccount) -> int:
@@ -73,22 +80,22 @@ def default_batch(instance: Instance, account: EngineAccount) -> int:
     )
 
 
-def launch_of(instance: Instance, option: Option, *, replicas: int, batched: Iterable[int]) -> Launch:
+def launch_of(instance: Instance, option: Option, *, load: Sequence[int], batched: Iterable[int]) -> Launch:
     """Return what an attention replica is told; ``batched``: tokens of one iteration, by scenario."""
-    sequences = sequences_of(instance, option, replicas)
+    sequences = sequences_of(instance, option, load)
     return Launch(max(*batched, sequences), sequences, longest_request(instance))
 
 
-def demands_of(instance: Instance, option: Option, launch: Launch, *, replicas: int) -> tuple[Demand, ...]:
+def demands_of(instance: Instance, option: Option, launch: Launch, *, load: Sequence[int]) -> tuple[Demand, ...]:
     """Return what one attention replica has to keep resident in each scenario."""
     return tuple(
         Demand(
-            requests=divide_up(scenario.workload.requests, replicas * option.attn_dp),
+            requests=divide_up(requests, option.attn_dp),
             tokens=scenario.workload.resident_tokens,
             longest=launch.longest,
             batched=launch.batched,
         )
-        for scenario in instance.scenarios
+        for scenario, requests in zip(instance.scenarios, load, strict=True)
     )
 
 
@@ -97,6 +104,13 @@ def admits_at_most(account: EngineAccount) -> int:
     return default_sequences(account.settings, account.total_bytes)
 
 
-def queues(instance: Instance) -> bool:
-    """Whether requests that find no room may wait: those of closed loops."""
-    return all(isinstance(scenario.workload, ClosedLoop) for scenario in instance.scenarios)
+def start_up_bytes(account: EngineAccount, launch: Launch) -> int:
+    """Bytes that start-up needs beyond what the highest utilisation leaves free (see `EngineAccount.headroom`)."""
+    share = account.settings.gpu_memory_utilization or HIGHEST_UTILISATION
+    free = account.total_bytes - int(share * account.total_bytes)
+    return max(0, account.headroom(launch) - free)
+
+
+def memory_budget(instance: Instance) -> int:
+    """Bytes of one device that a plan of the instance may fill."""
+    return instance.memory_limit if instance.engine == "any" else budget_of(account_of(instance))

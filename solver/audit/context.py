@@ -7,7 +7,8 @@ from fractions import Fraction
 from functools import cached_property
 
 from shardproof.formulations.costs.sharding import divide_up
-from shardproof.formulations.deployment.build import Deployment, distinct_ceilings
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.prefill import distinct_ceilings
 from shardproof.formulations.scaling import limit_within_margin
 from shardproof.instances.errors import ShardproofError
 from shardproof.instances.instance import Instance

@@ -22,6 +22,7 @@ from shardproof.formulations.engines.told import (
     default_batch,
     demands_of,
     launch_of,
+    start_up_bytes,
 )
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
@@ -50,6 +51,11 @@ class EnginePlan:
     plan: Plan
 
     @cached_property
+    def load(self) -> tuple[int, ...]:
+        """Requests of each scenario that one replica takes."""
+        return tuple(divide_up(item.workload.requests, self.plan.replicas) for item in self.instance.scenarios)
+
+    @cached_property
     def account(self) -> EngineAccount:
         """The engine's account."""
         return account_of(self.instance)
@@ -73,7 +79,7 @@ class EnginePlan:
             stated = not self.plan.microbatches
             return divide_up(self.plan.microbatch_tokens, option.attn_dp) if stated else self._default
         runs = microbatches_of(self.plan, scenario)
-        requests = min(runs.prefill_requests, divide_up(scenario.workload.requests, self.plan.replicas))
+        requests = min(runs.prefill_requests, self.load[self.instance.scenarios.index(scenario)])
         return divide_up(requests, option.attn_dp) * divide_up(scenario.workload.input_tokens, runs.prefill_chunks)
 
     @cached_property
@@ -83,16 +89,17 @@ class EnginePlan:
     def launch(self, option: Option) -> Launch:
         """What an attention replica is told."""
         batched = [self.batched(scenario, option) for scenario in self.instance.scenarios]
-        return launch_of(self.instance, option, replicas=self.plan.replicas, batched=batched)
+        return launch_of(self.instance, option, load=self.load, batched=batched)
 
     def memory(self, place: int, *, resident: bool = True) -> dict[str, int]:
         """Bytes of a stage's device by part, with every resident request, or with the longest alone."""
         option = self.plan.stages[place].option
         launch = self.launch(option)
-        demands = demands_of(self.instance, option, launch, replicas=self.plan.replicas)
+        demands = demands_of(self.instance, option, launch, load=self.load)
         if not resident:
             demands = tuple(replace(demand, requests=0) for demand in demands)
-        return self.account.stage(self.spans[place], option, launch, demands, tied_once=self.tied_once)
+        parts = self.account.stage(self.spans[place], option, launch, demands, tied_once=self.tied_once)
+        return parts | {"start_up": start_up_bytes(self.account, launch)}
 
     @cached_property
     def utilisation(self) -> Fraction:

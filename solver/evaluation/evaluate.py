@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 from shardproof.formulations.costs.communication import hand_over
 from shardproof.formulations.costs.compute import Step, embedding_operation, head_operation
 from shardproof.formulations.costs.operations import LinkName, Operation
 from shardproof.formulations.costs.sharding import divide_up
-from shardproof.formulations.deployment.build import Deployment, distinct_ceilings
-from shardproof.formulations.deployment.cells import Variant, decode_step, prefill_step
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.cells import Variant, decode_step
+from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings
 from shardproof.formulations.engines.rules import broken_rules
+from shardproof.formulations.engines.told import memory_budget, running
 from shardproof.formulations.scaling import limit_within_margin
 from shardproof.formulations.timeline import (
     first_token_time,
@@ -27,8 +30,9 @@ from shardproof.formulations.timeline import (
 )
 from shardproof.instances.errors import CheckFailed
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Microbatches, Plan, Stage
+from shardproof.instances.plan import Plan, Stage
 from shardproof.instances.workload import ClosedLoop, Scenario
+from shardproof.solver.evaluation.engine_plan import EnginePlan, microbatches_of
 
 SIMULATED_AT_MOST = 200_000
 """Stage passes that the simulation plays; beyond, the formula stands alone."""
@@ -83,6 +87,7 @@ class ScenarioFigures:
     stages: tuple[StageFigures, ...]
     prefill_microbatches: int
     decode_microbatches: int
+    prefill_chunks: int = 1
 
     @property
     def is_loop(self) -> bool:
@@ -101,12 +106,13 @@ class ScenarioFigures:
         """Mean TTFT, ns."""
         if self.is_loop:
             return float(self.ttft)
-        return float(mean_ttft([stage.prefill for stage in self.stages], self.prefill_microbatches))
+        groups = self.prefill_microbatches // self.prefill_chunks
+        return float(mean_ttft([stage.prefill for stage in self.stages], groups, self.prefill_chunks))
 
     @property
     def ttft_first(self) -> int:
         """TTFT of the first microbatch, or of a request alone, ns."""
-        return sum(stage.prefill for stage in self.stages)
+        return last_ttft([stage.prefill for stage in self.stages], self.prefill_chunks)
 
     @property
     def tpot(self) -> int:
@@ -162,6 +168,11 @@ class _Evaluator:
             load=tuple(divide_up(item.workload.requests, plan.replicas) for item in self.instance.scenarios),
         )
 
+    @cached_property
+    def engine(self) -> EnginePlan:
+        """The plan under its engine's account."""
+        return EnginePlan(self.instance, self.plan)
+
     def _requests(self, scenario: Scenario) -> int:
         """Requests of a scenario that one replica takes."""
         return self.variant.load[self.instance.scenarios.index(scenario)]
@@ -175,21 +186,16 @@ class _Evaluator:
         scenarios = tuple(self._scenario(scenario) for scenario in self.instance.scenarios)
         return Evaluation(scenarios, shape + tuple(self._limit_violations(scenarios)))
 
-    def _microbatches(self, scenario: Scenario) -> Microbatches:
-        for item in self.plan.microbatches:
-            if item.scenario == scenario.name:
-                return item
-        requests = max(1, self.plan.microbatch_tokens // scenario.workload.input_tokens)
-        return Microbatches(scenario=scenario.name, prefill_requests=requests)
-
     def _scenario(self, scenario: Scenario) -> ScenarioFigures:
-        runs = self._microbatches(scenario)
+        runs = microbatches_of(self.plan, scenario)
         requests = self._requests(scenario)
         size = 1 if isinstance(scenario.workload, ClosedLoop) else min(runs.prefill_requests, requests)
-        prefill = prefill_step(scenario, size)
+        shape = PrefillShape(size, 1 if isinstance(scenario.workload, ClosedLoop) else runs.prefill_chunks)
+        prefill = shape.step(scenario)
         decode = decode_step(scenario, divide_up(requests, runs.decode_microbatches))
         stages = tuple(self._stage(stage, scenario, prefill, decode) for stage in self.plan.stages)
-        figures = ScenarioFigures(scenario, stages, divide_up(requests, size), runs.decode_microbatches)
+        passes = shape.microbatches(requests)
+        figures = ScenarioFigures(scenario, stages, passes, runs.decode_microbatches, shape.chunks)
         self._simulate(figures)
         return figures
 
@@ -239,6 +245,8 @@ class _Evaluator:
 
     def _memory_in(self, stage: Stage, scenario: Scenario, step: Step) -> dict[str, int]:
         option, deployment = stage.option, self.deployment
+        if deployment.engine is not None:
+            return self.engine.memory(self.plan.stages.index(stage))
         parts = deployment.memory_parts(self.variant, scenario, step, option)
         kinds = self._kinds(stage)
         first = stage.layers[0] == 0
@@ -305,18 +313,23 @@ class _Evaluator:
             found.append(Violation("cover", "layers", expected, layers, "layers"))
         if any(rule.uniform for rule in self.deployment.rules) and len({s.option for s in self.plan.stages}) > 1:
             found.append(Violation("engine:uniform-stages", "plan", len(self.plan.stages), 1, "different options"))
+        told = self.instance.engine_settings.max_num_seqs
+        for index, stage in enumerate(self.plan.stages):
+            wanted = running(stage.option, self.variant.load)
+            if told is not None and wanted > told:
+                found.append(Violation("running[max_num_seqs]", f"stage={index}", wanted, told, "requests"))
         if self.plan.gpus > self.instance.max_gpus:
             found.append(Violation("max_gpus", "plan", self.plan.gpus, self.instance.max_gpus, "GPUs"))
         return found
 
     def _limit_violations(self, scenarios: tuple[ScenarioFigures, ...]) -> list[Violation]:
         found: list[Violation] = []
+        budget = memory_budget(self.instance)
         for figures in scenarios:
             name, limits = figures.scenario.name, figures.scenario.limits
             for index, stage in enumerate(figures.stages):
-                if stage.memory > self.instance.memory_limit:
-                    group = f"memory[{name}]"
-                    found.append(Violation(group, f"stage={index}", stage.memory, self.instance.memory_limit, "bytes"))
+                if stage.memory > budget:
+                    found.append(Violation(f"memory[{name}]", f"stage={index}", stage.memory, budget, "bytes"))
             for group, value, limit in (("ttft", figures.ttft, limits.ttft), ("tpot", figures.tpot, limits.tpot)):
                 allowed = None if limit is None else limit_within_margin(limit, self.instance.margin)
                 if allowed is not None and value > allowed:
@@ -340,7 +353,7 @@ def best_decode_microbatches(deployment: Deployment, plan: Plan, scenario: Scena
     requests = divide_up(scenario.workload.requests, plan.replicas)
     item = next(item for item in plan.microbatches if item.scenario == scenario.name)
     evaluator = _Evaluator(deployment, plan)
-    prefill = prefill_step(scenario, item.prefill_requests)
+    prefill = PrefillShape(item.prefill_requests, item.prefill_chunks).step(scenario)
     peak = evaluator.peak(scenario, prefill)
     best: tuple[int, int] | None = None
     for size in distinct_ceilings(requests):

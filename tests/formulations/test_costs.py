@@ -8,7 +8,8 @@ from shardproof.formulations.costs.compute import Step, causal_pairs
 from shardproof.formulations.costs.flat import FlatClock
 from shardproof.formulations.costs.operations import Operation, Shape
 from shardproof.formulations.costs.sharding import touched_experts_ppm
-from shardproof.formulations.deployment.build import Deployment, distinct_ceilings, replica_counts
+from shardproof.formulations.deployment.build import Deployment, replica_counts
+from shardproof.formulations.deployment.prefill import distinct_ceilings
 from shardproof.formulations.timeline import last_ttft, mean_ttft, simulate_prefill, tpot
 from shardproof.instances.instance import Instance, load_instance
 from shardproof.instances.option import Option

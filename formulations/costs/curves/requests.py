@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shardproof.formulations.costs.compute import prefill_pairs
 from shardproof.formulations.costs.operations import Operation, Shape
 
 _DTYPES = {
@@ -63,13 +64,23 @@ def _sizes(**sizes: float) -> tuple[tuple[str, float], ...]:
 
 def _attention(operation: Operation, shape: Shape) -> Request:
     prefill = operation.kind == "attention_prefill"
-    loads = (float(shape.batch), float(shape.query if prefill else shape.context))
+    loads = (float(shape.batch), float(max(shape.query, shape.context) if prefill else shape.context))
+    times = _share_of_prompt(shape) if prefill else 1.0
     cache = "fp8" if operation.kv_dtype == "fp8" else "bfloat16"
     stage = "prefill" if prefill else "decode"
     if shape.head_dim >= _LATENT_HEAD_DIM:
-        return Request(f"mla_{stage}", _USUAL, _sizes(heads=shape.heads), loads, kv_dtype=cache)
+        return Request(f"mla_{stage}", _USUAL, _sizes(heads=shape.heads), loads, kv_dtype=cache, times=times)
     sizes = _sizes(heads=shape.heads, kv_heads=shape.kv_heads, head_dim=shape.head_dim, window=shape.window)
-    return Request(f"attn_{stage}", _USUAL, sizes, loads, kv_dtype=cache)
+    return Request(f"attn_{stage}", _USUAL, sizes, loads, kv_dtype=cache, times=times)
+
+
+def _share_of_prompt(shape: Shape) -> float:
+    """Share of a whole prompt's (query, key) pairs that a chunk at its end has: curves know whole prompts."""
+    if shape.context <= shape.query:
+        return 1.0
+    window = shape.window or None
+    chunk = prefill_pairs(shape.query, shape.context - shape.query, window)
+    return chunk / prefill_pairs(shape.context, 0, window)
 
 
 def _experts(operation: Operation, shape: Shape) -> Request:
