@@ -50,8 +50,16 @@ class Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
+def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        import shardproof
+
+        click.echo(f"shardproof, version {shardproof.__version__}")
+        context.exit()
+
+
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="shardproof", prog_name="shardproof")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show it.")
 def application() -> None:
     """Plan LLM serving deployments with provably the fewest GPUs.
 

@@ -76,15 +76,22 @@ class Comparison:
         }
 
 
-def compare(paths: tuple[Path, ...], instance: Instance, result: Result) -> Comparison:
-    """Set plans beside the result of solving the instance."""
-    plans = tuple(column_of_file(path, instance, result) for path in paths)
+def compare(plans: tuple[Path | Plan, ...], instance: Instance, result: Result) -> Comparison:
+    """Set plans, or files with plans of any format, beside the result of solving the instance."""
+    columns = tuple(column_of(plan, place, instance, result) for place, plan in enumerate(plans, 1))
     optimum = None
     if result.plan is not None:
         name = {"optimal": "proven optimum", "feasible": "best found"}.get(result.status, "optimum")
         optimum = _column(name, instance, result.plan, evaluate(instance, result.plan))
-    savings = tuple((column.name, _savings(column, optimum, result)) for column in plans)
-    return Comparison(instance, plans, optimum, result, savings)
+    savings = tuple((column.name, _savings(column, optimum, result)) for column in columns)
+    return Comparison(instance, columns, optimum, result, savings)
+
+
+def column_of(plan: Path | Plan, place: int, instance: Instance, result: Result) -> Column:
+    """Evaluate a plan, or read one from a file; a plan without a file is called by its place."""
+    if isinstance(plan, Plan):
+        return _column(f"plan {place}", instance, plan, evaluate(instance, plan))
+    return column_of_file(plan, instance, result)
 
 
 def column_of_file(path: Path, instance: Instance, result: Result) -> Column:

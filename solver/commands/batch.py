@@ -61,23 +61,22 @@ def _list(request: BatchRequest) -> None:
 def _run(request: BatchRequest, options: dict[str, Any]) -> int:
     from rich.console import Console
 
+    from shardproof.solver.api.batched import batched
     from shardproof.solver.batch import tables
-    from shardproof.solver.batch.launch import launch
     from shardproof.solver.batch.progress import Watcher
 
     stderr = Console(stderr=True)
     with Watcher(stderr) as watcher:
-        outcome, rows = launch(request, watch=watcher)
-    stderr.print(tables.closing(outcome), markup=False, highlight=False, soft_wrap=True)
+        found = batched(request, watch=watcher)
+    stderr.print(str(found), markup=False, highlight=False, soft_wrap=True)
     if options["as_json"]:
         import json
 
-        click.echo(json.dumps({"run": request.name, "rows": [row.cells(request.swept) for row in rows]}))
+        click.echo(json.dumps(found.to_dict()))
     else:
         console = Console()
-        console.print(tables.ranking(rows, by=options["rank_by"], top=options["top"]))
-        console.print(tables.fronts(rows))
+        console.print(tables.ranking(found.answers, by=options["rank_by"], top=options["top"]))
+        console.print(tables.fronts(found.answers))
         for path in request.results:
             console.print(f"results: {path}", markup=False, highlight=False, soft_wrap=True)
-    answered = all(row.status in ("optimal", "infeasible", "feasible", "refused") for row in rows)
-    return 0 if answered and not outcome.interrupted else 3
+    return found.exit_code

@@ -6,12 +6,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from shardproof.solver.audit.compare import Column, Comparison
+    from shardproof.solver.api.audited import Compared
+    from shardproof.solver.audit.compare import Column
 
 EPILOG = """\b
 Examples:
@@ -26,52 +27,47 @@ Examples:
 @click.option("--document", type=click.Path(), help="Write the proven plan as a Markdown deployment document.")
 @click.option("--time-limit", type=float, help="Seconds after which the best plan and the bound are used.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def command(plans: tuple[str, ...], **flags: Any) -> int:
+def command(
+    plans: tuple[str, ...], instance: str, document: str | None, time_limit: float | None, as_json: bool
+) -> int:
     """Set PLANS beside the proven optimum: GPUs, times, memory, violations, price, and what is saved.
 
     Exit codes: 0 every plan holds, 4 a plan breaks a constraint, 1 no plan exists, 2 bad input, 3 undecided.
     """
-    from shardproof.instances.instance import load_instance
-    from shardproof.solver.audit.compare import compare
-    from shardproof.solver.search.settings import Settings
-    from shardproof.solver.solve import solve
+    from shardproof.solver.api.audited import compare
 
-    instance = load_instance(Path(flags["instance"]))
-    result = solve(instance, settings=Settings(time_limit_s=flags["time_limit"]))
-    comparison = compare(tuple(Path(plan) for plan in plans), instance, result)
-    if flags["document"]:
-        _write_document(Path(flags["document"]), comparison)
-    if flags["as_json"]:
-        click.echo(json.dumps(comparison.to_json(), indent=2))
+    found = compare(*plans, instance=instance, time_limit=time_limit)
+    if document:
+        _write_document(Path(document), found)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2))
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        click.echo(_text(comparison, colour=colour), color=colour)
-    if result.plan is None:
-        return result.exit_code
-    return 4 if any(column.violations for column in comparison.plans) else 0
+        click.echo(_text(found, colour=colour), color=colour)
+    return found.exit_code
 
 
-def _write_document(path: Path, comparison: Comparison) -> None:
+def _write_document(path: Path, found: Compared) -> None:
     from shardproof.instances.reading import refuse
-    from shardproof.solver.writers.deployment_document import write_document
 
-    if comparison.result.plan is None:
+    text = found.document()
+    if text is None:
         click.echo("no document: there is no plan to write", err=True)
         return
     try:
-        path.write_text(write_document(comparison.instance, comparison.result), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise refuse(str(path), f"cannot be written ({error.strerror})") from None
 
 
-def _text(comparison: Comparison, *, colour: bool) -> str:
+def _text(found: Compared, *, colour: bool) -> str:
     import io
 
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    columns = [*comparison.plans, *([comparison.optimum] if comparison.optimum else [])]
+    columns = list(found.columns)
     table = Table(header_style="bold")
     table.add_column("")
     for column in columns:
@@ -81,7 +77,7 @@ def _text(comparison: Comparison, *, colour: bool) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=colour, no_color=not colour, width=110, highlight=False, emoji=False)
     console.print(table)
-    for name, sentences in comparison.savings:
+    for name, sentences in found.comparison.savings:
         console.print(Text(f"\n{name}", style="bold"))
         for sentence in sentences:
             console.print(Text(f"  {sentence}"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from shardproof.solver.api.placed import Placed, PlacedWithin
     from shardproof.solver.placement.request import PlaceRequest
     from shardproof.solver.placement.result import PlacementResult
 
@@ -89,65 +89,44 @@ def command(**options: Any) -> None:
     request = place_request(options)
     if request.max_imbalance is not None:
         click.get_current_context().exit(_run_inverse(request, options))
-    result = _run(request)
-    _write_files(result, request, options)
+    found = _run(request)
+    _write_files(found, options)
     if options["as_json"]:
-        _print_json(result.to_json())
+        _print_json(found.to_dict())
     else:
-        _print(result)
+        _print(found.result)
 
 
-def _run(request: PlaceRequest) -> PlacementResult:
+def _run(request: PlaceRequest) -> Placed:
     from rich.console import Console
 
-    from shardproof.solver.placement.place import place
+    from shardproof.solver.api.placed import placed
 
     layers, seconds = request.profiles[0].layers, request.settings.time_limit
     with Console(stderr=True).status(f"placing {layers} layers, at most {seconds:g} s"):
-        return place(
-            request.profiles,
-            request.rules,
-            request.settings,
-            layer_numbers=request.subject.layer_numbers,
-            current=request.current,
-        )
+        return placed(request)
 
 
 def _run_inverse(request: PlaceRequest, options: dict[str, Any]) -> int:
-    from shardproof.solver.placement.inverse import fewest_redundant
+    from shardproof.solver.api.placed import placed_within
 
-    found = fewest_redundant(
-        request.profiles,
-        request.rules,
-        request.settings,
-        limit=request.max_imbalance or Fraction(1),
-        layer_numbers=request.subject.layer_numbers,
-    )
+    found = placed_within(request)
     if options["as_json"]:
-        _print_json(found.to_json())
+        _print_json(found.to_dict())
     else:
         _print_inverse(found)
-    return 0 if found.reached else 3
+    return found.exit_code
 
 
-def _write_files(result: PlacementResult, request: PlaceRequest, options: dict[str, Any]) -> None:
-    if request.exports:
-        from shardproof.solver.placement.exporters.full_map import full_map
-
-        mapped = full_map(result, layer_count=request.subject.layer_count)
-        for exporter, path in request.exports:
-            path.write_text(exporter.write(mapped), encoding="utf-8")
+def _write_files(found: Placed, options: dict[str, Any]) -> None:
+    for exporter, path in found.request.exports:
+        path.write_text(found.export(exporter.name), encoding="utf-8")
     if options["certificate"]:
         from shardproof.solver.placement.certificate import write_certificate
 
-        write_certificate(result, options["certificate"])
+        write_certificate(found.result, options["certificate"])
     if options["heatmap"]:
-        from shardproof.solver.placement.heatmap import draw_heatmap
-        from shardproof.solver.placement.place import current_slots
-
-        old = current_slots(request.current, [found.problem for found in result.layers])
-        before = [slots for slots in old if slots is not None]
-        draw_heatmap(result, options["heatmap"], before=before or None)
+        found.heatmap(options["heatmap"])
 
 
 def _print_json(document: dict[str, Any]) -> None:
@@ -178,8 +157,8 @@ def _print(result: PlacementResult) -> None:
     )
 
 
-def _print_inverse(found: Any) -> None:
+def _print_inverse(found: PlacedWithin) -> None:
     from rich.console import Console
 
-    for line in found.lines():
+    for line in found.result.lines():
         Console().print(line, highlight=False, markup=False)

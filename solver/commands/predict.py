@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardproof.solver.commands.instance_options import FIELDS, instance_from, instance_options
+from shardproof.solver.commands.instance_options import instance_options
 
 if TYPE_CHECKING:
     from shardproof.solver.evaluation.predictions import Prediction
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--instance", "-i", type=click.Path(), help="Instance file that the plan answers.")
 @instance_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def command(plan: str, instance: str | None, as_json: bool, **flags: Any) -> int:
+def command(plan: str, instance: str | None, as_json: bool, **fields: Any) -> int:
     """Predict TTFT, TPOT, time by operation and memory by part of a plan, as `solve -o` writes it.
 
     A closed-loop workload is predicted with factors fitted to measured deployments; a burst with the
@@ -30,22 +29,13 @@ def command(plan: str, instance: str | None, as_json: bool, **flags: Any) -> int
       shardproof predict plan.yaml --instance instances/cases/qwen3-235b-a22b.yaml
       shardproof predict plan.yaml -i case.yaml --concurrency 64 --engine vllm --confidence 90%
     """
-    from shardproof.formulations.costs.serving.confidence import parse_level
-    from shardproof.instances.plan import load_plan
-    from shardproof.solver.evaluation.predictions import predict
+    from shardproof.solver.api.predicted import predict
 
-    confidence = flags.pop("confidence")
-    flags = {name: value for name, value in flags.items() if name in FIELDS}
-    question = instance_from(instance, flags)
-    level = None if confidence is None else parse_level(confidence)
-    found = predict(question, load_plan(Path(plan)), level=level)
+    found = predict(plan, instance, **fields)
     if as_json:
-        document = found[0].to_json()
-        if len(found) > 1:
-            document["scenarios"] = [one.to_json() for one in found]
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json.dumps(found.to_dict(), indent=2))
     else:
-        for one in found:
+        for one in found.predictions:
             _show(one)
     return 0
 

@@ -20,10 +20,8 @@ The page needs no network and no other file.
 @click.option("--run", help="Name of the run in a ledger that holds several [default: the latest].")
 def command(source: Path, out: Path, run: str | None) -> None:
     """Write the RUN (a folder that `batch` wrote, or a ledger file) as one self-contained page."""
-    from shardproof.solver.batch.rows import write_whole
-    from shardproof.solver.report.content import read_content
-    from shardproof.solver.report.page import page
+    from shardproof.solver.api.batched import report
 
-    content = read_content(source, run=run)
-    write_whole(out, page(content).encode())
-    click.echo(f"{out}: {len(content.rows)} tasks, {len(content.plans)} plans", err=True)
+    found = report(source, name=run)
+    found.write(out)
+    click.echo(f"{out}: {found}", err=True)

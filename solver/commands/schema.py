@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from typing import Any
 
 import click
 
-_WHERE = {
-    "instance": ("shardproof.instances.instance", "InstanceFile"),
-    "plan": ("shardproof.instances.plan", "Plan"),
-    "device": ("shardproof.instances.hardware", "Device"),
-    "model": ("shardproof.instances.model", "Model"),
-    "result": ("shardproof.solver.result_schema", "ResultDocument"),
-}
+from shardproof.solver.api.schemas import SCHEMAS, schema
 
 
 @click.command(name="schema")
-@click.argument("document", type=click.Choice(list(_WHERE)), default="instance")
+@click.argument("document", type=click.Choice(list(SCHEMAS)), default="instance")
 def command(document: str) -> int:
     """Print the JSON Schema of a document.
 
@@ -26,11 +18,5 @@ def command(document: str) -> int:
     Example:
       shardproof schema instance > instance.schema.json
     """
-    click.echo(json.dumps(_schema(document), indent=2))
+    click.echo(json.dumps(schema(document), indent=2))
     return 0
-
-
-def _schema(document: str) -> dict[str, Any]:
-    module, name = _WHERE[document]
-    schema: dict[str, Any] = getattr(importlib.import_module(module), name).model_json_schema()
-    return schema

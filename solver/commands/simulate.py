@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardproof.solver.commands.instance_options import FIELDS, instance_from, instance_options
+from shardproof.solver.commands.instance_options import instance_options
 
 if TYPE_CHECKING:
     from shardproof.solver.simulation.outcome import Outcome
-    from shardproof.solver.simulation.simulate import SimulationSettings
 
 EPILOG = """\b
 Examples:
@@ -38,60 +37,23 @@ Examples:
 @click.option("--goodput", multiple=True, help="A limit that a good request keeps, e.g. ttft:2s; may be repeated.")
 @click.option("--plot", type=click.Path(), help="Draw queue, running requests and cache over time here (PNG, SVG).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def command(plan: str, instance: str | None, as_json: bool, **flags: Any) -> int:
+def command(plan: str, instance: str | None, plot: str | None, as_json: bool, **fields: Any) -> int:
     """Play a PLAN in service: percentiles of TTFT, TPOT, ITL and end-to-end time, goodput, queue and cache."""
-    from shardproof.instances.plan import load_plan
-    from shardproof.solver.simulation.simulate import simulate
+    from shardproof.solver.api.simulated import simulate
 
-    if flags["plot"]:
+    if plot:
         from shardproof.solver.simulation.plot import check_plot
 
-        check_plot(Path(flags["plot"]))
-    settings = _settings(flags)
-    question = instance_from(instance, {name: value for name, value in flags.items() if name in FIELDS})
-    found = simulate(question, load_plan(Path(plan)), settings)
-    if flags["plot"]:
-        from shardproof.solver.simulation.plot import draw
-
-        draw(found[0], Path(flags["plot"]))
+        check_plot(Path(plot))
+    found = simulate(plan, instance, **fields)
+    if plot:
+        found.plot(plot)
     if as_json:
-        documents = [one.to_json() for one in found]
-        click.echo(json.dumps(documents[0] | ({"scenarios": documents} if len(documents) > 1 else {}), indent=2))
+        click.echo(json.dumps(found.to_dict(), indent=2))
         return 0
-    for one in found:
+    for one in found.outcomes:
         _show(one)
     return 0
-
-
-def _settings(flags: dict[str, Any]) -> SimulationSettings:
-    from shardproof.instances.reading import refuse
-    from shardproof.instances.traffic.trace import read_trace
-    from shardproof.instances.units import floor, parse_quantity
-    from shardproof.solver.simulation.outcome import FIGURES
-    from shardproof.solver.simulation.simulate import SimulationSettings
-
-    if flags["trace"] and flags["request_rate"]:
-        raise click.UsageError("--trace carries its own arrivals; leave --request-rate out")
-    goodput: dict[str, float] = {}
-    for text in flags["goodput"]:
-        name, _, limit = text.partition(":")
-        try:
-            if name not in FIGURES or name == "itl":
-                raise ValueError("begins with ttft:, tpot: or e2e:, e.g. ttft:2s")
-            goodput[name] = float(floor(parse_quantity(limit, "duration")))
-        except ValueError as error:
-            raise refuse("command line", str(error), field="--goodput", value=text) from None
-    return SimulationSettings(
-        rate=flags["request_rate"],
-        cv=flags["arrival_cv"],
-        trace=read_trace(Path(flags["trace"])) if flags["trace"] else None,
-        requests=flags["num_requests"],
-        seeds=flags["seeds"],
-        seed=flags["seed"],
-        router=flags["router"],
-        prefix_hit=flags["prefix_cache_hit"],
-        goodput=goodput,
-    )
 
 
 def _show(found: Outcome) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardproof.solver.commands.instance_options import instance_from, instance_options, tree_of
+from shardproof.solver.api.question import FIELDS
+from shardproof.solver.commands.instance_options import instance_options
 
 if TYPE_CHECKING:
-    from shardproof.instances.instance import Instance
-    from shardproof.solver.result import Result
-    from shardproof.solver.search.settings import Settings
+    from shardproof.solver.api.solved import Solved
+    from shardproof.solver.search.settings import Progress
 
 
 @click.command(name="solve")
@@ -34,7 +34,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="auto: exact search, CP-SAT where it leaves a case open; both: CP-SAT checks the answer too; cp-sat: alone.",
 )
-def command(instance: str | None, **flags: Any) -> int:
+def command(
+    instance: str | None,
+    output: str | None,
+    write_instance: str | None,
+    certificate: str | None,
+    as_json: bool,
+    **fields: Any,
+) -> int:
     """Find the plan with the fewest GPUs and prove that none has fewer.
 
     \b
@@ -43,54 +50,41 @@ def command(instance: str | None, **flags: Any) -> int:
       shardproof solve --model qwen3-235b-a22b-fp8 --device h100-sxm --isl 2048 --osl 2048 \\
         --batch-size 128 --ttft 30s --engine vllm --max-gpus 16
     """
-    question = instance_from(instance, flags)
-    if flags["write_instance"]:
-        _write_tree(Path(flags["write_instance"]), tree_of(instance, flags)[0])
-    result = _solve(question, flags)
-    if flags["output"] and result.plan is not None:
-        tree = result.plan.model_dump(mode="json", exclude_none=True)
-        _write_tree(Path(flags["output"]), tree)
-    if flags["certificate"]:
-        _write_certificate(Path(flags["certificate"]), result, question)
-    if flags["as_json"]:
-        click.echo(json.dumps(result.to_json(), indent=2))
+    from shardproof.solver.api import solved
+
+    if write_instance:
+        asked = {name: value for name, value in fields.items() if name in FIELDS}
+        _write_tree(Path(write_instance), solved.question(instance, **asked))
+    answer = _solve(instance, fields)
+    if output and answer.plan is not None:
+        _write_tree(Path(output), answer.plan.model_dump(mode="json", exclude_none=True))
+    if certificate:
+        _write_certificate(Path(certificate), answer)
+    if as_json:
+        click.echo(json.dumps(answer.to_dict(), indent=2))
     else:
-        from shardproof.solver.writers.terminal import render_result
-
-        click.echo(render_result(question, result, colour=_colour()), color=_colour())
-    return result.exit_code
+        click.echo(answer.text(colour=_colour()), color=_colour())
+    return answer.exit_code
 
 
-def _solve(question: Instance, flags: dict[str, Any]) -> Result:
-    from shardproof.solver.search.settings import Settings
-    from shardproof.solver.solve import solve
+def _solve(instance: str | None, fields: dict[str, Any]) -> Solved:
+    from shardproof.solver.api.solved import solve
 
-    settings = Settings(
-        time_limit_s=flags["time_limit"], workers=flags["workers"], seed=flags["seed"], search=flags["search"]
-    )
     if not sys.stderr.isatty():
-        return solve(question, settings=settings)
-    return _solve_with_live_line(question, settings)
-
-
-def _solve_with_live_line(question: Instance, settings: Settings) -> Result:
-    from dataclasses import replace
-
-    from shardproof.solver.search.settings import Progress
-    from shardproof.solver.solve import solve
-
-    def show(progress: Progress) -> None:
-        incumbent = "-" if progress.incumbent is None else str(progress.incumbent)
-        gap = ""
-        if progress.incumbent and progress.bound:
-            gap = f"  gap {(progress.incumbent - progress.bound) / progress.incumbent:.1%}"
-        line = f"{progress.level}: {incumbent} GPUs  bound {progress.bound}{gap}  {progress.seconds:.1f} s"
-        click.echo(f"\r\x1b[2K{line}", err=True, nl=False)
-
+        return solve(instance, **fields)
     try:
-        return solve(question, settings=replace(settings, on_progress=show))
+        return solve(instance, on_progress=_show, **fields)
     finally:
         click.echo("\r\x1b[2K", err=True, nl=False)
+
+
+def _show(progress: Progress) -> None:
+    incumbent = "-" if progress.incumbent is None else str(progress.incumbent)
+    gap = ""
+    if progress.incumbent and progress.bound:
+        gap = f"  gap {(progress.incumbent - progress.bound) / progress.incumbent:.1%}"
+    line = f"{progress.level}: {incumbent} GPUs  bound {progress.bound}{gap}  {progress.seconds:.1f} s"
+    click.echo(f"\r\x1b[2K{line}", err=True, nl=False)
 
 
 def _colour() -> bool:
@@ -112,14 +106,13 @@ def _write_tree(path: Path, tree: dict[str, Any]) -> None:
         raise refuse(str(path), f"cannot be written ({error.strerror})") from None
 
 
-def _write_certificate(path: Path, result: Result, question: Instance) -> None:
+def _write_certificate(path: Path, answer: Solved) -> None:
     from shardproof.instances.reading import refuse
-    from shardproof.solver.proof.certificate import certificate_document
 
-    if result.evidence is None or result.status == "undecided":
+    document = answer.certificate()
+    if document is None:
         click.echo("no certificate: nothing was proved", err=True)
         return
-    document = certificate_document(result.evidence, question)
     try:
         path.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
     except OSError as error:

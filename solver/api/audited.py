@@ -1,0 +1,224 @@
+"""`audit` and `compare`: plans that people wrote, judged, and set beside the proven optimum."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shardproof.solver.api.predicted import plan_from
+from shardproof.solver.api.question import instance_from
+from shardproof.solver.api.record import Answered, seconds_of
+from shardproof.solver.api.solved import Solved
+
+if TYPE_CHECKING:
+    from shardproof.instances.plan import Plan
+    from shardproof.solver.api.predicted import AnyPlan
+    from shardproof.solver.api.solved import Question
+    from shardproof.solver.audit.audit import Audit
+    from shardproof.solver.audit.claim import Claim
+    from shardproof.solver.audit.compare import Column, Comparison
+    from shardproof.solver.documents.statement import Document
+    from shardproof.solver.evaluation.evaluate import Violation
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Audited(Answered):
+    """Every claim of a plan, judged; the constraints that it breaks; the best completion of its stated parts."""
+
+    audit: Audit
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """All claims with their verdicts."""
+        return self.audit.claims
+
+    @property
+    def wrong(self) -> tuple[Claim, ...]:
+        """Claims that do not hold."""
+        return self.audit.wrong
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """Constraints that the plan breaks."""
+        return self.audit.violations
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan as it was read; ``None`` where the stated parts make none."""
+        return None if self.audit.context.best is None else self.audit.context.best.plan
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing is wrong, 4 where a claim or a constraint fails."""
+        return self.audit.exit_code
+
+    def text(self, *, colour: bool = False, every: bool = False) -> str:
+        """Return the audit laid out for a terminal; ``every``: also the claims that hold."""
+        from shardproof.solver.audit.render import render_audit
+
+        return render_audit(self.audit, colour=colour, every=every)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``audit --json`` prints."""
+        return self.audit.to_json()
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row for each claim."""
+        return [
+            tree | {"explained_by": ", ".join(map(str, tree.get("explained_by") or ()))}
+            for tree in self.to_dict()["claims"]
+        ]
+
+    def __str__(self) -> str:
+        """Return what was found in one line."""
+        return (
+            f"{self.audit.document.name}: {len(self.claims)} claims, {len(self.wrong)} wrong; "
+            f"{len(self.violations)} constraints broken"
+        )
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Audited({str(self)!r})"
+
+
+def audit(
+    plan: AnyPlan,
+    instance: Question | None = None,
+    *,
+    completion: bool = True,
+    time_limit: float | str | None = 60.0,
+) -> Audited:
+    """Judge every claim of a plan: a Markdown document, YAML, JSON, or an engine's command line.
+
+    Parameters
+    ----------
+    plan
+        Path of the document; or a `Plan`, a mapping, or an answer of `solve`.
+    instance
+        The question; without it, the document's own sections are it.
+    completion
+        Search the best completion of the stated parts.
+    time_limit
+        Seconds, or text with a unit, for the completion.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    """
+    from shardproof.solver.audit.audit import audit_document
+
+    limit = seconds_of(time_limit, "time_limit")
+    asked = None if instance is None else instance_from(instance, {})
+    if asked is None and isinstance(plan, Solved):
+        asked = plan.instance
+    found = audit_document(_document(plan), asked)
+    if completion:
+        from shardproof.solver.audit.completion import complete
+
+        claims, completed = complete(found.context, found.claims, time_limit_s=limit)
+        found = replace(found, claims=claims, completion=completed)
+    return Audited(found)
+
+
+def _document(plan: AnyPlan) -> Document:
+    from shardproof.solver.documents.reader import parse_document, read_document
+
+    if isinstance(plan, str | Path):
+        return read_document(Path(plan))
+    tree = plan if isinstance(plan, Mapping) else plan_from(plan).model_dump(mode="json", exclude_none=True)
+    return parse_document(json.dumps(tree, default=str), name="plan", suffix=".json")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Compared(Answered):
+    """Plans beside the proven optimum: figures, violations, what is saved and by which decisions."""
+
+    comparison: Comparison
+
+    @property
+    def optimum(self) -> Solved:
+        """The answer that the plans are held against."""
+        return Solved(self.comparison.instance, self.comparison.result)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The proven plan."""
+        return self.comparison.result.plan
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Figures of each plan, and of the optimum last, where there is one."""
+        best = self.comparison.optimum
+        return self.comparison.plans if best is None else (*self.comparison.plans, best)
+
+    @property
+    def exit_code(self) -> int:
+        """0 every plan holds, 4 a plan breaks a constraint; without an optimum as `Solved.exit_code`."""
+        if self.plan is None:
+            return self.comparison.result.exit_code
+        return 4 if any(column.violations for column in self.comparison.plans) else 0
+
+    def document(self) -> str | None:
+        """Return the proven plan as a Markdown deployment document; ``None`` without a plan."""
+        return self.optimum.document()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``compare --json`` prints."""
+        return self.comparison.to_json()
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row for each plan, the optimum last."""
+        return [_column_row(column) for column in self.columns]
+
+    def __str__(self) -> str:
+        """Return what each plan would save, in sentences."""
+        lines = []
+        for name, sentences in self.comparison.savings:
+            lines += [name, *(f"  {sentence}" for sentence in sentences)]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Compared({len(self.comparison.plans)} plans, optimum={self.optimum!r})"
+
+
+def _column_row(column: Column) -> dict[str, Any]:
+    tree = column.to_json()
+    parts = {f"{part}_bytes": size for part, size in tree.pop("memory_parts").items()}
+    tree["stages"] = len(column.stages) or None
+    tree["violations"] = ", ".join(column.violations)
+    return tree | parts
+
+
+def compare(
+    *plans: str | Path | Plan | Solved, instance: Question | Solved, time_limit: float | str | None = None
+) -> Compared:
+    """Set plans beside the proven optimum: GPUs, times, memory, violations, price, and what is saved.
+
+    Parameters
+    ----------
+    *plans
+        Paths of plans in any form that `audit` reads, `Plan` records, or answers of `solve`.
+    instance
+        The question that all plans answer; an answer of `solve` is taken as the optimum.
+    time_limit
+        Seconds, or text with a unit, after which the best plan and the bound are used.
+
+    Raises
+    ------
+    InputError
+        If a file is wrong, or no plan is given.
+    """
+    from shardproof.instances.errors import InputError
+    from shardproof.solver.api.solved import solve
+    from shardproof.solver.audit.compare import compare as compare_plans
+
+    if not plans:
+        raise InputError("compare: name at least one plan")
+    optimum = instance if isinstance(instance, Solved) else solve(instance, time_limit=time_limit)
+    held = tuple(Path(plan) if isinstance(plan, str | Path) else plan_from(plan) for plan in plans)
+    return Compared(compare_plans(held, optimum.instance, optimum.result))

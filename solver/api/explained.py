@@ -1,0 +1,141 @@
+"""`explain`: why fewer GPUs are impossible, or why there is no plan at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Unpack
+
+from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields
+from shardproof.solver.api.record import Answered
+
+if TYPE_CHECKING:
+    from shardproof.instances.instance import Instance
+    from shardproof.solver.analysis.conflicts import Conflict
+    from shardproof.solver.api.solved import Question
+    from shardproof.solver.result import Result
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Explained(Answered):
+    """Reasons read off the proof; without any plan, limits that conflict and formats that would help.
+
+    ``conflicts`` is a smallest set of limits that cannot hold together, each with the value it would need.
+    """
+
+    instance: Instance
+    result: Result
+    reasons: tuple[str, ...]
+    conflicts: tuple[Conflict, ...]
+    alternatives: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 a plan, 1 no plan exists, 3 undecided."""
+        return self.result.exit_code
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``explain --json`` prints."""
+        return {
+            "status": self.result.status,
+            "proof": self.result.proof,
+            "gpus": self.result.gpus,
+            "bound": self.result.bound,
+            "reasons": list(self.reasons),
+            "conflicts": [asdict(conflict) for conflict in self.conflicts],
+            "alternatives": list(self.alternatives),
+        }
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row for each sentence, with its kind."""
+        kinds = (
+            ("reason", self.reasons),
+            ("conflict", tuple(conflict.words for conflict in self.conflicts)),
+            ("alternative", self.alternatives),
+            ("in short", self.result.explanation),
+        )
+        return [{"kind": kind, "sentence": sentence} for kind, sentences in kinds for sentence in sentences]
+
+    def __str__(self) -> str:
+        """Return the sentences, one a line."""
+        return "\n".join(self._lines())
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Explained({self.result.status}, {len(self.rows())} sentences)"
+
+    def _repr_html_(self) -> str:
+        from shardproof.solver.api.html import piece
+
+        return piece(str(self))
+
+    def _lines(self) -> Iterator[str]:
+        name, result = f"{self.instance.model.name} on {self.instance.device.name}", self.result
+        if result.status == "infeasible":
+            yield f"{name}: no plan exists with up to {_counted(self.instance.max_gpus)} ({_verdict(result)})."
+            yield from (f"  - {conflict.words}" for conflict in self.conflicts)
+            if self.conflicts:
+                yield "Each of these limits is needed for that: drop any one and a plan exists."
+            yield from (f"  - or with {change}" for change in self.alternatives)
+        elif result.bound is None or result.bound <= 1:
+            yield f"{name}: {_counted(result.gpus)}; none has fewer than 1."
+        else:
+            verb = "is" if result.bound == 2 else "are"
+            yield f"{name}: {_counted(result.gpus)}; {result.bound - 1} {verb} impossible ({result.proof}):"
+        yield from (f"  - {reason}." for reason in self.reasons)
+        yield from (f"In short: {line}." for line in result.explanation)
+
+
+def _verdict(result: Result) -> str:
+    return "certified infeasible" if result.proof == "certified-optimal" else f"infeasible, {result.proof}"
+
+
+def _counted(gpus: int | None) -> str:
+    if gpus is None:
+        return "no plan found yet"
+    return "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+
+
+def explanation_of(instance: Instance, result: Result) -> Explained:
+    """Explain a result that is already there."""
+    conflicts: tuple[Conflict, ...] = ()
+    alternatives: tuple[str, ...] = ()
+    if result.status == "infeasible":
+        from shardproof.solver.analysis.conflicts import cheaper_formats
+        from shardproof.solver.analysis.conflicts import conflicts as found
+
+        conflicts, alternatives = tuple(found(instance)), tuple(cheaper_formats(instance))
+    return Explained(instance, result, _reasons(instance, result), conflicts, alternatives)
+
+
+def _reasons(instance: Instance, result: Result) -> tuple[str, ...]:
+    refutation = None if result.evidence is None else result.evidence.refutations.get("gpus")
+    if refutation is None or result.evidence is None:
+        return ()
+    from shardproof.solver.analysis.explain import why_not_fewer
+    from shardproof.solver.problem import deployment_of
+
+    return why_not_fewer(deployment_of(instance).limited(result.evidence.program.max_gpus), refutation)
+
+
+@shows_fields
+def explain(instance: Question | None = None, **fields: Unpack[Fields]) -> Explained:
+    """Say in sentences why one GPU fewer is impossible; each is read off the checked proof.
+
+    Parameters
+    ----------
+    instance
+        Path of an instance file, its fields as a mapping, or an `Instance`.
+    **fields
+        What a flag of the command line says, under the flag's name.
+
+    Raises
+    ------
+    InputError
+        If the question is wrong or incomplete.
+    """
+    check_fields(fields, "explain")
+    from shardproof.solver.solve import solve
+
+    asked = instance_from(instance, fields)
+    return explanation_of(asked, solve(asked))

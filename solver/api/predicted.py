@@ -1,0 +1,130 @@
+"""`predict`: times and memory of a given plan, and the doubt in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields
+from shardproof.solver.api.record import Answered
+from shardproof.solver.api.solved import Solved
+
+if TYPE_CHECKING:
+    from shardproof.instances.instance import Instance
+    from shardproof.instances.plan import Plan
+    from shardproof.solver.api.solved import Question
+    from shardproof.solver.evaluation.predictions import Prediction
+
+    AnyPlan = str | Path | Mapping[str, Any] | Plan | Solved
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Predicted(Answered):
+    """What a plan is expected to do, one prediction for each scenario of the question."""
+
+    instance: Instance
+    plan: Plan
+    predictions: tuple[Prediction, ...]
+
+    @property
+    def metrics(self) -> Prediction:
+        """Prediction of the first scenario."""
+        return self.predictions[0]
+
+    @property
+    def ttft_s(self) -> float:
+        """Time to first token of the first scenario, seconds."""
+        return self.metrics.ttft_s
+
+    @property
+    def tpot_ms(self) -> float:
+        """Time per output token of the first scenario, milliseconds."""
+        return self.metrics.tpot_ms
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``predict --json`` prints."""
+        document = self.metrics.to_json()
+        if len(self.predictions) > 1:
+            document["scenarios"] = [one.to_json() for one in self.predictions]
+        return document
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row for each operation of each scenario, with the scenario's times."""
+        return [
+            {
+                "scenario": found.scenario,
+                "ttft_s": found.ttft_s,
+                "tpot_ms": found.tpot_ms,
+                "operation": name,
+                "time_ns": time,
+            }
+            for found in self.predictions
+            for name, time in found.operations.items()
+        ]
+
+    def __str__(self) -> str:
+        """Return one line for each scenario."""
+        return "\n".join(
+            f"scenario {found.scenario}: TTFT {found.ttft_s:.3f} s, TPOT {found.tpot_ms:.2f} ms, by {found.basis}"
+            for found in self.predictions
+        )
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Predicted(ttft_s={self.ttft_s:.4g}, tpot_ms={self.tpot_ms:.4g}, scenarios={len(self.predictions)})"
+
+
+def plan_from(plan: AnyPlan) -> Plan:
+    """Take a plan as it is, from an answer, a mapping, or a file that ``solve -o`` or ``solve --json`` wrote.
+
+    Raises
+    ------
+    InputError
+        If there is no plan in it.
+    """
+    from shardproof.instances.errors import InputError
+    from shardproof.instances.plan import Plan, load_plan, plan_from_tree
+
+    if isinstance(plan, Plan):
+        return plan
+    if isinstance(plan, Solved):
+        if plan.plan is None:
+            raise InputError(f"the answer is {plan.status}: it holds no plan")
+        return plan.plan
+    if isinstance(plan, Mapping):
+        return plan_from_tree(dict(plan), where="plan")
+    return load_plan(Path(plan))
+
+
+@shows_fields
+def predict(plan: AnyPlan, instance: Question | None = None, **fields: Unpack[Fields]) -> Predicted:
+    """Predict TTFT, TPOT, time by operation and memory by part of a plan.
+
+    Parameters
+    ----------
+    plan
+        A `Plan`, an answer of `solve`, a mapping, or the path of a plan file.
+    instance
+        The question that the plan answers; may be left out for an answer of `solve`.
+    **fields
+        What a flag of the command line says, under the flag's name. ``confidence="90%"`` adds an interval from
+        held-out residuals.
+
+    Raises
+    ------
+    InputError
+        If plan or question is wrong.
+    """
+    check_fields(fields, "predict")
+    from shardproof.formulations.costs.serving.confidence import parse_level
+    from shardproof.solver.evaluation.predictions import predict as predict_plan
+
+    given: dict[str, Any] = dict(fields)
+    confidence = given.pop("confidence", None)
+    if instance is None and isinstance(plan, Solved):
+        instance = plan.instance
+    asked, wanted = instance_from(instance, given), plan_from(plan)
+    level = None if confidence is None else parse_level(str(confidence))
+    return Predicted(asked, wanted, predict_plan(asked, wanted, level=level))

@@ -1,0 +1,178 @@
+"""A question given as a file, as fields, or both: what the flags of the command line and keywords in Python say."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+
+from shardproof.instances.errors import InputError
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+    from fractions import Fraction
+
+    from shardproof.instances.instance import Instance
+
+    Ratio = str | float | Fraction | Decimal
+
+Asked = TypeVar("Asked", bound=Callable[..., Any])
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "model": ("model",),
+    "device": ("device",),
+    "engine": ("engine",),
+    "isl": ("workload", "input_tokens"),
+    "osl": ("workload", "output_tokens"),
+    "batch_size": ("workload", "batch_size"),
+    "concurrency": ("workload", "concurrency"),
+    "ttft": ("limits", "ttft"),
+    "tpot": ("limits", "tpot"),
+    "max_gpus": ("limits", "max_gpus"),
+    "max_price": ("limits", "price_per_hour"),
+    "memory": ("limits", "memory"),
+    "mfu": ("hardware", "mfu"),
+    "efficiency": ("efficiency",),
+    "weights": ("precision", "weights"),
+    "kv_cache": ("precision", "kv_cache"),
+    "load_profile": ("load_profile",),
+    "max_stage_gpus": ("max_stage_gpus",),
+    "runtime_reserve": ("runtime_reserve",),
+    "margin": ("margin",),
+    "confidence": ("confidence",),
+}
+"""Where each flag's or keyword's value stands in an instance file."""
+
+
+class Fields(TypedDict, total=False):
+    """The fields of an instance that a keyword sets or overrides; quantities are text with their unit."""
+
+    model: str | Path | None
+    device: str | None
+    engine: str | None
+    isl: int | None
+    osl: int | None
+    batch_size: int | None
+    concurrency: int | None
+    ttft: str | None
+    tpot: str | None
+    max_gpus: int | None
+    max_price: str | None
+    memory: str | None
+    mfu: Ratio | None
+    efficiency: str | None
+    weights: str | None
+    kv_cache: str | None
+    load_profile: str | Path | None
+    max_stage_gpus: int | None
+    runtime_reserve: str | None
+    margin: Ratio | None
+    confidence: Ratio | None
+
+
+def shows_fields(function: Asked) -> Asked:
+    """List every field in the signature that notebooks complete, in the place of ``**fields``."""
+    signature = inspect.signature(function)
+    given = [item for item in signature.parameters.values() if item.kind is not item.VAR_KEYWORD]
+    known = {item.name for item in given}
+    types = Fields.__annotations__
+    fields = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_written(types.get(name)))
+        for name in FIELDS
+        if name not in known
+    ]
+    function.__signature__ = signature.replace(parameters=[*given, *fields])  # type: ignore[attr-defined]
+    return function
+
+
+def _written(annotation: Any) -> Any:
+    """Return an annotation as text: postponed ones are kept in a wrapper that reads badly in help()."""
+    return getattr(annotation, "__forward_arg__", annotation)
+
+
+def check_fields(fields: Mapping[str, Any], function: str) -> None:
+    """Refuse keywords that are no field, as Python does for a function that lists them.
+
+    Raises
+    ------
+    TypeError
+        With the nearest field.
+    """
+    for name in fields:
+        if name not in FIELDS:
+            near = difflib.get_close_matches(name, FIELDS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; fields: {', '.join(FIELDS)}"
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+
+
+def overrides_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tree of fields that are set; whatever is no field of an instance is left out."""
+    tree: dict[str, Any] = {}
+    for name, path in FIELDS.items():
+        value = fields.get(name)
+        if value is None:
+            continue
+        branch = tree
+        for key in path[:-1]:
+            branch = branch.setdefault(key, {})
+        branch[path[-1]] = str(value) if isinstance(value, Path) else value
+    if "concurrency" in tree.get("workload", {}):
+        tree["workload"]["kind"] = "closed-loop"
+    elif "batch_size" in tree.get("workload", {}):
+        tree["workload"]["kind"] = "burst"
+    return tree
+
+
+def tree_of(
+    instance: str | Path | Mapping[str, Any] | None, fields: Mapping[str, Any]
+) -> tuple[dict[str, Any], str, Path | None]:
+    """Return the merged tree of file (or mapping) and fields, what messages call it, and the file's folder."""
+    from shardproof.instances.instance import merge
+    from shardproof.instances.reading import read_mapping
+
+    overrides = overrides_of(fields)
+    if instance is None:
+        return {"name": "command-line", **overrides}, "command line", None
+    if isinstance(instance, Mapping):
+        return merge(_without_other_kind(dict(instance), overrides), overrides), "instance", None
+    path = Path(instance)
+    return merge(_without_other_kind(read_mapping(path), overrides), overrides), str(instance), path.parent
+
+
+def _without_other_kind(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Drop the file's count of requests where a field asks for the other kind of workload."""
+    asked, held = overrides.get("workload", {}), tree.get("workload")
+    other = {"burst": "concurrency", "closed-loop": "batch_size"}.get(asked.get("kind"))
+    if not isinstance(held, dict) or other is None:
+        return tree
+    return tree | {"workload": {key: value for key, value in held.items() if key != other}}
+
+
+def instance_from(instance: str | Path | Mapping[str, Any] | Instance | None, fields: Mapping[str, Any]) -> Instance:
+    """Read, override and resolve an instance given as a file, a mapping, fields, or a file and fields.
+
+    Raises
+    ------
+    InputError
+        If the file or a field is wrong or missing, or fields are to change an instance already resolved.
+    """
+    from shardproof.instances.instance import Instance, resolve_tree
+
+    if isinstance(instance, Instance):
+        changed = sorted(overrides_of(fields))
+        if changed:
+            raise InputError(
+                f"an Instance is final, and {', '.join(changed)} would change it; "
+                "give the instance file (or its mapping) with these fields"
+            )
+        return instance
+    tree, where, folder = tree_of(instance, fields)
+    if instance is None and not ("model" in tree and "device" in tree):
+        raise InputError("name an instance file, or give at least a model and a device (--model, --device)")
+    if instance is None and not {"kind", "input_tokens", "output_tokens"} <= tree.get("workload", {}).keys():
+        raise InputError(
+            "without a file give the tokens of a request (--isl, --osl), and --batch-size (a burst) or --concurrency"
+        )
+    return resolve_tree(tree, where=where, folder=folder)

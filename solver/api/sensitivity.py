@@ -1,0 +1,172 @@
+"""`sensitivity`: how far inputs may worsen before the answer changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields
+from shardproof.solver.api.record import Answered
+
+if TYPE_CHECKING:
+    from shardproof.instances.instance import Instance
+    from shardproof.instances.plan import Plan
+    from shardproof.solver.analysis.sensitivity import Input, Slack, Step
+    from shardproof.solver.api.solved import Question
+    from shardproof.solver.result import Result
+
+
+@dataclass(frozen=True)
+class Margin:
+    """What the instance's margin costs: GPUs with it and without it."""
+
+    margin: Fraction
+    gpus: int
+    gpus_without: int | None
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Sensitivity(Answered):
+    """How far each input may worsen before the plan breaks, and before more GPUs are needed.
+
+    ``curves``: fewest GPUs against the TTFT limit and the number of requests, where they were asked for.
+    Without a plan there is nothing to worsen: no inputs, no curves.
+    """
+
+    instance: Instance
+    result: Result
+    inputs: tuple[Slack, ...] = ()
+    curves: Mapping[str, tuple[Step, ...]] | None = None
+    margin: Margin | None = None
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan whose inputs worsen."""
+        return self.result.plan
+
+    @property
+    def gpus(self) -> int | None:
+        """GPUs of the plan."""
+        return self.result.gpus
+
+    @property
+    def exit_code(self) -> int:
+        """0 a plan, 1 no plan exists, 3 undecided."""
+        return self.result.exit_code
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``sensitivity --json`` prints."""
+        if self.plan is None:
+            return {"gpus": None, "status": self.result.status, "inputs": [], "curves": {}, "margin": None}
+        return {
+            "gpus": self.gpus,
+            "proof": self.result.proof,
+            "inputs": [asdict(slack) for slack in self.inputs],
+            "curves": {name: [asdict(step) for step in steps] for name, steps in (self.curves or {}).items()},
+            "margin": None if self.margin is None else asdict(self.margin) | {"margin": str(self.margin.margin)},
+        }
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row for each input; ``None``: no end was found."""
+        return [asdict(slack) for slack in self.inputs]
+
+    def plot(self, path: str | Path) -> None:
+        """Draw the curves as a PNG or SVG file.
+
+        Raises
+        ------
+        InputError
+            If there are no curves, the file has another ending, or matplotlib is not installed.
+        """
+        from shardproof.solver.writers.curves import draw_curves
+
+        draw_curves(Path(path), self.curves or {}, self.instance)
+
+    def __str__(self) -> str:
+        """Return one line."""
+        if self.gpus is None:
+            return f"no plan to worsen: {self.result.status}; `shardproof explain` says why"
+        return f"how far {len(self.inputs)} inputs may worsen; the plan has {self.gpus} GPUs"
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Sensitivity(gpus={self.gpus}, inputs={len(self.inputs)})"
+
+
+@shows_fields
+def sensitivity(
+    instance: Question | None = None,
+    *,
+    only: Sequence[str] = (),
+    curves: bool = False,
+    points: int = 9,
+    on_progress: Callable[[str], None] | None = None,
+    **fields: Unpack[Fields],
+) -> Sensitivity:
+    """Say how far each input may worsen before this plan breaks, and before more GPUs are needed.
+
+    Every value is exact: found by bisection over proven decisions. With a margin, say also what it costs.
+
+    Parameters
+    ----------
+    instance
+        Path of an instance file, its fields as a mapping, or an `Instance`.
+    only
+        Look only at inputs whose name contains one of these.
+    curves, points
+        Also find the fewest GPUs at so many TTFT limits and numbers of requests.
+    on_progress
+        Called with what is looked at next.
+    **fields
+        What a flag of the command line says, under the flag's name.
+
+    Raises
+    ------
+    InputError
+        If the question is wrong or incomplete.
+    """
+    check_fields(fields, "sensitivity")
+    from shardproof.solver.analysis.sensitivity import around, curve, inputs_of, slack_of
+    from shardproof.solver.solve import solve
+
+    say = on_progress or _silent
+    asked = instance_from(instance, fields)
+    result = solve(asked)
+    if result.plan is None or result.gpus is None:
+        return Sensitivity(asked, result)
+    wanted = (only,) if isinstance(only, str) else tuple(only)
+    chosen = [item for item in inputs_of(asked) if not wanted or any(part in item.name for part in wanted)]
+    slacks = []
+    for place, item in enumerate(chosen):
+        say(f"{place + 1} of {len(chosen)}: {item.name}")
+        slacks.append(slack_of(item, result.plan, result.gpus))
+    drawn: dict[str, tuple[Step, ...]] = {}
+    for item in inputs_of(asked) if curves else ():
+        if _drawn(item):
+            say(f"curve: {item.name}")
+            drawn[item.name] = curve(item, around(item.value, points=points))
+    say("")
+    return Sensitivity(asked, result, tuple(slacks), drawn, _margin(asked, result.gpus))
+
+
+def _silent(text: str) -> None:
+    del text
+
+
+def _drawn(item: Input) -> bool:
+    return item.name.startswith(("ttft limit", "batch_size", "concurrency"))
+
+
+def _margin(instance: Instance, gpus: int) -> Margin | None:
+    """GPUs with the instance's margin and without it."""
+    from shardproof.solver.analysis.limiting import fewest_gpus
+    from shardproof.solver.analysis.sensitivity import with_margin
+    from shardproof.solver.problem import deployment_of
+
+    if not instance.margin:
+        return None
+    without = fewest_gpus(deployment_of(with_margin(instance, Fraction(0))))
+    return Margin(instance.margin, gpus, without)

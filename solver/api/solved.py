@@ -1,0 +1,286 @@
+"""`solve`: the plan with the fewest GPUs, proven; and the question itself, read but not solved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields, tree_of
+from shardproof.solver.api.record import Answered, seconds_of
+
+if TYPE_CHECKING:
+    from shardproof.instances.instance import Instance
+    from shardproof.instances.plan import Plan
+    from shardproof.solver.api.explained import Explained
+    from shardproof.solver.result import Metrics, Proof, Result, Status
+    from shardproof.solver.search.settings import Progress
+
+    Question = str | Path | Mapping[str, Any] | Instance
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Solved(Answered):
+    """The answer to one instance: its plan (or none), what is proved, and every form to look at it in."""
+
+    instance: Instance
+    result: Result
+
+    @property
+    def status(self) -> Status:
+        """``optimal``, ``feasible``, ``infeasible`` or ``undecided``."""
+        return self.result.status
+
+    @property
+    def proof(self) -> Proof:
+        """Who vouches for the status: ``certified-...`` only for what the independent checker accepted."""
+        return self.result.proof
+
+    @property
+    def gpus(self) -> int | None:
+        """GPUs of the plan."""
+        return self.result.gpus
+
+    @property
+    def bound(self) -> int | None:
+        """Proven: no plan has fewer GPUs."""
+        return self.result.bound
+
+    @property
+    def gap(self) -> float | None:
+        """(GPUs - bound) / GPUs."""
+        return self.result.gap
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan; ``None`` when none exists or none was found."""
+        return self.result.plan
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """Times, memory and utilisations of the plan."""
+        return self.result.metrics
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the question left open, in sentences."""
+        return self.result.assumptions
+
+    @property
+    def engine_flags(self) -> tuple[str, ...]:
+        """How to start an engine with this plan."""
+        return self.result.engine_flags
+
+    @property
+    def exit_code(self) -> int:
+        """0 a plan, 1 no plan exists, 3 undecided."""
+        return self.result.exit_code
+
+    def explain(self) -> Explained:
+        """Say why fewer GPUs are impossible, or why there is no plan."""
+        from shardproof.solver.api.explained import explanation_of
+
+        return explanation_of(self.instance, self.result)
+
+    def certificate(self) -> dict[str, Any] | None:
+        """Return the certificate that `shardproof.verify` accepts; ``None`` where nothing was proved."""
+        if self.result.evidence is None or self.status == "undecided":
+            return None
+        from shardproof.solver.proof.certificate import certificate_document
+
+        return certificate_document(self.result.evidence, self.instance)
+
+    def document(self) -> str | None:
+        """Return the plan as a Markdown deployment document; ``None`` without a plan."""
+        if self.plan is None:
+            return None
+        from shardproof.solver.writers.deployment_document import write_document
+
+        return write_document(self.instance, self.result)
+
+    def text(self, *, colour: bool = False) -> str:
+        """Return the answer laid out for a terminal."""
+        from shardproof.solver.writers.terminal import render_result
+
+        return render_result(self.instance, self.result, colour=colour)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``solve --json`` prints."""
+        return self.result.to_json()
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row for each stage of the plan."""
+        return [] if self.plan is None else [_stage_row(self.plan, place) for place in range(len(self.plan.stages))]
+
+    def __str__(self) -> str:
+        """Return the first two lines of `text`: what was found and how sure it is."""
+        return "\n".join(self.text().splitlines()[:2])
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Solved({self.status}, gpus={self.gpus}, bound={self.bound}, proof={self.proof!r})"
+
+    def _repr_html_(self) -> str:
+        from shardproof.solver.api.html import bullets, memory_bars, piece, table, timeline
+
+        if self.plan is None:
+            return piece(str(self), bullets("Why", self.result.explanation))
+        first = self.instance.scenarios[0]
+        burst = first.workload.kind == "burst"
+        drawn = [timeline(self.plan, requests=first.workload.requests, limit=first.limits.ttft)] if burst else []
+        return piece(
+            str(self),
+            table(("figure", "value", "limit"), _figures(self)),
+            table(tuple(_shown(self.rows()[0])), [list(_shown(row).values()) for row in self.rows()]),
+            memory_bars(self.plan, self.instance.memory_limit),
+            *drawn,
+            bullets("Why", self.result.explanation),
+            bullets("Engine flags", self.engine_flags),
+            bullets("Assumed", self.assumptions),
+        )
+
+
+def _figures(solved: Solved) -> list[tuple[str, str, str]]:
+    from shardproof.instances.units import format_bytes, format_duration
+
+    metrics, limits = solved.metrics, solved.instance.scenarios[0].limits
+    if metrics is None:
+        return []
+
+    def limit(value: int | None) -> str:
+        return "-" if value is None else format_duration(value)
+
+    return [
+        ("TTFT of the slowest request", f"{metrics.ttft_s:.3f} s", limit(limits.ttft)),
+        ("TPOT", f"{metrics.tpot_ms:.2f} ms", limit(limits.tpot)),
+        ("peak memory", format_bytes(metrics.peak_memory_bytes), format_bytes(solved.instance.memory_limit)),
+        ("memory utilisation", f"{metrics.memory_utilisation:.1%}", "-"),
+        ("compute utilisation", f"{metrics.compute_utilisation:.1%}", "-"),
+    ]
+
+
+def _stage_row(plan: Plan, place: int) -> dict[str, Any]:
+    stage = plan.stages[place]
+    memory, times = stage.memory_bytes or {}, stage.time_ns or {}
+    row: dict[str, Any] = {"stage": place, "first_layer": stage.layers[0], "last_layer": stage.layers[1]}
+    row |= {"gpus": stage.gpus, "attn_tp": stage.attn_tp, "attn_dp": stage.attn_dp}
+    row |= {"moe_tp": stage.moe_tp, "moe_ep": stage.moe_ep, "replicas": plan.replicas}
+    row |= {"memory_bytes": sum(memory.values()), "time_ns": sum(times.values())}
+    row |= {_key(part, "bytes"): memory.get(part, 0) for part in _parts(plan, "memory_bytes")}
+    return row | {_key(operation, "ns"): times.get(operation, 0) for operation in _parts(plan, "time_ns")}
+
+
+def _parts(plan: Plan, field: Literal["memory_bytes", "time_ns"]) -> list[str]:
+    """Return the parts that any stage has, in their order."""
+    return list(dict.fromkeys(part for stage in plan.stages for part in getattr(stage, field) or {}))
+
+
+def _key(part: str, unit: str) -> str:
+    return f"{part}_{unit}".replace(" ", "_").replace("-", "_")
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a stage's row shows in a notebook: degrees, memory and time of a microbatch, with units."""
+    from shardproof.instances.units import format_bytes, format_duration
+
+    return {
+        "stage": row["stage"],
+        "layers": f"{row['first_layer']}-{row['last_layer']}",
+        "GPUs": row["gpus"],
+        "attention": f"TP{row['attn_tp']} x DP{row['attn_dp']}",
+        "experts": f"TP{row['moe_tp']} x EP{row['moe_ep']}",
+        "replicas": row["replicas"],
+        "memory": format_bytes(row["memory_bytes"]),
+        "time of a microbatch": format_duration(row["time_ns"]),
+    }
+
+
+@shows_fields
+def load_instance(instance: Question | None = None, **fields: Unpack[Fields]) -> Instance:
+    """Read a question: a file, a mapping with the fields of a file, keywords, or both; names are looked up.
+
+    Parameters
+    ----------
+    instance
+        Path of an instance file, its fields as a mapping, or an `Instance` (returned as it is).
+    **fields
+        What a flag of the command line says, under the flag's name; laid over the file's fields.
+
+    Raises
+    ------
+    InputError
+        If anything is wrong or missing: file, field, value and remedy.
+    """
+    check_fields(fields, "load_instance")
+    return instance_from(instance, fields)
+
+
+@shows_fields
+def question(instance: str | Path | Mapping[str, Any] | None = None, **fields: Unpack[Fields]) -> dict[str, Any]:
+    """Return a question as the fields of an instance file, to be kept as YAML or JSON.
+
+    Raises
+    ------
+    InputError
+        If the question is wrong or incomplete.
+    """
+    check_fields(fields, "question")
+    instance_from(instance, fields)
+    return tree_of(instance, fields)[0]
+
+
+@shows_fields
+def solve(
+    instance: Question | None = None,
+    *,
+    time_limit: float | str | None = None,
+    workers: int = 2,
+    seed: int = 0,
+    search: Literal["auto", "both", "cp-sat"] = "auto",
+    on_progress: Callable[[Progress], None] | None = None,
+    **fields: Unpack[Fields],
+) -> Solved:
+    """Find the plan with the fewest GPUs and prove that none has fewer.
+
+    Parameters
+    ----------
+    instance
+        Path of an instance file, its fields as a mapping, or an `Instance`.
+    time_limit
+        Seconds, or text with a unit, after which the best plan so far is given.
+    workers, seed
+        CP-SAT's.
+    search
+        ``auto``: exact search, CP-SAT where it leaves a case open; ``both``: CP-SAT checks the answer too;
+        ``cp-sat``: alone.
+    on_progress
+        Called with the best GPU count, the bound and the seconds so far.
+    **fields
+        What a flag of the command line says, under the flag's name: ``model=``, ``device=``, ``ttft="2 s"`` ...
+
+    Raises
+    ------
+    InputError
+        If the question is wrong or incomplete.
+
+    Examples
+    --------
+    >>> import shardproof
+    >>> answer = shardproof.solve(model="qwen3-8b", device="h100-sxm", isl=512, osl=128, batch_size=8, ttft="2 s")
+    >>> answer.status, answer.gpus
+    ('optimal', 1)
+    """
+    check_fields(fields, "solve")
+    from shardproof.solver.search.settings import Settings
+    from shardproof.solver.solve import solve as search_plan
+
+    settings = Settings(
+        time_limit_s=seconds_of(time_limit, "time_limit"),
+        workers=workers,
+        seed=seed,
+        search=search,
+        on_progress=on_progress,
+    )
+    asked = instance_from(instance, fields)
+    return Solved(asked, search_plan(asked, settings=settings))

@@ -1,0 +1,178 @@
+"""`verify`: check a certificate without trusting the solver that wrote it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shardproof.solver.api.question import instance_from
+from shardproof.solver.api.record import Answered
+
+if TYPE_CHECKING:
+    from shardproof.solver.api.solved import Question
+
+
+@dataclass(frozen=True, repr=False)
+class Verified(Answered):
+    """Whether a certificate was accepted: what it proves, or why it was refused. True where it was accepted."""
+
+    accepted: bool
+    claim: str | None
+    reason: str | None
+    checker: str
+
+    @property
+    def exit_code(self) -> int:
+        """0 accepted, 4 refused."""
+        return 0 if self.accepted else 4
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``verify --json`` prints."""
+        return {"accepted": self.accepted, "claim": self.claim, "reason": self.reason, "checker": self.checker}
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row."""
+        return [self.to_dict()]
+
+    def __bool__(self) -> bool:
+        """Return whether it was accepted."""
+        return self.accepted
+
+    def __str__(self) -> str:
+        """Return the verdict in one line."""
+        return f"accepted: {self.claim}" if self.accepted else f"refused: {self.reason}"
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Verified({str(self)!r})"
+
+
+def verify(certificate: str | Path | Mapping[str, Any] | bytes, instance: Question | None = None) -> Verified:
+    """Check a certificate and say what it proves.
+
+    Parameters
+    ----------
+    certificate
+        Path of the file, its bytes, or the document itself, of a plan or of an expert placement.
+    instance
+        Also check that the document's integer data is what this question yields.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or is no JSON.
+    """
+    from shardproof.solver.checkers import certificate as checker
+
+    where = str(certificate) if isinstance(certificate, str | Path) else "certificate"
+    raw = _bytes_of(certificate)
+    _need_json(raw, where)
+    judge = _judge_placement if b'"shardproof-placement"' in raw[:100] else _judge
+    accepted, claim, reason = judge(raw, instance)
+    return Verified(accepted, claim, reason, checker.VERSION)
+
+
+def _judge(raw: bytes, instance: Question | None) -> tuple[bool, str | None, str | None]:
+    """Return whether a plan's certificate is accepted, what it proves, and why not."""
+    from shardproof.solver.checkers import certificate as checker
+
+    try:
+        claim = checker.check(raw)
+        if instance is not None:
+            _compare(raw, instance)
+            claim += f", which are those of {_name(instance)}"
+    except checker.CheckError as error:
+        return False, None, str(error)
+    return True, claim, None
+
+
+def _judge_placement(raw: bytes, instance: Question | None) -> tuple[bool, str | None, str | None]:
+    """Return the same for the certificate of an expert placement, which stands for itself."""
+    from shardproof.instances.errors import InputError
+    from shardproof.solver.checkers.placement import check_placement_text
+
+    if instance is not None:
+        raise InputError("--instance: a placement's certificate carries its own loads; leave the option out")
+    verdict = check_placement_text(raw)
+    return verdict.accepted, verdict.claim if verdict.accepted else None, verdict.reason
+
+
+def _name(instance: Question) -> str:
+    return str(instance) if isinstance(instance, str | Path) else "the instance"
+
+
+def _bytes_of(certificate: str | Path | Mapping[str, Any] | bytes) -> bytes:
+    from shardproof.instances.errors import InputError
+    from shardproof.solver.checkers import certificate as checker
+
+    if isinstance(certificate, bytes):
+        return certificate
+    if isinstance(certificate, Mapping):
+        return json.dumps(dict(certificate), separators=(",", ":")).encode()
+    path = Path(certificate)
+    try:
+        with path.open("rb") as file:
+            return file.read(checker.MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; name a certificate file") from None
+
+
+def _need_json(raw: bytes, where: str) -> None:
+    """Refuse a file that is no JSON at all: it is no certificate that fails but another file."""
+    from shardproof.instances.reading import refuse
+    from shardproof.solver.checkers import certificate as checker
+
+    if len(raw) > checker.MAX_BYTES:
+        return
+    try:
+        json.loads(raw)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise refuse(where, f"is not a certificate: not JSON ({place})") from None
+    except UnicodeDecodeError:
+        raise refuse(where, "is not a certificate: not JSON (line 1: no UTF-8 text)") from None
+    except (RecursionError, ValueError):
+        return  # the checker has its own words for depth and long numbers
+
+
+def _compare(raw: bytes, instance: Question) -> None:
+    """Refuse unless the certificate is about this instance: its fingerprint, and its program cell by cell.
+
+    With a plan of G GPUs the file may hold the program limited to G: what needs more cannot beat the plan. It
+    may leave out all axes of a layout that is not the plan's: fewer rows refute less, never more.
+    """
+    from shardproof.solver.checkers import certificate as checker
+    from shardproof.solver.problem import deployment_of
+    from shardproof.solver.proof.certificate_json import write_program
+
+    document = checker.parse(raw.decode())
+    question, name = instance_from(instance, {}), _name(instance)
+    if document["instance"] != question.fingerprint:
+        raise checker.CheckError(f"the fingerprint of {name} is {question.fingerprint}")
+    budget = question.max_gpus if document["plan"] is None else document["program"]["max_gpus"]
+    program = deployment_of(question).limited(budget).program
+    planned = None if document["plan"] is None else document["plan"]["layout"]
+    held = document["program"]["layouts"] + [{"axes": None}] * len(program.layouts)
+    layouts = tuple(
+        layout if held[place]["axes"] or place == planned else replace(layout, axes=())
+        for place, layout in enumerate(program.layouts)
+    )
+    yielded = write_program(replace(program, layouts=layouts))
+    different = _difference(document["program"], yielded, "program")
+    if different is not None:
+        raise checker.CheckError(f"{different} is not what {name} yields")
+
+
+def _difference(left: Any, right: Any, where: str) -> str | None:
+    """Name the first place where two JSON values differ (``None``: they are equal)."""
+    if left == right:
+        return None
+    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        return next((found for key in left if (found := _difference(left[key], right[key], f"{where}.{key}"))), None)
+    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        pairs = enumerate(zip(left, right, strict=True))
+        return next((found for i, (a, b) in pairs if (found := _difference(a, b, f"{where}[{i}]"))), None)
+    return where
