@@ -16,7 +16,7 @@ from shardproof.solver.api.solved import Solved
 if TYPE_CHECKING:
     from shardproof.instances.plan import Plan
     from shardproof.solver.api.predicted import AnyPlan
-    from shardproof.solver.api.solved import Question
+    from shardproof.solver.api.question import Question
     from shardproof.solver.audit.audit import Audit
     from shardproof.solver.audit.claim import Claim
     from shardproof.solver.audit.compare import Column, Comparison

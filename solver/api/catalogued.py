@@ -198,8 +198,8 @@ def _weight_bytes(model: Model) -> int:
 def _kv_bytes_per_token(model: Model) -> int:
     """KV cache of one more token while no window is full, all layers, bytes."""
     from shardproof.formulations.costs.memory import kv_bytes_per_request
-    from shardproof.instances.option import Option
     from shardproof.instances.layers import LinearAttention
+    from shardproof.instances.option import Option
 
     alone = Option(attn_tp=1, attn_dp=1, moe_tp=1, moe_ep=1)
     per_kind = {

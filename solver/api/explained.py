@@ -12,7 +12,7 @@ from shardproof.solver.api.record import Answered
 if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
     from shardproof.solver.analysis.conflicts import Conflict
-    from shardproof.solver.api.solved import Question
+    from shardproof.solver.api.question import Question
     from shardproof.solver.result import Result
 
 

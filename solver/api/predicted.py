@@ -14,7 +14,7 @@ from shardproof.solver.api.solved import Solved
 if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
-    from shardproof.solver.api.solved import Question
+    from shardproof.solver.api.question import Question
     from shardproof.solver.evaluation.predictions import Prediction
 
     AnyPlan = str | Path | Mapping[str, Any] | Plan | Solved

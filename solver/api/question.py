@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
 
     Ratio = str | float | Fraction | Decimal
+    Question = str | Path | Mapping[str, Any] | Instance
 
 Asked = TypeVar("Asked", bound=Callable[..., Any])
 
@@ -150,7 +151,7 @@ def _without_other_kind(tree: dict[str, Any], overrides: dict[str, Any]) -> dict
     return tree | {"workload": {key: value for key, value in held.items() if key != other}}
 
 
-def instance_from(instance: str | Path | Mapping[str, Any] | Instance | None, fields: Mapping[str, Any]) -> Instance:
+def instance_from(instance: Question | None, fields: Mapping[str, Any]) -> Instance:
     """Read, override and resolve an instance given as a file, a mapping, fields, or a file and fields.
 
     Raises

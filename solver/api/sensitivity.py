@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
     from shardproof.solver.analysis.sensitivity import Input, Slack, Step
-    from shardproof.solver.api.solved import Question
+    from shardproof.solver.api.question import Question
     from shardproof.solver.result import Result
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
     from shardproof.solver.api.predicted import AnyPlan
-    from shardproof.solver.api.solved import Question
+    from shardproof.solver.api.question import Question
     from shardproof.solver.simulation.outcome import Outcome
 
 

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
     from shardproof.solver.api.explained import Explained
+    from shardproof.solver.api.question import Question
     from shardproof.solver.result import Metrics, Proof, Result, Status
     from shardproof.solver.search.settings import Progress
-
-    Question = str | Path | Mapping[str, Any] | Instance
 
 
 @dataclass(frozen=True, repr=False, eq=False)

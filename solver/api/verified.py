@@ -12,7 +12,7 @@ from shardproof.solver.api.question import instance_from
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
-    from shardproof.solver.api.solved import Question
+    from shardproof.solver.api.question import Question
 
 
 @dataclass(frozen=True, repr=False)
