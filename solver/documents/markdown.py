@@ -1,13 +1,13 @@
 """Markdown documents: headings, ``- Key: value`` lines, tables and prose, turned into entries.
 
-Nothing is interpreted here: an entry is a key, its value and the headings above it. Lines inside code
-fences that call an engine are handed on as commands, other lines as prose.
+Nothing is interpreted here: an entry is a key, its value and the headings above it. Fenced blocks are handed on
+whole (`shardproof.solver.documents.fences` says what they are), lines that start an engine as commands.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from shardproof.solver.documents.statement import Entry
 from shardproof.solver.documents.text import MAX_LINE, plain, printable
@@ -18,19 +18,39 @@ _RULE = re.compile(r"^\s*([-=_*]\s*){3,}$")
 _KEY = re.compile(r"^(?P<key>[^:=|]{1,80}?)\s*(?::|=(?!=))\s*(?P<value>\S.*)?$")
 _NEXT_KEY = re.compile(r"\s*[,;|]\s+(?=[A-Za-z][A-Za-z /()-]{0,40}[:=]\s*[^\s,;|])")
 _DIVIDER = re.compile(r"^\s*\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$")
-_ENGINE = re.compile(r"\bvllm\s+serve\b|vllm\.entrypoints|sglang\.launch_server|\btrtllm-serve\b|\bsglang\s+serve\b")
+_ENGINE = re.compile(
+    r"\bvllm\s+serve\b|vllm\.entrypoints|sglang\.launch_server|\btrtllm-serve\b|\bsglang\s+serve\b|\bdocker\s+run\b"
+    r"|\bdynamo\.(?:vllm|sglang|trtllm)\b"
+)
+_FENCE = re.compile(r"^(?P<indent>\s*)(?P<mark>`{3,}|~{3,})\s*\{?\.?(?P<language>[\w+-]*)")
+_TAB = re.compile(r"^\s*(?:===|!!!|\?\?\?\+?)\s+(?:\w+\s+)?\"(?P<title>[^\"]{1,120})\"\s*$")
 _NOTES = re.compile(r"note|comment|remark|descri|reason|unit|source|why|detail|explan|formula|calculation")
 MAX_CELLS = 24
 
 
 @dataclass(frozen=True)
+class Block:
+    """A fenced block: its language as written, the line of its first line, its text, and where it stands."""
+
+    language: str
+    line: int
+    text: str
+    sections: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Parsed:
-    """What the parse of a Markdown text yields: keyed entries, prose lines and engine commands."""
+    """What the parse of a Markdown text yields: keyed entries, prose lines, engine commands and fenced blocks.
+
+    ``places`` gives, line by line, the lines of the headings above.
+    """
 
     entries: tuple[Entry, ...]
     prose: tuple[Entry, ...]
     commands: tuple[Entry, ...]
     titles: tuple[str, ...]
+    blocks: tuple[Block, ...] = ()
+    places: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 class _Parser:
@@ -44,7 +64,9 @@ class _Parser:
         self.header: list[str] = []
         self.rows: list[int] = []
         self.parent: tuple[int, str] = (-1, "")
-        self.fenced = False
+        self.blocks: list[Block] = []
+        self.above: list[int] = []
+        self.places: dict[int, tuple[int, ...]] = {}
 
     def path(self) -> tuple[str, ...]:
         """Headings above the current line, outermost first."""
@@ -54,14 +76,12 @@ class _Parser:
     def feed(self, number: int, raw: str, following: str) -> None:
         """Read one line; ``following`` is the next one."""
         line = plain(raw[:MAX_LINE])
-        if re.match(r"^\s*(```|~~~)", line):
-            self.fenced = not self.fenced
-        elif not line.strip() or (_RULE.match(line) and not _DIVIDER.match(line)):
+        if not line.strip() or (_RULE.match(line) and not _DIVIDER.match(line)):
             self.close()
-        elif self.fenced and _ENGINE.search(line):
-            self.commands.append(Entry(number, printable(raw), self.path(), "", line.strip()))
-        elif match := _HEADING.match(line) if not self.fenced else None:
+        elif match := _HEADING.match(line):
             self._heading(number, raw, len(match[1]), match[2])
+        elif match := _TAB.match(line):
+            self._heading(number, raw, 6, match["title"])
         elif re.match(r"^(=+|-+)\s*$", following) and not _BULLET.match(line) and "|" not in line:
             self._heading(number, raw, 1 if following.startswith("=") else 2, line.strip())
         elif "|" in line and (line.lstrip().startswith("|") or self.header or _DIVIDER.match(following)):
@@ -81,7 +101,8 @@ class _Parser:
     def _heading(self, number: int, raw: str, level: int, title: str) -> None:
         self.close()
         self.parent = (-1, "")
-        self.sections = [item for item in self.sections if item[0] < level]
+        kept = len([item for item in self.sections if item[0] < level])
+        self.sections, self.above = self.sections[:kept], [*self.above[:kept], number]
         title = re.sub(r"^\d{1,2}(?:\.\d{1,2})*[.)]?\s+(?=[A-Za-z])", "", _unmark(title))
         if match := _KEY.match(title):
             self._keyed(number, raw, match["key"], match["value"] or "")
@@ -112,7 +133,8 @@ class _Parser:
         if not text:
             return
         if _ENGINE.search(text):
-            self.commands.append(Entry(number, printable(raw), self.path(), "", text))
+            marked = bullet[1] if bullet else line.strip().lstrip("> ")
+            self.commands.append(Entry(number, printable(raw), self.path(), "", marked))
         elif (match := _KEY.match(text)) and not (match["value"] or "").startswith("//"):
             if match["value"] is None:
                 self.parent = (indent, match["key"][:80])
@@ -189,18 +211,60 @@ def _unmark(text: str) -> str:
 
 
 def parse_markdown(text: str) -> Parsed:
-    """Split a Markdown text into entries, prose and engine commands."""
+    """Split a Markdown text into entries, prose, engine commands and fenced blocks."""
     parser = _Parser()
     lines = text.split("\n")
-    joined: tuple[int, str] | None = None
-    for number, raw in enumerate(lines, start=1):
-        first, line = (number, raw) if joined is None else (joined[0], f"{joined[1]} {raw.strip()}")
-        if line.rstrip().endswith("\\") and len(line) < 4 * MAX_LINE and (parser.fenced or _ENGINE.search(line)):
-            joined = (first, line.rstrip()[:-1])
+    number = 0
+    while number < len(lines):
+        raw = lines[number]
+        if match := _FENCE.match(raw[:MAX_LINE]):
+            number = _fenced(parser, lines, number, match)
             continue
-        joined = None
+        first = number
+        line = raw
+        while line.rstrip().endswith("\\") and number + 1 < len(lines) and len(line) < 4 * MAX_LINE:
+            if not _ENGINE.search(line):
+                break
+            number += 1
+            line = f"{line.rstrip()[:-1]} {lines[number].strip()}"
+        number += 1
         following = plain(lines[number][:MAX_LINE]) if number < len(lines) else ""
-        parser.feed(first, line, following)
+        if not _FENCE.match(following):
+            parser.feed(first + 1, line, following)
+        else:
+            parser.feed(first + 1, line, "")
+        parser.places[first + 1] = tuple(parser.above)
     parser.close()
     titles = tuple(title for level, title in parser.sections if level == 1)
-    return Parsed(tuple(parser.entries), tuple(parser.prose), tuple(parser.commands), titles)
+    return Parsed(
+        tuple(parser.entries), tuple(parser.prose), tuple(parser.commands), titles, tuple(parser.blocks), parser.places
+    )
+
+
+def _fenced(parser: _Parser, lines: list[str], start: int, match: re.Match[str]) -> int:
+    """Take a fenced block; return the place after it. A fence that is never closed ends with the text."""
+    end = start + 1
+    closing = re.compile(rf"^\s*{match['mark'][0]}{{{len(match['mark'])},}}\s*$")
+    while end < len(lines) and not closing.match(lines[end]):
+        end += 1
+    indent = len(match["indent"])
+    body = [line[indent:] if not line[:indent].strip() else line for line in lines[start + 1 : end]]
+    parser.close()
+    parser.blocks.append(Block(match["language"].lower(), start + 2, "\n".join(body), parser.path()))
+    for number in range(start + 1, min(end, len(lines)) + 2):
+        parser.places[number] = tuple(parser.above)
+    return end + 1
+
+
+def parse_lines(block: Block) -> Parsed:
+    """Split the lines of a block that holds plain text, as if they stood in the page."""
+    parser = _Parser()
+    parser.sections = [(6, title) for title in block.sections]
+    lines = block.text.split("\n")
+    for place, line in enumerate(lines):
+        following = plain(lines[place + 1][:MAX_LINE]) if place + 1 < len(lines) else ""
+        if _HEADING.match(line):
+            continue
+        parser.feed(block.line + place, line, following)
+    parser.close()
+    return Parsed(tuple(parser.entries), tuple(parser.prose), tuple(parser.commands), ())

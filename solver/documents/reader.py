@@ -1,311 +1,285 @@
-"""Read a plan document of any format into statements and unread lines."""
+"""Read a plan document of any format: pages, commands, manifests, values, code, notebooks, plain plans.
+
+One file may hold several plans; `read_plans` returns all of them, `read_document` the first.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 from shardproof.instances.errors import InputError
-from shardproof.solver.documents.arithmetic import read_sums
-from shardproof.solver.documents.commands import engine_of, read_command
-from shardproof.solver.documents.layout import read_experts, read_stage
-from shardproof.solver.documents.markdown import parse_markdown
-from shardproof.solver.documents.quantities import quantities
-from shardproof.solver.documents.sentences import scan, scan_shape
-from shardproof.solver.documents.statement import Document, Entry, Kind, Statement, Unread, Value
+from shardproof.solver.documents.commands import engine_of, read_call
+from shardproof.solver.documents.fences import options_launch
+from shardproof.solver.documents.forms import read_forms
+from shardproof.solver.documents.forms.known import Known
+from shardproof.solver.documents.forms.trtllm_options import TELLING
+from shardproof.solver.documents.interpret import interpret
+from shardproof.solver.documents.launch import Launch, launch_of_call
+from shardproof.solver.documents.notebook import Part, is_notebook, parts_of
+from shardproof.solver.documents.page import read_page
+from shardproof.solver.documents.plans import Page, documents_of
+from shardproof.solver.documents.python_code import read_python
+from shardproof.solver.documents.shell import read_script
+from shardproof.solver.documents.statement import Document, Kind, ReadLine, Statement, Unread
 from shardproof.solver.documents.structured import flatten
-from shardproof.solver.documents.text import plain, printable, read_document_text
-from shardproof.solver.documents.values import make, read_dtype, read_flag, statement_of
-from shardproof.solver.documents.vocabulary import fields_of
-from shardproof.solver.documents.wording import section_kind
+from shardproof.solver.documents.text import printable, read_document_text
+from shardproof.solver.documents.tree import Node, read_tree
+from shardproof.solver.documents.variables import (
+    launch_of_variables,
+    looks_like_unit,
+    looks_like_variables,
+    read_variables,
+    script_of_unit,
+)
 
-MAX_MARKDOWN_LINES = 2_500
-_NO_UNIT = frozenset({"bytes", "time", "flops", "rate", "price"})
-_TRTLLM_KEYS = frozenset(
-    {
-        "kv_cache_config",
-        "moe_expert_parallel_size",
-        "moe_tensor_parallel_size",
-        "free_gpu_memory_fraction",
-        "enable_attention_dp",
-        "cuda_graph_config",
-        "moe_config",
-    }
+MAX_VALUES = 2_500
+_SHELL_SUFFIXES = frozenset({".sh", ".bash", ".zsh", ".slurm", ".sbatch"})
+_TREES = frozenset({".yaml", ".yml", ".json"})
+_COMMANDLIKE = re.compile(
+    r"^\s*(?:#|export |set -|cd |[A-Za-z_]\w*=|\$|CUDA_|vllm |sglang |python3? |trtllm-|docker |podman |srun |mpirun |nohup )"
 )
 
 
 def read_document(path: Path) -> Document:
-    """Read a plan: the format follows the file's ending, then its content.
+    """Read a file's first plan: the format follows the file's ending, then its content.
 
     Raises
     ------
     InputError
         If the file cannot be read as text, or no statement at all is found in it.
     """
-    return parse_document(read_document_text(path), name=path.name, suffix=path.suffix.lower())
+    return read_plans(path)[0]
+
+
+def read_plans(path: Path) -> tuple[Document, ...]:
+    """Read all plans of a file; ``.env`` and environment files that stand beside it fill in its variables."""
+    text = read_document_text(path)
+    return parse_plans(text, name=path.name, suffix=_suffix(path), known=_beside(path, text))
+
+
+def _suffix(path: Path) -> str:
+    return ".env" if path.name == ".env" or path.name.startswith(".env.") else path.suffix.lower()
+
+
+def _beside(path: Path, text: str) -> Known:
+    """What stands beside a file and belongs to it: ``.env`` of compose files, environment files of units."""
+    names = [".env"] if re.search(r"^services:", text, re.M) else []
+    names += [match.rpartition("/")[2] for match in re.findall(r"^EnvironmentFile=-?(\S+)", text, re.M)[:4]]
+    names += re.findall(r"^\s*env_file:\s*\.?/?([\w.-]+)\s*$", text, re.M)[:4]
+    variables: dict[str, str] = {}
+    files: dict[str, tuple[str, int]] = {}
+    for name in names:
+        neighbour = path.parent / name
+        if neighbour.is_file():
+            held = read_document_text(neighbour)
+            files[name] = (held, 1)
+            variables |= read_variables(held).values if name.startswith(".env") or name.endswith(".env") else {}
+    return Known(files=files, variables=variables)
 
 
 def parse_document(text: str, *, name: str, suffix: str = "") -> Document:
-    """Read the text of a plan document."""
-    kind = _kind(text, suffix)
-    document = _structured(text, name, kind) if kind in ("yaml", "json") else _markdown(text, name)
-    if not document.statements:
+    """Read the first plan of a text."""
+    return parse_plans(text, name=name, suffix=suffix)[0]
+
+
+def parse_plans(text: str, *, name: str, suffix: str = "", known: Known | None = None) -> tuple[Document, ...]:
+    """Read all plans of a text.
+
+    Raises
+    ------
+    InputError
+        If no statement about a plan is found in it.
+    """
+    plans = [plan for plan in _parse(text, name, suffix, known or Known()) if plan.statements]
+    if not plans:
         raise InputError(f"{printable(name)}: no statement about a plan was found in it; see docs/audit.md")
-    return document
+    return tuple(plans)
 
 
-def _kind(text: str, suffix: str) -> Kind:
-    if suffix in (".yaml", ".yml"):
-        return "yaml"
-    if suffix == ".json":
-        return "json"
-    if suffix in (".md", ".markdown"):
-        return "markdown"
-    head = text.lstrip()[:1]
-    if head in ("{", "["):
-        return "json"
-    if engine_of(text[:4000]) and not re.search(r"^#+ \w", text, re.M):
-        return "command"
-    return "markdown"
+def _parse(text: str, name: str, suffix: str, known: Known) -> list[Document]:
+    if suffix == ".ipynb":
+        return _notebook(text, name, known)
+    if suffix == ".py" or (suffix == "" and text.startswith("#!") and "python" in text.partition("\n")[0]):
+        return _python(text, name)
+    if suffix in _TREES or (suffix not in (".md", ".markdown") and text.lstrip()[:1] in ("{", "[")):
+        return _tree(text, name, "json" if suffix == ".json" or text.lstrip()[:1] in ("{", "[") else "yaml", known)
+    if suffix == ".env" or (suffix not in (".md", ".markdown") and looks_like_variables(text)):
+        return _variables(text, name)
+    if suffix == ".service" or looks_like_unit(text):
+        return _unit(text, name, known)
+    if suffix in _SHELL_SUFFIXES or (suffix not in (".md", ".markdown") and _is_script(text)):
+        return _script(text, name, known)
+    return read_page(text, name, known)
 
 
-def _markdown(text: str, name: str) -> Document:
-    if text.count("\n") > MAX_MARKDOWN_LINES:
-        raise InputError(f"{printable(name)}: has more than {MAX_MARKDOWN_LINES} lines; this is no plan document")
-    parsed = parse_markdown(text)
+def _is_script(text: str) -> bool:
+    """Whether a text without an ending that says so is commands alone."""
+    if text.startswith("#!"):
+        return True
+    lines = [line for line in re.sub(r"\\\s*\n", " ", text).split("\n") if line.strip()]
+    return bool(lines) and bool(engine_of(text)) and all(_COMMANDLIKE.match(line) for line in lines)
+
+
+def _script(text: str, name: str, known: Known) -> list[Document]:
+    """A shell script: its engine starts, with the GPUs that a batch system is asked for."""
+    script = read_script(text, environment=known.variables, files=known.files)
+    launches, lines = [], []
+    for command in script.commands:
+        call = read_call(command)
+        if call is not None and call.fields:
+            launches.append(launch_of_call(call, command, form="engine command"))
+        else:
+            lines.append(ReadLine(command.line, printable(command.text), "command, says nothing about the plan"))
+    if not launches:
+        return read_page(text, name, known)
+    from shardproof.solver.documents.batch_jobs import with_batch_request
+
+    page = Page(name, "command", lines=tuple(lines[:200]))
+    return documents_of(page, [with_batch_request(launch, text) for launch in launches])
+
+
+def _unit(text: str, name: str, known: Known) -> list[Document]:
+    script, environment = script_of_unit(text, {key: held for key, (held, _) in known.files.items()})
+    launches = []
+    for command in read_script(script, environment=environment | known.variables).commands:
+        call = read_call(command)
+        if call is not None:
+            launches.append(launch_of_call(call, command, form="systemd unit"))
+    return documents_of(Page(name, "command"), launches) if launches else []
+
+
+def _variables(text: str, name: str) -> list[Document]:
+    launch = launch_of_variables(read_variables(text))
+    return documents_of(Page(name, "command"), [launch]) if launch is not None else []
+
+
+def _python(text: str, name: str) -> list[Document]:
+    launches = read_python(text)
+    if launches is None:
+        raise InputError(f"{printable(name)}: is no Python that can be parsed; correct it or name its language")
+    return documents_of(Page(name, "command"), launches) if launches else []
+
+
+def _notebook(text: str, name: str, known: Known) -> list[Document]:
+    """Every cell: Markdown as one page, code and shell as launches."""
+    trees = read_tree(re.sub(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}", "?", text, flags=re.I), name=name)
+    if not trees or not is_notebook(trees[0]):
+        raise InputError(f"{printable(name)}: is no notebook: it has no cells; see docs/audit.md")
+    launches: list[Launch] = []
     statements: list[Statement] = []
     unread: list[Unread] = []
-    engine = ""
-    for command in parsed.commands:
-        engine, found, missed = _command(command)
-        statements += found
-        unread += missed
-    for entry in parsed.entries:
-        found, reason = interpret(entry)
-        statements += found
-        if not found and _says_something(entry):
-            unread.append(Unread(entry.line, entry.text, reason))
-    following = {entry.line: entry for entry in parsed.prose if not entry.key}
-    for entry in parsed.prose:
-        found = _prose(entry) + _across(entry, following.get(entry.line + 1))
-        statements += found
-        if not found:
-            unread.append(Unread(entry.line, entry.text, "no rule reads it"))
-    statements += _title_model(statements, text)
-    statements += _named_device(statements, text)
-    kind: Kind = "command" if parsed.commands and not parsed.entries else "markdown"
-    lines = {statement.line for statement in statements if statement.section == "title"}
-    missed_lines = sorted((item for item in unread if item.line not in lines), key=lambda item: item.line)
-    return Document(name, kind, _ordered(statements), tuple(dict.fromkeys(missed_lines)), engine)
+    for part in parts_of(trees[0]):
+        found = _cell(part, name, known)
+        if isinstance(found, list):
+            launches += [_placed(launch, part) for launch in found]
+        else:
+            statements += [replace(item, line=_line(part, item.line)) for item in found.statements]
+            unread += [replace(item, line=_line(part, item.line)) for item in found.unread]
+    return documents_of(Page(name, "markdown", tuple(statements), tuple(unread)), launches)
 
 
-def _structured(text: str, name: str, kind: Kind) -> Document:
+def _cell(part: Part, name: str, known: Known) -> list[Launch] | Document:
+    if part.language == "markdown":
+        return read_page(part.text, name, known)[0]
+    if part.language == "python":
+        return read_python(part.text) or []
+    found = []
+    for command in read_script(part.text).commands if part.language == "shell" else ():
+        call = read_call(command)
+        if call is not None and call.fields:
+            found.append(launch_of_call(call, command, form="notebook cell"))
+    return found
+
+
+def _line(part: Part, line: int) -> int:
+    return part.lines[min(max(line, 1), len(part.lines)) - 1][0]
+
+
+def _placed(launch: Launch, part: Part) -> Launch:
+    return replace(
+        launch,
+        line=_line(part, launch.line),
+        statements=tuple(replace(item, line=_line(part, item.line)) for item in launch.statements),
+        unread=tuple(replace(item, line=_line(part, item.line)) for item in launch.unread),
+    )
+
+
+def _tree(text: str, name: str, kind: Kind, known: Known) -> list[Document]:
+    """A manifest or values of a known form, else the plan that its keys spell out."""
+    trees = read_tree(text, name=name) if _may_be_form(text) else ()
+    if len(trees) == 1 and is_notebook(trees[0]):
+        return _notebook(text, name, known)
+    found = read_forms(trees, known) if trees else None
+    if found is not None:
+        launches, places = found
+        page = Page(name, kind, lines=tuple(ReadLine(line, "", form) for line, form in places))
+        if not launches:
+            forms = ", ".join(dict.fromkeys(form for _, form in places))
+            raise InputError(f"{printable(name)}: read as {printable(forms)}; no container in it starts an engine")
+        return documents_of(page, launches)
+    return [_flat(text, name, kind)]
+
+
+_FORM = re.compile(
+    r"^\s*[\"']?(?:kind|services|servingEngineSpec|modelArtifacts|applications|llm_configs|nbformat|cells)[\"']?\s*:",
+    re.M,
+)
+
+
+def _may_be_form(text: str) -> bool:
+    return bool(_FORM.search(text))
+
+
+def _flat(text: str, name: str, kind: Kind) -> Document:
+    """A plan as keys and values, whatever their nesting."""
     entries = flatten(text, name=name)
-    if len(entries) > MAX_MARKDOWN_LINES:
-        raise InputError(f"{printable(name)}: holds more than {MAX_MARKDOWN_LINES} values; this is no plan document")
+    if len(entries) > MAX_VALUES:
+        raise InputError(f"{printable(name)}: holds more than {MAX_VALUES} values; this is no plan document")
     keys = {entry.key.replace("-", "_") for entry in entries} | {part for entry in entries for part in entry.sections}
-    engine = "trtllm" if keys & _TRTLLM_KEYS else ""
-    engine = engine or ("vllm" if keys & {"gpu_memory_utilization", "max_num_batched_tokens", "max_model_len"} else "")
+    options = _engine_options(text, name, keys)
+    engine = options.engine if options is not None else ""
+    launches: list[Launch] = [options] if options is not None else []
+    own = {s.line for s in options.statements[1:]} if options is not None else set()
     statements: list[Statement] = []
     unread: list[Unread] = []
     for entry in entries:
+        if entry.line in own and not entry.subject:
+            continue
         if engine_of(entry.value):
-            command = Entry(entry.line, entry.text, entry.sections, "", entry.value, "")
-            engine, found, missed = _command(command)
-            unread += missed
-            reason = ""
-        elif engine and not entry.subject and (field := _engine_field(engine, entry)):
-            found, reason = [field], ""
-        else:
-            found, reason = interpret(entry)
+            script = read_script(entry.value, line=entry.line)
+            calls = [(read_call(command), command) for command in script.commands]
+            launches += [launch_of_call(call, one, form="engine command") for call, one in calls if call is not None]
+            continue
+        found, reason = interpret(entry)
         statements += found
         if not found:
             unread.append(Unread(entry.line, entry.text or f"{entry.key}: {printable(entry.value)}", reason))
-    return Document(name, kind, _ordered(statements), tuple(unread), engine)
+    page = Page(name, kind, tuple(statements), tuple(unread))
+    plan = documents_of(page, launches)[0]
+    return replace(plan, engine=plan.engine or engine, kind=kind)
 
 
-def _engine_field(engine: str, entry: Entry) -> Statement | None:
-    from shardproof.solver.documents.commands import FLAGS
-
-    table = FLAGS[engine]
-    name = table.get(entry.key) or table.get(entry.key.replace("_", "-")) or table.get(entry.key.replace("-", "_"))
-    if name == "kv_precision" and entry.key == "dtype" and "kv_cache_config" not in entry.sections:
-        name = "activation_dtype"
-    return _engine_statement(name, entry) if name else None
-
-
-def _command(command: Entry) -> tuple[str, list[Statement], list[Unread]]:
-    engine, fields, words = read_command(command)
-    found = [statement for name, entry in fields if (statement := _engine_statement(name, entry))]
-    unread = [Unread(command.line, printable(word), "says nothing about the plan") for word in words if word]
-    if engine:
-        found.append(make(command, "engine", engine, "engine"))
-    return engine, found, unread
-
-
-def _engine_statement(name: str, entry: Entry) -> Statement | None:
-    """A flag's value as a statement."""
-    if name in ("model", "engine"):
-        return make(entry, name, printable(entry.value, limit=100), "engine")
-    if name in ("precision", "kv_precision", "activation_dtype"):
-        dtype = read_dtype(entry.value)
-        return make(entry, name, dtype, "engine") if dtype else None
-    if name in ("expert_parallel_enabled", "attention_dp_enabled"):
-        flag = read_flag(entry.value)
-        return None if flag is None else make(entry, name, flag, "engine")
-    match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,6}))?\s*([kK])?", entry.value.strip())
-    if match is None:
+def _engine_options(text: str, name: str, keys: set[str]) -> Launch | None:
+    """Options of an engine in a file of their own: TensorRT-LLM's, or vLLM's and SGLang's ``--config``."""
+    engine = "trtllm" if keys & TELLING else ""
+    engine = engine or ("vllm" if keys & {"gpu_memory_utilization", "max_num_batched_tokens", "max_model_len"} else "")
+    engine = engine or ("sglang" if keys & {"mem_fraction_static", "model_path", "tp_size"} else "")
+    if not engine:
         return None
-    value = Fraction(f"{match[1]}.{match[2] or 0}") * (1024 if match[3] == "K" else 1000 if match[3] else 1)
-    return make(entry, name, value, "engine")
+    trees = read_tree(text, name=name)
+    if not trees:
+        return None
+    launch = options_launch(trees[0], (), 0, name)
+    return launch if engine == "trtllm" else _options_of(engine, trees[0], name)
 
 
-def interpret(entry: Entry) -> tuple[list[Statement], str]:
-    """Return the statements of a keyed entry, or the reason why there are none."""
-    section = section_kind(entry.sections) if entry.sections else "none"
-    clean = Entry(entry.line, entry.text, entry.sections, plain(entry.key), plain(entry.value), entry.subject)
-    if entry.key == "placement" or "placement" in entry.sections:
-        return _placement(clean, section)
-    stage = read_stage(clean, section=section)
-    experts = read_experts(clean, section=section)
-    found, reason = _by_vocabulary(clean, section)
-    known = {(item.field, item.value) for item in found}
-    extra = [] if clean.subject else [item for item in scan(clean, section=section) if _is_new(item, known, found)]
-    sums = read_sums(clean, section=section)
-    if stage or experts:
-        degrees = [item for item in extra if item.field in ("tp", "dp", "ep", "moe_tp")]
-        extra = [replace(item, subject=stage[0].subject) for item in degrees] if stage else degrees
-        found = [] if stage and not clean.subject else [item for item in found if item.field not in _STAGE_FIELDS]
-    return stage + experts + found + extra + sums, reason
+def _options_of(engine: str, tree: Node, name: str) -> Launch:
+    from shardproof.solver.documents.launch import options_of
+    from shardproof.solver.documents.statement import Entry
+    from shardproof.solver.documents.values import make
 
-
-_STAGE_FIELDS = frozenset({"pp", "layers", "gpus", "gpus_owned", "experts", "memory_per_stage", "device"})
-
-
-def _is_new(item: Statement, known: set[tuple[str, Value]], found: list[Statement]) -> bool:
-    """A rule's find that the vocabulary has not read already from the same line."""
-    if (item.field, item.value) in known:
-        return False
-    same = {"experts_replicated": "experts_per_gpu", "tp_heads": "tp"}
-    fields = {statement.field for statement in found}
-    if item.field in fields or any(field.endswith("_limit") for field in fields):
-        return False
-    return not (item.field in ("meets_ttft", "fits_memory") and found) and same.get(item.field) not in fields
-
-
-def _by_vocabulary(entry: Entry, section: str) -> tuple[list[Statement], str]:
-    rows, unit = fields_of(entry.key[:100], section)
-    reason = "its key is not in the vocabulary" if not rows else ""
-    for row in rows:
-        if entry.subject and not entry.subject.startswith(("row", "stage", "gpu", "replica")):
-            return [], "belongs to a list that is not read"
-        statement = statement_of(entry, row, unit, section)
-        if statement is not None:
-            return [_per_gpu(statement, entry), *_beside(entry, row.name, section)], ""
-        if row.kind in _NO_UNIT and re.search(r"\d", entry.value):
-            reason = "has no unit that fits; write for example '64 GB' or '30 s'"
-        else:
-            reason = reason or "its value is not what the key asks for"
-    return [], reason
-
-
-def _beside(entry: Entry, field: str, section: str) -> list[Statement]:
-    """The memory that stands beside a device's name: ``H200, 141 GB of memory each``."""
-    if field == "model" and not entry.subject:
-        return scan_shape(entry, section=section)
-    if field != "device" or entry.subject:
-        return []
-    sizes = [
-        item
-        for item in quantities(entry.value)
-        if item.dimension == "bytes" and item.unit.upper() not in ("B", "M", "G")
-    ]
-    return [make(entry, "gpu_memory", sizes[0].value, section, sizes[0])] if len(sizes) == 1 else []
-
-
-def _per_gpu(statement: Statement, entry: Entry) -> Statement:
-    """``Weights`` under a heading ``Memory (per GPU)`` are those of one GPU."""
-    own = {"weights_total": "weights_per_gpu", "kv_total": "kv_per_gpu"}.get(statement.field)
-    heading = entry.sections[-1].lower() if entry.sections else ""
-    told = re.search(r"\b(?:per|each|single|one)[ -_]?(?:gpu|device|card|accelerator)", heading) or "per_gpu" in heading
-    return replace(statement, field=own) if own and told and "total" not in entry.key.lower() else statement
-
-
-def _placement(entry: Entry, section: str) -> tuple[list[Statement], str]:
-    experts = tuple(int(number) for number in re.findall(r"\d{1,6}", entry.value))[:8192]
-    if not experts:
-        return [], "holds no expert numbers"
-    return [make(entry, "placement_row", experts, section)], ""
-
-
-def _prose(entry: Entry) -> list[Statement]:
-    clean = Entry(entry.line, entry.text, entry.sections, entry.key, plain(entry.value), entry.subject)
-    section = section_kind(entry.sections) if entry.sections else "none"
-    stage = read_stage(Entry(clean.line, clean.text, clean.sections, "", clean.value, ""), section=section)
-    experts = read_experts(clean, section=section)
-    if stage or experts:
-        degrees = [item for item in scan(clean, section=section) if item.field in ("tp", "dp", "ep", "moe_tp")]
-        return stage + experts + [replace(item, subject=stage[0].subject) for item in degrees if stage]
-    keyed: list[Statement] = []
-    if match := re.match(r"^([A-Za-z][A-Za-z /()-]{1,40}?)\s*(?:=|\bis\b|->)\s*(\S.*)$", clean.value):
-        keyed, _ = _by_vocabulary(Entry(clean.line, clean.text, clean.sections, match[1], match[2], ""), section)
-    known = {(item.field, item.value) for item in keyed}
-    more = [item for item in scan(clean, section=section) if _is_new(item, known, keyed)]
-    return keyed + more + read_sums(clean, section=section)
-
-
-def _across(entry: Entry, following: Entry | None) -> list[Statement]:
-    """What a sentence says that begins on one line and ends on the next."""
-    if following is None or entry.key or following.text.lstrip().startswith(("-", "*", "+", "#", "|")):
-        return []
-    section = section_kind(entry.sections) if entry.sections else "none"
-    alone = {(item.field, item.value) for part in (entry, following) for item in _prose(part)}
-    joined = Entry(entry.line, entry.text, entry.sections, "", f"{entry.value} {following.value}", "")
-    clean = Entry(joined.line, joined.text, joined.sections, "", plain(joined.value), "")
-    return [item for item in scan(clean, section=section) if (item.field, item.value) not in alone]
-
-
-def _says_something(entry: Entry) -> bool:
-    return bool(entry.value.strip() or entry.key.strip())
-
-
-def _named_device(statements: list[Statement], text: str) -> list[Statement]:
-    """The device that running text names, where no line says it."""
-    if any(statement.field == "device" for statement in statements):
-        return []
-    from shardproof.solver.documents.catalogue_match import find_devices
-
-    for number, line in enumerate(text.split("\n")[:400], 1):
-        for match in re.finditer(
-            r"\b(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\dX|L4)(?:[- ](?:SXM\d?|PCIe|NVL|\d{2,3}GB)){0,2}\b",
-            line[:300],
-        ):
-            if find_devices(match[0]):
-                entry = Entry(number, printable(line), (), "title", match[0])
-                return [make(entry, "device", match[0], "title")]
-    return []
-
-
-def _title_model(statements: list[Statement], text: str) -> list[Statement]:
-    """The model that a title (or the first lines) names, where no line says it."""
-    from shardproof.solver.documents.catalogue_match import find_slug
-
-    if any(s.field == "model" and find_slug(str(s.value).partition(",")[0], None) for s in statements):
-        return []
-
-    lines = text.split("\n")[:12]
-    for number, line in enumerate(lines, 1):
-        tokens = re.findall(r"[A-Za-z0-9][\w.+/-]*", plain(line))[:24]
-        for size in (4, 3, 2, 1):
-            for start in range(len(tokens) - size + 1):
-                name = " ".join(tokens[start : start + size]).rstrip(".")
-                if re.search(r"\d", name) and re.match(r"[A-Za-z]", name) and find_slug(name, None) is not None:
-                    entry = Entry(number, printable(line), (), "title", name)
-                    return [make(entry, "model", name, "title")]
-    return []
-
-
-def _ordered(statements: list[Statement]) -> tuple[Statement, ...]:
-    return tuple(sorted(statements, key=lambda statement: statement.line))
+    about = make(Entry(tree.line, name, (), "", name), "engine", engine, "engine")
+    statements = (about, *options_of(engine, tree, ()))
+    return Launch(engine, "engine options", tree.line, name, statements, open=True)

@@ -73,8 +73,22 @@ class Unread:
 
 
 @dataclass(frozen=True)
+class ReadLine:
+    """A line and what it was read as."""
+
+    line: int
+    text: str
+    said: str
+
+
+@dataclass(frozen=True)
 class Document:
-    """A plan as read: its statements in order of lines, and what could not be read."""
+    """One plan as read: its statements in order of lines, and what could not be read.
+
+    ``plan`` names it where a text holds several; ``form`` says what its launch was read from, and ``start``
+    where the launch stands (``None``: nothing starts an engine); ``open``: parts of it are said elsewhere;
+    ``lines``: what lines were read as that make no statement.
+    """
 
     name: str
     kind: Kind
@@ -82,6 +96,11 @@ class Document:
     unread: tuple[Unread, ...]
     engine: str = ""
     notes: tuple[str, ...] = field(default=())
+    plan: str = ""
+    form: str = ""
+    start: tuple[int, str] | None = None
+    open: bool = False
+    lines: tuple[ReadLine, ...] = ()
 
     @cached_property
     def _by_field(self) -> dict[str, tuple[Statement, ...]]:

@@ -1,0 +1,51 @@
+"""Deployment forms: one module per form, each with ``read(tree, known)``; the list below is all of them.
+
+A form's reader gets one parsed YAML document and what the other documents of the same text hold (files of
+ConfigMaps, variables of an ``.env``), and returns the launches in it, or ``None`` where it is no such form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shardproof.solver.documents.forms import (
+    compose,
+    dynamo,
+    helm,
+    kserve,
+    kubernetes,
+    llm_service,
+    ray_serve,
+    trtllm_options,
+)
+from shardproof.solver.documents.forms.known import Known
+from shardproof.solver.documents.launch import Launch
+from shardproof.solver.documents.tree import Node
+
+FORMS: tuple[tuple[str, Callable[[Node, Known], list[Launch] | None]], ...] = (
+    ("Dynamo", dynamo.read),
+    ("KServe InferenceService", kserve.read),
+    ("KServe LLMInferenceService", llm_service.read),
+    ("Ray Serve", ray_serve.read),
+    ("Kubernetes", kubernetes.read),
+    ("Helm values", helm.read),
+    ("Compose", compose.read),
+    ("TensorRT-LLM ConfigMap", trtllm_options.read),
+)
+"""In the order in which they are tried; a document is of the first form that knows it."""
+
+
+def read_forms(trees: tuple[Node, ...], known: Known) -> tuple[list[Launch], list[tuple[int, str]]] | None:
+    """Return launches of all documents and (line, form) of each; ``None`` where no form knows any of them."""
+    shared = known.with_files(trees)
+    launches: list[Launch] = []
+    places: list[tuple[int, str]] = []
+    for tree in trees:
+        for name, read in FORMS:
+            found = read(tree, shared)
+            if found is not None:
+                launches += found
+                kind = tree.text("kind")
+                places.append((tree.line, f"{name}: {kind}" if kind and kind not in name else name))
+                break
+    return (launches, places) if places else None

@@ -1,0 +1,99 @@
+"""Compose files: services with image, command, variables and GPU reservations.
+
+Source: the Compose specification (``deploy.resources.reservations.devices``, ``gpus``, interpolation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+from shardproof.solver.documents.commands import engine_of_image, read_call
+from shardproof.solver.documents.forms.container import count_of, number_statement, requested, words_of
+from shardproof.solver.documents.forms.known import Known
+from shardproof.solver.documents.launch import Launch, launch_of_call
+from shardproof.solver.documents.shell import Command, Word, expand, read_script
+from shardproof.solver.documents.statement import Entry, Statement
+from shardproof.solver.documents.tree import Node
+from shardproof.solver.documents.values import make
+
+FORM = "Compose service"
+
+
+def read(tree: Node, known: Known) -> list[Launch] | None:
+    """Return the launches of the services; ``None`` where there are no services with images."""
+    services = tree.pairs("services")
+    if not any(service.get("image") or service.get("build") for _, service in services):
+        return None
+    return [launch for name, service in services for launch in _service(name, service, known)]
+
+
+def _service(name: str, service: Node, known: Known) -> list[Launch]:
+    environment = _environment(service, known)
+    image = expand(service.text("image"), known.variables)
+    words = words_of(service.get("entrypoint")) + words_of(service.get("command"))
+    words = [replace(word, text=_interpolate(word.text, known)) for word in words]
+    found = []
+    for command in _commands(words, environment):
+        call = read_call(command, sections=known.sections)
+        if call is None and engine_of_image(image) and words and not words[0].text.endswith("sh"):
+            head = (Word("vllm", command.line), Word("serve", command.line))
+            call = read_call(replace(command, words=head + command.words), sections=known.sections)
+        if call is not None:
+            launch = launch_of_call(call, command, form=FORM, sections=known.sections)
+            found.append(replace(launch, name=name, statements=(*launch.statements, *_request(service, known))))
+    return found
+
+
+def _interpolate(text: str, known: Known) -> str:
+    """``${NAME:-default}`` by the ``.env`` beside; ``$$`` is a dollar for the container's own shell."""
+    return expand(text.replace("$$", "\0"), known.variables).replace("\0", "$")
+
+
+def _commands(words: list[Word], environment: dict[str, str]) -> list[Command]:
+    place = next((n for n, word in enumerate(words) if word.text in ("-c", "-lc", "-ec")), None)
+    if words and words[0].text.endswith("sh") and place is not None and place + 1 < len(words):
+        script = read_script(words[place + 1].text, line=words[place + 1].line, environment=environment)
+        return list(script.commands)
+    expanded = tuple(replace(word, text=expand(word.text, environment)) for word in words)
+    return [Command(expanded, environment, {})] if words else []
+
+
+def _environment(service: Node, known: Known) -> dict[str, str]:
+    found = dict(known.variables)
+    for key, node in service.pairs("environment"):
+        found[key] = _interpolate(node.scalar or "", known)
+    for item in service.each("environment"):
+        key, equals, value = (item.scalar or "").partition("=")
+        if equals:
+            found[key] = _interpolate(value, known)
+    return found
+
+
+def _request(service: Node, known: Known) -> list[Statement]:
+    found: list[Statement] = []
+    gpus = service.get("gpus")
+    devices = list(service.each("deploy", "resources", "reservations", "devices")) + list(service.each("gpus"))
+    for device in devices:
+        ids, count = device.get("device_ids"), device.get("count")
+        number = len(ids.items) if ids is not None and ids.items else _count(count, known)
+        line = (ids or count or device).line
+        if number is not None:
+            found.append(requested(number, line, f"GPUs reserved: {number}", known.sections))
+            break
+    if not found and gpus is not None and (number := _count(gpus, known)) is not None:
+        found.append(requested(number, gpus.line, f"GPUs reserved: {number}", known.sections))
+    replicas = service.get("deploy", "replicas")
+    if (copies := count_of(replicas)) and replicas is not None:
+        found.append(number_statement("replicas", copies, replicas.line, "deploy.replicas", known.sections))
+    visible = _environment(service, known).get("CUDA_VISIBLE_DEVICES", "")
+    if visible and all(part.strip().isdigit() for part in visible.split(",")) and not found:
+        entry = Entry(service.line, f"CUDA_VISIBLE_DEVICES={visible}", known.sections, "", visible)
+        found.append(make(entry, "visible_gpus", Fraction(visible.count(",") + 1), "engine"))
+    return found
+
+
+def _count(node: Node | None, known: Known) -> int | None:
+    if node is None or node.scalar is None:
+        return None
+    return count_of(Node(node.line, scalar=expand(node.scalar, known.variables)))

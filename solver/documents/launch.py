@@ -1,0 +1,177 @@
+"""Launches: one start of an engine, whatever form says it, as statements about one plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from shardproof.solver.documents.commands import ENGINE_NAMES, EngineCall, field_of
+from shardproof.solver.documents.shell import Command
+from shardproof.solver.documents.statement import Entry, Statement, Unread
+from shardproof.solver.documents.text import printable
+from shardproof.solver.documents.tree import Node
+from shardproof.solver.documents.values import make, read_dtype, read_flag
+
+_NAMES = frozenset({"model", "engine"})
+_DTYPES = frozenset({"precision", "kv_precision", "activation_dtype"})
+_FLAGS = frozenset({"expert_parallel_enabled", "attention_dp_enabled", "headless", "eager"})
+_PRESENT = frozenset({"longer_context", "offload", "own_memory", "config_file"})
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One start of an engine: ``form`` says what it was read from, ``line`` and ``text`` where it stands.
+
+    ``sections`` are the headings above it; ``rank`` is the node's, for lines that every node runs; ``open`` tells
+    that parts are said elsewhere (variables that nothing sets, files that are not here).
+    """
+
+    engine: str
+    form: str
+    line: int
+    text: str
+    statements: tuple[Statement, ...]
+    unread: tuple[Unread, ...] = ()
+    sections: tuple[str, ...] = ()
+    name: str = ""
+    rank: int = 0
+    open: bool = False
+
+    def number(self, field: str) -> Fraction | None:
+        """Return the number that the launch states for a field."""
+        found = next((s for s in self.statements if s.field == field), None)
+        return found.value if found is not None and isinstance(found.value, Fraction) else None
+
+    def has(self, field: str) -> bool:
+        """Whether the launch states a field."""
+        return any(statement.field == field for statement in self.statements)
+
+    @property
+    def model(self) -> str:
+        """The model as the launch names it."""
+        return next((str(s.value) for s in self.statements if s.field == "model"), "")
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What lines of several nodes of one deployment have in common."""
+        numbers = (self.number(field) for field in ("tp", "pp", "dp", "ep", "nodes"))
+        return (self.engine, self.model, self.form, *numbers)
+
+
+def engine_statement(name: str, entry: Entry) -> Statement | None:
+    """A flag's value as a statement; ``None`` where it is no value of that flag."""
+    value = entry.value.strip()
+    if name in _NAMES:
+        return make(entry, name, printable(value, limit=100), "engine") if value and "$" not in value else None
+    if name in _DTYPES:
+        dtype = read_dtype(value)
+        return make(entry, name, dtype, "engine") if dtype else None
+    if name in _FLAGS:
+        flag = read_flag(value)
+        return None if flag is None else make(entry, name, flag, "engine")
+    if name in _PRESENT:
+        return make(entry, name, printable(value, limit=100), "engine")
+    match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,6}))?\s*([kKmM]i?)?", value)
+    if match is None:
+        return None
+    number = Fraction(f"{match[1]}.{match[2] or 0}") * _SIZES.get(match[3] or "", 1)
+    return make(entry, name, number, "engine")
+
+
+_SIZES = {"k": 1000, "K": 1024, "m": 10**6, "M": 2**20, "ki": 1024, "Ki": 1024, "mi": 2**20, "Mi": 2**20}
+"""As vLLM's own parser reads them: small letters decimal, capitals binary."""
+
+
+def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: tuple[str, ...] = ()) -> Launch:
+    """Turn an engine call into a launch; the options file of TensorRT-LLM is read where the text holds it."""
+    statements: list[Statement] = [make(_about(call.line, call.text, sections), "engine", call.engine, "engine")]
+    unread = [Unread(line, printable(text), "says nothing about the plan") for line, text in call.unread if text]
+    unset = False
+    for name, entry in call.fields:
+        statement = engine_statement(name, entry)
+        if statement is None:
+            unset = unset or "$" in entry.value
+            why = "is set by nothing here" if "$" in entry.value else "is no value of this flag"
+            unread.append(Unread(entry.line, printable(entry.text), why))
+        elif name == "config_file":
+            found = _options_file(call.engine, entry.value, command.files, sections)
+            statements += found or [statement]
+        else:
+            statements.append(statement)
+    statements += _from_environment(command, call, sections)
+    launch = Launch(
+        call.engine, form, call.line, printable(call.text), _first_of_each(statements), tuple(unread), sections,
+        open=unset,
+    )  # fmt: skip
+    return _with_rank(launch)
+
+
+def _with_rank(launch: Launch) -> Launch:
+    rank = launch.number("node_rank")
+    headless = any(s.field == "headless" and s.value is True for s in launch.statements)
+    kept = tuple(s for s in launch.statements if s.field not in ("node_rank", "headless"))
+    files = any(s.field == "config_file" for s in kept)
+    number = int(rank) if rank else int(headless)
+    return Launch(**{**launch.__dict__, "statements": kept, "rank": number, "open": launch.open or files})
+
+
+def _first_of_each(statements: Iterable[Statement]) -> tuple[Statement, ...]:
+    """Keep the last of what a command says twice, as argument parsers do."""
+    last = {statement.field: statement for statement in statements}
+    return tuple(last.values())
+
+
+def _about(line: int, text: str, sections: tuple[str, ...]) -> Entry:
+    return Entry(line, printable(text), sections, "", text)
+
+
+def _options_file(
+    engine: str, path: str, files: dict[str, tuple[str, int]], sections: tuple[str, ...]
+) -> list[Statement]:
+    """The options that a file holds which the same text writes (a here-document, a ConfigMap)."""
+    from shardproof.solver.documents.tree import read_tree
+
+    held = files.get(path.rpartition("/")[2])
+    if held is None:
+        return []
+    text, line = held
+    trees = read_tree(text, name=path)
+    return options_of(engine, trees[0], sections, shift=line - 1) if trees else []
+
+
+def options_of(engine: str, tree: Node, sections: tuple[str, ...], *, shift: int = 0) -> list[Statement]:
+    """Read a mapping of engine options (TensorRT-LLM's YAML, engine arguments, ``engine_kwargs``)."""
+    found: list[Statement] = []
+    for key, node in tree.pairs():
+        if node.fields is not None and key in ("kv_cache_config", "moe_config", "quant_config", "build_config"):
+            found += options_of(engine, node, (*sections, key), shift=shift)
+        if node.scalar is None:
+            continue
+        name = field_of(engine, key)
+        if engine == "trtllm" and key == "dtype" and "kv_cache_config" not in sections:
+            name = "activation_dtype"
+        entry = Entry(node.line + shift, f"{key}: {printable(node.scalar)}", sections, key, node.scalar)
+        statement = engine_statement(name, entry) if name else None
+        found += [statement] if statement is not None else []
+    return found
+
+
+def _from_environment(command: Command, call: EngineCall, sections: tuple[str, ...]) -> list[Statement]:
+    """What variables tell the engine: layers of each stage, and leave to go beyond the model's positions."""
+    found: list[Statement] = []
+    for name in ("VLLM_PP_LAYER_PARTITION", "SGLANG_PP_LAYER_PARTITION"):
+        value = command.environment.get(name, "")
+        if re.fullmatch(r"\d{1,5}(?:,\d{1,5})+", value) and name.lower().startswith(call.engine):
+            counts = tuple(int(part) for part in value.split(","))
+            found.append(make(_about(call.line, f"{name}={value}", sections), "layers_per_stage", counts, "engine"))
+    if command.environment.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "") in ("1", "true", "True"):
+        entry = _about(call.line, "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1", sections)
+        found.append(make(entry, "longer_context", "1", "engine"))
+    return found
+
+
+def describe(launch: Launch) -> str:
+    """Say what a launch was read as."""
+    return f"{launch.form}: starts {ENGINE_NAMES.get(launch.engine, launch.engine)}"

@@ -1,0 +1,159 @@
+"""Pages: Markdown and plain text, read into statements, launches and the lines that are neither."""
+
+from __future__ import annotations
+
+import re
+
+from shardproof.instances.errors import InputError
+from shardproof.solver.documents.commands import engine_of, read_call
+from shardproof.solver.documents.fences import LOG, read_block
+from shardproof.solver.documents.forms.known import Known
+from shardproof.solver.documents.interpret import interpret, read_across, read_prose
+from shardproof.solver.documents.launch import Launch, launch_of_call
+from shardproof.solver.documents.markdown import Block, Parsed, parse_lines, parse_markdown
+from shardproof.solver.documents.named import named_devices, title_model
+from shardproof.solver.documents.plans import DEGREES, Page, documents_of
+from shardproof.solver.documents.shell import read_script
+from shardproof.solver.documents.statement import Document, Entry, ReadLine, Statement, Unread
+from shardproof.solver.documents.text import printable
+
+MAX_LINES = 2_500
+_COMMAND = re.compile(
+    r"^\s*(?:\$ |sudo |nohup |exec |(?:[A-Z_][A-Z0-9_]*=\S* )+)*"
+    r"(?:vllm serve|sglang serve|trtllm-serve|python3? -m (?:vllm|sglang|dynamo)|mpirun |docker run|podman run|srun |ExecStart=)"
+)
+_ALTERNATIVES = re.compile(
+    r"\b(?:or|either|alternatively|instead|e\.g|for example|such as|if you|can also|could|may|might|optional(?:ly)?|vs"
+    r"|versus|compared|recommend(?:ed)?|when|example|try|use)\b"
+)
+_DEGREES_ALONE = frozenset({"tp", "pp", "dp", "ep", "gpus", "moe_tp", "replicas", "nodes", "gpus_per_node"})
+
+
+class _Reader:
+    """Gathers what a page says while its parts are read."""
+
+    def __init__(self, parsed: Parsed, known: Known) -> None:
+        self.parsed = parsed
+        self.known = known
+        self.statements: list[Statement] = []
+        self.unread: list[Unread] = []
+        self.lines: list[ReadLine] = []
+        self.launches: list[Launch] = []
+        self.comments: list[Statement] = []
+
+    def read(self) -> None:
+        """Read blocks, lines that start an engine, keyed lines and sentences."""
+        parts = [self.parsed]
+        for block in self.parsed.blocks:
+            parts += self.block(block)
+        for part in parts:
+            for command in part.commands:
+                self.command(command)
+        for part in parts:
+            for entry in part.entries:
+                self.entry(entry)
+            following = {entry.line: entry for entry in part.prose if not entry.key}
+            for entry in part.prose:
+                self.sentence(entry, following.get(entry.line + 1))
+
+    def block(self, block: Block) -> list[Parsed]:
+        """Read a fenced block; plain text in it is read as the page's own."""
+        found = read_block(block, self.known)
+        self.launches += found.launches
+        self.lines += found.lines
+        return [parse_lines(block)] if found.text else []
+
+    def command(self, command: Entry) -> None:
+        """Read a line of the page that starts an engine, or names one in code marks."""
+        spans = [span for span in re.findall(r"`+([^`]+)`+", command.value) if _starts(span)]
+        text = command.value.strip().strip("`")
+        if not spans and _COMMAND.match(text):
+            spans = [re.sub(r"^\s*(?:\$ |ExecStart=)", "", text)]
+        launches = [launch for span in spans for launch in self.launches_of(span, command)]
+        self.launches += launches
+        if not launches:
+            self.sentence(Entry(command.line, command.text, command.sections, "", command.value.replace("`", "")), None)
+
+    def launches_of(self, text: str, command: Entry) -> list[Launch]:
+        """The launches of a command line."""
+        script = read_script(text, line=command.line, environment=self.known.variables)
+        calls = [(read_call(one, sections=command.sections), one) for one in script.commands]
+        return [
+            launch_of_call(call, one, form="engine command", sections=command.sections)
+            for call, one in calls
+            if call is not None and call.fields
+        ]
+
+    def entry(self, entry: Entry) -> None:
+        """Read a keyed line."""
+        if LOG.match(entry.text):
+            self.lines.append(ReadLine(entry.line, entry.text, "log line, no claim about the plan"))
+            return
+        found, reason = interpret(entry)
+        self.statements += found
+        if not found and (entry.value.strip() or entry.key.strip()):
+            self.unread.append(Unread(entry.line, entry.text, reason))
+
+    def sentence(self, entry: Entry, following: Entry | None) -> None:
+        """Read a sentence; one that offers a choice of degrees states none."""
+        if LOG.match(entry.text):
+            self.lines.append(ReadLine(entry.line, entry.text, "log line, no claim about the plan"))
+            return
+        found = read_prose(entry) + read_across(entry, following)
+        kept = self.without_choices(entry, found)
+        self.statements += kept
+        if not kept:
+            reason = "offers a choice, states no plan" if found else "no rule reads it"
+            self.unread.append(Unread(entry.line, entry.text, reason))
+
+    def without_choices(self, entry: Entry, found: list[Statement]) -> list[Statement]:
+        """Drop the degrees of a sentence that gives several, or that advises on a page with commands."""
+        values: dict[str, set[object]] = {}
+        for statement in found:
+            if statement.field in _DEGREES_ALONE and not statement.subject:
+                values.setdefault(statement.field, set()).add(statement.value)
+        several = any(len(given) > 1 for given in values.values())
+        advice = bool(self.launches) and bool(_ALTERNATIVES.search(entry.value.lower()))
+        if not several and not advice:
+            return found
+        return [s for s in found if s.field not in DEGREES or s.subject or (not advice and s.field not in values)]
+
+
+def _starts(span: str) -> bool:
+    return bool(engine_of(span)) and bool(re.search(r"\s--?[A-Za-z]", span))
+
+
+def read_page(text: str, name: str, known: Known | None = None) -> list[Document]:
+    """Read a page into its plans.
+
+    Raises
+    ------
+    InputError
+        If it has more lines than a page can have.
+    """
+    if text.count("\n") > MAX_LINES:
+        raise InputError(f"{printable(name)}: has more than {MAX_LINES} lines; this is no plan document")
+    parsed = parse_markdown(text)
+    reader = _Reader(parsed, known or Known())
+    reader.read()
+    return plans_of(reader, text, name)
+
+
+def plans_of(reader: _Reader, text: str, name: str) -> list[Document]:
+    """Put statements and launches of a page together."""
+    statements = reader.statements
+    told = [*statements, *(s for launch in reader.launches for s in launch.statements)]
+    statements += title_model(told, text)
+    several = len(reader.launches) > 1
+    statements += named_devices(told, text, several=several, strict=bool(reader.launches))
+    titled = {statement.line for statement in statements if statement.section == "title"}
+    unread = sorted((item for item in reader.unread if item.line not in titled), key=lambda item: item.line)
+    page = Page(
+        name,
+        "markdown",
+        tuple(sorted(statements, key=lambda statement: statement.line)),
+        tuple(dict.fromkeys(unread)),
+        tuple(reader.lines),
+        reader.parsed.places,
+    )
+    return documents_of(page, reader.launches)

@@ -1,0 +1,358 @@
+"""Shell text read word by word: quotes, line ends, variables, here-documents; nothing is run.
+
+A script becomes the list of its simple commands. ``NAME=value`` (with ``export``, defaults and arrays) is kept
+and put in where ``$NAME`` or ``${NAME}`` stands; what cannot be known without running (``$(...)``, ``$1``,
+unset names) stays as it is written, so that a flag with such a value is told apart from one that is read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+
+MAX_WORDS = 4_000
+MAX_WORD = 20_000
+MAX_NESTED = 4
+_ASSIGNMENT = re.compile(r"^([A-Za-z_]\w*)(\+?)=(.*)$", re.S)
+_VARIABLE = re.compile(
+    r"\$(?:\{([A-Za-z_]\w*)(?:\[@\]|\[\*\])?(?::?[-=]([^{}]*))?\}|([A-Za-z_]\w*)|\(([A-Za-z_]\w*)\))"
+)
+_HERE = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_]\w*)\1")
+_SHELLS = frozenset({"sh", "bash", "/bin/sh", "/bin/bash", "/usr/bin/bash", "zsh", "/bin/zsh", "ash", "dash"})
+_KEYWORDS = frozenset({"then", "do", "else", "{", "(", "!", "time", "exec", "nohup", "sudo", "$", ">", "command"})
+_BREAKS = frozenset({";", "&&", "||", "|", "&", ";;", "\n"})
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a command and the line that it stands on."""
+
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Command:
+    """One simple command: its words, the variables that it sees, and the files written before it."""
+
+    words: tuple[Word, ...]
+    environment: dict[str, str]
+    files: dict[str, tuple[str, int]]
+
+    @property
+    def line(self) -> int:
+        """Where it starts."""
+        return self.words[0].line if self.words else 1
+
+    @property
+    def text(self) -> str:
+        """The command on one line."""
+        return " ".join(word.text for word in self.words)
+
+
+@dataclass
+class _Script:
+    """What is known while a script is read."""
+
+    environment: dict[str, str]
+    files: dict[str, tuple[str, int]] = field(default_factory=dict)
+    commands: list[Command] = field(default_factory=list)
+    comments: list[Word] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script as read: its commands, its comments, and the variables that it sets."""
+
+    commands: tuple[Command, ...]
+    comments: tuple[Word, ...]
+    environment: dict[str, str]
+    files: dict[str, tuple[str, int]]
+
+
+def read_script(
+    text: str,
+    *,
+    line: int = 1,
+    environment: dict[str, str] | None = None,
+    files: dict[str, tuple[str, int]] | None = None,
+    nested: int = 0,
+) -> Script:
+    """Read a script that starts on ``line`` of its document."""
+    script = _Script(dict(environment or {}), dict(files or {}))
+    text, here = _take_here_documents(text, line)
+    script.files |= here
+    pending: list[Word] = []
+    for word in _words(text, line, script.comments):
+        if word.text in _BREAKS and not getattr(word, "quoted", False):
+            _finish(script, pending, nested)
+            pending = []
+        else:
+            pending.append(word)
+    _finish(script, pending, nested)
+    return Script(tuple(script.commands), tuple(script.comments), script.environment, script.files)
+
+
+def expand(text: str, environment: dict[str, str]) -> str:
+    """Put the values of known variables in; unknown ones stay as written."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[3] or match[4]
+        known = environment.get(name)
+        if known:
+            return known
+        if match[2] is not None:
+            return match[2].strip("'\"")
+        return known if known is not None else match[0]
+
+    for _ in range(MAX_NESTED):
+        changed = _VARIABLE.sub(value, text)[:MAX_WORD]
+        if changed == text:
+            break
+        text = changed
+    return text
+
+
+@dataclass(frozen=True)
+class _Quoted(Word):
+    """A word that was quoted: an operator in it is none, and single quotes keep its variables."""
+
+    quoted: bool = True
+    literal: bool = False
+
+
+def _take_here_documents(text: str, line: int) -> tuple[str, dict[str, tuple[str, int]]]:
+    """Cut here-documents out, leaving empty lines; return them by the name of the file they are written to."""
+    lines, kept, found = text.split("\n"), [], {}
+    index = 0
+    while index < len(lines):
+        match = _HERE.search(lines[index])
+        kept.append(lines[index][: match.start()] + lines[index][match.end() :] if match else lines[index])
+        index += 1
+        if match is None:
+            continue
+        start, body = index, []
+        while index < len(lines) and lines[index].strip() != match[2]:
+            body.append(lines[index])
+            index += 1
+        target = re.search(r"(?:>>?|\btee(?: -a)?)\s*['\"]?([\w./~${}-]+)", lines[start - 1])
+        name = target[1].rpartition("/")[2] if target else f"here-document {line + start}"
+        found[name] = ("\n".join(body), line + start)
+        kept += [""] * (index - start + (index < len(lines)))
+        index += 1
+    return "\n".join(kept), found
+
+
+def _words(text: str, line: int, comments: list[Word]) -> list[Word]:
+    """Split text into words and operators; a line break is the operator of that name."""
+    return _Lexer(text, line, comments).read()
+
+
+class _Lexer:
+    """Walks a text once, character by character; holds the word that is being read."""
+
+    def __init__(self, text: str, line: int, comments: list[Word]) -> None:
+        self.text, self.line, self.comments = text, line, comments
+        self.found: list[Word] = []
+        self.place = 0
+        self.began = line
+        self.current = ""
+        self.quoted = self.literal = self.array = False
+
+    def read(self) -> list[Word]:
+        """Return the words and operators."""
+        while self.place < len(self.text) and len(self.found) < MAX_WORDS:
+            if not self.current and not self.quoted:
+                self.began = self.line
+            self.step(self.text[self.place])
+        self.close()
+        return self.found
+
+    def step(self, character: str) -> None:
+        """Take what stands at the current place."""
+        text, place = self.text, self.place
+        if character == "\\" and place + 1 < len(text):
+            self._escape(text[place + 1])
+        elif character in "'\"":
+            end = _closing(text, place)
+            self.quoted, self.literal = True, self.literal or character == "'"
+            self._take(text[place + 1 : end], end + 1)
+        elif text.startswith("$(", place) or (character == "`" and text.find("`", place + 1) > 0):
+            end = _substitution(text, place)
+            self._take(text[place:end], end)
+        elif character == "#" and not self.current and not self.quoted:
+            end = text.find("\n", place)
+            end = len(text) if end < 0 else end
+            self.comments.append(Word(text[place + 1 : end].strip(), self.line))
+            self.place = end
+        elif character in "\n;&|<>" and not self.array:
+            self._operator(character)
+        else:
+            self._plain(character)
+
+    def close(self) -> None:
+        """End the current word."""
+        if self.current or self.quoted:
+            text = self.current[:MAX_WORD]
+            word = _Quoted(text, self.began, literal=self.literal) if self.quoted else Word(text, self.began)
+            self.found.append(word)
+        self.current, self.quoted, self.literal = "", False, False
+
+    def _take(self, text: str, place: int) -> None:
+        self.current += text
+        self.line += self.text.count("\n", self.place, place)
+        self.place = place
+
+    def _escape(self, following: str) -> None:
+        self.place += 2
+        if following == "\n":
+            self.line += 1
+            self.close()
+        elif following == " " and self.text[self.place : self.place + 1] == "\n":
+            self.place += 1  # a blank after the backslash: the writer meant the line to go on
+            self.line += 1
+            self.close()
+        else:
+            self.current += following
+
+    def _operator(self, character: str) -> None:
+        if match := re.compile(r">>?\s*&\s*[-0-9]|&>>?").match(self.text, self.place):
+            if self.current.isdigit():
+                self.current = ""
+            self.place = match.end()
+            if match[0].startswith("&"):
+                self.found.append(Word(">", self.line))
+            return
+        self.close()
+        pair = self.text[self.place : self.place + 2]
+        operator = pair if pair in ("&&", "||", ";;") else character
+        self.found.append(Word(operator, self.line))
+        self.line += character == "\n"
+        self.place += len(operator)
+
+    def _plain(self, character: str) -> None:
+        self.place += 1
+        if character == "(" and re.fullmatch(r"[A-Za-z_]\w*\+?=", self.current):
+            self.array = True
+        elif self.array and character == ")":
+            self.array = False
+        if character.isspace():
+            self.close()
+            self.line += character == "\n"
+        else:
+            self.current += character
+
+
+def _closing(text: str, place: int) -> int:
+    """Return where a quote ends; the end of the line where it is never closed."""
+    quote, end = text[place], place + 1
+    while end < len(text) and text[end] != quote:
+        end += 2 if text[end] == "\\" and quote == '"' else 1
+    if end >= len(text):
+        end = text.find("\n", place)
+    return len(text) if end < 0 else min(end, len(text))
+
+
+def _substitution(text: str, place: int) -> int:
+    if text[place] == "`":
+        return text.find("`", place + 1) + 1
+    depth, end = 0, place + 1
+    while end < len(text):
+        depth += (text[end] == "(") - (text[end] == ")")
+        end += 1
+        if depth == 0:
+            return end
+    return len(text)
+
+
+def _finish(script: _Script, pending: list[Word], nested: int) -> None:
+    """Take the words between two operators: assignments, and the command after them."""
+    words = _gather_arrays(script, _without_redirections(pending))
+    while words and words[0].text in _KEYWORDS:
+        words = words[1:]
+    own = dict(script.environment)
+    if words and words[0].text in ("export", "declare", "local", "readonly", "set", "env", "ENV"):
+        words = words[1:]
+        while words and words[0].text.startswith("-"):
+            words = words[1:]
+    prefix: dict[str, str] = {}
+    while words and (match := _ASSIGNMENT.match(words[0].text)):
+        literal = isinstance(words[0], _Quoted) and words[0].literal
+        before = own.get(match[1], "") if match[2] else ""
+        value = match[3] if literal else expand(match[3], own)
+        prefix[match[1]] = f"{before} {value}".strip() if match[2] else value
+        own |= prefix
+        words = words[1:]
+    if not words:
+        script.environment |= prefix
+        return
+    expanded = _expanded(words, own)
+    script.commands.append(Command(tuple(expanded), own, dict(script.files)))
+    if nested < MAX_NESTED:
+        _inner(script, expanded, own, nested)
+
+
+def _inner(script: _Script, words: list[Word], environment: dict[str, str], nested: int) -> None:
+    """Read the script of ``bash -c "..."``; it takes the place of the command that holds it."""
+    for place, word in enumerate(words[:-1]):
+        if word.text in _SHELLS:
+            options = words[place + 1 :]
+            flag = next((n for n, w in enumerate(options) if re.fullmatch(r"-[a-z]*c", w.text)), None)
+            if flag is not None and flag + 1 < len(options):
+                body = options[flag + 1]
+                below = read_script(
+                    body.text, line=body.line, environment=environment, files=script.files, nested=nested + 1
+                )
+                if below.commands:
+                    before = tuple(words[:place])
+                    script.commands.pop()
+                    script.commands += [replace(c, words=before + c.words) for c in below.commands]
+                return
+
+
+def _without_redirections(words: list[Word]) -> list[Word]:
+    kept: list[Word] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word.text in ("<", ">") and not isinstance(word, _Quoted):
+            skip = True
+            if kept and re.fullmatch(r"[0-2]", kept[-1].text):
+                kept.pop()
+        else:
+            kept.append(word)
+    return kept
+
+
+def _gather_arrays(script: _Script, words: list[Word]) -> list[Word]:
+    """Keep ``NAME=( ... )`` as the variable that ``"${NAME[@]}"`` asks for."""
+    if not words or not re.match(r"^[A-Za-z_]\w*\+?=\(", words[0].text):
+        return words
+    name, _, head = words[0].text.partition("=(")
+    values = [replace(words[0], text=head), *words[1:]]
+    inner = [expand(word.text.rstrip(")"), script.environment) for word in values]
+    before = script.environment.get(name.rstrip("+"), "") if name.endswith("+") else ""
+    script.environment[name.rstrip("+")] = " ".join(part for part in (before, *inner) if part)
+    return []
+
+
+def _expanded(words: list[Word], environment: dict[str, str]) -> list[Word]:
+    """Put variables in; one that holds several words becomes several, unless it is quoted for one."""
+    found: list[Word] = []
+    for word in words:
+        if isinstance(word, _Quoted) and word.literal:
+            found.append(word)
+            continue
+        text = expand(word.text, environment)
+        whole = _VARIABLE.fullmatch(word.text) is not None and " " in text
+        if whole and (not isinstance(word, _Quoted) or "[@]" in word.text):
+            found += [Word(part, word.line) for part in split(text)]
+        else:
+            found.append(replace(word, text=text))
+    return found
+
+
+def split(text: str) -> list[str]:
+    """Split a text into words as a shell does, without its operators."""
+    return [word.text for word in _words(text, 1, []) if word.text not in _BREAKS]
