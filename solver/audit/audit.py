@@ -12,7 +12,7 @@ from shardproof.solver.audit.claim import Claim, not_checkable
 from shardproof.solver.audit.context import Candidate, Context
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import assumptions
-from shardproof.solver.audit.judges import given, memory, other, shares, stages, structure, time
+from shardproof.solver.audit.judges import given, memory, other, shares, stages, starts, structure, time
 from shardproof.solver.documents.statement import Document, Statement
 from shardproof.solver.evaluation.evaluate import Violation
 
@@ -24,6 +24,7 @@ JUDGES = {
     **memory.JUDGES,
     **time.JUDGES,
     **other.JUDGES,
+    **starts.JUDGES,
 }
 
 
@@ -92,8 +93,21 @@ def audit_document(document: Document, instance: Instance | None = None) -> Audi
     """Judge every statement of a document and hold its plan against the constraint checks."""
     context = Context(Facts.gather(document, instance))
     claims = _distinct(judge(context, statement) for statement in document.statements)
+    claims += _implied(context, claims)
     best = context.best
     return Audit(document, context, claims, _violations(context, best), _checks(context, best))
+
+
+def _implied(context: Context, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+    """Judge what the document implies; what a claim of its own says wrong already is not said twice."""
+    wrong = {claim.statement.field for claim in claims if claim.wrong}
+    found = [judge(context, statement) for statement in starts.implied(context)]
+    if wrong & {"tp", "dp", "ep", "moe_tp", "pp"}:
+        found = [claim for claim in found if not claim.wrong]
+    if wrong & {"max_model_len"}:
+        found = [claim for claim in found if claim.statement.field != "context_fits"]
+    weights = any(claim.wrong and claim.statement.field == "weights_fit" for claim in found)
+    return tuple(c for c in found if not (weights and c.statement.field == "context_fits"))
 
 
 def _distinct(claims: Iterable[Claim]) -> tuple[Claim, ...]:

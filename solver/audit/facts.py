@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -18,7 +19,8 @@ from shardproof.solver.documents.values import BYTES_PER_ELEMENT, read_dtype
 MOST_OF_ANYTHING = 100_000
 DEGREES = frozenset({
     "tp", "dp", "ep", "moe_tp", "pp", "replicas", "gpus", "nodes", "gpus_per_node", "microbatches",
-    "microbatch_requests", "microbatch_tokens", "decode_microbatches", "batch", "input_tokens",
+    "microbatch_requests", "microbatch_tokens", "decode_microbatches", "batch", "input_tokens", "dp_local",
+    "max_sequences", "attention_dp", "gpus_requested", "gpus_listed", "gpus_available",
 })  # fmt: skip
 """Fields that are at least 1: a smaller number is contradicted where it stands, and no figure builds on it."""
 
@@ -79,9 +81,9 @@ class Facts:
         if instance is not None:
             return cls(document, instance, instance.model, (instance.device,))
         precision = document.first("precision")
-        wanted = str(precision.value) if precision else None
+        wanted = str(precision.value) if precision and precision.section != "engine" else None
         model = None
-        for named in document.of("model")[:8]:
+        for named in _names(document):
             name = str(named.value)
             for candidate in (name, name.partition(",")[0], name.partition("(")[0]):
                 model = model or find_model(candidate, wanted or read_dtype(name))
@@ -150,11 +152,13 @@ class Facts:
     def weight_dtype(self) -> str | None:
         """Dtype of the weights: stated, else the model's experts or attention."""
         stated = self.document.first("precision")
+        own = None
+        if self.model is not None:
+            own = self.model.formats.experts.dtype if self.moe else self.model.formats.attention.dtype
         if stated is not None and self.instance is None:
-            return str(stated.value)
-        if self.model is None:
-            return None
-        return self.model.formats.experts.dtype if self.moe else self.model.formats.attention.dtype
+            quantised = own is not None and own not in ("bf16", "fp16", "fp32")
+            return own if stated.section == "engine" and quantised else str(stated.value)
+        return own
 
     @cached_property
     def weight_bytes(self) -> Fraction | None:
@@ -290,6 +294,18 @@ class Facts:
     def gpus(self) -> int | None:
         """GPUs of the whole plan, as stated."""
         return self._sane("gpus")
+
+
+def _names(document: Document) -> tuple[Statement, ...]:
+    """Model names in the order in which they count: what the launch loads, then what the page says.
+
+    A launch that names a published model is about that one, known or not; one that names a path may be about
+    the page's.
+    """
+    loaded = tuple(s for s in document.of("model") if s.section == "engine")
+    if loaded and not re.match(r"^[./~$]|^[A-Z]:", str(loaded[0].value)) and str(loaded[0].value).count("/") == 1:
+        return loaded[:1]
+    return (*loaded, *(s for s in document.of("model") if s.section != "engine"))[:8]
 
 
 def _collect(rows: dict[int, dict[str, int]], statement: Statement) -> None:

@@ -30,6 +30,9 @@ class Reading:
 
 def readings(facts: Facts) -> tuple[Reading, ...]:
     """Return every reading of the stated degrees, most usual first, whatever the stated GPU count."""
+    started = engine_readings(facts)
+    if started is not None:
+        return started
     pp, copies = facts.pp or 1, facts.replicas or 1
     dp, ep, moe_tp = facts.stated("dp") or 1, facts.stated("ep"), facts.stated("moe_tp")
     tp = facts.stated("tp") or _implied_tp(facts, pp * copies * dp)
@@ -41,6 +44,48 @@ def readings(facts: Facts) -> tuple[Reading, ...]:
     if ep is None and moe_tp is not None and (tp * dp) % moe_tp == 0:
         ep = tp * dp // moe_tp
     return _distinct(_candidates(facts, pp, copies, dp, tp, ep or 1))
+
+
+def engine_readings(facts: Facts) -> tuple[Reading, ...] | None:
+    """Return what the engine that a document starts makes of its degrees; ``None`` where none is started.
+
+    vLLM: experts over all TP x DP ranks, copies for a dense model. SGLang: DP inside the TP ranks with DP
+    attention, copies without. TensorRT-LLM: attention on every rank by itself with attention DP.
+    """
+    engine = facts.document.engine
+    if facts.document.start is None or engine not in ("vllm", "sglang", "trtllm") or facts.stages:
+        return None
+    tp, pp, dp = facts.stated("tp") or 1, facts.pp or 1, facts.stated("dp") or 1
+    if facts.document.open and facts.stated("tp") is None:
+        return None
+    copies, ep, moe_tp = facts.replicas or 1, facts.stated("ep"), facts.stated("moe_tp")
+    if max(tp, pp, dp, copies, ep or 1, moe_tp or 1) > 16384:
+        return ()
+    inside = _is_on(facts, "attention_dp_enabled")
+    spread = _is_on(facts, "expert_parallel_enabled")
+    if engine == "vllm":
+        if facts.experts == 0:
+            return (Reading("vLLM: data parallelism as copies", copies * dp, pp, Option(tp, 1, tp, 1)),)
+        width = tp * dp
+        ranks = (width, 1) if spread else (1, width)
+        return (Reading("vLLM: experts over all ranks of a stage", copies, pp, Option(tp, dp, ranks[1], ranks[0])),)
+    ep = ep or (tp // moe_tp if moe_tp and tp % moe_tp == 0 else tp if spread else 1)
+    if tp % ep:
+        return ()
+    if engine == "trtllm":
+        attention = (1, tp) if inside else (tp, 1)
+        option = Option(*attention, tp // ep, ep, extra_slots=_extra_slots(facts, ep))
+        return (Reading("TensorRT-LLM", copies, pp, option),)
+    attention_dp = dp if inside else facts.stated("attention_dp") or 1
+    if tp % attention_dp:
+        return ()
+    option = Option(tp // attention_dp, attention_dp, tp // ep, ep, extra_slots=_extra_slots(facts, ep))
+    return (Reading("SGLang", copies * (1 if inside else dp), pp, option),)
+
+
+def _is_on(facts: Facts, field: str) -> bool:
+    switch = facts.document.first(field)
+    return switch is not None and switch.value is True
 
 
 def _implied_tp(facts: Facts, rest: int) -> int:

@@ -73,8 +73,8 @@ def find_slug(name: str, precision: str | None) -> str | None:
 @lru_cache(maxsize=256)
 def find_devices(name: str) -> tuple[Device, ...]:
     """Return the catalogue devices that a name may mean; several where the variant is left open."""
-    wanted = _tokens(re.sub(r"\b\d+\s*x\s+|\bx\s*\d+\s*$", "", name[:100].lower()))
-    wanted = frozenset(token for token in wanted if not re.fullmatch(r"\d+(?:gb|g)", token))
+    bare = re.sub(r"\b\d+\s*x\s*(?=[a-z])|\bx\s*\d+\s*$|\b\d{2,4}\s*g(?:i?b)?\b", " ", name[:100].lower())
+    wanted = _tokens(bare)
     if not wanted:
         return ()
     matches = [slug for slug in device_names() if wanted <= _tokens(slug)]

@@ -126,7 +126,7 @@ def engine_of_image(image: str) -> str:
 
 def read_call(command: Command, *, sections: tuple[str, ...] = ()) -> EngineCall | None:
     """Return the engine that a command starts, with its flags; ``None`` where it starts none."""
-    words = command.words[:MAX_WORDS]
+    words: Sequence[Word] = command.words[:MAX_WORDS]
     fields = _visible_devices(command, sections)
     image = ""
     docker = next((n for n, w in enumerate(words[:6]) if w.text in ("docker", "podman", "nerdctl")), None)

@@ -29,22 +29,10 @@ from shardproof.solver.documents.variables import (
     script_of_unit,
 )
 
-SHELL = frozenset(
-    [
-        "bash",
-        "sh",
-        "shell",
-        "console",
-        "zsh",
-        "fish",
-        "terminal",
-        "shell-session",
-        "shellsession",
-        "cmd",
-        "powershell",
-        "ksh",
-    ]
-)
+SHELL = frozenset({
+    "bash", "sh", "shell", "console", "zsh", "fish", "terminal", "shell-session", "shellsession", "cmd", "powershell",
+    "ksh",
+})  # fmt: skip
 PYTHON = frozenset(["python", "py", "python3", "ipython", "pycon"])
 TREES = frozenset(["yaml", "yml", "json", "jsonc", "json5"])
 TEXTS = frozenset(("", "text", "txt", "plaintext", "plain", "markdown", "md", "conf"))
@@ -56,6 +44,8 @@ _RESULT = re.compile(r"={6,}.*(?:result|benchmark)|^\|\s*Tasks\s*\|", re.I | re.
 _CODE = re.compile(
     r"^\s*(?:from \w[\w.]* import |import \w|def \w+\(|class \w+|print\(|return\b|\w+ = \w[\w.]*\(|[{}\[\]]+,?$)"
 )
+
+_PROMPT = re.compile(r"^(\s*)(?:\$|>|PS [^>]*>|#(?= ?(?:vllm|python3?|docker|sglang|trtllm)\b))\s+", re.M)
 
 
 @dataclass(frozen=True)
@@ -130,9 +120,7 @@ def _whole(block: Block, said: str) -> ReadLine:
 
 
 def _shell(block: Block, known: Known) -> Found:
-    text = re.sub(
-        r"^(\s*)(?:\$|>|PS [^>]*>|#(?= ?(?:vllm|python3?|docker|sglang|trtllm)\b))\s+", r"\1", block.text, flags=re.M
-    )
+    text = _PROMPT.sub(r"\1", block.text)
     script = read_script(text, line=block.line, environment=known.variables, files=known.files)
     launches = _launches(script, block.sections, "engine command")
     launches += _options_alone(script, block, launches)

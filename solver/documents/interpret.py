@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from fractions import Fraction
 
 from shardproof.solver.documents.arithmetic import read_sums
 from shardproof.solver.documents.layout import read_experts, read_stage
@@ -73,12 +74,15 @@ def _beside(entry: Entry, field: str, section: str) -> list[Statement]:
         return scan_shape(entry, section=section)
     if field != "device" or entry.subject:
         return []
+    counted = re.match(r"\s*(\d{1,4})\s*[xX*]\s*(?=[A-Za-z])", entry.value)
+    alone = len(re.findall(r"\d\s*[xX*]\s*[A-Za-z]", entry.value)) == 1
+    count = [make(entry, "gpus_listed", Fraction(int(counted[1])), section)] if counted and alone else []
     sizes = [
         item
         for item in quantities(entry.value)
         if item.dimension == "bytes" and item.unit.upper() not in ("B", "M", "G")
     ]
-    return [make(entry, "gpu_memory", sizes[0].value, section, sizes[0])] if len(sizes) == 1 else []
+    return count + ([make(entry, "gpu_memory", sizes[0].value, section, sizes[0])] if len(sizes) == 1 else [])
 
 
 def _per_gpu(statement: Statement, entry: Entry) -> Statement:
@@ -97,6 +101,7 @@ def _placement(entry: Entry, section: str) -> tuple[list[Statement], str]:
 
 
 def read_prose(entry: Entry) -> list[Statement]:
+    """Return the statements of a sentence."""
     clean = Entry(entry.line, entry.text, entry.sections, entry.key, plain(entry.value), entry.subject)
     section = section_kind(entry.sections) if entry.sections else "none"
     stage = read_stage(Entry(clean.line, clean.text, clean.sections, "", clean.value, ""), section=section)

@@ -20,7 +20,7 @@ from shardproof.solver.documents.text import printable
 MAX_LINES = 2_500
 _COMMAND = re.compile(
     r"^\s*(?:\$ |sudo |nohup |exec |(?:[A-Z_][A-Z0-9_]*=\S* )+)*"
-    r"(?:vllm serve|sglang serve|trtllm-serve|python3? -m (?:vllm|sglang|dynamo)|mpirun |docker run|podman run|srun |ExecStart=)"
+    r"(?:vllm serve|sglang serve|trtllm-serve|python3? -m (?:vllm|sglang|dynamo)|mpirun |docker run|podman run|srun )"
 )
 _ALTERNATIVES = re.compile(
     r"\b(?:or|either|alternatively|instead|e\.g|for example|such as|if you|can also|could|may|might|optional(?:ly)?|vs"
@@ -68,7 +68,7 @@ class _Reader:
         spans = [span for span in re.findall(r"`+([^`]+)`+", command.value) if _starts(span)]
         text = command.value.strip().strip("`")
         if not spans and _COMMAND.match(text):
-            spans = [re.sub(r"^\s*(?:\$ |ExecStart=)", "", text)]
+            spans = [re.sub(r"^\s*\$ ", "", text)]
         launches = [launch for span in spans for launch in self.launches_of(span, command)]
         self.launches += launches
         if not launches:

@@ -21,7 +21,8 @@ FORM = "Python code"
 MAX_CALLS = 2_000
 _CALLS = {
     "LLM": "", "AsyncLLM": "vllm", "EngineArgs": "vllm", "AsyncEngineArgs": "vllm", "AsyncLLMEngine": "vllm",
-    "Engine": "sglang", "ServerArgs": "sglang", "LLMConfig": "vllm", "VLLM": "vllm", "vLLMEngineProcessorConfig": "vllm",
+    "Engine": "sglang", "ServerArgs": "sglang", "LLMConfig": "vllm", "VLLM": "vllm",
+    "vLLMEngineProcessorConfig": "vllm",
 }  # fmt: skip
 _MODULES = {"vllm": "vllm", "sglang": "sglang", "tensorrt_llm": "trtllm", "ray": "vllm"}
 _Value = str | int | float | bool | None
@@ -197,9 +198,9 @@ def _call(node: ast.Call, engine: str, names: _Names, shift: int, sections: tupl
     return replace(launch, statements=(*launch.statements, *extra), open=launch.open or missing)
 
 
-_NESTED = frozenset(
-    {"kv_cache_config", "engine_kwargs", "model_loading_config", "moe_config", "quant_config", "engine_args"}
-)
+_NESTED = frozenset({
+    "kv_cache_config", "engine_kwargs", "model_loading_config", "moe_config", "quant_config", "engine_args",
+})  # fmt: skip
 _NESTED_NAMES = {
     ("model_loading_config", "model_source"): "model",
     ("model_loading_config", "model_id"): "served_model_name",

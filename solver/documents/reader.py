@@ -38,7 +38,7 @@ MAX_VALUES = 2_500
 _SHELL_SUFFIXES = frozenset({".sh", ".bash", ".zsh", ".slurm", ".sbatch"})
 _TREES = frozenset({".yaml", ".yml", ".json"})
 _COMMANDLIKE = re.compile(
-    r"^\s*(?:#|export |set -|cd |[A-Za-z_]\w*=|\$|CUDA_|vllm |sglang |python3? |trtllm-|docker |podman |srun |mpirun |nohup )"
+    r"^\s*(?:#|export |set -|cd |[A-Za-z_]\w*=|\$|vllm |sglang |python3? |trtllm-|docker |podman |srun |mpirun |nohup )"
 )
 
 

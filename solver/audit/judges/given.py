@@ -232,6 +232,7 @@ def judge_max_model_len(context: Context, statement: Statement) -> Claim:
     prompt, output = context.facts.workload("input_tokens"), context.facts.workload("output_tokens")
     if (
         model is not None
+        and context.document.first("longer_context") is None
         and statement.number > model.max_position
         and not agrees(statement, Fraction(model.max_position), tolerance=NEAR if statement.scale > 1 else Fraction(0))
     ):

@@ -220,6 +220,23 @@ JUDGES = {
     "expert_parallel_enabled": judge_switch,
     "attention_dp_enabled": judge_switch,
     **dict.fromkeys(
-        ("engine", "extra_slots", "decode_microbatches", "redundant_experts", "activation_dtype"), judge_given
+        (
+            "engine",
+            "extra_slots",
+            "decode_microbatches",
+            "redundant_experts",
+            "activation_dtype",
+            "max_sequences",
+            "dp_local",
+            "attention_dp",
+            "dcp",
+            "pcp",
+            "longer_context",
+            "offload",
+            "own_memory",
+            "eager",
+            "config_file",
+        ),
+        judge_given,
     ),
 }

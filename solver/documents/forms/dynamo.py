@@ -37,7 +37,7 @@ def _shared_variables(spec: Node | None, known: Known) -> Known:
     return Known(known.files, variables, known.sections)
 
 
-def _group(part: Node, name: str, container: Node | None) -> Group:
+def _group(part: Node, name: str) -> Group:
     replicas = part.get("replicas")
     nodes = count_of(part.get("multinode", "nodeCount")) or 1
     return Group(f"Dynamo worker {name}".strip(), nodes, count_of(replicas), replicas.line if replicas else 0)
@@ -48,7 +48,7 @@ def _service(name: str, service: Node, known: Known) -> list[Launch]:
     container = service.get("extraPodSpec", "mainContainer")
     if container is None:
         return []
-    group = _group(service, name, container)
+    group = _group(service, name)
     variables = _shared_variables(service, known)
     found = launches_of(container, variables, group, service.get("extraPodSpec"))
     gpus = gpus_of_resources(service.get("resources"))
@@ -74,5 +74,5 @@ def _component(component: Node, known: Known) -> list[Launch]:
     pod = component.get("podTemplate", "spec")
     if pod is None:
         return []
-    group = _group(component, component.text("name"), None)
+    group = _group(component, component.text("name"))
     return [launch for container in pod.each("containers") for launch in launches_of(container, known, group, pod)]

@@ -48,7 +48,7 @@ def _model_spec(spec: Node, known: Known) -> Launch:
     own = [statement for key, node in config.pairs() if (statement := _camel(key, node, known.sections)) is not None]
     fields = {statement.field for statement in own}
     kept = tuple(statement for statement in launch.statements if statement.field not in fields)
-    return replace(launch, statements=(*kept, *own, *_request(spec, config, known.sections)), name=spec.text("name"))
+    return replace(launch, statements=(*kept, *own, *_request(spec, known.sections)), name=spec.text("name"))
 
 
 def _camel(key: str, node: Node, sections: tuple[str, ...]) -> Statement | None:
@@ -66,7 +66,7 @@ def _camel(key: str, node: Node, sections: tuple[str, ...]) -> Statement | None:
     )
 
 
-def _request(spec: Node, config: Node, sections: tuple[str, ...]) -> list[Statement]:
+def _request(spec: Node, sections: tuple[str, ...]) -> list[Statement]:
     found: list[Statement] = []
     gpus, replicas = spec.get("requestGPU"), spec.get("replicaCount")
     count, copies = count_of(gpus), count_of(replicas)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shardproof.solver.documents.commands import read_call
-from shardproof.solver.documents.forms.accelerators import gpus_of_resources
+from shardproof.solver.documents.forms.accelerators import device_of_pod, gpus_of_resources
 from shardproof.solver.documents.forms.container import (
     Group,
     commands_of,
     count_of,
-    device_of_pod,
     device_statement,
     launches_of,
     number_statement,
@@ -43,7 +42,7 @@ def read(tree: Node, known: Known) -> list[Launch] | None:
         return None
     replicas = predictor.get("minReplicas")
     line = replicas.line if replicas is not None else 0
-    group = Group(FORM, _pods(predictor), count_of(replicas) or None, line, _worker_gpus(predictor))
+    group = Group(FORM, 1, count_of(replicas) or None, line, _worker_gpus(predictor))
     found = [
         launch
         for container in predictor.each("containers")
@@ -51,10 +50,6 @@ def read(tree: Node, known: Known) -> list[Launch] | None:
     ]
     model = predictor.get("model")
     return found + (_of_model(model, predictor, known, group) if model is not None else [])
-
-
-def _pods(predictor: Node) -> int:
-    return 1
 
 
 def _worker_gpus(predictor: Node) -> int:

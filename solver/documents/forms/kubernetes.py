@@ -34,8 +34,7 @@ def read(tree: Node, known: Known) -> list[Launch] | None:
 
 def pod_launches(pod: Node, known: Known, group: Group) -> list[Launch]:
     """Return the launches of a pod's containers; several that share one request are left without it."""
-    found = [launch for container in pod.each("containers") for launch in launches_of(container, known, group, pod)]
-    return found
+    return [launch for container in pod.each("containers") for launch in launches_of(container, known, group, pod)]
 
 
 def _leader_worker(tree: Node, known: Known) -> list[Launch]:

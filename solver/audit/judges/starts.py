@@ -1,0 +1,257 @@
+"""Judges of what a launch implies: that the engine accepts the layout, that weights and context fit, GPUs asked for.
+
+Who writes a start command (or states a layout on a device) says that it starts. Nothing here needs a workload.
+Every doubt is the document's: all devices that its words may mean, every reading of its degrees, and
+`LEEWAY` of a device more than the engine is told to use.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any, cast
+
+from shardproof.formulations.costs.engine_memory import EngineMemory, account
+from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, layer_weight_bytes
+from shardproof.formulations.engines.rules import Rule, broken_rules, rules_of
+from shardproof.instances.engine import EngineSettings
+from shardproof.instances.errors import ShardproofError
+from shardproof.instances.hardware import Device
+from shardproof.instances.instance import Instance
+from shardproof.instances.model import Formats, Model
+from shardproof.solver.audit.claim import Claim, confirmed, contradicted, inconsistent, not_checkable, show
+from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.readings import Reading
+from shardproof.solver.documents.commands import ENGINE_NAMES
+from shardproof.solver.documents.statement import Statement
+
+LEEWAY = Fraction(3, 100)
+PLANNER_RULES = frozenset({"nodes"})
+"""Rules by which the planner keeps its search small; engines start without them."""
+ENGINES = ("vllm", "sglang", "trtllm")
+
+
+def implied(context: Context) -> tuple[Statement, ...]:
+    """Return what a document implies without saying it, at the line of its launch or of its layout."""
+    place = _place(context)
+    if place is None or context.facts.model is None:
+        return ()
+    fields = ["layout_accepted", "weights_fit"]
+    if context.document.start is not None and context.document.engine == "vllm":
+        fields.append("context_fits")
+    return tuple(Statement(place[0], place[1], field, True, section="implied") for field in fields)
+
+
+def _place(context: Context) -> tuple[int, str] | None:
+    document = context.document
+    if document.start is not None:
+        return document.start
+    if context.facts.stages or context.facts.instance is not None:
+        return None
+    layout = document.first("tp", "gpus", "gpus_listed") if document.first("tp", "gpus") else None
+    return (layout.line, layout.text) if layout is not None else None
+
+
+def served_model(context: Context) -> Model:
+    """The model in the formats that the document gives it."""
+    facts = context.facts
+    model = facts.model
+    assert model is not None
+    dtype = facts.weight_dtype
+    own = model.formats.experts.dtype if facts.moe else model.formats.attention.dtype
+    if dtype is None or dtype == own or facts.instance is not None:
+        return model
+    formats = Formats.uniform(dtype)  # type: ignore[arg-type]
+    return model.model_copy(update={"formats": formats, "kinds": model.with_formats(formats).kinds})
+
+
+def judge_layout(context: Context, statement: Statement) -> Claim:
+    """Some reading of the degrees keeps every rule of the engine."""
+    facts = context.facts
+    if _unset(context, "tp", "pp", "dp", "ep"):
+        return not_checkable(statement, "degrees are set outside of this text")
+    if not context.readings:
+        return contradicted(statement, _no_reading(context))
+    engine = context.document.engine if context.document.engine in ENGINES else "any"
+    asked = cast(Instance, SimpleNamespace(model=served_model(context), device=facts.device, engine=engine))
+    rules = tuple(rule for rule in rules_of(engine) if rule.name not in PLANNER_RULES)
+    broken = [_broken(asked, reading, rules) for reading in context.readings]
+    if all(broken):
+        rule, option = broken[0][0], context.readings[0].option
+        degrees = (
+            f"attention TP {option.attn_tp} x DP {option.attn_dp}, experts TP {option.moe_tp} x EP {option.moe_ep}"
+        )
+        return contradicted(statement, f"{asked.model.name} at {degrees}: {rule.sentence}; it is not so here")
+    return confirmed(statement, f"{len(rules)} rules of {ENGINE_NAMES.get(engine, 'every engine')} hold")
+
+
+def _broken(asked: Instance, reading: Reading, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    return broken_rules(asked, reading.option, rules)
+
+
+def _no_reading(context: Context) -> str:
+    facts = context.facts
+    degrees = ", ".join(
+        f"{name.upper()} {facts.stated(name)}" for name in ("tp", "dp", "ep", "moe_tp") if facts.stated(name)
+    )
+    return f"no layout has {degrees}: the engine divides its TP ranks by DP (in attention) and by EP (in experts)"
+
+
+def _unset(context: Context, *fields: str) -> bool:
+    """Whether a launch leaves degrees to variables or files that are not here."""
+    return context.document.open and all(context.facts.stated(field) is None for field in fields[:1])
+
+
+def judge_weights(context: Context, statement: Statement) -> Claim:
+    """The weights of the fullest stage fit the memory of a device."""
+    devices = _devices(context)
+    if not devices or not context.readings:
+        return not_checkable(statement, "the device or the layout is not stated")
+    if context.document.first("offload") is not None or _unset(context, "tp"):
+        return not_checkable(statement, "part of the weights, or of the layout, stands elsewhere")
+    model = served_model(context)
+    needed, reading = min(((_stage_weights(context, model, r), r) for r in context.readings), key=lambda pair: pair[0])
+    memory, name = max((device.usable_memory, device.name) for device in devices)
+    stated = context.facts.gpu_memory
+    memory = max(memory, int(stated)) if stated is not None else memory
+    each = f"{show(needed, 'bytes')} of weights on each of {reading.option.gpus * reading.pp} devices"
+    formula = f"{model.name}: {each}; {name} has {show(memory, 'bytes')}"
+    return contradicted(statement, formula, False) if needed > memory else confirmed(statement, formula, True)
+
+
+def _stage_weights(context: Context, model: Model, reading: Reading) -> int:
+    """Bytes of weights on a device of the fullest stage."""
+    option, kinds = reading.option, model.layer_kinds
+    ranges = context.stage_ranges(reading.pp) or ((0, len(kinds) - 1),)
+    each = {kind: layer_weight_bytes(model, model.kinds[kind], option) for kind in set(kinds)}
+    sizes = [sum(each[kind] for kind in kinds[first : last + 1]) for first, last in ranges]
+    sizes[0] += embedding_bytes(model, option)
+    if not (model.tied and len(sizes) == 1):
+        sizes[-1] += head_bytes(model, option)
+    return max(sizes)
+
+
+def _devices(context: Context) -> tuple[Device, ...]:
+    return context.facts.devices
+
+
+def judge_context(context: Context, statement: Statement) -> Claim:
+    """The cache holds one request of the longest context, the model's own where the launch states none."""
+    devices, document = _devices(context), context.document
+    if not devices or not context.readings:
+        return not_checkable(statement, "the device is not stated")
+    if document.first("offload", "own_memory") is not None or document.open:
+        return not_checkable(statement, "part of the launch stands elsewhere")
+    accounts = [
+        found
+        for reading in context.readings
+        for device in devices
+        if (found := _account(context, reading, device)) is not None
+    ]
+    if not accounts:
+        return not_checkable(statement, "no account of this engine is known")
+    best = max(accounts, key=lambda found: (found.refusal is None, found.kv_tokens))
+    stated = context.facts.stated("max_model_len")
+    assert context.facts.model is not None
+    longest = stated or context.facts.model.max_position
+    whose = "as stated" if stated else f"the default: all positions of {context.facts.model.name}"
+    formula = f"context {longest:,} ({whose}); by the engine's account the cache holds {best.kv_tokens:,} tokens"
+    if best.refusal is not None and "sampler" not in best.refusal:
+        return contradicted(statement, f"{formula}: refused at start", Fraction(best.kv_tokens))
+    return confirmed(statement, formula, True)
+
+
+def _account(context: Context, reading: Reading, device: Device) -> EngineMemory | None:
+    """The engine's account with `LEEWAY` more of the device than it is told to use."""
+    facts = context.facts
+    fraction = context.document.number("memory_fraction")
+    told: dict[str, Any] = {
+        "max_model_len": facts.stated("max_model_len"),
+        "max_num_seqs": facts.stated("max_sequences"),
+        "max_num_batched_tokens": facts.stated("microbatch_tokens"),
+    }
+    utilisation = min(Fraction(1), (fraction or Fraction(92, 100)) + LEEWAY)
+    eager = context.document.first("eager")
+    try:
+        settings = EngineSettings(
+            name="vllm",
+            gpu_memory_utilization=utilisation,
+            enforce_eager=eager is not None and eager.value is True,
+            **{name: value for name, value in told.items() if value},
+        )
+        model = served_model(context)
+        kv = str(facts.kv_dtypes[0])
+        model = model.model_copy(update={"kv_dtype": kv}) if document_says_kv(context) else model
+        stages = reading.pp if reading.pp <= model.layer_count else 1
+        return account(model, reading.option, settings, total_bytes=device.usable_memory, stages=stages)
+    except (ShardproofError, ValueError, ArithmeticError, KeyError, IndexError):
+        return None
+
+
+def document_says_kv(context: Context) -> bool:
+    """Whether the document states the dtype of the KV cache."""
+    return context.document.first("kv_precision") is not None
+
+
+def judge_requested(context: Context, statement: Statement) -> Claim:
+    """GPUs that one copy asks for are the GPUs that its degrees take, here or on every node of it."""
+    facts = context.facts
+    if _unset(context, "tp"):
+        return not_checkable(statement, "degrees are set outside of this text")
+    accepted = _widths(context)
+    if not accepted:
+        return not_checkable(statement, "the degrees fit in no known way")
+    asked = int(statement.number)
+    taken = " or ".join(str(width) for width in sorted(accepted))
+    formula = f"the degrees take {taken} GPUs, {asked} are requested"
+    if asked in accepted:
+        return confirmed(statement, formula, Fraction(asked))
+    if asked < min(accepted):
+        return contradicted(statement, formula, Fraction(min(accepted)))
+    if (
+        facts.stated("tp") is None
+        and facts.stated("pp") is None
+        and facts.stated("dp") is None
+        and not facts.stated("ep")
+    ):
+        formula += f": no degree is stated, and {ENGINE_NAMES.get(context.document.engine, 'the engine')} takes one GPU"
+    return inconsistent(statement, f"{formula}; {asked - max(accepted)} of them do no work", Fraction(max(accepted)))
+
+
+def _widths(context: Context) -> set[int]:
+    """GPUs of one copy under every reading, and those of one of its nodes."""
+    facts = context.facts
+    copies = facts.replicas or 1
+    found = {reading.gpus // copies for reading in context.readings}
+    nodes = facts.stated("nodes") or 1
+    found |= {width // nodes for width in found if nodes > 1 and width % nodes == 0}
+    local = facts.stated("dp_local")
+    if local:
+        found.add(local * (facts.stated("tp") or 1) * (facts.pp or 1))
+    return found
+
+
+def judge_available(context: Context, statement: Statement) -> Claim:
+    """GPUs that are there (a cluster's, a hardware line's) are no fewer than the degrees take."""
+    facts = context.facts
+    widths = _widths(context)
+    listed = int(statement.number) * (facts.stated("nodes") or 1)
+    stated = any(facts.stated(name) for name in ("tp", "pp", "dp", "ep"))
+    if not widths or not stated or statement.subject:
+        return not_checkable(statement, "no degree of parallelism is stated")
+    if "node" in statement.text.lower() or "server" in statement.text.lower():
+        return not_checkable(statement, "how many nodes there are is not said")
+    formula = f"the degrees take {min(widths)} GPUs, {listed} are there"
+    if listed < min(widths):
+        return contradicted(statement, formula, Fraction(min(widths)))
+    return confirmed(statement, formula, statement.number)
+
+
+JUDGES = {
+    "layout_accepted": judge_layout,
+    "weights_fit": judge_weights,
+    "context_fits": judge_context,
+    "gpus_requested": judge_requested,
+    "gpus_available": judge_available,
+    "gpus_listed": judge_available,
+}
