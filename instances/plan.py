@@ -1,11 +1,15 @@
-"""Plans: how many replicas, which stages, what each of them runs, and where each expert lives."""
+"""Plans: how many replicas, which stages, what each of them runs, and where each expert lives.
+
+A plan of one shape says its stages itself. A mixed fleet says them in ``groups``: replicas of one group are alike,
+and each takes its own share of the requests.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from shardproof.instances.base import Record
 from shardproof.instances.option import Option
@@ -63,27 +67,81 @@ class Microbatches(Record):
     decode_microbatches: int = Field(default=1, gt=0)
 
 
-class Plan(Record):
-    """A plan that an engine can run: ``replicas`` copies of a pipeline of stages.
+class Share(Record):
+    """Requests of one scenario that each replica of a group takes at most: the weight of the replica's routing."""
 
+    scenario: str = "main"
+    requests: int = Field(ge=0)
+
+
+class Group(Record):
+    """``replicas`` copies of a pipeline of stages.
+
+    ``shares``: requests that each replica takes (empty: the scenarios' requests, shared equally).
     ``microbatch_tokens`` is the prompt tokens of one prefill microbatch in the first scenario;
     ``microbatches`` says it for every scenario. ``placement`` is, per layer, the expert on each slot.
     """
 
     replicas: int = Field(gt=0)
+    shares: tuple[Share, ...] = ()
     microbatch_tokens: int = Field(gt=0)
     microbatches: tuple[Microbatches, ...] = ()
-    stages: tuple[Stage, ...] = Field(min_length=1)
+    stages: tuple[Stage, ...] = ()
     placement: tuple[tuple[int, ...], ...] | None = None
+
+    @property
+    def width(self) -> int:
+        """GPUs of one replica."""
+        return sum(stage.gpus for stage in self.stages)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all replicas."""
+        return self.replicas * self.width
+
+    @model_validator(mode="after")
+    def _has_stages(self) -> Self:
+        if not self.stages:
+            raise ValueError("a group of replicas has no stages; list at least one")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what only mixed fleets say where it says nothing."""
+        tree: dict[str, Any] = write(self)
+        return {name: value for name, value in tree.items() if value or name not in ("shares", "groups", "stages")}
+
+
+class Plan(Group):
+    """A plan that an engine can run: replicas that are all alike, or ``groups`` of them.
+
+    With groups, ``replicas`` counts those of all groups, ``microbatch_tokens`` is the largest, and the plan has no
+    stages of its own.
+    """
+
+    groups: tuple[Group, ...] = ()
     model: str | None = None
     device: str | None = None
     engine: str | None = None
     instance_fingerprint: str | None = None
 
     @property
+    def parts(self) -> tuple[Group, ...]:
+        """Groups of the fleet; a plan of one shape is its own only group."""
+        return self.groups or (self,)
+
+    @property
     def gpus(self) -> int:
         """GPUs of all replicas."""
-        return self.replicas * sum(stage.gpus for stage in self.stages)
+        return sum(group.gpus for group in self.groups) if self.groups else self.replicas * self.width
+
+    @model_validator(mode="after")
+    def _has_stages(self) -> Self:
+        if bool(self.stages) == bool(self.groups):
+            raise ValueError("give either stages, or groups with stages of their own")
+        if self.groups and self.replicas != sum(group.replicas for group in self.groups):
+            raise ValueError(f"replicas = {self.replicas} must be the sum over the groups")
+        return self
 
 
 def load_plan(path: Path) -> Plan:

@@ -33,7 +33,7 @@ STEP = Fraction(1, 100)
 """Utilisations are told in whole percent."""
 
 
-def microbatches_of(plan: Plan, scenario: Scenario) -> Microbatches:
+def microbatches_of(plan: Group, scenario: Scenario) -> Microbatches:
     """How a plan runs a scenario; a plan that does not say so runs whole prompts, as many as its microbatch holds."""
     for item in plan.microbatches:
         if item.scenario == scenario.name:
@@ -48,7 +48,7 @@ class EnginePlan:
     """A plan with the account of its engine."""
 
     instance: Instance
-    plan: Plan
+    plan: Group
 
     @cached_property
     def load(self) -> tuple[int, ...]:

@@ -30,9 +30,10 @@ from shardproof.formulations.timeline import (
 )
 from shardproof.instances.errors import CheckFailed
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan, Stage
+from shardproof.instances.plan import Group, Plan, Stage
 from shardproof.instances.workload import ClosedLoop, Scenario
 from shardproof.solver.evaluation.engine_plan import EnginePlan, microbatches_of
+from shardproof.solver.evaluation.groups import asked_of
 
 SIMULATED_AT_MOST = 200_000
 """Stage passes that the simulation plays; beyond, the formula stands alone."""
@@ -122,20 +123,33 @@ class ScenarioFigures:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """All figures of a plan, and the limits that it breaks."""
+class GroupFigures:
+    """One group of replicas that are alike, and its figures under every scenario that it takes requests of."""
 
+    group: Group
     scenarios: tuple[ScenarioFigures, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures of a plan, group by group, and the limits that it breaks."""
+
+    groups: tuple[GroupFigures, ...]
     violations: tuple[Violation, ...]
 
     @property
+    def scenarios(self) -> tuple[ScenarioFigures, ...]:
+        """Figures of every group under every scenario; of a plan of one shape: one for each scenario."""
+        return tuple(figures for found in self.groups for figures in found.scenarios)
+
+    @property
     def ttft(self) -> int:
-        """Largest TTFT over the scenarios, ns."""
+        """Largest TTFT over groups and scenarios, ns."""
         return max(figures.ttft for figures in self.scenarios)
 
     @property
     def tpot(self) -> int:
-        """Largest TPOT over the scenarios, ns."""
+        """Largest TPOT over groups and scenarios, ns."""
         return max(figures.tpot for figures in self.scenarios)
 
     @property
@@ -152,39 +166,71 @@ def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = 
     CheckFailed
         If the simulated pipeline and the formula of TTFT disagree (a fault of ours).
     """
-    return _Evaluator(deployment or Deployment(instance), plan).run()
+    deployment = deployment or Deployment(instance)
+    found = [_Evaluator(deployment, group, name) for name, group in _named(plan)]
+    groups = [one.run() for one in found]
+    broken = [violation for one in found for violation in one.violations]
+    return Evaluation(tuple(groups), (*broken, *_fleet_violations(instance, plan)))
+
+
+def _named(plan: Plan) -> list[tuple[str, Group]]:
+    """Groups with what stands before their places in names of rows: nothing in a plan of one shape."""
+    return [(f"group={place}, " if plan.groups else "", group) for place, group in enumerate(plan.parts)]
+
+
+def _fleet_violations(instance: Instance, plan: Plan) -> list[Violation]:
+    """Limits that bind all replicas together."""
+    found = []
+    if plan.gpus > instance.max_gpus:
+        found.append(Violation("max_gpus", "plan", plan.gpus, instance.max_gpus, "GPUs"))
+    for scenario in instance.scenarios:
+        asked = scenario.workload.requests
+        taken = sum(group.replicas * requests_of(group, scenario) for group in plan.parts)
+        if taken < asked:
+            found.append(Violation(f"load[{scenario.name}]", "plan", taken, asked, "requests"))
+    return found
+
+
+def requests_of(group: Group, scenario: Scenario) -> int:
+    """Requests of a scenario that one replica takes at most."""
+    for share in group.shares:
+        if share.scenario == scenario.name:
+            return share.requests
+    return 0 if group.shares else divide_up(scenario.workload.requests, group.replicas)
 
 
 class _Evaluator:
-    def __init__(self, deployment: Deployment, plan: Plan) -> None:
-        self.deployment, self.instance, self.plan = deployment, deployment.instance, plan
-        self.width = sum(stage.gpus for stage in plan.stages)
+    """One group of replicas in numbers; ``name`` stands before the places of its rows."""
+
+    def __init__(self, deployment: Deployment, plan: Group, name: str = "") -> None:
+        self.deployment, self.instance, self.plan, self.name = deployment, deployment.instance, plan, name
+        self.violations: tuple[Violation, ...] = ()
+        self.width = plan.width
         inside = self.width <= self.instance.device.devices_per_node
         self.link: LinkName = "scale_up" if inside else "scale_out"
         self.variant = Variant(
             plan.replicas,
             self.link,
             single_stage=len(plan.stages) == 1 and self.instance.model.tied,
-            load=tuple(divide_up(item.workload.requests, plan.replicas) for item in self.instance.scenarios),
+            load=tuple(requests_of(plan, scenario) for scenario in self.instance.scenarios),
         )
 
     @cached_property
     def engine(self) -> EnginePlan:
         """The plan under its engine's account."""
-        return EnginePlan(self.instance, self.plan)
+        return EnginePlan(asked_of(self.instance, self.plan), self.plan)
 
     def _requests(self, scenario: Scenario) -> int:
         """Requests of a scenario that one replica takes."""
         return self.variant.load[self.instance.scenarios.index(scenario)]
 
-    def run(self) -> Evaluation:
+    def run(self) -> GroupFigures:
         shape = tuple(self._shape_violations())
-        if any(violation.group == "cover" for violation in shape):
-            scenarios: tuple[ScenarioFigures, ...] = ()
-            if any(stage.layers[1] >= self.instance.model.layer_count for stage in self.plan.stages):
-                return Evaluation((), shape)
-        scenarios = tuple(self._scenario(scenario) for scenario in self.instance.scenarios)
-        return Evaluation(scenarios, shape + tuple(self._limit_violations(scenarios)))
+        beyond = any(stage.layers[1] >= self.instance.model.layer_count for stage in self.plan.stages)
+        served = (scenario for scenario in self.instance.scenarios if self._requests(scenario))
+        scenarios = () if beyond else tuple(self._scenario(scenario) for scenario in served)
+        self.violations = shape + tuple(self._limit_violations(scenarios))
+        return GroupFigures(self.plan, scenarios)
 
     def _scenario(self, scenario: Scenario) -> ScenarioFigures:
         runs = microbatches_of(self.plan, scenario)
@@ -304,22 +350,23 @@ class _Evaluator:
         expected = 0
         for index, stage in enumerate(self.plan.stages):
             if stage.layers[0] != expected:
-                found.append(Violation("cover", f"stage={index}", stage.layers[0], expected, "first layer"))
+                found.append(Violation("cover", f"{self.name}stage={index}", stage.layers[0], expected, "first layer"))
             expected = stage.layers[1] + 1
             for rule in broken_rules(self.instance, stage.option, self.deployment.rules):
-                found.append(Violation(f"engine:{rule.name}", f"stage={index}", stage.gpus, 0, rule.sentence))
+                place = f"{self.name}stage={index}"
+                found.append(Violation(f"engine:{rule.name}", place, stage.gpus, 0, rule.sentence))
         layers = self.instance.model.layer_count
         if expected != layers:
-            found.append(Violation("cover", "layers", expected, layers, "layers"))
+            found.append(Violation("cover", f"{self.name}layers", expected, layers, "layers"))
         if any(rule.uniform for rule in self.deployment.rules) and len({s.option for s in self.plan.stages}) > 1:
-            found.append(Violation("engine:uniform-stages", "plan", len(self.plan.stages), 1, "different options"))
+            count = len(self.plan.stages)
+            found.append(Violation("engine:uniform-stages", f"{self.name}plan", count, 1, "different options"))
         told = self.instance.engine_settings.max_num_seqs
         for index, stage in enumerate(self.plan.stages):
             wanted = running(stage.option, self.variant.load)
             if told is not None and wanted > told:
-                found.append(Violation("running[max_num_seqs]", f"stage={index}", wanted, told, "requests"))
-        if self.plan.gpus > self.instance.max_gpus:
-            found.append(Violation("max_gpus", "plan", self.plan.gpus, self.instance.max_gpus, "GPUs"))
+                place = f"{self.name}stage={index}"
+                found.append(Violation("running[max_num_seqs]", place, wanted, told, "requests"))
         return found
 
     def _limit_violations(self, scenarios: tuple[ScenarioFigures, ...]) -> list[Violation]:
@@ -329,11 +376,12 @@ class _Evaluator:
             name, limits = figures.scenario.name, figures.scenario.limits
             for index, stage in enumerate(figures.stages):
                 if stage.memory > budget:
-                    found.append(Violation(f"memory[{name}]", f"stage={index}", stage.memory, budget, "bytes"))
+                    place = f"{self.name}stage={index}"
+                    found.append(Violation(f"memory[{name}]", place, stage.memory, budget, "bytes"))
             for group, value, limit in (("ttft", figures.ttft, limits.ttft), ("tpot", figures.tpot, limits.tpot)):
                 allowed = None if limit is None else limit_within_margin(limit, self.instance.margin)
                 if allowed is not None and value > allowed:
-                    found.append(Violation(f"{group}[{name}]", "plan", value, allowed, "ns"))
+                    found.append(Violation(f"{group}[{name}]", f"{self.name}plan", value, allowed, "ns"))
         return found
 
 
@@ -345,12 +393,12 @@ def _shares(picoseconds: Counter[str], total_ns: int) -> dict[str, int]:
     return parts
 
 
-def best_decode_microbatches(deployment: Deployment, plan: Plan, scenario: Scenario) -> int:
+def best_decode_microbatches(deployment: Deployment, plan: Group, scenario: Scenario) -> int:
     """Return the number of decode microbatches with the lowest TPOT that keeps the plan's peak memory.
 
     One sequence a microbatch always qualifies: it is no larger than any prefill microbatch.
     """
-    requests = divide_up(scenario.workload.requests, plan.replicas)
+    requests = requests_of(plan, scenario)
     item = next(item for item in plan.microbatches if item.scenario == scenario.name)
     evaluator = _Evaluator(deployment, plan)
     prefill = PrefillShape(item.prefill_requests, item.prefill_chunks).step(scenario)

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shardproof.formulations.deployment.tables import Layout
+
 
 @dataclass(frozen=True)
 class SplitAxis:
@@ -108,3 +110,16 @@ class Refutation:
     trees: tuple[Node, ...]
     ttft: int | None = None
     memory: int | None = None
+
+
+@dataclass(frozen=True)
+class CapacityClaim:
+    """No replica of at most ``gpus`` GPUs carries ``load``: one tree per layout of such a replica, in order.
+
+    ``trees`` is ``None`` where a solver says so and no tree does.
+    """
+
+    gpus: int
+    load: tuple[int, ...]
+    layouts: tuple[Layout, ...]
+    trees: tuple[Node, ...] | None

@@ -24,6 +24,10 @@ class RoundedProgram:
     _costs: dict[tuple[int, ...], dict[int, Costs]] = field(default_factory=dict, repr=False)
     _kept: list[object] = field(default_factory=list, repr=False)
 
+    def share(self, other: RoundedProgram) -> None:
+        """Use (and add to) the arrays of a program with the same kinds and options."""
+        self._costs, self._kept = other._costs, other._kept
+
     def value(self, objective: Objective, chain: Chain) -> int | None:
         """Value of an objective on these tables."""
         if objective == "ttft":

@@ -1,0 +1,105 @@
+"""How much load a replica of a given width carries: single questions to the exact search, remembered.
+
+Who carries more carries less, and who does it with fewer GPUs does it with more: every answer serves its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from shardproof.formulations.deployment.tables import Chain, Layout, Program
+from shardproof.formulations.fleet.covering import Item, Load, Refused, reaches
+from shardproof.formulations.fleet.fleet import Family
+from shardproof.solver.proof.refutation import CapacityClaim
+from shardproof.solver.search.prover import Prover
+from shardproof.solver.search.query import Answer, Query
+
+Undecided = Callable[[Program, Query, Answer, bool], Chain | None]
+"""Decides what the exact search leaves open: a chain, or ``None`` (somebody claims there is none); may raise."""
+
+
+@dataclass
+class Provers:
+    """One prover for each replica program and rounding; they share the arrays of their tables."""
+
+    family: Family
+    check_stop: Callable[[], None]
+    _provers: dict[tuple[Load, int, bool], Prover] = field(default_factory=dict)
+    _first: dict[bool, Prover] = field(default_factory=dict)
+
+    def of(self, load: Load, widest: int, *, floor: bool) -> Prover:
+        """Return the prover of one replica with its load."""
+        program = self.family.replica_program(load, widest)
+        key = (load, id(program), floor)
+        if key not in self._provers:
+            made = Prover(program, floor, self.check_stop, self._first.get(floor))
+            self._provers[key] = self._first.setdefault(floor, made) if floor not in self._first else made
+        return self._provers[key]
+
+
+class Capacities:
+    """What is known of loads and widths under one set of limits, on floor or on ceiling tables."""
+
+    def __init__(self, provers: Provers, undecided: Undecided, *, floor: bool, limits: Query) -> None:
+        """Take who answers; ``limits`` holds what the levels above have fixed (its GPUs say nothing)."""
+        self._provers, self._undecided, self.floor, self.limits = provers, undecided, floor, limits
+        self.claims: list[CapacityClaim] = []
+        self._carried: dict[Item, tuple[Program, Chain]] = {}
+
+    @property
+    def refused(self) -> list[Refused]:
+        """Loads that are known to be too much."""
+        return [Refused(claim.gpus, claim.load) for claim in self.claims]
+
+    def add(self, claim: CapacityClaim) -> None:
+        """Note a refused load, and forget what it implies."""
+        if not self.is_refused(claim.gpus, claim.load):
+            kept = (old for old in self.claims if old.gpus > claim.gpus or not reaches(old.load, claim.load))
+            self.claims = [*kept, claim]
+
+    def is_refused(self, gpus: int, load: Load) -> bool:
+        """Whether it is known that ``gpus`` GPUs do not carry a load."""
+        return any(claim.gpus >= gpus and reaches(load, claim.load) for claim in self.claims)
+
+    def found(self, gpus: int, load: Load) -> tuple[Program, Chain] | None:
+        """Return a known chain of at most ``gpus`` GPUs that carries at least a load, with its program."""
+        for item, known in self._carried.items():
+            if item.gpus <= gpus and reaches(item.load, load):
+                return known
+        return None
+
+    def carries(self, gpus: int, load: Load) -> bool:
+        """Whether a replica of at most ``gpus`` GPUs carries a load; asked for if not yet known."""
+        if not any(load) or self.found(gpus, load) is not None:
+            return True
+        if self.is_refused(gpus, load):
+            return False
+        query = Query(gpus, self.limits.ttft, self.limits.memory, self.limits.ignored)
+        prover = self._provers.of(load, gpus, floor=self.floor)
+        answer = prover.decide(query)
+        chain = answer.chain
+        if chain is None and answer.refutation is None:
+            chain = self._undecided(prover.program, query, answer, self.floor)
+        if chain is not None:
+            self._carried[Item(chain.gpus(prover.program), load)] = (prover.program, chain)
+            return True
+        trees = None if answer.refutation is None else answer.refutation.trees
+        self.add(CapacityClaim(gpus, load, tuple(prover.program.layouts), trees))
+        return False
+
+
+def alike_claims(
+    layouts: tuple[Layout, ...], gpus: int, trees: tuple[object, ...] | None, demand: Load
+) -> list[CapacityClaim]:
+    """Read the refutation of ``gpus`` GPUs in replicas all alike as one claim for each replica count."""
+    found: dict[int, list[int]] = {}
+    for place, layout in enumerate(layouts):
+        found.setdefault(layout.replicas, []).append(place)
+    claims = []
+    for replicas, places in found.items():
+        load = tuple(-(-requests // replicas) for requests in demand)
+        own = None if trees is None else tuple(trees[place] for place in places)
+        if gpus // replicas:
+            claims.append(CapacityClaim(gpus // replicas, load, tuple(layouts[place] for place in places), own))  # type: ignore[arg-type]
+    return claims
