@@ -84,6 +84,7 @@ class InstanceFile(Record):
     load_profile: str | None = None
     margin: Ratio = Field(default=Fraction(0), ge=0, le=10)
     confidence: Ratio | None = Field(default=None, gt=0, lt=1)
+    replicas: Literal["free", "alike"] = "free"
     assumptions: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -122,6 +123,7 @@ class Instance(Record):
     load_profile: str | None = None
     margin: Ratio = Fraction(0)
     confidence: Ratio | None = None
+    replicas: Literal["free", "alike"] = "free"
     calibration: tuple[str, str] | None = None
     assumptions: tuple[str, ...] = ()
 
@@ -195,6 +197,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         load_profile=profile,
         margin=file.margin,
         confidence=file.confidence,
+        replicas=file.replicas,
         calibration=calibration,
         assumptions=(*file.assumptions, *note, *_assumed(file, device, calibrated=calibration is not None)),
     )

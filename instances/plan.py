@@ -125,10 +125,22 @@ class Plan(Group):
     engine: str | None = None
     instance_fingerprint: str | None = None
 
+    def with_parts(self, parts: tuple[Group, ...]) -> Self:
+        """Return the plan with other groups in place of its own, as many."""
+        if self.groups:
+            return self.model_copy(update={"groups": parts})
+        (alone,) = parts
+        return self.model_copy(update={name: getattr(alone, name) for name in Group.model_fields})
+
     @property
     def parts(self) -> tuple[Group, ...]:
         """Groups of the fleet; a plan of one shape is its own only group."""
         return self.groups or (self,)
+
+    def part(self, group: Group) -> Plan:
+        """Return a group as a plan of one shape."""
+        own: dict[str, Any] = {name: getattr(group, name) for name in Group.model_fields}
+        return self.model_copy(update={**own, "groups": ()})
 
     @property
     def gpus(self) -> int:

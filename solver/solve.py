@@ -12,19 +12,29 @@ from importlib.metadata import PackageNotFoundError, version
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.chains import Chain
-from shardproof.formulations.deployment.plans import moved, plan_of
-from shardproof.formulations.deployment.tables import Program
+from shardproof.formulations.deployment.plans import moved, plan_of, plan_of_fleet
 from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan
+from shardproof.instances.plan import Group, Plan
 from shardproof.instances.workload import ClosedLoop
-from shardproof.solver.analysis.limiting import engine_sentences, limit_sentences
+from shardproof.solver.analysis.limiting import (
+    alike_sentences,
+    engine_sentences,
+    limit_sentences,
+    restriction_sentences,
+)
 from shardproof.solver.evaluation.engine_flags import engine_flags
-from shardproof.solver.evaluation.evaluate import Evaluation, ScenarioFigures, best_decode_microbatches, evaluate
+from shardproof.solver.evaluation.evaluate import (
+    Evaluation,
+    GroupFigures,
+    ScenarioFigures,
+    best_decode_microbatches,
+    evaluate,
+)
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.proof.evidence import Evidence, Level
 from shardproof.solver.result import Metrics, Proof, Result, Status
-from shardproof.solver.search.lexicographic import LexicographicSearch
+from shardproof.solver.search.fleet_search import FleetSearch
 from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.query import Interrupted
 from shardproof.solver.search.settings import Settings
@@ -59,11 +69,11 @@ def _search(deployment: Deployment, settings: Settings) -> Outcome:
         return outcome
     held = [deployment]
 
-    def limited(chain: Chain) -> tuple[Program, Chain]:
+    def limited(chain: Chain) -> tuple[Deployment, Chain]:
         held.append(deployment.limited(chain.gpus(deployment.program)))
-        return held[-1].program, moved(chain, deployment.program, held[-1].program)
+        return held[-1], moved(chain, deployment.program, held[-1].program)
 
-    outcome = LexicographicSearch(deployment.program, settings, limited=limited).run()
+    outcome = FleetSearch(deployment, settings, limited=limited, mixed=deployment.instance.replicas == "free").run()
     outcome.deployment = held[-1]
     if settings.search == "both" and outcome.chain is not None:
         from shardproof.solver.search.cp_sat import confirm
@@ -75,8 +85,11 @@ def _search(deployment: Deployment, settings: Settings) -> Outcome:
 def _result(instance: Instance, deployment: Deployment, outcome: Outcome, settings: Settings, started: float) -> Result:
     deployment = outcome.deployment or deployment
     plan, evaluation = None, None
-    if outcome.chain is not None:
-        plan, evaluation = finished_plan(deployment, outcome.chain)
+    if outcome.fleet is not None:
+        plan, evaluation = finished_plan(deployment, plan_of_fleet(deployment, outcome.fleet))
+    elif outcome.chain is not None:
+        plan, evaluation = finished_plan(deployment, plan_of(deployment, outcome.chain))
+    if plan is not None:
         plan = plan.model_copy(update={"instance_fingerprint": instance.fingerprint})
     gpus = outcome.levels["gpus"]
     status = _status(outcome, gpus)
@@ -93,30 +106,31 @@ def _result(instance: Instance, deployment: Deployment, outcome: Outcome, settin
         instance_fingerprint=instance.fingerprint,
         versions=versions(),
         seconds=time.monotonic() - started,
-        explanation=_explanation(deployment, status, gpus, settings),
+        explanation=_explanation(deployment, status, outcome, settings),
         engine_flags=() if plan is None else engine_flags(instance, plan),
         levels=outcome.levels,
         evidence=evidence,
     )
 
 
-def _explanation(deployment: Deployment, status: Status, gpus: Level, settings: Settings) -> tuple[str, ...]:
+def _explanation(deployment: Deployment, status: Status, outcome: Outcome, settings: Settings) -> tuple[str, ...]:
     if not settings.explain or not deployment.options or status not in ("optimal", "infeasible"):
         return ()
     stop_at = time.monotonic() + EXPLAINED_WITHIN_S
-    sentences: tuple[str, ...] = ()
-    for find in (limit_sentences, engine_sentences):
+    gpus = outcome.levels["gpus"].value
+    sentences = () if outcome.alike is None else restriction_sentences(gpus, outcome.alike)
+    for find in (limit_sentences, alike_sentences, engine_sentences):
         try:
-            sentences += find(deployment, gpus.value, stop_at)
+            sentences += find(deployment, gpus, stop_at)
         except Interrupted:
-            sentences += (f"more takes longer than {EXPLAINED_WITHIN_S:g} s: see `shardproof explain`",)
+            return (*sentences, f"more takes longer than {EXPLAINED_WITHIN_S:g} s: see `shardproof explain`")
     return sentences
 
 
 def _status(outcome: Outcome, gpus: Level) -> Status:
     if outcome.infeasible:
         return "infeasible"
-    if outcome.chain is None:
+    if outcome.chain is None and outcome.fleet is None:
         return "undecided"
     return "optimal" if gpus.proven and outcome.stop_reason == "proved" else "feasible"
 
@@ -136,54 +150,69 @@ def _proof(status: Status, outcome: Outcome, evidence: Evidence, instance: Insta
     return "certified-optimal" if status in ("optimal", "infeasible") else "certified-gap"
 
 
-def finished_plan(deployment: Deployment, chain: Chain) -> tuple[Plan, Evaluation]:
-    """Write a chain as a plan with its figures, after checking it.
+def finished_plan(deployment: Deployment, plan: Plan) -> tuple[Plan, Evaluation]:
+    """Return a plan of the program with its figures and what the program leaves open, after checking it.
 
     Raises
     ------
     InternalError
         If the plan breaks a limit, or its figures differ from the program's.
     """
-    instance, plan = deployment.instance, plan_of(deployment, chain)
-    for place, scenario in enumerate(instance.scenarios):
-        if scenario.limits.tpot is None and not isinstance(scenario.workload, ClosedLoop):
-            item = plan.microbatches[place]
-            count = best_decode_microbatches(deployment, plan, scenario)
-            items = list(plan.microbatches)
-            items[place] = item.model_copy(update={"decode_microbatches": count})
-            plan = plan.model_copy(update={"microbatches": tuple(items)})
+    instance = deployment.instance
+    groups = tuple(_decoding(deployment, group) for group in plan.parts)
+    plan = plan.with_parts(groups)
     evaluation = evaluate(instance, plan, deployment=deployment)
     if evaluation.violations:
         raise InternalError(f"the plan found breaks {evaluation.violations[0]}")
-    return plan.model_copy(update={"stages": _annotated(plan, evaluation)}), evaluation
+    return plan.with_parts(tuple(map(_annotated, evaluation.groups))), evaluation
 
 
-def _annotated(plan: Plan, evaluation: Evaluation) -> tuple[object, ...]:
-    figures = evaluation.scenarios[0].stages
-    return tuple(
+def _decoding(deployment: Deployment, group: Group) -> Group:
+    """Return the group with the decode microbatches that the program leaves open."""
+    scenarios = {scenario.name: scenario for scenario in deployment.instance.scenarios}
+    items = []
+    for item in group.microbatches:
+        scenario = scenarios[item.scenario]
+        if scenario.limits.tpot is None and not isinstance(scenario.workload, ClosedLoop):
+            count = best_decode_microbatches(deployment, group, scenario)
+            items.append(item.model_copy(update={"decode_microbatches": count}))
+        else:
+            items.append(item)
+    return group.model_copy(update={"microbatches": tuple(items)})
+
+
+def _annotated(figures: GroupFigures) -> Group:
+    pairs = zip(figures.group.stages, figures.scenarios[0].stages, strict=True)
+    stages = tuple(
         stage.model_copy(update={"memory_bytes": found.memory_bytes, "time_ns": found.prefill_ns})
-        for stage, found in zip(plan.stages, figures, strict=True)
+        for stage, found in pairs
     )
+    return figures.group.model_copy(update={"stages": stages})
 
 
 def metrics_of(instance: Instance, plan: Plan, evaluation: Evaluation) -> Metrics:
-    """Figures of a plan; latencies of the worst scenario, utilisation of the first."""
+    """Figures of a plan; latencies of the worst group and scenario, utilisation of each group's first scenario."""
     worst = max(evaluation.scenarios, key=lambda figures: figures.ttft)
-    first = evaluation.scenarios[0]
-    memory = sum(found.memory * stage.gpus for found, stage in zip(first.stages, plan.stages, strict=True))
-    width = sum(stage.gpus for stage in plan.stages)
+    shares = [(found.group, found.scenarios[0]) for found in evaluation.groups]
+    memory = sum(_memory(figures, group) * group.replicas for group, figures in shares)
+    compute = sum(_compute_utilisation(figures, group) * group.gpus for group, figures in shares)
     return Metrics(
         ttft_s=evaluation.ttft / 1e9,
         ttft_mean_s=worst.ttft_mean / 1e9,
         ttft_first_s=worst.ttft_first / 1e9,
         tpot_ms=evaluation.tpot / 1e6,
         peak_memory_bytes=evaluation.peak_memory,
-        memory_utilisation=memory / (width * instance.device.usable_memory),
-        compute_utilisation=_compute_utilisation(first, plan),
+        memory_utilisation=memory / (plan.gpus * instance.device.usable_memory),
+        compute_utilisation=compute / plan.gpus,
     )
 
 
-def _compute_utilisation(figures: ScenarioFigures, plan: Plan) -> float:
+def _memory(figures: ScenarioFigures, group: Group) -> int:
+    """Bytes that one replica uses on all its GPUs."""
+    return sum(found.memory * stage.gpus for found, stage in zip(figures.stages, group.stages, strict=True))
+
+
+def _compute_utilisation(figures: ScenarioFigures, plan: Group) -> float:
     """Share of GPU-time in which stages work: until the last first token, or over a closed loop's iteration."""
     loop = figures.is_loop
     times = [stage.iteration if loop else stage.prefill for stage in figures.stages]

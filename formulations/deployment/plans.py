@@ -9,21 +9,55 @@ from shardproof.formulations.deployment.balance import is_balanced
 from shardproof.formulations.deployment.build import OPTION_AXIS, Deployment
 from shardproof.formulations.deployment.chains import Chain, StageChoice
 from shardproof.formulations.deployment.prefill import decoded
-from shardproof.formulations.deployment.tables import Program
+from shardproof.formulations.deployment.tables import Layout, Program
 from shardproof.formulations.engines.told import default_batch
+from shardproof.formulations.fleet.fleet import Fleet
 from shardproof.instances.option import Option
-from shardproof.instances.plan import Microbatches, Plan, Stage
+from shardproof.instances.plan import Group, Microbatches, Plan, Share, Stage
 from shardproof.instances.workload import ClosedLoop
 
 
 def plan_of(deployment: Deployment, chain: Chain) -> Plan:
-    """Write a chain as a plan; decode microbatches not decided by the program are one per request."""
+    """Write a chain of replicas that are all alike as a plan."""
     layout = deployment.program.layouts[chain.layout]
+    return _plan(deployment, _group(deployment, layout, chain, layout.replicas))
+
+
+def plan_of_fleet(deployment: Deployment, fleet: Fleet) -> Plan:
+    """Write a fleet as a plan: its only group, or every group with its share of each scenario's requests."""
+    names = [scenario.name for scenario in deployment.instance.scenarios]
+    groups = []
+    for group in fleet.groups:
+        shares = tuple(Share(scenario=name, requests=load) for name, load in zip(names, group.load, strict=True))
+        written = _group(deployment, group.layout, group.chain, group.replicas)
+        groups.append(written.model_copy(update={"shares": shares}))
+    return _plan(deployment, *groups)
+
+
+def _plan(deployment: Deployment, *groups: Group) -> Plan:
+    instance, alike = deployment.instance, groups[0] if len(groups) == 1 else None
+    return Plan(
+        replicas=sum(group.replicas for group in groups),
+        microbatch_tokens=max(group.microbatch_tokens for group in groups),
+        microbatches=() if alike is None else alike.microbatches,
+        stages=() if alike is None else alike.stages,
+        placement=None if alike is None else alike.placement,
+        groups=groups if alike is None else (),
+        model=instance.model.name,
+        device=instance.device.name,
+        engine=instance.engine,
+        instance_fingerprint=instance.fingerprint,
+    )
+
+
+def _group(deployment: Deployment, layout: Layout, chain: Chain, replicas: int) -> Group:
+    """Write a chain as a group; decode microbatches not decided by the program are one per request."""
     values = {axis.name: axis.choices[place].value for axis, place in zip(layout.axes, chain.choices, strict=True)}
     scenarios = deployment.instance.scenarios
     microbatches = []
-    for place, scenario in enumerate(scenarios):
-        requests = layout.load[place]
+    for scenario, requests in zip(scenarios, layout.load, strict=True):
+        if not requests:
+            continue
         decode = values.get(f"decode_requests[{scenario.name}]", 1)
         size, chunks = decoded(values.get(f"prefill_requests[{scenario.name}]", 1))
         microbatches.append(
@@ -34,22 +68,19 @@ def plan_of(deployment: Deployment, chain: Chain) -> Plan:
                 decode_microbatches=divide_up(requests, decode),
             )
         )
-    return Plan(
-        replicas=layout.replicas,
+    return Group(
+        replicas=replicas,
         microbatch_tokens=_microbatch_tokens(deployment, microbatches[0], deployment.options[chain.stages[0].option]),
         microbatches=tuple(microbatches),
         stages=tuple(_stage(deployment, stage) for stage in chain.stages),
-        model=deployment.instance.model.name,
-        device=deployment.instance.device.name,
-        engine=deployment.instance.engine,
-        instance_fingerprint=deployment.instance.fingerprint,
         placement=_placement(deployment, chain),
     )
 
 
 def _microbatch_tokens(deployment: Deployment, runs: Microbatches, option: Option) -> int:
     """Prompt tokens of one prefill microbatch; of one iteration, where an engine serves a closed loop."""
-    scenario, engine = deployment.instance.scenarios[0], deployment.engine
+    scenarios, engine = deployment.instance.scenarios, deployment.engine
+    scenario = next(scenario for scenario in scenarios if scenario.name == runs.scenario)
     if engine is not None and isinstance(scenario.workload, ClosedLoop):
         return default_batch(deployment.instance, engine) * option.attn_dp
     return runs.prefill_requests * divide_up(scenario.workload.input_tokens, runs.prefill_chunks)

@@ -100,3 +100,15 @@ def covered(demand: Load, kinds: Sequence[Item], budget: int, shapes: int | None
 
 def _sum(load: Load, more: Load, most: Load) -> Load:
     return tuple(min(one + two, top) for one, two, top in zip(load, more, most, strict=True))
+
+
+def trimmed(demand: Load, fleet: Sequence[tuple[int, Item]]) -> tuple[tuple[int, Item], ...]:
+    """Lower the loads of a fleet, (replicas, kind) each, to what the demand needs; the largest shares first."""
+    loads = [list(kind.load) for _, kind in fleet]
+    for place, requests in enumerate(demand):
+        spare = sum(count * load[place] for (count, _), load in zip(fleet, loads, strict=True)) - requests
+        for index in sorted(range(len(fleet)), key=lambda index: -loads[index][place]):
+            less = min(spare // fleet[index][0], loads[index][place])
+            loads[index][place] -= less
+            spare -= less * fleet[index][0]
+    return tuple((count, Item(kind.gpus, tuple(load))) for (count, kind), load in zip(fleet, loads, strict=True))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from shardproof.formulations.deployment.tables import Chain, Layout, Program
+from shardproof.formulations.deployment.chains import Chain
+from shardproof.formulations.deployment.tables import Layout, Program
 from shardproof.formulations.fleet.covering import Load
 
 

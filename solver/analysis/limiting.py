@@ -9,7 +9,8 @@ from itertools import combinations
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.engines.rules import ENGINES, PHYSICAL, Rule
-from shardproof.solver.search.prover import Prover
+from shardproof.solver.proof.evidence import Level
+from shardproof.solver.search import fleet_questions
 from shardproof.solver.search.query import Interrupted, Query
 
 
@@ -28,7 +29,7 @@ GROUPS = {"memory": "memory", "ttft": "TTFT", "tpot": "TPOT"}
 
 def limits_that_rule_out(deployment: Deployment, gpus: int, stop_at: float = math.inf) -> tuple[str, ...]:
     """Smallest set of limit groups that alone rules out every plan of at most ``gpus`` GPUs (empty: none does)."""
-    prover = Prover(deployment.program, floor=True, check_stop=stopper(stop_at))
+    mixed = deployment.instance.replicas == "free"
     limited = [scenario.limits for scenario in deployment.instance.scenarios]
     present = ["memory"]
     present += ["ttft"] if any(limits.ttft is not None for limits in limited) else []
@@ -36,7 +37,7 @@ def limits_that_rule_out(deployment: Deployment, gpus: int, stop_at: float = mat
     for size in range(1, len(present) + 1):
         for kept in combinations(present, size):
             query = Query(gpus, ignored=frozenset(GROUPS) - set(kept))
-            if prover.decide(query).refutation is not None:
+            if fleet_questions.ruled_out(deployment, query, mixed=mixed, check_stop=stopper(stop_at)):
                 return kept
     return ()
 
@@ -55,20 +56,37 @@ def limit_sentences(deployment: Deployment, gpus: int | None, stop_at: float = m
 
 
 def fewest_gpus(deployment: Deployment, stop_at: float = math.inf) -> int | None:
-    """Fewest GPUs of any plan, without later levels (``None``: no plan)."""
-    prover = Prover(deployment.program, floor=False, check_stop=stopper(stop_at))
-    most = deployment.instance.max_gpus
-    if not deployment.options or prover.decide(Query(most)).chain is None:
-        return None
-    low, high = 1, most
-    while low < high:
-        middle = (low + high) // 2
-        chain = prover.decide(Query(middle)).chain
-        if chain is None:
-            low = middle + 1
-        else:
-            high = chain.gpus(deployment.program)
-    return high
+    """Fewest GPUs of any fleet that the instance allows, without later levels (``None``: no plan)."""
+    mixed = deployment.instance.replicas == "free"
+    return fleet_questions.fewest_gpus(deployment, mixed=mixed, check_stop=stopper(stop_at))
+
+
+def restriction_sentences(gpus: int | None, alike: Level) -> tuple[str, ...]:
+    """Say what it would cost if replicas had to be alike, where a fleet whose replicas are not does with fewer GPUs."""
+    if gpus is None or (alike.value is not None and alike.value <= gpus):
+        return ()
+    if alike.value is None:
+        return ("replicas that are all alike have no plan within the limits",)
+    if not alike.proven:
+        return (f"the best plan known of replicas that are all alike has {alike.value} GPUs",)
+    return (f"replicas that are all alike would need {alike.value} GPUs: alike costs {_counted(alike.value - gpus)}",)
+
+
+def alike_sentences(deployment: Deployment, gpus: int | None, stop_at: float = math.inf) -> tuple[str, ...]:
+    """Say whether a fleet of replicas that are not alike would do with fewer GPUs, where the instance rules it out."""
+    if deployment.instance.replicas == "free" or gpus == 1:
+        return ()
+    smaller = deployment if gpus is None else deployment.limited(gpus)
+    free = fleet_questions.fewest_gpus(smaller, mixed=True, check_stop=stopper(stop_at))
+    if free is None or (gpus is not None and free >= gpus):
+        return ("that replicas are alike costs no GPU",) if gpus is not None else ()
+    if gpus is None:
+        return (f"replicas that need not be alike would do with {_counted(free)}",)
+    return (f"replicas that need not be alike would do with {free} GPUs: alike costs {_counted(gpus - free)}",)
+
+
+def _counted(gpus: int) -> str:
+    return "1 GPU" if gpus == 1 else f"{gpus} GPUs"
 
 
 def engine_sentences(deployment: Deployment, gpus: int | None, stop_at: float = math.inf) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Stage, plan_from_tree
 from shardproof.instances.reading import parse_mapping
 from shardproof.solver.documents.text import printable, read_document_text
-from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
+from shardproof.solver.evaluation.evaluate import Evaluation, ScenarioFigures, evaluate
 from shardproof.solver.solve import metrics_of
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Column:
     """One plan's figures; absent is ``None``. ``gpus``: as the plan states them, ``gpus_used``: by its degrees.
 
-    ``balance``: mean over slowest stage time; utilisations as in ``solve --json`` (memory: the mean over GPUs);
-    ``bubble``: share of GPU-time without work; memory in bytes of the fullest device, by part; price in US
-    dollars per hour.
+    ``stages`` are those of one replica of each group; ``balance``: mean over slowest stage time, of the worst
+    group; utilisations as in ``solve --json`` (memory: the mean over GPUs); ``bubble``: share of GPU-time without
+    work; memory in bytes of the fullest device, by part; price in US dollars per hour.
     """
 
     name: str
@@ -145,16 +145,16 @@ def _column(name: str, instance: Instance, plan: Plan, evaluation: Evaluation) -
     broken = tuple(dict.fromkeys(f"{item.group}[{item.index}]" for item in evaluation.violations))
     if not evaluation.scenarios:
         return _empty(name, plan.gpus, broken, None)
-    figures = evaluation.scenarios[0]
+    first = [group.scenarios[0] for group in evaluation.groups]
     metrics = metrics_of(instance, plan, evaluation)
-    times = [stage.iteration if figures.is_loop else stage.prefill for stage in figures.stages]
-    fullest = max(figures.stages, key=lambda stage: stage.memory)
-    runs = plan.microbatches[0].prefill_requests if plan.microbatches else None
+    fullest = max((stage for figures in first for stage in figures.stages), key=lambda stage: stage.memory)
+    figures, largest = first[0], max(plan.parts, key=lambda group: group.microbatch_tokens)
+    runs = largest.microbatches[0].prefill_requests if largest.microbatches else None
     return Column(
         name=name,
         gpus=plan.gpus,
         gpus_used=plan.gpus,
-        stages=plan.stages,
+        stages=tuple(stage for group in plan.parts for stage in group.stages),
         replicas=plan.replicas,
         microbatch_requests=runs or max(1, plan.microbatch_tokens // figures.scenario.workload.input_tokens),
         ttft_s=evaluation.ttft / 1e9,
@@ -163,12 +163,18 @@ def _column(name: str, instance: Instance, plan: Plan, evaluation: Evaluation) -
         memory_parts={part: size for part, size in fullest.memory_bytes.items() if size},
         memory_utilisation=metrics.memory_utilisation,
         compute_utilisation=metrics.compute_utilisation,
-        balance=sum(times) / len(times) / max(times) if max(times) else None,
+        balance=min((found for figures in first if (found := _balance(figures)) is not None), default=None),
         bubble=1 - metrics.compute_utilisation,
         violations=broken,
         wrong_claims=None,
         price_per_hour=_price(instance, plan.gpus),
     )
+
+
+def _balance(figures: ScenarioFigures) -> float | None:
+    """Mean over slowest stage time of a pipeline."""
+    times = [stage.iteration if figures.is_loop else stage.prefill for stage in figures.stages]
+    return sum(times) / len(times) / max(times) if max(times) else None
 
 
 def _empty(name: str, gpus: int | None, violations: tuple[str, ...], wrong: int | None) -> Column:

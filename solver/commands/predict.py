@@ -47,7 +47,8 @@ def _show(prediction: Prediction) -> None:
     from shardproof.instances.units import format_bytes
 
     console = Console()
-    console.print(f"scenario {prediction.scenario}: by {prediction.basis}")
+    group = "" if prediction.group is None else f"group {prediction.group}, "
+    console.print(f"{group}scenario {prediction.scenario}: by {prediction.basis}")
     console.print(f"TTFT {prediction.ttft_s:.3f} s, TPOT {prediction.tpot_ms:.2f} ms")
     for found in prediction.intervals.values():
         console.print(

@@ -6,12 +6,15 @@ Sources: vLLM 0.19 engine arguments and ``VLLM_PP_LAYER_PARTITION``; SGLang 0.5 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from shardproof.formulations.costs.engine_memory import EngineMemory
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.instances.catalogue import published_name
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.solver.evaluation.engine_plan import EnginePlan
+from shardproof.solver.evaluation.groups import questions
 
 UTILISATION = 0.9
 """Share of a device's memory that the engine is told to use."""
@@ -20,12 +23,23 @@ UTILISATION = 0.9
 def engine_flags(instance: Instance, plan: Plan) -> tuple[str, ...]:
     """Return the flags of the plan's engine, one replica each, and the engine's own account of its memory.
 
-    None for ``any`` or for stages that differ.
+    None for ``any`` or for stages that differ. A mixed fleet has those of each group, and the router's weights.
     """
+    if plan.groups:
+        return tuple(_fleet_flags(instance, plan))
     widths = {stage.option.degrees for stage in plan.stages}
     if plan.engine not in _WRITERS or len(widths) != 1:
         return ()
     return (*_WRITERS[plan.engine](plan, sequences(instance, plan)), _account(instance, plan))
+
+
+def _fleet_flags(instance: Instance, plan: Plan) -> Iterator[str]:
+    for place, (asked, part) in enumerate(questions(instance, plan)):
+        found = engine_flags(asked, part)
+        if found:
+            weights = ", ".join(f"{share.requests} of {share.scenario}" for share in part.shares)
+            yield f"group {place}, {part.replicas} x, routing weight of each (requests): {weights}"
+            yield from found
 
 
 def sequences(instance: Instance, plan: Plan) -> int:

@@ -26,7 +26,7 @@ from shardproof.formulations.engines.told import (
 )
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
-from shardproof.instances.plan import Microbatches, Plan
+from shardproof.instances.plan import Group, Microbatches
 from shardproof.instances.workload import ClosedLoop, Scenario
 
 STEP = Fraction(1, 100)
@@ -159,7 +159,7 @@ def _steps_down(share: Fraction) -> Fraction:
     return share // STEP * STEP
 
 
-def admitted(instance: Instance, plan: Plan, scenario: Scenario) -> int:
+def admitted(instance: Instance, plan: Group, scenario: Scenario) -> int:
     """Requests of a scenario that one replica of a plan runs at once (the others wait); at least one.
 
     The least over the stages of what the engine's cache holds at full length, and the engine's limit of running

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from shardproof.formulations.costs.engine_memory import EngineMemory
@@ -15,13 +15,17 @@ from shardproof.instances.plan import Plan
 from shardproof.instances.workload import ClosedLoop, Scenario
 from shardproof.solver.evaluation.engine_flags import engine_account
 from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
+from shardproof.solver.evaluation.groups import questions
 
 DEFAULT_ENGINE = "vllm"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a plan is expected to do under one scenario; ``basis`` says which cost model spoke."""
+    """What a plan is expected to do under one scenario; ``basis`` says which cost model spoke.
+
+    ``group``: place of the group of a mixed fleet that this is about (``None``: all replicas are alike).
+    """
 
     scenario: str
     basis: str
@@ -32,10 +36,12 @@ class Prediction:
     intervals: dict[str, Interval]
     engine_memory: EngineMemory | None
     assumptions: tuple[str, ...]
+    group: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``predict --json``."""
         document: dict[str, Any] = {
+            **({} if self.group is None else {"group": self.group}),
             "scenario": self.scenario,
             "basis": self.basis,
             "ttft_s": self.ttft_s,
@@ -58,7 +64,15 @@ class Prediction:
 
 
 def predict(instance: Instance, plan: Plan, *, level: float | None = None) -> tuple[Prediction, ...]:
-    """Predict a plan under every scenario of an instance; ``level`` adds intervals."""
+    """Predict a plan under every scenario of an instance; ``level`` adds intervals.
+
+    A mixed fleet is predicted group by group, each with its share of the requests, the slowest TTFT first.
+    """
+    if plan.groups:
+        found = []
+        for place, (asked, part) in enumerate(questions(instance, plan)):
+            found += [replace(one, group=place) for one in predict(asked, part, level=level)]
+        return tuple(sorted(found, key=lambda one: -one.ttft_s))
     evaluation = evaluate(instance, plan)
     return tuple(_scenario(instance, plan, evaluation, index, level) for index in range(len(instance.scenarios)))
 

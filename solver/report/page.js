@@ -131,7 +131,7 @@ function plan(row) {
   if (row.carried_from) box.append(element("p", { class: "note" }, `Carried over from ${row.carried_from}.`));
   if (!found) return box;
   if (found.stages.length) {
-    const share = found.replicas > 1 ? `${found.replicas} replicas of ` : "";
+    const share = (found.fleet || []).length ? `${found.fleet.join("; ")}; all stages: ` : found.replicas > 1 ? `${found.replicas} replicas of ` : "";
     box.append(element("p", {}, `${row.gpus} GPUs (bound ${row.bound ?? "none"}): ${share}${found.stages.length} stage${found.stages.length > 1 ? "s" : ""}, microbatches of ${figure(found.microbatch_tokens, 0)} tokens.`));
     box.append(stageTable(found));
     if (found.stages.every(stage => stage.memory_bytes)) box.append(element("h3", {}, "Memory per device"), memoryBars(found));

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from shardproof.formulations.deployment.tables import Chain, Layout, Program
+from shardproof.formulations.deployment.chains import Chain
+from shardproof.formulations.deployment.tables import Layout, Program
 from shardproof.formulations.fleet.covering import Item, Load, Refused, reaches
 from shardproof.formulations.fleet.fleet import Family
-from shardproof.solver.proof.refutation import CapacityClaim
+from shardproof.solver.proof.refutation import CapacityClaim, Node
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Answer, Query
 
-Undecided = Callable[[Program, Query, Answer, bool], Chain | None]
-"""Decides what the exact search leaves open: a chain, or ``None`` (somebody claims there is none); may raise."""
+
+class Undecided(Protocol):
+    """Decides what the exact search leaves open: a chain, or ``None`` (somebody claims there is none); may raise."""
+
+    def __call__(self, program: Program, query: Query, answer: Answer, *, floor: bool) -> Chain | None:
+        """Decide the cases that an answer leaves open."""
 
 
 @dataclass
@@ -38,6 +44,10 @@ class Provers:
         return self._provers[key]
 
 
+Known = tuple[Program, Chain, Load]
+"""The program of one replica, a chain of it, and the load that it carries."""
+
+
 class Capacities:
     """What is known of loads and widths under one set of limits, on floor or on ceiling tables."""
 
@@ -45,7 +55,7 @@ class Capacities:
         """Take who answers; ``limits`` holds what the levels above have fixed (its GPUs say nothing)."""
         self._provers, self._undecided, self.floor, self.limits = provers, undecided, floor, limits
         self.claims: list[CapacityClaim] = []
-        self._carried: dict[Item, tuple[Program, Chain]] = {}
+        self._carried: dict[Item, Known] = {}
 
     @property
     def refused(self) -> list[Refused]:
@@ -58,12 +68,17 @@ class Capacities:
             kept = (old for old in self.claims if old.gpus > claim.gpus or not reaches(old.load, claim.load))
             self.claims = [*kept, claim]
 
+    def follow(self, looser: Capacities) -> None:
+        """Take over what is refused under limits that are no tighter, with its trees."""
+        for claim in looser.claims:
+            self.add(claim)
+
     def is_refused(self, gpus: int, load: Load) -> bool:
         """Whether it is known that ``gpus`` GPUs do not carry a load."""
         return any(claim.gpus >= gpus and reaches(load, claim.load) for claim in self.claims)
 
-    def found(self, gpus: int, load: Load) -> tuple[Program, Chain] | None:
-        """Return a known chain of at most ``gpus`` GPUs that carries at least a load, with its program."""
+    def found(self, gpus: int, load: Load) -> Known | None:
+        """Return what is known to carry at least a load with at most ``gpus`` GPUs."""
         for item, known in self._carried.items():
             if item.gpus <= gpus and reaches(item.load, load):
                 return known
@@ -80,9 +95,9 @@ class Capacities:
         answer = prover.decide(query)
         chain = answer.chain
         if chain is None and answer.refutation is None:
-            chain = self._undecided(prover.program, query, answer, self.floor)
+            chain = self._undecided(prover.program, query, answer, floor=self.floor)
         if chain is not None:
-            self._carried[Item(chain.gpus(prover.program), load)] = (prover.program, chain)
+            self._carried[Item(chain.gpus(prover.program), load)] = (prover.program, chain, load)
             return True
         trees = None if answer.refutation is None else answer.refutation.trees
         self.add(CapacityClaim(gpus, load, tuple(prover.program.layouts), trees))
@@ -90,7 +105,7 @@ class Capacities:
 
 
 def alike_claims(
-    layouts: tuple[Layout, ...], gpus: int, trees: tuple[object, ...] | None, demand: Load
+    layouts: tuple[Layout, ...], gpus: int, trees: tuple[Node, ...] | None, demand: Load
 ) -> list[CapacityClaim]:
     """Read the refutation of ``gpus`` GPUs in replicas all alike as one claim for each replica count."""
     found: dict[int, list[int]] = {}
@@ -101,5 +116,6 @@ def alike_claims(
         load = tuple(-(-requests // replicas) for requests in demand)
         own = None if trees is None else tuple(trees[place] for place in places)
         if gpus // replicas:
-            claims.append(CapacityClaim(gpus // replicas, load, tuple(layouts[place] for place in places), own))  # type: ignore[arg-type]
+            mine = tuple(layouts[place] for place in places)
+            claims.append(CapacityClaim(gpus // replicas, load, mine, own))
     return claims

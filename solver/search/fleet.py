@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shardproof.formulations.deployment.tables import Chain, Program
 from shardproof.formulations.fleet.covering import Item, Load, covered, items
 from shardproof.formulations.fleet.program import fewest_gpus
 from shardproof.instances.errors import InternalError
@@ -47,13 +46,6 @@ class FleetLoop:
     def relaxed(self) -> int | None:
         """Fewest GPUs of an optimistic fleet: a bound on every fleet (``None``: none is within the budget)."""
         return covered(self.demand, items(self.demand, self.capacities.refused, self.budget), self.budget)
-
-    def chain(self, kind: Item) -> tuple[Program, Chain]:
-        """Return the chain behind a kind of a realised fleet, with its program."""
-        known = self.capacities.found(kind.gpus, kind.load)
-        if known is None:
-            raise InternalError(f"nothing is known to carry {kind}")
-        return known
 
     def _confirm(self, kinds: list[Item], fleet: Realised | None, shapes: int | None) -> None:
         """Hold CP-SAT's answer against the table of sums that a reader of the certificate builds."""

@@ -46,15 +46,18 @@ class LexicographicSearch:
         """Search until proved, out of time or interrupted; what is known by then is kept."""
         try:
             self._fewest_gpus()
-            if self.outcome.chain is not None:
-                self._lowest("ttft")
-                self._lowest("memory")
+            self._later_levels()
         except Interrupted:
             self.outcome.stop_reason = "time-limit"
         except KeyboardInterrupt:
             self.outcome.stop_reason = "interrupted"
         self._note_gpus()
         return self.outcome
+
+    def _later_levels(self) -> None:
+        if self.outcome.chain is not None:
+            self._lowest("ttft")
+            self._lowest("memory")
 
     def _check_stop(self) -> None:
         limit = self.settings.time_limit_s
@@ -77,14 +80,24 @@ class LexicographicSearch:
         answer = prover.decide(query)
         if answer.chain is not None or not answer.unknown:
             return answer.chain, answer.refutation
+        return self._leftover(self.program, query, answer, floor=prover.floor), None
+
+    def _leftover(self, program: Program, query: Query, answer: Answer, *, floor: bool) -> Chain | None:
+        """Put what the exact search left open to CP-SAT: a chain, or ``None`` where CP-SAT claims that there is none.
+
+        Raises
+        ------
+        Interrupted
+            If CP-SAT does not decide it in the time left.
+        """
         from shardproof.solver.search.cp_sat import decide_cases
 
-        claim = decide_cases(self.program, query, answer.unknown, floor=prover.floor, settings=self._remaining())
+        claim = decide_cases(program, query, answer.unknown, floor=floor, settings=self._remaining())
         self.outcome.claimed_by = claim.solver
         if claim.chain is None and not claim.refuted:
             self.outcome.stop_reason = "time-limit"
             raise Interrupted
-        return claim.chain, None
+        return claim.chain
 
     def _remaining(self) -> Settings:
         limit = self.settings.time_limit_s

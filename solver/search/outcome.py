@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.chains import Chain
+from shardproof.formulations.fleet.fleet import Fleet
 from shardproof.solver.proof.evidence import Level, StopReason
-from shardproof.solver.proof.refutation import Refutation
+from shardproof.solver.proof.refutation import CapacityClaim, Refutation
 
 
 @dataclass
@@ -20,4 +21,10 @@ class Outcome:
     stop_reason: StopReason = "proved"
     claimed_by: str | None = None
     levels: dict[str, Level] = field(default_factory=dict)
+    fleet: Fleet | None = None
+    """The fleet found, where replicas that are not alike need fewer GPUs; the chain is then that of alike ones."""
+    capacities: dict[str, tuple[CapacityClaim, ...]] = field(default_factory=dict)
+    """Per level the loads refused to single replicas; together they refute every fleet below the bound."""
+    alike: Level | None = None
+    """GPUs of replicas that are all alike, where a mixed fleet was looked for too."""
     refutations: dict[str, Refutation] = field(default_factory=dict)

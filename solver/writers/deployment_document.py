@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import GroupedQueryAttention, LatentAttention, MixtureOfExperts
-from shardproof.instances.plan import Plan, Stage
+from shardproof.instances.plan import Group, Plan, Stage
 from shardproof.instances.units import format_bytes
 from shardproof.solver.documents.text import printable
-from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
+from shardproof.solver.evaluation.evaluate import Evaluation, GroupFigures, evaluate
 from shardproof.solver.result import Result
 from shardproof.solver.solve import metrics_of
 
@@ -34,7 +34,7 @@ def write_document(instance: Instance, result: Result) -> str:
         ["## Model Configuration", *_model(instance)],
         ["## Hardware Environment", *_hardware(instance)],
         ["## Input Requirements", *_workload(instance)],
-        ["## Parallel Strategy", *_strategy(instance, plan, figures)],
+        *_strategies(instance, plan, figures),
         ["## GPU Allocation", *_allocation(instance, plan)],
         ["## Performance Characteristics", *_performance(instance, plan, figures)],
         ["## Proof", *_proof(instance, result)],
@@ -79,13 +79,27 @@ def _workload(instance: Instance) -> Iterator[str]:
         yield f"- TPOT Requirement: {scenario.limits.tpot / 1e6:.9g} ms"
 
 
-def _strategy(instance: Instance, plan: Plan, figures: Evaluation) -> Iterator[str]:
+def _strategies(instance: Instance, plan: Plan, figures: Evaluation) -> Iterator[list[str]]:
+    """One section for replicas that are all alike, one for each group of a mixed fleet."""
+    start = 0
+    for place, found in enumerate(figures.groups):
+        group = found.group
+        lines = list(_strategy(instance, group, found, start))
+        if not plan.groups:
+            yield ["## Parallel Strategy", *lines]
+            continue
+        routed = " and ".join(f"{share.requests} requests of {share.scenario}" for share in group.shares)
+        head = f"{group.replicas} replica{'s' if group.replicas > 1 else ''} of {group.width} GPUs"
+        yield [f"## Parallel Strategy of Group {place}", f"- {head}; each takes at most {routed}", *lines]
+        start += group.gpus
+
+
+def _strategy(instance: Instance, plan: Group, figures: GroupFigures, start: int) -> Iterator[str]:
     options = {stage.option.degrees for stage in plan.stages}
     uniform = plan.stages[0] if len(options) == 1 else None
     if uniform is not None:
         yield from _degrees(instance, uniform)
     yield f"\n### Pipeline Parallel (PP): {len(plan.stages)}"
-    start = 0
     for index, stage in enumerate(plan.stages):
         memory = max(scenario.stages[index].memory for scenario in figures.scenarios)
         own = "" if uniform is not None else f", TP {stage.attn_tp}, DP {stage.attn_dp}, EP {stage.moe_ep}"
@@ -121,7 +135,7 @@ def _allocation(instance: Instance, plan: Plan) -> Iterator[str]:
 
 def _performance(instance: Instance, plan: Plan, figures: Evaluation) -> Iterator[str]:
     limits = instance.scenarios[0].limits
-    own = figures.scenarios[0]
+    own = max((group.scenarios[0] for group in figures.groups), key=lambda found: found.ttft)
     yield f"- Estimated TTFT: {own.ttft / 1e9:.3f} seconds"
     if limits.ttft is not None:
         yield f"- Meets TTFT Requirement: {'YES' if own.ttft <= limits.ttft else 'NO'}"

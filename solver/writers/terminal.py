@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan, Stage
+from shardproof.instances.plan import Group, Stage
 from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.result import Metrics, Result
 
@@ -29,8 +29,9 @@ def render_result(instance: Instance, result: Result, *, colour: bool) -> str:
     console.print(_headline(instance, result))
     if result.plan is not None and result.metrics is not None:
         console.print(_figures(instance, result, result.metrics))
-        console.print(_stages(result.plan))
-        _list(console, "Time of a stage goes to", [_time_shares(result.plan)])
+        for place, group in enumerate(result.plan.parts):
+            console.print(_stages(group, f"group {place}: " if result.plan.groups else ""))
+        _list(console, "Time of a stage goes to", [_time_shares(group) for group in result.plan.parts])
     _list(console, "Why", list(result.explanation))
     _list(console, "Engine flags", list(result.engine_flags))
     _list(console, "Assumed", list(result.assumptions))
@@ -76,15 +77,22 @@ def _limit(limit: int | None) -> str:
     return "no limit" if limit is None else f"limit {format_duration(limit)}"
 
 
-def _stages(plan: Plan) -> Table:
-    title = f"{plan.replicas} replica{'s' if plan.replicas > 1 else ''} x {len(plan.stages)} stages, "
-    title += f"microbatch {plan.microbatch_tokens} tokens"
+def _stages(plan: Group, head: str) -> Table:
+    title = f"{head}{plan.replicas} replica{'s' if plan.replicas > 1 else ''} x {len(plan.stages)} stages, "
+    title += f"microbatch {plan.microbatch_tokens} tokens{_share(plan)}"
     table = Table(title=title, title_justify="left", header_style="bold")
     for name in ("stage", "layers", "GPUs", "attention", "experts", "memory", "weights", "KV", "stage time"):
         table.add_column(name, justify="left" if name in ("attention", "experts") else "right")
     for index, stage in enumerate(plan.stages):
         table.add_row(str(index), *_stage_cells(stage))
     return table
+
+
+def _share(plan: Group) -> str:
+    """Say what the router sends to each replica of a group."""
+    alone = len(plan.shares) == 1
+    words = (f"{share.requests}{'' if alone else f' of {share.scenario}'}" for share in plan.shares)
+    return f", at most {' and '.join(words)} requests each" if plan.shares else ""
 
 
 def _stage_cells(stage: Stage) -> list[str]:
@@ -101,7 +109,7 @@ def _stage_cells(stage: Stage) -> list[str]:
     ]
 
 
-def _time_shares(plan: Plan) -> str:
+def _time_shares(plan: Group) -> str:
     slowest = max(plan.stages, key=lambda stage: sum((stage.time_ns or {}).values()))
     times = slowest.time_ns or {}
     total = sum(times.values()) or 1

@@ -14,6 +14,7 @@ from tests.structure.imports import PACKAGES, circle, files, graph, imported
 
 ORTOOLS_ALLOWED = (
     "formulations/deployment/",
+    "formulations/fleet/program.py",
     "formulations/placement/",
     "solver/search/",
     "solver/placement/",

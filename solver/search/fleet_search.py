@@ -1,0 +1,99 @@
+"""A whole question through the levels: fewest GPUs of any fleet, fewest shapes, lowest TTFT, lowest peak memory.
+
+Replicas that are all alike are searched first (`LexicographicSearch`). Fleets of fewer GPUs are then looked for below
+that (`FleetLoop`); where there is none, the answer has one shape and its later levels are those of alike replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shardproof.formulations.deployment.chains import Chain
+from shardproof.formulations.deployment.tables import Program
+from shardproof.formulations.fleet.fleet import Family, Fleet
+from shardproof.solver.proof.evidence import Level
+from shardproof.solver.search.capacities import Capacities, Provers, alike_claims
+from shardproof.solver.search.fleet import FleetLoop
+from shardproof.solver.search.lexicographic import LexicographicSearch
+from shardproof.solver.search.mixed_levels import MixedLevels
+from shardproof.solver.search.outcome import Outcome
+from shardproof.solver.search.query import Query
+from shardproof.solver.search.settings import Settings
+
+LimitedFamily = Callable[[Chain], tuple[Family, Chain]]
+"""From a chain of alike replicas to the question of no more GPUs than it has, and the chain in its program."""
+
+
+class FleetSearch(LexicographicSearch):
+    """Takes one question through the levels; replicas need not be alike."""
+
+    def __init__(
+        self, family: Family, settings: Settings, *, limited: LimitedFamily | None = None, mixed: bool = True
+    ) -> None:
+        """Take the question and how to search it; ``limited`` as for `LexicographicSearch`, of the whole question.
+
+        ``mixed``: replicas need not be alike.
+        """
+        self._family, self._limited_family, self._mixed = family, limited, mixed
+        super().__init__(family.program, settings, limited=None if limited is None else self._limit)
+        self._loop: FleetLoop | None = None
+        self._bounded = False
+
+    def run(self) -> Outcome:
+        """Search until proved, out of time or interrupted; what is known by then is kept."""
+        outcome = super().run()
+        if self._mixed and not self._bounded:
+            self._bound_unfinished()
+        return outcome
+
+    def _limit(self, chain: Chain) -> tuple[Program, Chain]:
+        assert self._limited_family is not None
+        self._family, moved = self._limited_family(chain)
+        return self._family.program, moved
+
+    def _bound_unfinished(self) -> None:
+        """Bound an unfinished search by the optimistic fleets that are left; alike replicas bound nothing else."""
+        outcome, bound = self.outcome, 1
+        outcome.infeasible = False
+        outcome.refutations.pop("gpus", None)
+        if self._loop is not None:
+            relaxed = self._loop.relaxed()
+            bound = self._loop.budget + 1 if relaxed is None else relaxed
+            outcome.capacities["gpus"] = tuple(self._loop.capacities.claims)
+        outcome.levels["gpus"] = Level(outcome.levels["gpus"].value, bound)
+
+    def _later_levels(self) -> None:
+        if not self._mixed:
+            super()._later_levels()
+            return
+        outcome, gpus = self.outcome, self._gpus()
+        outcome.alike = Level(gpus, None if outcome.infeasible else self.bound)
+        provers = Provers(self._family, self._check_stop)
+        self._loop = FleetLoop(self._seeded(provers), self._family.demand, (gpus or self.program.max_gpus + 1) - 1)
+        relaxed = self._loop.run()
+        self._bounded, self.bound = True, self._loop.budget + 1
+        outcome.capacities["gpus"] = tuple(self._loop.capacities.claims)
+        found: Fleet | None = None
+        if relaxed is not None:
+            self.bound = sum(count * kind.gpus for count, kind in relaxed)
+            outcome.infeasible = False
+            mixed = MixedLevels(provers, self._leftover, self._family.demand, outcome)
+            found = mixed.fleet_of(relaxed, Query(0)) or mixed.fleet_on_ceilings(self._loop.budget)
+            if found is not None:
+                outcome.refutations.clear()
+                mixed.lower_all(found, self._loop.capacities, self.bound, shapes=len(relaxed))
+        if found is None:
+            super()._later_levels()
+
+    def _seeded(self, provers: Provers) -> Capacities:
+        """Start from what the search of alike replicas has refuted."""
+        made = Capacities(provers, self._leftover, floor=True, limits=Query(0))
+        refutation = self.outcome.refutations.get("gpus")
+        if refutation is not None:
+            layouts = self.program.layouts
+            for claim in alike_claims(layouts, refutation.gpus, refutation.trees, self._family.demand):
+                made.add(claim)
+        return made
+
+    def _gpus(self) -> int | None:
+        return super()._gpus() if self.outcome.fleet is None else self.outcome.fleet.gpus
