@@ -43,6 +43,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "runtime_reserve": ("runtime_reserve",),
     "margin": ("margin",),
     "confidence": ("confidence",),
+    "replicas": ("replicas",),
 }
 """Where each flag's or keyword's value stands in an instance file."""
 
@@ -71,6 +72,7 @@ class Fields(TypedDict, total=False):
     runtime_reserve: str | None
     margin: Ratio | None
     confidence: Ratio | None
+    replicas: str | None
 
 
 def shows_fields(function: Asked) -> Asked:

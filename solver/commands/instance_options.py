@@ -12,32 +12,6 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FIELDS: dict[str, tuple[str, ...]] = {
-    "model": ("model",),
-    "device": ("device",),
-    "engine": ("engine",),
-    "isl": ("workload", "input_tokens"),
-    "osl": ("workload", "output_tokens"),
-    "batch_size": ("workload", "batch_size"),
-    "concurrency": ("workload", "concurrency"),
-    "ttft": ("limits", "ttft"),
-    "tpot": ("limits", "tpot"),
-    "max_gpus": ("limits", "max_gpus"),
-    "max_price": ("limits", "price_per_hour"),
-    "memory": ("limits", "memory"),
-    "mfu": ("hardware", "mfu"),
-    "efficiency": ("efficiency",),
-    "weights": ("precision", "weights"),
-    "kv_cache": ("precision", "kv_cache"),
-    "load_profile": ("load_profile",),
-    "max_stage_gpus": ("max_stage_gpus",),
-    "runtime_reserve": ("runtime_reserve",),
-    "margin": ("margin",),
-    "confidence": ("confidence",),
-    "replicas": ("replicas",),
-}
-"""Where each flag's value stands in an instance file."""
-
 _OPTIONS = (
     click.option("--model", help="Catalogue name, Hugging Face id, or path of a config.json."),
     click.option("--device", help="Catalogue name of the device, e.g. h100-sxm."),
