@@ -5,10 +5,9 @@ Fields are spelt as vLLM spells its flags; the names of SGLang and TensorRT-LLM 
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from shardproof.instances.base import Record
 from shardproof.instances.units import Ratio
@@ -68,6 +67,13 @@ class EngineSettings(Record):
             )
         return self
 
+    @field_validator("name", mode="before")
+    @classmethod
+    def _known(cls, name: Any) -> Any:
+        if name not in get_args(EngineName):
+            raise ValueError(f"is no engine that is known; known are {', '.join(get_args(EngineName))}")
+        return name
+
     @property
     def version_text(self) -> str:
         """Name and version as users write them."""
@@ -84,7 +90,3 @@ def _canonical(tree: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{key} and {name} say the same twice; keep one")
         found[name] = str(value) if name == "version" and not isinstance(value, str | None) else value
     return found
-
-
-DEFAULT_UTILISATION = Fraction(9, 10)
-"""Share of a device's memory that engines use unless told otherwise."""

@@ -50,6 +50,16 @@ class Hardware(Record):
     price_per_hour: Price | None = None
 
 
+class Checkpoint(Record):
+    """What an engine is asked to load: an id or a path, and how it stores weights that are to be served otherwise.
+
+    ``weights``: dtype of the checkpoint's own weights where the instance asks for another (``None``: as stored).
+    """
+
+    name: str | None = None
+    weights: DType | None = None
+
+
 class AllLimits(Record):
     """Limits of a deployment: latency, memory per device, GPUs and price of all of them together."""
 
@@ -126,6 +136,7 @@ class Instance(Record):
     replicas: Literal["free", "alike"] = "free"
     calibration: tuple[str, str] | None = None
     assumptions: tuple[str, ...] = ()
+    checkpoint: Checkpoint = Checkpoint()
 
     @property
     def fingerprint(self) -> str:
@@ -133,7 +144,7 @@ class Instance(Record):
 
         Names do only where fitted factors are looked up by them.
         """
-        tree = self.model_dump(mode="json", exclude={"name": True, "assumptions": True})
+        tree = self.model_dump(mode="json", exclude={"name": True, "assumptions": True, "checkpoint": True})
         fitted = self.calibration is not None or self.confidence is not None
         for part in ("model", "device"):
             for field in ("source", "sources", "notes", "family", "vendor", "published_parameters"):
@@ -172,7 +183,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
     InputError
         If a name is not found, or the limits leave no GPU.
     """
-    model = _resolve_model(file, where, folder)
+    model, checkpoint = _resolve_model(file, where, folder)
     device = _resolve_device(file, where)
     _check_engine(file, device, _longest(file), where)
     memory = min(device.usable_memory, file.limits.memory or device.usable_memory)
@@ -200,6 +211,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         replicas=file.replicas,
         calibration=calibration,
         assumptions=(*file.assumptions, *note, *_assumed(file, device, calibrated=calibration is not None)),
+        checkpoint=checkpoint,
     )
 
 
@@ -236,14 +248,15 @@ def _main_scenario(file: InstanceFile) -> Scenario:
     return Scenario(workload=file.workload, limits=Limits(ttft=file.limits.ttft, tpot=file.limits.tpot))
 
 
-def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> Model:
-    model = file.model
+def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> tuple[Model, Checkpoint]:
+    model, asked = file.model, None
     if isinstance(model, str):
         from shardproof.instances.catalogue import load_model
 
         nearby = folder / model if folder is not None else None
         named = str(nearby) if nearby is not None and is_file(nearby) else model
         model = _named(load_model, named, where=where, field="model")
+        asked = _served_name(named)
     longest = _longest(file)
     if longest > model.max_position:
         raise refuse(
@@ -253,12 +266,23 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> Model
             value=str(longest),
         )
     changes: dict[str, Any] = {}
+    own = None
     if file.precision.weights is not None:
         changes["formats"] = Formats.uniform(file.precision.weights)
         changes["kinds"] = model.with_formats(changes["formats"]).kinds
+        stored = {part.dtype for part in (model.formats.attention, model.formats.dense_ffn, model.formats.experts)}
+        own = None if file.precision.weights in stored else model.formats.attention.dtype
     if file.precision.kv_cache is not None:
         changes["kv_dtype"] = file.precision.kv_cache
-    return model.model_copy(update=changes) if changes else model
+    return model.model_copy(update=changes) if changes else model, Checkpoint(name=asked, weights=own)
+
+
+def _served_name(asked: str) -> str | None:
+    """Return what an engine is asked to serve: the id as it was given, or the folder of a config (else ``None``)."""
+    path = Path(asked)
+    if is_file(path):
+        return str(path.parent if path.name == "config.json" else path)
+    return asked if "/" in asked else None
 
 
 def _named(load: Callable[[str], Found], name: str, *, where: str, field: str) -> Found:

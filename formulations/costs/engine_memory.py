@@ -179,7 +179,16 @@ class EngineAccount:
         outside = self.profile.non_torch_bytes(option.gpus if self.peer_links else 1)
         return outside + self._loaded(rotary_bytes(self.model)) + self.reserve_bytes
 
+    @property
+    def tells_static(self) -> bool:
+        """Whether the engine is told a share of the device that holds weights and cache alone."""
+        return self.profile.static_fraction and self.settings.gpu_memory_utilization is not None
+
     def activations(self, option: Option, launch: Launch, *, last: bool) -> int:
+        """Activations that come off the budget, bytes."""
+        return 0 if self.tells_static else self.peak(option, launch, last=last)
+
+    def peak(self, option: Option, launch: Launch, *, last: bool) -> int:
         """Peak of the profiling run: the forward pass or, on the last stage, the sampler's dummy run, bytes."""
         key = ("activations", option, launch, last)
         if key not in self._cells:
@@ -193,8 +202,13 @@ class EngineAccount:
             self._cells[key] = base + stream + max(logits + kept if last else kept, forward)
         return self._cells[key]
 
-    def headroom(self, launch: Launch) -> int:
-        """Memory outside the utilisation that start-up needs, bytes (the sampler's warm-up of MXFP4 models)."""
+    def headroom(self, option: Option, launch: Launch) -> int:
+        """Memory outside the utilisation that the engine needs, bytes.
+
+        The sampler's warm-up of MXFP4 models; activations where the share that is told leaves them out.
+        """
+        if self.tells_static:
+            return self.peak(option, launch, last=True)
         if self.model.formats.experts.dtype != "mxfp4":
             return 0
         return SAMPLER_BYTES * launch.sequences * self.model.vocab
@@ -323,9 +337,11 @@ def _refusal(
     sure = told.capacity(span, option, launch, budget=budget - doubt, tied_once=tied_once)
     if not told.holds(span, option, sure, tokens=launch.longest, batched=launch.batched):
         return f"the KV cache holds {found.tokens} tokens, fewer than max_model_len {launch.longest}"
-    if told.total_bytes - budget < told.headroom(launch):
-        needed = told.headroom(launch) / GIB
-        return f"the sampler's warm-up needs {needed:.2g} GiB outside the utilisation"
+    outside = told.total_bytes - budget + told.total_bytes // 1000
+    if outside < told.headroom(option, launch):
+        needed = told.headroom(option, launch) / GIB
+        what = "activations need" if told.tells_static else "the sampler's warm-up needs"
+        return f"{what} {needed:.2g} GiB outside the utilisation"
     return None
 
 

@@ -27,6 +27,7 @@ class MemoryProfile(Record):
     by which MXFP4 experts grow when they are padded; ``graphs_reserved``: whether CUDA graphs come off the KV
     cache; ``cache``: how caches of several kinds share a pool (`engine_cache`; ``whole``: windows are not cut);
     ``block_tokens``: tokens of a block; ``utilisation``: share of the device used by default;
+    ``static_fraction``: whether a share that is told holds weights and cache alone, activations lying outside;
     ``chunked_prefill``: whether prompts are cut into chunks by default; ``weights_factor``: what loading
     keeps over the weights themselves.
     """
@@ -41,6 +42,7 @@ class MemoryProfile(Record):
     chunked_prefill: bool = True
     cache: Literal["groups", "pools", "sum", "whole"] = "groups"
     block_tokens: int = Field(default=16, gt=0)
+    static_fraction: bool = False
     utilisation: Ratio = Field(default=Fraction(9, 10), gt=0, le=1)
     weights_factor: float = Field(default=1.0, ge=1)
     source: str

@@ -57,7 +57,7 @@ class EngineRows:
 
         def base(place: int) -> int:
             option, told = self.options[place], launch(place)
-            kept = account.fixed(option) + start_up_bytes(account, told)
+            kept = account.fixed(option) + start_up_bytes(account, option, told)
             return kept + account.activations(option, told, last=False)
 
         def last(place: int) -> int:

@@ -81,9 +81,9 @@ def default_batch(instance: Instance, account: EngineAccount) -> int:
 
 
 def launch_of(instance: Instance, option: Option, *, load: Sequence[int], batched: Iterable[int]) -> Launch:
-    """Return what an attention replica is told; ``batched``: tokens of one iteration, by scenario."""
-    sequences = sequences_of(instance, option, load)
-    return Launch(max(*batched, sequences), sequences, longest_request(instance))
+    """Return what an attention replica is told; ``batched``: tokens of one iteration that scenarios ask for."""
+    sequences, told = sequences_of(instance, option, load), instance.engine_settings.max_num_batched_tokens
+    return Launch(max(sequences, *(batched if told is None else (told,))), sequences, longest_request(instance))
 
 
 def demands_of(instance: Instance, option: Option, launch: Launch, *, load: Sequence[int]) -> tuple[Demand, ...]:
@@ -104,11 +104,11 @@ def admits_at_most(account: EngineAccount) -> int:
     return default_sequences(account.settings, account.total_bytes)
 
 
-def start_up_bytes(account: EngineAccount, launch: Launch) -> int:
+def start_up_bytes(account: EngineAccount, option: Option, launch: Launch) -> int:
     """Bytes that start-up needs beyond what the highest utilisation leaves free (see `EngineAccount.headroom`)."""
     share = account.settings.gpu_memory_utilization or HIGHEST_UTILISATION
     free = account.total_bytes - int(share * account.total_bytes)
-    return max(0, account.headroom(launch) - free)
+    return max(0, account.headroom(option, launch) - free)
 
 
 def memory_budget(instance: Instance) -> int:

@@ -43,6 +43,11 @@ class Predicted(Answered):
         """Time per output token of the first scenario, milliseconds."""
         return self.metrics.tpot_ms
 
+    @property
+    def exit_code(self) -> int:
+        """0, or 4 if the plan breaks a rule or a limit."""
+        return 4 if any(found.violations for found in self.predictions) else 0
+
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``predict --json`` prints."""
         document = self.metrics.to_json()

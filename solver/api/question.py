@@ -24,7 +24,13 @@ Asked = TypeVar("Asked", bound=Callable[..., Any])
 FIELDS: dict[str, tuple[str, ...]] = {
     "model": ("model",),
     "device": ("device",),
-    "engine": ("engine",),
+    "engine": ("engine", "name"),
+    "gpu_memory_utilization": ("engine", "gpu_memory_utilization"),
+    "max_model_len": ("engine", "max_model_len"),
+    "max_num_seqs": ("engine", "max_num_seqs"),
+    "max_num_batched_tokens": ("engine", "max_num_batched_tokens"),
+    "enforce_eager": ("engine", "enforce_eager"),
+    "block_size": ("engine", "block_size"),
     "isl": ("workload", "input_tokens"),
     "osl": ("workload", "output_tokens"),
     "batch_size": ("workload", "batch_size"),
@@ -54,6 +60,12 @@ class Fields(TypedDict, total=False):
     model: str | Path | None
     device: str | None
     engine: str | None
+    gpu_memory_utilization: Ratio | None
+    max_model_len: int | None
+    max_num_seqs: int | None
+    max_num_batched_tokens: int | None
+    enforce_eager: bool | None
+    block_size: int | None
     isl: int | None
     osl: int | None
     batch_size: int | None
@@ -121,6 +133,9 @@ def overrides_of(fields: Mapping[str, Any]) -> dict[str, Any]:
         for key in path[:-1]:
             branch = branch.setdefault(key, {})
         branch[path[-1]] = str(value) if isinstance(value, Path) else value
+    named = tree.get("engine", {}).get("name")
+    if named is not None:
+        tree["engine"] |= _engine_tree(str(named))
     if "concurrency" in tree.get("workload", {}):
         tree["workload"]["kind"] = "closed-loop"
     elif "batch_size" in tree.get("workload", {}):
@@ -132,16 +147,39 @@ def tree_of(
     instance: str | Path | Mapping[str, Any] | None, fields: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str, Path | None]:
     """Return the merged tree of file (or mapping) and fields, what messages call it, and the file's folder."""
-    from shardproof.instances.instance import merge
     from shardproof.instances.reading import read_mapping
 
     overrides = overrides_of(fields)
     if instance is None:
         return {"name": "command-line", **overrides}, "command line", None
     if isinstance(instance, Mapping):
-        return merge(_without_other_kind(dict(instance), overrides), overrides), "instance", None
+        return _laid_over(dict(instance), overrides), "instance", None
     path = Path(instance)
-    return merge(_without_other_kind(read_mapping(path), overrides), overrides), str(instance), path.parent
+    return _laid_over(read_mapping(path), overrides), str(instance), path.parent
+
+
+def _laid_over(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    from shardproof.instances.instance import merge
+
+    return merge(_with_engine(_without_other_kind(tree, overrides), overrides), overrides)
+
+
+def _engine_tree(text: str) -> dict[str, Any]:
+    """Read ``vllm@0.11`` as a mapping."""
+    name, at, version = text.partition("@")
+    return {"name": name} | ({"version": version} if at else {})
+
+
+def _with_engine(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Write the file's engine as a mapping; drop its settings where a field names another engine."""
+    asked, held = overrides.get("engine"), tree.get("engine")
+    if asked is None or held is None:
+        return tree
+    if isinstance(held, str):
+        held = _engine_tree(held)
+    if not isinstance(held, dict) or asked.get("name", held.get("name")) != held.get("name"):
+        return {key: value for key, value in tree.items() if key != "engine"}
+    return tree | {"engine": held}
 
 
 def _without_other_kind(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

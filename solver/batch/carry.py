@@ -36,6 +36,7 @@ _DEVICE_COORDINATES = (
 _NOT_COMPARED: Any = {
     "name": True,
     "assumptions": True,
+    "checkpoint": True,
     "memory_limit": True,
     "max_gpus": True,
     "max_stage_gpus": True,

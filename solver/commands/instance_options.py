@@ -12,10 +12,54 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+class Tokens(click.ParamType[int]):
+    """A number of tokens, whole or as engines read it: ``8k`` is 8,000, ``8K`` 8,192."""
+
+    name = "tokens"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the number."""
+        scale = {"k": 1000, "K": 1024, "m": 10**6, "M": 2**20}
+        text = str(value)
+        factor = scale.get(text[-1:], 1)
+        digits = text[:-1] if factor > 1 else text
+        if not digits.isascii() or not digits.isdigit() or len(digits) > 12:
+            self.fail(f"{text!r} is no number of tokens; write for example 8192 or 8k", param, ctx)
+        return int(digits) * factor
+
+
+TOKENS = Tokens()
+
 _OPTIONS = (
     click.option("--model", help="Catalogue name, Hugging Face id, or path of a config.json."),
     click.option("--device", help="Catalogue name of the device, e.g. h100-sxm."),
-    click.option("--engine", type=click.Choice(["any", "vllm", "sglang", "trtllm"]), help="Whose rules hold."),
+    click.option("--engine", help="Whose rules and memory hold: any, vllm, sglang, trtllm, or e.g. vllm@0.11."),
+    click.option(
+        "--gpu-memory-utilization",
+        "--mem-fraction-static",
+        "gpu_memory_utilization",
+        help="Share of a device that the engine may use, e.g. 0.9.",
+    ),
+    click.option(
+        "--max-model-len", "--context-length", "max_model_len", type=TOKENS, help="Longest request that it accepts."
+    ),
+    click.option(
+        "--max-num-seqs",
+        "--max-running-requests",
+        "max_num_seqs",
+        type=int,
+        help="Requests that one attention replica runs at once.",
+    ),
+    click.option(
+        "--max-num-batched-tokens",
+        "--chunked-prefill-size",
+        "max_num_batched_tokens",
+        type=TOKENS,
+        help="Tokens of one iteration of one attention replica: the chunk of long prompts.",
+    ),
+    click.option("--enforce-eager", is_flag=True, default=None, help="No CUDA graphs."),
+    click.option("--block-size", "--page-size", "block_size", type=int, help="Tokens of a block of the KV cache."),
     click.option("--isl", "--input-tokens", "isl", type=int, help="Prompt tokens of a request."),
     click.option("--osl", "--output-tokens", "osl", type=int, help="Output tokens of a request."),
     click.option("--batch-size", type=int, help="Requests that arrive together (a burst)."),

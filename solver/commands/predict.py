@@ -10,6 +10,7 @@ import click
 from shardproof.solver.commands.instance_options import instance_options
 
 if TYPE_CHECKING:
+    from shardproof.solver.evaluation.evaluate import Violation
     from shardproof.solver.evaluation.predictions import Prediction
 
 
@@ -22,7 +23,7 @@ def command(plan: str, instance: str | None, as_json: bool, **fields: Any) -> in
     """Predict TTFT, TPOT, time by operation and memory by part of a plan, as `solve -o` writes it.
 
     A closed-loop workload is predicted with factors fitted to measured deployments; a burst with the
-    instance's own efficiencies.
+    instance's own efficiencies. Exit code 4: the plan breaks a rule or a limit.
 
     \b
     Examples:
@@ -37,7 +38,7 @@ def command(plan: str, instance: str | None, as_json: bool, **fields: Any) -> in
     else:
         for one in found.predictions:
             _show(one)
-    return 0
+    return found.exit_code
 
 
 def _show(prediction: Prediction) -> None:
@@ -65,9 +66,25 @@ def _show(prediction: Prediction) -> None:
     console.print(table)
     engine = prediction.engine_memory
     if engine is not None:
-        verdict = "starts" if engine.refusal is None else f"would refuse: {engine.refusal}"
+        rules = [broken.unit for broken in prediction.violations if broken.group.startswith("engine:")]
+        reasons = [*rules, *([engine.refusal] if engine.refusal else [])]
+        verdict = f"would refuse: {'; '.join(reasons)}" if reasons else "starts"
         console.print(
             f"engine's own account: {engine.kv_tokens} KV tokens, --max-num-seqs {engine.max_sequences}; {verdict}"
         )
+    for broken in prediction.violations:
+        console.print(f"breaks {broken.group}[{broken.index}]: {_said(broken)}", soft_wrap=True, markup=False)
     for sentence in prediction.assumptions:
         console.print(f"assumed: {sentence}")
+
+
+def _said(broken: Violation) -> str:
+    from shardproof.instances.units import format_bytes, format_duration
+
+    if broken.group.startswith("engine:"):
+        return broken.unit
+    if broken.unit == "bytes":
+        return f"{format_bytes(broken.value)}, limit {format_bytes(broken.limit)}"
+    if broken.unit == "ns":
+        return f"{format_duration(broken.value)}, limit {format_duration(broken.limit)}"
+    return f"{broken.value:,} {broken.unit}, limit {broken.limit:,}"

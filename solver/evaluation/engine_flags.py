@@ -1,7 +1,8 @@
-"""The flags with which an engine runs a plan whose stages all look alike.
+"""The command lines with which an engine runs a plan whose stages all look alike, and what is to be said beside them.
 
-Sources: vLLM 0.19 engine arguments and ``VLLM_PP_LAYER_PARTITION``; SGLang 0.5 server arguments and
-``SGLANG_PP_LAYER_PARTITION``; TensorRT-LLM 1.1 LLM API arguments.
+Sources: vLLM 0.33 engine arguments, ``VLLM_PP_LAYER_PARTITION`` (vllm/distributed/utils.py) and multi-node serving
+(``--nnodes``; ``--data-parallel-size-local``); SGLang 0.5.23 server arguments, ``SGLANG_PP_LAYER_PARTITION``, and its
+division of running requests and chunks by dp under DP attention (server_args.py); TensorRT-LLM 1.1 LLM API arguments.
 """
 
 from __future__ import annotations
@@ -9,28 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shardproof.formulations.costs.engine_memory import EngineMemory
-from shardproof.formulations.costs.sharding import divide_up
-from shardproof.instances.catalogue import published_name
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
+from shardproof.solver.evaluation.engine_commands import WRITERS, Told, served_name
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.groups import questions
 
-UTILISATION = 0.9
-"""Share of a device's memory that the engine is told to use."""
+ONLINE = {"vllm": ("fp8",), "sglang": ("fp8",), "trtllm": ()}
+"""Dtypes to which engines quantise 16-bit weights while they load them."""
 
 
 def engine_flags(instance: Instance, plan: Plan) -> tuple[str, ...]:
-    """Return the flags of the plan's engine, one replica each, and the engine's own account of its memory.
+    """Return the command lines of one replica of a plan, node by node, and notes on them.
 
-    None for ``any`` or for stages that differ. A mixed fleet has those of each group, and the router's weights.
+    None for ``any`` or for stages that differ in their widths. A mixed fleet has those of each group, and the
+    router's weights.
     """
     if plan.groups:
         return tuple(_fleet_flags(instance, plan))
     widths = {stage.option.degrees for stage in plan.stages}
-    if plan.engine not in _WRITERS or len(widths) != 1:
+    if plan.engine not in WRITERS or instance.engine != plan.engine or len(widths) != 1:
         return ()
-    return (*_WRITERS[plan.engine](plan, sequences(instance, plan)), _account(instance, plan))
+    told = Told(EnginePlan(instance, plan))
+    return (*WRITERS[plan.engine](told), *_notes(told))
 
 
 def _fleet_flags(instance: Instance, plan: Plan) -> Iterator[str]:
@@ -42,75 +44,33 @@ def _fleet_flags(instance: Instance, plan: Plan) -> Iterator[str]:
             yield from found
 
 
-def sequences(instance: Instance, plan: Plan) -> int:
-    """Sequences that one attention replica holds at once, at most."""
-    ranks = plan.replicas * plan.stages[0].attn_dp
-    return max(divide_up(scenario.workload.requests, ranks) for scenario in instance.scenarios)
-
-
 def engine_account(instance: Instance, plan: Plan) -> EngineMemory:
     """Return the engine's own account of one device of the binding stage, under the flags of the plan."""
     return EnginePlan(instance, plan).binding
 
 
-def _account(instance: Instance, plan: Plan) -> str:
-    found = engine_account(instance, plan)
+def _notes(told: Told) -> list[str]:
+    instance, plan = told.instance, told.plan
+    found = told.engine.binding
     verdict = f"; by that account it would refuse: {found.refusal}" if found.refusal else ""
-    return (
-        f"the engine's own account at memory utilisation {UTILISATION:g}: KV cache of {found.kv_tokens:,} tokens, "
-        f"{found.kv_bytes / 2**30:.2f} GiB{verdict}"
-    )
-
-
-def _partition(plan: Plan) -> str:
-    return ",".join(str(stage.layers[1] - stage.layers[0] + 1) for stage in plan.stages)
-
-
-def _vllm(plan: Plan, sequences: int) -> tuple[str, ...]:
-    stage = plan.stages[0]
-    flags = [f"--tensor-parallel-size {stage.attn_tp}", f"--pipeline-parallel-size {len(plan.stages)}"]
-    if stage.attn_dp > 1:
-        flags.append(f"--data-parallel-size {stage.attn_dp}")
-    if stage.moe_ep > 1:
-        flags.append("--enable-expert-parallel")
-    flags += [
-        f"--max-num-batched-tokens {plan.microbatch_tokens}",
-        f"--max-num-seqs {sequences}",
-        f"--gpu-memory-utilization {UTILISATION}",
+    notes = [
+        f"the engine's own account at memory utilisation {float(told.engine.utilisation):g}: KV cache of "
+        f"{found.kv_tokens:,} tokens, {found.kv_bytes / 2**30:.2f} GiB{verdict}"
     ]
-    environment = f"VLLM_PP_LAYER_PARTITION={_partition(plan)} " if len(plan.stages) > 1 else ""
-    return (f"{environment}vllm serve {published_name(str(plan.model))} {' '.join(flags)}",)
-
-
-def _sglang(plan: Plan, sequences: int) -> tuple[str, ...]:
-    stage = plan.stages[0]
-    flags = [f"--tp-size {stage.gpus}", f"--pp-size {len(plan.stages)}"]
-    if stage.attn_dp > 1:
-        flags += [f"--dp-size {stage.attn_dp}", "--enable-dp-attention"]
-    if stage.moe_ep > 1:
-        flags.append(f"--ep-size {stage.moe_ep}")
-    flags += [
-        f"--chunked-prefill-size {plan.microbatch_tokens}",
-        f"--max-running-requests {sequences}",
-        f"--mem-fraction-static {UTILISATION}",
-    ]
-    environment = f"SGLANG_PP_LAYER_PARTITION={_partition(plan)} " if len(plan.stages) > 1 else ""
-    return (
-        f"{environment}python -m sglang.launch_server --model-path {published_name(str(plan.model))} {' '.join(flags)}",
-    )
-
-
-def _trtllm(plan: Plan, sequences: int) -> tuple[str, ...]:
-    stage = plan.stages[0]
-    lines = [f"tensor_parallel_size: {stage.gpus}", f"pipeline_parallel_size: {len(plan.stages)}"]
-    if stage.attn_dp > 1:
-        lines.append("enable_attention_dp: true")
-    if stage.moe_ep > 1:
-        lines.append(f"moe_expert_parallel_size: {stage.moe_ep}")
-    if len(plan.stages) > 1:
-        lines.append(f"pp_partition: [{_partition(plan)}]")
-    lines += [f"max_num_tokens: {plan.microbatch_tokens}", f"max_batch_size: {sequences}"]
-    return tuple(lines)
-
-
-_WRITERS = {"vllm": _vllm, "sglang": _sglang, "trtllm": _trtllm}
+    if plan.replicas > 1:
+        notes.append(f"that is one replica; {plan.replicas} of them run beside each other")
+    stored, own = instance.model.formats, instance.checkpoint.weights
+    wanted = stored.attention.dtype
+    if own is not None and wanted not in ONLINE[instance.engine]:
+        notes.append(
+            f"{served_name(instance)} stores its weights in {own}: no flag serves them in {wanted}; quantise the "
+            "checkpoint first, or name one that is"
+        )
+    elif own is not None and own not in ("bf16", "fp16", "fp32"):
+        notes.append(f"{served_name(instance)} stores its weights in {own}: the engine does not requantise them")
+    elif own is not None:
+        notes.append(f"{served_name(instance)} stores its weights in {own}; the engine quantises them as it loads them")
+    cache = instance.model.kv_dtype
+    if told.cache_dtype() is None and cache not in ("bf16", "fp16"):
+        notes.append(f"{instance.engine} has no KV cache in {cache}: its flag is left out")
+    return notes

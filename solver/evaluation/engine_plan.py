@@ -19,6 +19,7 @@ from shardproof.formulations.engines.told import (
     HIGHEST_UTILISATION,
     account_of,
     admits_at_most,
+    budget_of,
     default_batch,
     demands_of,
     launch_of,
@@ -26,11 +27,15 @@ from shardproof.formulations.engines.told import (
 )
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
-from shardproof.instances.plan import Group, Microbatches
+from shardproof.instances.plan import Group, Microbatches, Plan
+from shardproof.instances.reading import refuse
 from shardproof.instances.workload import ClosedLoop, Scenario
 
 STEP = Fraction(1, 100)
-"""Utilisations are told in whole percent."""
+"""Utilisations are told in whole percent ..."""
+
+FINE_STEP = Fraction(1, 1000)
+"""... or finer, where start-up needs the room outside."""
 
 
 def microbatches_of(plan: Group, scenario: Scenario) -> Microbatches:
@@ -99,7 +104,13 @@ class EnginePlan:
         if not resident:
             demands = tuple(replace(demand, requests=0) for demand in demands)
         parts = self.account.stage(self.spans[place], option, launch, demands, tied_once=self.tied_once)
-        return parts | {"start_up": start_up_bytes(self.account, launch)}
+        return parts | {"start_up": start_up_bytes(self.account, option, launch)}
+
+    @cached_property
+    def starts(self) -> bool:
+        """Whether the engine starts: every stage holds the longest request that it has to accept."""
+        budget, places = budget_of(self.account), range(len(self.plan.stages))
+        return all(sum(self.memory(place, resident=False).values()) <= budget for place in places)
 
     @cached_property
     def utilisation(self) -> Fraction:
@@ -109,21 +120,33 @@ class EnginePlan:
         """
         if self.account.settings.gpu_memory_utilization is not None:
             return self.account.settings.gpu_memory_utilization
-        usual = self._usual
-        places = range(len(self.plan.stages))
         for resident in (True, False):
-            kept = max(sum(self.memory(place, resident=resident).values()) for place in places)
-            least = _steps_up(Fraction(kept, self.account.total_bytes) + DOUBT)
+            kept = max(self._within(place, resident=resident) for place in range(len(self.plan.stages)))
+            least = Fraction(kept, self.account.total_bytes) + DOUBT
             if least <= HIGHEST_UTILISATION:
-                return max(usual, least)
-        return usual
+                return max(self._usual, self._rounded(least))
+        return self._usual
+
+    def _within(self, place: int, *, resident: bool) -> int:
+        """Bytes of a stage that the utilisation has to hold."""
+        parts = self.memory(place, resident=resident)
+        return sum(parts.values()) - parts["start_up"]
+
+    def _rounded(self, least: Fraction) -> Fraction:
+        """Round a utilisation up to whole percent, or less where start-up needs the room outside."""
+        percent = _steps_up(least, STEP)
+        return percent if (1 - percent) * self.account.total_bytes >= self._outside else _steps_up(least, FINE_STEP)
+
+    @cached_property
+    def _outside(self) -> int:
+        """Bytes that start-up needs outside the utilisation."""
+        return max(self.account.headroom(stage.option, self.launch(stage.option)) for stage in self.plan.stages)
 
     @cached_property
     def _usual(self) -> Fraction:
         """The engine's default, lowered where its start-up needs room outside."""
         total = self.account.total_bytes
-        outside = max(self.account.headroom(self.launch(stage.option)) for stage in self.plan.stages)
-        return min(self.account.profile.utilisation, _steps_down(Fraction(max(0, total - outside), total)))
+        return min(self.account.profile.utilisation, _steps_down(Fraction(max(0, total - self._outside), total)))
 
     def stage_account(self, place: int) -> EngineMemory:
         """Return the engine's account of a stage at the plan's utilisation."""
@@ -151,8 +174,8 @@ class EnginePlan:
         return min(held, most) * option.attn_dp
 
 
-def _steps_up(share: Fraction) -> Fraction:
-    return -(-share // STEP) * STEP
+def _steps_up(share: Fraction, step: Fraction) -> Fraction:
+    return -(-share // step) * step
 
 
 def _steps_down(share: Fraction) -> Fraction:
@@ -166,3 +189,22 @@ def admitted(instance: Instance, plan: Group, scenario: Scenario) -> int:
     requests; where no engine is named, the account of `DEFAULT_ENGINE` stands in.
     """
     return max(1, EnginePlan(instance, plan).admitted(scenario))
+
+
+def require_plan_of(instance: Instance, plan: Plan) -> None:
+    """Refuse a plan whose stages do not hold every layer of the instance's model once, in order.
+
+    Raises
+    ------
+    InputError
+        With one sentence that says what differs.
+    """
+    model, expected = instance.model, 0
+    for index, stage in enumerate(plan.stages):
+        if stage.layers[0] != expected:
+            remedy = f"starts at layer {stage.layers[0]}, where {expected} is next; stages hold every layer once"
+            raise refuse("plan", remedy, field=f"stages[{index}].layers")
+        expected = stage.layers[1] + 1
+    if expected != model.layer_count:
+        remedy = f"the plan is of {expected} layers, {model.name} has {model.layer_count}; name the plan's own model"
+        raise refuse("plan", remedy, field="stages")

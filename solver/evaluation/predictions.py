@@ -10,11 +10,13 @@ from shardproof.formulations.costs.engine_profiles import load_profiles
 from shardproof.formulations.costs.serving.closed_loop import Serving, StepClock
 from shardproof.formulations.costs.serving.confidence import Interval, interval
 from shardproof.formulations.costs.serving.factors import is_known, setting_of
+from shardproof.formulations.scaling import limit_within_margin
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.workload import ClosedLoop, Scenario
 from shardproof.solver.evaluation.engine_flags import engine_account
-from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
+from shardproof.solver.evaluation.engine_plan import EnginePlan, require_plan_of
+from shardproof.solver.evaluation.evaluate import Evaluation, ScenarioFigures, Violation, evaluate
 from shardproof.solver.evaluation.groups import questions
 
 DEFAULT_ENGINE = "vllm"
@@ -37,6 +39,7 @@ class Prediction:
     engine_memory: EngineMemory | None
     assumptions: tuple[str, ...]
     group: int | None = None
+    violations: tuple[Violation, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``predict --json``."""
@@ -51,6 +54,7 @@ class Prediction:
             "confidence": {name: asdict(found) for name, found in self.intervals.items()},
             "engine_memory": None,
             "assumptions": list(self.assumptions),
+            "violations": [asdict(found) for found in self.violations],
         }
         if self.engine_memory is not None:
             document["engine_memory"] = {
@@ -67,12 +71,18 @@ def predict(instance: Instance, plan: Plan, *, level: float | None = None) -> tu
     """Predict a plan under every scenario of an instance; ``level`` adds intervals.
 
     A mixed fleet is predicted group by group, each with its share of the requests, the slowest TTFT first.
+
+    Raises
+    ------
+    InputError
+        If the plan is not one of the instance's model.
     """
     if plan.groups:
         found = []
         for place, (asked, part) in enumerate(questions(instance, plan)):
             found += [replace(one, group=place) for one in predict(asked, part, level=level)]
         return tuple(sorted(found, key=lambda one: -one.ttft_s))
+    require_plan_of(instance, plan)
     evaluation = evaluate(instance, plan)
     return tuple(_scenario(instance, plan, evaluation, index, level) for index in range(len(instance.scenarios)))
 
@@ -101,7 +111,28 @@ def _scenario(instance: Instance, plan: Plan, evaluation: Evaluation, index: int
         intervals={} if level is None or served is None else {"tpot_ms": _interval(instance, tpot, level)},
         engine_memory=engine_memory(instance, plan),
         assumptions=_assumptions(instance, served),
+        violations=_violations(instance, plan, evaluation, figures, ttft_s=ttft, tpot_ms=tpot),
     )
+
+
+def _violations(
+    instance: Instance, plan: Plan, evaluation: Evaluation, figures: ScenarioFigures, *, ttft_s: float, tpot_ms: float
+) -> tuple[Violation, ...]:
+    """Rules and limits that a plan breaks in a scenario, times as they are predicted.
+
+    Requests of a closed loop that find no room wait; then memory holds the longest request alone, as at start-up.
+    """
+    name, limits = figures.scenario.name, figures.scenario.limits
+    found = [item for item in evaluation.violations if "[" not in item.group or item.group.startswith("running")]
+    memory = [item for item in evaluation.violations if item.group == f"memory[{name}]"]
+    if memory and figures.is_loop and EnginePlan(instance, plan).starts:
+        memory = []
+    times = (("ttft", round(1e9 * ttft_s), limits.ttft), ("tpot", round(1e6 * tpot_ms), limits.tpot))
+    for group, value, limit in times:
+        allowed = None if limit is None else limit_within_margin(limit, instance.margin)
+        if allowed is not None and value > allowed:
+            found.append(Violation(f"{group}[{name}]", "plan", value, allowed, "ns"))
+    return (*found, *memory)
 
 
 def serve(instance: Instance, plan: Plan, scenario: Scenario) -> Serving | None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from shardproof.formulations.engines.told import memory_budget
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Stage
 from shardproof.instances.units import format_bytes, format_duration
@@ -33,7 +34,7 @@ def render_result(instance: Instance, result: Result, *, colour: bool) -> str:
             console.print(_stages(group, f"group {place}: " if result.plan.groups else ""))
         _list(console, "Time of a stage goes to", [_time_shares(group) for group in result.plan.parts])
     _list(console, "Why", list(result.explanation))
-    _list(console, "Engine flags", list(result.engine_flags))
+    _list(console, "Engine flags", list(result.engine_flags), whole=True)
     _list(console, "Assumed", list(result.assumptions))
     return out.getvalue().rstrip("\n")
 
@@ -64,7 +65,7 @@ def _figures(instance: Instance, result: Result, metrics: Metrics) -> Table:
     table.add_row("TTFT (mean)", f"{metrics.ttft_mean_s:.3f} s", "")
     table.add_row("TPOT", f"{metrics.tpot_ms:.2f} ms", _limit(limits.tpot))
     peak = f"{format_bytes(metrics.peak_memory_bytes)} per device"
-    table.add_row("Peak memory", peak, f"limit {format_bytes(instance.memory_limit)}")
+    table.add_row("Peak memory", peak, f"limit {format_bytes(memory_budget(instance))}")
     table.add_row("Memory utilisation", f"{metrics.memory_utilisation:.1%}", "")
     table.add_row("Compute utilisation", f"{metrics.compute_utilisation:.1%}", "of the time until the last first token")
     price = instance.device.price_per_hour
@@ -117,8 +118,9 @@ def _time_shares(plan: Group) -> str:
     return "slowest stage: " + ", ".join(f"{name} {value / total:.1%}" for name, value in parts if value * 1000 > total)
 
 
-def _list(console: Console, title: str, lines: list[str]) -> None:
+def _list(console: Console, title: str, lines: list[str], *, whole: bool = False) -> None:
+    """Print lines below a title; ``whole``: never broken, so that commands can be copied."""
     if lines:
         console.print(Text(title, style="bold"))
         for line in lines:
-            console.print(Text(f"  - {line}"), soft_wrap=False)
+            console.print(Text(f"  - {line}"), soft_wrap=whole)

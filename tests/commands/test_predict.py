@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from benchmarks.fidelity.hierarchy import Level, Prior, fit
 from benchmarks.fidelity.serving_arrays import TERM_CLASSES, Arrays
 from shardproof.formulations.costs.serving.factors import Setting
+from shardproof.instances.errors import InputError
 from shardproof.solver.commands.predict import command
 
 PLAN = {
@@ -84,3 +85,58 @@ def test_the_fit_recovers_a_known_hierarchy_and_shrinks_what_it_never_saw() -> N
     assert slow - fast == pytest.approx(0.6, abs=0.05)
     stranger = Arrays(rows.features[:1], rows.target[:1], (Setting("a", "d", "f", "new", "bf16", "h"),), ("l",))
     assert np.allclose(fitted.logs(stranger)[0], fitted.base)
+
+
+def judged(plan: str, *arguments: str) -> tuple[int, list[str]]:
+    """Exit code, and the groups of what the plan breaks."""
+    found = CliRunner().invoke(command, [plan, *arguments, "--json"], standalone_mode=False, catch_exceptions=False)
+    return int(found.return_value), [broken["group"] for broken in json.loads(found.stdout)["violations"]]
+
+
+def test_a_plan_that_starts_breaks_nothing(plan: str) -> None:
+    assert judged(plan, *FLAGS, "--concurrency", "8") == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "group"),
+    [
+        (["--concurrency", "8", "--max-gpus", "2"], "max_gpus"),
+        (["--concurrency", "8", "--tpot", "1ms"], "tpot[main]"),
+        (["--batch-size", "8", "--ttft", "1ms"], "ttft[main]"),
+        (["--batch-size", "800", "--memory", "40 GB"], "memory[main]"),
+        (["--batch-size", "64", "--max-num-seqs", "8"], "running[max_num_seqs]"),
+        (["--concurrency", "1", "--memory", "18 GB"], "memory[main]"),
+    ],
+)
+def test_every_limit_is_judged(plan: str, flags: list[str], group: str) -> None:
+    code, groups = judged(plan, *FLAGS, *flags)
+    assert code == 4
+    assert group in groups
+
+
+def test_requests_of_a_closed_loop_without_room_wait(plan: str) -> None:
+    assert judged(plan, *FLAGS, "--concurrency", "4000") == (0, [])
+
+
+def test_engine_rules_are_judged(tmp_path: Path) -> None:
+    """1536 / 8 = 192 is no multiple of the block of 128."""
+    stage = {"layers": [0, 93], "gpus": 8, "attn_tp": 8, "attn_dp": 1, "moe_tp": 8, "moe_ep": 1}
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(PLAN | {"stages": [stage]}))
+    asked = ["--model", "qwen3-235b-a22b-fp8", "--device", "h100-sxm", "--isl", "1024", "--osl", "256"]
+    code, groups = judged(str(path), *asked, "--concurrency", "4", "--engine", "vllm")
+    assert code == 4
+    assert any(group.startswith("engine:") for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [([[0, 79]], "80 layers, llama-3.1-8b has 32"), ([[0, 9], [12, 31]], "starts at layer 12, where 10 is next")],
+)
+def test_a_plan_of_another_model_is_refused(tmp_path: Path, layers: list[list[int]], words: str) -> None:
+    shape = {"gpus": 1, "attn_tp": 1, "attn_dp": 1, "moe_tp": 1, "moe_ep": 1}
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(PLAN | {"stages": [shape | {"layers": pair} for pair in layers]}))
+    flags = ["--model", "llama-3.1-8b", "--device", "h100-sxm", "--isl", "1024", "--osl", "256", "--batch-size", "4"]
+    with pytest.raises(InputError, match=words):
+        CliRunner().invoke(command, [str(path), *flags], standalone_mode=False, catch_exceptions=False)

@@ -1,0 +1,1 @@
+"""Plans in numbers, and the commands that run them."""
