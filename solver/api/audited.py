@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from shardproof.solver.audit.audit import Audit
     from shardproof.solver.audit.claim import Claim
     from shardproof.solver.audit.compare import Column, Comparison
+    from shardproof.solver.audit.review import Review
     from shardproof.solver.documents.statement import Document
     from shardproof.solver.evaluation.evaluate import Violation
 
@@ -28,22 +29,32 @@ if TYPE_CHECKING:
 class Audited(Answered):
     """Every claim of a plan, judged; the constraints that it breaks; the best completion of its stated parts."""
 
-    audit: Audit
+    review: Review
+
+    @property
+    def audit(self) -> Audit:
+        """The audit of the first plan; `audits` has those of all."""
+        return self.review.audits[0]
+
+    @property
+    def audits(self) -> tuple[Audit, ...]:
+        """One audit for each plan that stands in the document (or the folder)."""
+        return self.review.audits
 
     @property
     def claims(self) -> tuple[Claim, ...]:
         """All claims with their verdicts."""
-        return self.audit.claims
+        return self.review.claims
 
     @property
     def wrong(self) -> tuple[Claim, ...]:
         """Claims that do not hold."""
-        return self.audit.wrong
+        return tuple(claim for claim in self.claims if claim.wrong)
 
     @property
     def violations(self) -> tuple[Violation, ...]:
-        """Constraints that the plan breaks."""
-        return self.audit.violations
+        """Constraints that the plans break."""
+        return self.review.violations
 
     @property
     def plan(self) -> Plan | None:
@@ -53,17 +64,17 @@ class Audited(Answered):
     @property
     def exit_code(self) -> int:
         """0 where nothing is wrong, 4 where a claim or a constraint fails."""
-        return self.audit.exit_code
+        return self.review.exit_code
 
     def text(self, *, colour: bool = False, every: bool = False) -> str:
         """Return the audit laid out for a terminal; ``every``: also the claims that hold."""
-        from shardproof.solver.audit.render import render_audit
+        from shardproof.solver.audit.render import render_review
 
-        return render_audit(self.audit, colour=colour, every=every)
+        return render_review(self.review, colour=colour, every=every)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``audit --json`` prints."""
-        return self.audit.to_json()
+        return self.review.to_json()
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """Return one row for each claim."""
@@ -75,7 +86,7 @@ class Audited(Answered):
     def __str__(self) -> str:
         """Return what was found in one line."""
         return (
-            f"{self.audit.document.name}: {len(self.claims)} claims, {len(self.wrong)} wrong; "
+            f"{self.review.source.name}: {len(self.claims)} claims, {len(self.wrong)} wrong; "
             f"{len(self.violations)} constraints broken"
         )
 
@@ -91,12 +102,12 @@ def audit(
     completion: bool = True,
     time_limit: float | str | None = 60.0,
 ) -> Audited:
-    """Judge every claim of a plan: a Markdown document, YAML, JSON, or an engine's command line.
+    """Judge every claim of the plans in a document, a deployment form, a folder, or an engine's command line.
 
     Parameters
     ----------
     plan
-        Path of the document; or a `Plan`, a mapping, or an answer of `solve`.
+        Path of the document or folder, or the command line itself; or a `Plan`, a mapping, an answer of `solve`.
     instance
         The question; without it, the document's own sections are it.
     completion
@@ -109,26 +120,19 @@ def audit(
     InputError
         If a file cannot be read.
     """
-    from shardproof.solver.audit.audit import audit_document
+    from shardproof.solver.audit.review import completed, review, review_of
 
     limit = seconds_of(time_limit, "time_limit")
     asked = None if instance is None else instance_from(instance, {})
     if asked is None and isinstance(plan, Solved):
         asked = plan.instance
-    found = audit_document(_document(plan), asked)
-    if completion:
-        from shardproof.solver.audit.completion import complete
-
-        claims, completed = complete(found.context, found.claims, time_limit_s=limit)
-        found = replace(found, claims=claims, completion=completed)
-    return Audited(found)
+    found = review(plan, asked) if isinstance(plan, str | Path) else review_of(_document(plan), asked)
+    return Audited(completed(found, time_limit_s=limit) if completion else found)
 
 
 def _document(plan: AnyPlan) -> Document:
-    from shardproof.solver.documents.reader import parse_document, read_document
+    from shardproof.solver.documents.reader import parse_document
 
-    if isinstance(plan, str | Path):
-        return read_document(Path(plan))
     tree = plan if isinstance(plan, Mapping) else plan_from(plan).model_dump(mode="json", exclude_none=True)
     return parse_document(json.dumps(tree, default=str), name="plan", suffix=".json")
 
@@ -220,5 +224,5 @@ def compare(
     if not plans:
         raise InputError("compare: name at least one plan")
     optimum = instance if isinstance(instance, Solved) else solve(instance, time_limit=time_limit)
-    held = tuple(Path(plan) if isinstance(plan, str | Path) else plan_from(plan) for plan in plans)
+    held = tuple(plan if isinstance(plan, str | Path) else plan_from(plan) for plan in plans)
     return Compared(compare_plans(held, optimum.instance, optimum.result))

@@ -103,6 +103,25 @@ def plan_from(plan: AnyPlan) -> Plan:
     return load_plan(Path(plan))
 
 
+def _stated(plan: str | Path, asked: Instance) -> Plan:
+    """The plan of a file that ``solve`` wrote, or of any form that `audit` reads."""
+    from shardproof.instances.plan import load_plan
+    from shardproof.solver.audit.stated_plan import stated_plan
+    from shardproof.solver.documents.sources import is_command
+
+    written = Path(plan).suffix.lower() in (".yaml", ".yml", ".json") and not is_command(str(plan))
+    if written and _is_plan_file(Path(plan)):
+        return load_plan(Path(plan))
+    return stated_plan(plan, asked)
+
+
+def _is_plan_file(path: Path) -> bool:
+    """Whether a file is written as ``solve`` writes plans (then its own reader says what is wrong in it)."""
+    from shardproof.solver.documents.text import read_document_text
+
+    return path.is_dir() is False and "stages" in (text := read_document_text(path)) and "attn_tp" in text
+
+
 @shows_fields
 def predict(plan: AnyPlan, instance: Question | None = None, **fields: Unpack[Fields]) -> Predicted:
     """Predict TTFT, TPOT, time by operation and memory by part of a plan.
@@ -110,7 +129,8 @@ def predict(plan: AnyPlan, instance: Question | None = None, **fields: Unpack[Fi
     Parameters
     ----------
     plan
-        A `Plan`, an answer of `solve`, a mapping, or the path of a plan file.
+        A `Plan`, an answer of `solve`, a mapping, the path of a plan in any form that `audit` reads, or an engine's
+        command line.
     instance
         The question that the plan answers; may be left out for an answer of `solve`.
     **fields
@@ -130,6 +150,7 @@ def predict(plan: AnyPlan, instance: Question | None = None, **fields: Unpack[Fi
     confidence = given.pop("confidence", None)
     if instance is None and isinstance(plan, Solved):
         instance = plan.instance
-    asked, wanted = instance_from(instance, given), plan_from(plan)
+    asked = instance_from(instance, given)
+    wanted = _stated(plan, asked) if isinstance(plan, str | Path) else plan_from(plan)
     level = None if confidence is None else parse_level(str(confidence))
     return Predicted(asked, wanted, predict_plan(asked, wanted, level=level))

@@ -76,6 +76,7 @@ class Audit:
             "violations": [vars(violation) | {} for violation in self.violations],
             "checks": [vars(check) | {"slack": check.slack, "holds": check.slack >= 0} for check in self.checks],
             "unread": [{"line": item.line, "text": item.text, "reason": item.reason} for item in self.document.unread],
+            "read": read_lines(self.document),
             "completion": self.completion,
             "reading": None if best is None else best.reading.name,
             "assumptions": list(
@@ -87,6 +88,28 @@ class Audit:
             ),
             "instance_fingerprint": None if instance is None else instance.fingerprint,
         }
+
+
+def read_lines(document: Document) -> list[dict[str, Any]]:
+    """What each line was read as, in order of lines."""
+    rows = [(s.line, s.text, said(s)) for s in document.statements]
+    rows += [(item.line, item.text, item.said) for item in document.lines]
+    return [{"line": line, "text": text, "as": what} for line, text, what in dict.fromkeys(sorted(rows))]
+
+
+def said(statement: Statement) -> str:
+    """A statement as field and value."""
+    value = statement.value
+    shown: object = value
+    if isinstance(value, Fraction):
+        scaled = value / statement.scale
+        shown = int(scaled) if scaled.denominator == 1 else f"{float(scaled):.6g}"
+    elif isinstance(value, bool):
+        shown = "yes" if value else "no"
+    elif isinstance(value, tuple):
+        shown = ", ".join(map(str, value[:16])) + (", ..." if len(value) > 16 else "")
+    about = f" of {statement.subject.partition('|')[0]}" if statement.subject and statement.field != "sum" else ""
+    return f"{statement.field}{about} = {shown} {statement.unit}".strip()
 
 
 def audit_document(document: Document, instance: Instance | None = None) -> Audit:

@@ -7,15 +7,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan, Stage, plan_from_tree
-from shardproof.instances.reading import parse_mapping
-from shardproof.solver.documents.text import printable, read_document_text
+from shardproof.instances.plan import Plan, Stage
+from shardproof.solver.audit.stated_plan import own_plan
+from shardproof.solver.documents.text import printable
 from shardproof.solver.evaluation.evaluate import Evaluation, ScenarioFigures, evaluate
 from shardproof.solver.solve import metrics_of
 
 if TYPE_CHECKING:
+    from shardproof.solver.audit.audit import Audit
     from shardproof.solver.result import Result
 
 
@@ -76,9 +76,11 @@ class Comparison:
         }
 
 
-def compare(plans: tuple[Path | Plan, ...], instance: Instance, result: Result) -> Comparison:
-    """Set plans, or files with plans of any format, beside the result of solving the instance."""
-    columns = tuple(column_of(plan, place, instance, result) for place, plan in enumerate(plans, 1))
+def compare(plans: tuple[str | Path | Plan, ...], instance: Instance, result: Result) -> Comparison:
+    """Set plans, or sources with plans of any form, beside the result of solving the instance."""
+    columns = tuple(
+        column for place, plan in enumerate(plans, 1) for column in columns_of(plan, place, instance, result)
+    )
     optimum = None
     if result.plan is not None:
         name = {"optimal": "proven optimum", "feasible": "best found"}.get(result.status, "optimum")
@@ -87,31 +89,32 @@ def compare(plans: tuple[Path | Plan, ...], instance: Instance, result: Result) 
     return Comparison(instance, columns, optimum, result, savings)
 
 
-def column_of(plan: Path | Plan, place: int, instance: Instance, result: Result) -> Column:
-    """Evaluate a plan, or read one from a file; a plan without a file is called by its place."""
-    if isinstance(plan, Plan):
-        return _column(f"plan {place}", instance, plan, evaluate(instance, plan))
-    return column_of_file(plan, instance, result)
-
-
-def column_of_file(path: Path, instance: Instance, result: Result) -> Column:
-    """Read a plan of any format and evaluate it.
+def columns_of(plan: str | Path | Plan, place: int, instance: Instance, result: Result) -> tuple[Column, ...]:
+    """Evaluate a plan, or all plans of a source; a plan without a file is called by its place.
 
     Raises
     ------
     InputError
-        If the file holds no plan.
+        If the source holds no plan.
     """
-    text = read_document_text(path)
-    name = printable(path.name, limit=40)
-    plan = _own_plan(text, path)
-    if plan is not None:
-        return _column(name, instance, plan, evaluate(instance, plan))
-    from shardproof.solver.audit.audit import audit_document
-    from shardproof.solver.audit.completion import judge_minimal
-    from shardproof.solver.documents.reader import parse_document
+    if isinstance(plan, Plan):
+        return (_column(f"plan {place}", instance, plan, evaluate(instance, plan)),)
+    own = own_plan(plan)
+    if own is not None:
+        name = printable(Path(plan).name, limit=40)
+        return (_column(name, instance, own, evaluate(instance, own)),)
+    from shardproof.solver.audit.review import review
 
-    audit = audit_document(parse_document(text, name=path.name, suffix=path.suffix.lower()), instance)
+    found = review(plan, instance)
+    return tuple(_audited(audit, instance, result, several=len(found.audits) > 1) for audit in found.audits)
+
+
+def _audited(audit: Audit, instance: Instance, result: Result, *, several: bool) -> Column:
+    """The column of a plan that was read from a document."""
+    from shardproof.solver.audit.completion import judge_minimal
+
+    document = audit.document
+    name = printable(f"{document.name} {document.plan}".strip() if several else document.name, limit=40)
     best, stated = audit.context.best, audit.context.facts.gpus
     broken = tuple(dict.fromkeys(f"{item.group}[{item.index}]" for item in audit.violations))
     wrong = sum(judge_minimal(claim, audit.context, result.gpus).wrong for claim in audit.claims)
@@ -128,17 +131,6 @@ def column_of_file(path: Path, instance: Instance, result: Result) -> Column:
             "price_per_hour": price,
         }
     )
-
-
-def _own_plan(text: str, path: Path) -> Plan | None:
-    """The plan in a file that ``solve`` wrote; ``None`` for any other document."""
-    if path.suffix.lower() not in (".yaml", ".yml", ".json") or "moe_ep" not in text:
-        return None
-    try:
-        tree = parse_mapping(text, where=str(path), json_syntax=path.suffix.lower() == ".json")
-        return plan_from_tree(tree, where=str(path))
-    except InputError:
-        return None
 
 
 def _column(name: str, instance: Instance, plan: Plan, evaluation: Evaluation) -> Column:

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from shardproof.instances.units import format_bytes, format_duration
-from shardproof.solver.audit.audit import Audit, Check
+from shardproof.solver.audit.audit import Audit, Check, read_lines
 from shardproof.solver.audit.claim import Claim, Verdict
 from shardproof.solver.documents.text import printable
 from shardproof.solver.evaluation.evaluate import Violation
 
+if TYPE_CHECKING:
+    from shardproof.solver.audit.review import Review
+
 _STYLE = {"confirmed": "green", "contradicted": "bold red", "inconsistent": "bold magenta", "not-checkable": "dim"}
 MOST_SHOWN = 200
 _ORDER: tuple[Verdict, ...] = ("contradicted", "inconsistent", "confirmed", "not-checkable")
+
+
+def render_review(found: Review, *, colour: bool, every: bool = False) -> str:
+    """Lay the audits of all plans out, each under its name, with what was left out at the end."""
+    texts = [render_audit(audit, colour=colour, every=every) for audit in found.audits]
+    if len(texts) == 1 and not found.source.skipped:
+        return texts[0]
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=colour, no_color=not colour, width=110, highlight=False, emoji=False)
+    wrong = sum(audit.exit_code != 0 for audit in found.audits)
+    console.print(Text(f"{printable(found.source.name)}: {len(texts)} plans, {wrong} of them wrong", style="bold"))
+    for (file, _), text, audit in zip(found.source.plans, texts, found.audits, strict=True):
+        where = f"{file}, " if found.source.is_folder else ""
+        line = f"line {audit.document.start[0]}" if audit.document.start is not None else "its text"
+        name = printable(audit.document.plan or audit.document.form or audit.document.name)
+        console.print(Text(f"\n--- {where}{line}: {name}", style="bold"))
+        out.write(text + "\n")
+    _list(console, "Holds no plan", [f"{item.text}: {item.reason}" for item in found.source.skipped])
+    return out.getvalue().rstrip("\n")
 
 
 def render_audit(audit: Audit, *, colour: bool, every: bool = False) -> str:
@@ -30,6 +52,8 @@ def render_audit(audit: Audit, *, colour: bool, every: bool = False) -> str:
         console.print(Text("\nHolds, or cannot be checked", style="bold"))
         _claims(console, [claim for claim in audit.claims if not claim.wrong])
     _checks(console, audit)
+    if every or audit.document.start is not None:
+        _list(console, "Read as", _read_as(audit)[: MOST_SHOWN if every else 60])
     _completion(console, audit.completion)
     _list(console, "Assumed", list(audit.to_json()["assumptions"]))
     unread = [
@@ -38,6 +62,10 @@ def render_audit(audit: Audit, *, colour: bool, every: bool = False) -> str:
     ]
     _list(console, f"Not read ({len(unread)} lines)", unread[: MOST_SHOWN if every else 40])
     return out.getvalue().rstrip("\n")
+
+
+def _read_as(audit: Audit) -> list[str]:
+    return [f"line {row['line']}: {row['text']} -> {row['as']}" for row in read_lines(audit.document)]
 
 
 def _headline(audit: Audit) -> Text:

@@ -11,6 +11,8 @@ import click
 EPILOG = """\b
 Examples:
   shardproof audit instances/plans/qwen3-235b-handwritten.md
+  shardproof audit deploy/ --json
+  shardproof audit "vllm serve Qwen/Qwen3-32B --tensor-parallel-size 3"
   shardproof audit plan.yaml --instance instances/cases/qwen3-235b-a22b.yaml --json
 """
 
@@ -23,7 +25,7 @@ Examples:
 @click.option("--time-limit", type=float, default=60.0, show_default=True, help="Seconds for the completion.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(plan: str, instance: str | None, completion: bool, every: bool, time_limit: float, as_json: bool) -> int:
-    """Judge every claim of PLAN: a Markdown document, YAML, JSON, or an engine's command line.
+    """Judge every claim of PLAN: a document, a deployment form, a folder of them, or an engine's command line.
 
     Exit codes: 0 nothing wrong, 4 a claim or a constraint fails, 2 bad input.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @instance_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(plan: str, instance: str | None, as_json: bool, **fields: Any) -> int:
-    """Predict TTFT, TPOT, time by operation and memory by part of a plan, as `solve -o` writes it.
+    """Predict TTFT, TPOT, time by operation and memory by part of a plan, in any form that `audit` reads.
 
     A closed-loop workload is predicted with factors fitted to measured deployments; a burst with the
     instance's own efficiencies. Exit code 4: the plan breaks a rule or a limit.
@@ -29,6 +29,7 @@ def command(plan: str, instance: str | None, as_json: bool, **fields: Any) -> in
     Examples:
       shardproof predict plan.yaml --instance instances/cases/qwen3-235b-a22b.yaml
       shardproof predict plan.yaml -i case.yaml --concurrency 64 --engine vllm --confidence 90%
+      shardproof predict "vllm serve Qwen/Qwen3-32B -tp 4" -i case.yaml --engine vllm
     """
     from shardproof.solver.api.predicted import predict
 

@@ -56,10 +56,11 @@ def read_document(path: Path) -> Document:
 def read_plans(path: Path) -> tuple[Document, ...]:
     """Read all plans of a file; ``.env`` and environment files that stand beside it fill in its variables."""
     text = read_document_text(path)
-    return parse_plans(text, name=path.name, suffix=_suffix(path), known=_beside(path, text))
+    return parse_plans(text, name=path.name, suffix=suffix_of(path), known=_beside(path, text))
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
+    """Return the ending that says how a file is read."""
     return ".env" if path.name == ".env" or path.name.startswith(".env.") else path.suffix.lower()
 
 

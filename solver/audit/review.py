@@ -1,0 +1,102 @@
+"""Reviews: the audits of all plans of a source, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from shardproof.instances.instance import Instance
+from shardproof.solver.audit.audit import Audit, audit_document
+from shardproof.solver.audit.claim import Claim
+from shardproof.solver.documents.sources import Source, read_source
+from shardproof.solver.documents.statement import Document
+from shardproof.solver.evaluation.evaluate import Violation
+
+
+@dataclass(frozen=True)
+class Review:
+    """What was found in a source: one audit for each plan, with the file that it stands in."""
+
+    source: Source
+    audits: tuple[Audit, ...]
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Claims of all plans."""
+        return tuple(claim for audit in self.audits for claim in audit.claims)
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """Broken constraints of all plans."""
+        return tuple(violation for audit in self.audits for violation in audit.violations)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing is wrong, 4 where any plan fails."""
+        return max(audit.exit_code for audit in self.audits)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``audit --json`` prints.
+
+        The lists are those of all plans together; with several plans, each row names its ``plan`` (and ``file``),
+        and the single figures are those of the first.
+        """
+        trees = [audit.to_json() for audit in self.audits]
+        tree = dict(trees[0])
+        names = [
+            _names(file, audit, self.source) for (file, _), audit in zip(self.source.plans, self.audits, strict=True)
+        ]
+        if len(trees) > 1:
+            tree["document"] = self.source.name
+            for part in ("claims", "violations", "checks", "unread", "read"):
+                tree[part] = [row | name for one, name in zip(trees, names, strict=True) for row in one[part]]
+        tree["plans"] = [_summary(audit) | name for audit, name in zip(self.audits, names, strict=True)]
+        if self.source.skipped:
+            tree["skipped"] = [{"file": item.text, "reason": item.reason} for item in self.source.skipped]
+        return tree
+
+
+def _names(file: str, audit: Audit, source: Source) -> dict[str, str]:
+    own = {"plan": audit.document.plan or audit.document.name}
+    return own | ({"file": file} if source.is_folder else {})
+
+
+def _summary(audit: Audit) -> dict[str, Any]:
+    """One plan in a row."""
+    document, context = audit.document, audit.context
+    reading = context.readings[0] if context.readings else None
+    return {
+        "form": document.form or document.kind,
+        "line": document.start[0] if document.start is not None else None,
+        "engine": document.engine or None,
+        "model": context.facts.model.name if context.facts.model is not None else None,
+        "devices": [device.name for device in context.facts.devices],
+        "gpus": reading.gpus if reading is not None else None,
+        "wrong": len(audit.wrong),
+        "violations": len(audit.violations),
+        "completion": audit.completion,
+        "exit_code": audit.exit_code,
+    }
+
+
+def review(source: str | Path, instance: Instance | None = None) -> Review:
+    """Audit every plan of a file, a folder, or a command line."""
+    read = read_source(source)
+    return Review(read, tuple(audit_document(plan, instance) for _, plan in read.plans))
+
+
+def review_of(document: Document, instance: Instance | None = None) -> Review:
+    """Audit one plan that was read already."""
+    return Review(Source(document.name, ((document.name, document),)), (audit_document(document, instance),))
+
+
+def completed(found: Review, *, time_limit_s: float | None) -> Review:
+    """Search the completion of every plan."""
+    from shardproof.solver.audit.completion import complete
+
+    audits = []
+    for audit in found.audits:
+        claims, completion = complete(audit.context, audit.claims, time_limit_s=time_limit_s)
+        audits.append(replace(audit, claims=claims, completion=completion))
+    return replace(found, audits=tuple(audits))

@@ -1,0 +1,62 @@
+"""The plan that a source states, whatever its form: what `predict` and `compare` evaluate, and `audit` judges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shardproof.instances.errors import InputError
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan, plan_from_tree
+from shardproof.instances.reading import parse_mapping
+from shardproof.solver.documents.sources import is_command
+from shardproof.solver.documents.text import printable, read_document_text
+
+
+def own_plan(source: str | Path) -> Plan | None:
+    """Return the plan in a file that ``solve`` wrote; ``None`` for any other source."""
+    path = Path(source)
+    if (isinstance(source, str) and is_command(source)) or path.suffix.lower() not in (".yaml", ".yml", ".json"):
+        return None
+    if path.is_dir():
+        return None
+    text = read_document_text(path)
+    if "moe_ep" not in text or "stages" not in text:
+        return None
+    tree = parse_mapping(text, where=str(path), json_syntax=path.suffix.lower() == ".json")
+    try:
+        return plan_from_tree(tree, where=str(path))
+    except InputError:
+        return None
+
+
+def stated_plan(source: str | Path, instance: Instance) -> Plan:
+    """Return the one plan of a source under an instance, its microbatch the fastest that fits.
+
+    Raises
+    ------
+    InputError
+        If the source states no layout, several plans, or a plan of another model.
+    """
+    own = own_plan(source)
+    if own is not None:
+        return own
+    from shardproof.solver.audit.review import review
+
+    found = review(source, instance)
+    name = printable(found.source.name)
+    candidates = [audit for audit in found.audits if audit.context.best is not None]
+    if not candidates:
+        raise InputError(
+            f"{name}: states no layout that makes a plan of {instance.model.name}; `shardproof audit` says why"
+        )
+    if len(candidates) > 1:
+        lines = ", ".join(str(a.document.start[0]) for a in candidates[:8] if a.document.start is not None)
+        raise InputError(
+            f"{name}: holds {len(candidates)} plans (lines {lines}); give one of them in a file of its own"
+        )
+    audit = candidates[0]
+    for claim in audit.claims:
+        if claim.statement.field == "model" and claim.wrong:
+            raise InputError(f"{name}: its plan is of {claim.statement.value}, the question of {instance.model.name}")
+    assert audit.context.best is not None
+    return audit.context.best.plan
