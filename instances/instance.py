@@ -16,6 +16,7 @@ from shardproof.instances.base import Record
 from shardproof.instances.engine import EngineName, EngineSettings
 from shardproof.instances.errors import InputError
 from shardproof.instances.hardware import Device, Link
+from shardproof.instances.load_profile.profile import LoadProfile
 from shardproof.instances.load_profile.synthetic import is_synthetic
 from shardproof.instances.model import DType, Formats, Model
 from shardproof.instances.reading import is_file, read_mapping, refuse, validate
@@ -116,7 +117,8 @@ class Instance(Record):
     ``max_stage_gpus``: widest stage; ``runtime_reserve``: bytes of one device that the runtime keeps;
     ``margin``: share by which every time is inflated before it is held against a limit; ``calibration``:
     catalogue name of the device whose curves time operations, and a digest of them (``None``: flat shares);
-    ``confidence``: share of measurements that must lie within what the plan is held to.
+    ``confidence``: share of measurements that must lie within what the plan is held to; ``load_profile``: the
+    loads that a file held, or the name of a synthetic profile.
     """
 
     name: str
@@ -130,7 +132,7 @@ class Instance(Record):
     max_gpus: int
     max_stage_gpus: int
     runtime_reserve: int
-    load_profile: str | None = None
+    load_profile: LoadProfile | str | None = None
     margin: Ratio = Fraction(0)
     confidence: Ratio | None = None
     replicas: Literal["free", "alike"] = "free"
@@ -140,19 +142,29 @@ class Instance(Record):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that determines the answer; notes and sources do not.
+        """SHA-256 of all that determines the answer: batches, certificates and plans know an instance by it.
 
-        Names do only where fitted factors are looked up by them.
+        Names, notes, sources and the price do not count, nor does the place of a file. Names and architecture do
+        where fitted factors are looked up by them.
         """
-        tree = self.model_dump(mode="json", exclude={"name": True, "assumptions": True, "checkpoint": True})
-        fitted = self.calibration is not None or self.confidence is not None
-        for part in ("model", "device"):
-            for field in ("source", "sources", "notes", "family", "vendor", "published_parameters"):
-                tree[part].pop(field, None)
-            if not fitted:
-                tree[part].pop("name")
+        tree = self.model_dump(mode="json", exclude=_DETERMINES_NOTHING)
+        if self.calibration is None and self.confidence is None:
+            tree["model"].pop("name")
+            tree["device"].pop("name")
+            tree["device"].pop("architecture")
         canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+_DETERMINES_NOTHING: Any = {
+    "name": True,
+    "assumptions": True,
+    "checkpoint": True,
+    "load_profile": {"name", "source"},
+    "model": {"source", "notes", "family", "published_parameters"},
+    "device": {"source", "sources", "notes", "vendor", "price_per_hour"},
+}
+"""Fields of an instance that no answer depends on; a price limit has become a GPU budget by then."""
 
 
 def load_instance(path: Path, overrides: dict[str, Any] | None = None) -> Instance:
@@ -189,9 +201,6 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
     memory = min(device.usable_memory, file.limits.memory or device.usable_memory)
     max_gpus = _gpu_budget(file, device, where)
     widest = file.max_stage_gpus or min(device.devices_per_node, WIDEST_DEFAULT_STAGE)
-    profile = file.load_profile
-    if profile is not None and folder is not None and not is_synthetic(profile):
-        profile = str(folder / profile)
     calibration, note = _calibration(file, device, where)
     return Instance(
         name=file.name,
@@ -205,7 +214,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         max_gpus=max_gpus,
         max_stage_gpus=min(widest, max_gpus),
         runtime_reserve=_runtime_reserve(file),
-        load_profile=profile,
+        load_profile=_loads(file, folder),
         margin=file.margin,
         confidence=file.confidence,
         replicas=file.replicas,
@@ -241,6 +250,16 @@ def _check_engine(file: InstanceFile, device: Device, longest: int, where: str) 
 def _longest(file: InstanceFile) -> int:
     scenarios = file.scenarios or (_main_scenario(file),)
     return max(scenario.workload.input_tokens + scenario.workload.output_tokens for scenario in scenarios)
+
+
+def _loads(file: InstanceFile, folder: Path | None) -> LoadProfile | str | None:
+    """Loads of the file that is named, or the name of a synthetic profile, whose loads depend on the model."""
+    source = file.load_profile
+    if source is None or is_synthetic(source):
+        return source
+    from shardproof.instances.load_profile.read import load_profile
+
+    return load_profile(source if folder is None else str(folder / source))
 
 
 def _main_scenario(file: InstanceFile) -> Scenario:

@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -70,7 +71,7 @@ def application() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; what a user did wrong ends in one message and exit code 2."""
+    """Run the command line; what a user did wrong ends in one message and exit code 2, what we did in 70."""
     from shardproof.instances.errors import CheckFailed, InputError, printable
 
     try:
@@ -91,6 +92,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(4)
     except OSError as error:
         sys.exit(_unwritten(error))
+    except Exception as error:  # whatever else: a fault of ours, which must not look like an answer
+        sys.exit(_internal(error))
+
+
+def _internal(error: Exception) -> int:
+    """Return the exit code of a fault of ours (EX_SOFTWARE of sysexits.h), and say in one line what it is."""
+    from shardproof.instances.errors import printable
+
+    if os.environ.get("SHARDPROOF_DEBUG"):
+        traceback.print_exception(error)
+    said = " ".join(str(error).split()) or "no message"
+    hint = "please report it; SHARDPROOF_DEBUG=1 shows where"
+    click.echo(printable(f"internal error: {type(error).__name__}: {said} ({hint})"), err=True)
+    return 70
 
 
 def _answer(arguments: Sequence[str] | None) -> int:

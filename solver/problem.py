@@ -1,32 +1,45 @@
-"""The deployment problem of an instance, with the placement search behind its load profile."""
+"""The one door from an instance to its deployment problem, with the placement search behind its load profile."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import Balance, ImbalanceTable
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.options import EXTRA_SLOTS, options_of
-from shardproof.formulations.engines.rules import rules_of
+from shardproof.formulations.engines.rules import Rule, rules_of
 from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import MixtureOfExperts
+from shardproof.instances.load_profile.profile import LoadProfile
 
-PLACED_WITHIN_S = 1.0
-"""Seconds of placement search for each expert-parallel width and slot count."""
+PLACEMENT_EFFORT = 80_000_000
+"""Swaps that the placement search looks at for each expert-parallel width and slot count: about a second.
+
+Counted, not timed: the same question must yield the same program on a busy machine, or no certificate of it holds.
+"""
+
+
+TABLES_KEPT = 64
+"""Placed widths that are kept: questions that differ in limits alone place their experts once."""
 
 
 def deployment_of(instance: Instance) -> Deployment:
     """Return the deployment problem; a load profile is placed first, for every width that the rules accept.
 
-    A confidence level becomes the margin that held-out residuals of measured deployments ask for.
+    A confidence level becomes the margin that held-out residuals of measured deployments ask for. Every verb
+    comes through here, so that one question has one answer.
     """
     if instance.confidence is not None:
         instance = with_confidence(instance, instance.confidence)
-    if instance.load_profile is None:
-        return Deployment(instance)
-    return Deployment(instance, imbalance=_table(instance, instance.load_profile))
+    return Deployment(instance, imbalance=_table(instance, rules_of(instance.engine)))
+
+
+def under_rules(deployment: Deployment, rules: tuple[Rule, ...]) -> Deployment:
+    """Return the same question under other rules than its engine's."""
+    return deployment.under(rules, imbalance=_table(deployment.instance, rules))
 
 
 def with_confidence(instance: Instance, level: Fraction) -> Instance:
@@ -42,33 +55,53 @@ def with_confidence(instance: Instance, level: Fraction) -> Instance:
     return instance.model_copy(update={"margin": margin, "assumptions": (*instance.assumptions, said)})
 
 
-def _table(instance: Instance, source: str) -> ImbalanceTable:
-    from shardproof.instances.load_profile.read import load_profile
-    from shardproof.solver.placement.imbalance import searched_table
-    from shardproof.solver.placement.work import PlaceSettings
-
+def _table(instance: Instance, rules: tuple[Rule, ...]) -> ImbalanceTable | None:
+    source = instance.load_profile
+    if source is None:
+        return None
     experts = _experts(instance, source)
-    profile = load_profile(source, layers=len(experts), experts=experts[0].experts)
-    widths = sorted({option.moe_ep for option in options_of(instance, rules_of(instance.engine))} - {1})
-    fewest = {ranks: divide_up(profile.experts, ranks) for ranks in widths}
-    found = searched_table(
-        profile,
-        moe_ep=widths,
-        slots_per_rank=lambda ranks: [fewest[ranks] + extra for extra in EXTRA_SLOTS],
-        settings=PlaceSettings(time_limit=PLACED_WITHIN_S, sharpen=False),
-    )
+    profile = _profile(source, layers=len(experts), experts=experts[0].experts)
+    widths = sorted({option.moe_ep for option in options_of(instance, rules)} - {1})
     tables: list[dict[tuple[int, int], Balance]] = [{} for _ in experts]
-    for key, cell in found.items():
-        place = (key.moe_ep, key.slots_per_rank - fewest[key.moe_ep])
-        tables[key.layer][place] = Balance(cell.lower, cell.achieved, cell.slots)
+    for ranks in widths:
+        for layer, cells in enumerate(_placed(profile, ranks)):
+            tables[layer] |= cells
     return tuple(tables)
 
 
-def _experts(instance: Instance, source: str) -> list[MixtureOfExperts]:
+def _profile(source: LoadProfile | str, *, layers: int, experts: int) -> LoadProfile:
+    from shardproof.instances.load_profile.read import fitted, load_profile
+
+    if isinstance(source, LoadProfile):
+        return fitted(source, layers=layers, experts=experts)
+    return load_profile(source, layers=layers, experts=experts)
+
+
+@lru_cache(maxsize=TABLES_KEPT)
+def _placed(profile: LoadProfile, ranks: int) -> tuple[dict[tuple[int, int], Balance], ...]:
+    """Place every layer on that many ranks with each count of extra slots: its balance by (ranks, extra slots)."""
+    from shardproof.solver.placement.imbalance import searched_table
+    from shardproof.solver.placement.work import PlaceSettings
+
+    fewest = divide_up(profile.experts, ranks)
+    found = searched_table(
+        profile,
+        moe_ep=(ranks,),
+        slots_per_rank=lambda _: [fewest + extra for extra in EXTRA_SLOTS],
+        settings=PlaceSettings(effort=PLACEMENT_EFFORT),
+    )
+    cells: list[dict[tuple[int, int], Balance]] = [{} for _ in range(profile.layers)]
+    for key, cell in found.items():
+        cells[key.layer][ranks, key.slots_per_rank - fewest] = Balance(cell.lower, cell.achieved, cell.slots)
+    return tuple(cells)
+
+
+def _experts(instance: Instance, source: LoadProfile | str) -> list[MixtureOfExperts]:
+    named = source.source if isinstance(source, LoadProfile) else source
     parts = (instance.model.kinds[kind].feed_forward for kind in instance.model.layer_kinds)
     experts = [part for part in parts if isinstance(part, MixtureOfExperts)]
     if not experts:
-        raise InputError([Problem(instance.name, "load_profile", source, f"{instance.model.name} has no experts")])
+        raise InputError([Problem(instance.name, "load_profile", named, f"{instance.model.name} has no experts")])
     if len({part.experts for part in experts}) > 1:
-        raise InputError([Problem(instance.name, "load_profile", source, "layers differ in their number of experts")])
+        raise InputError([Problem(instance.name, "load_profile", named, "layers differ in their number of experts")])
     return experts

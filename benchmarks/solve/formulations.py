@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.solve.timing import Timed, timed
-from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.program import build, cases_of
 from shardproof.formulations.deployment.tables import Case, Program
 from shardproof.formulations.deployment.variables import Limits
 from shardproof.instances.instance import Instance, load_instance, resolve_tree
+from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.lexicographic import LexicographicSearch
 from shardproof.solver.search.settings import Settings
 
@@ -92,7 +92,7 @@ def instances() -> Iterator[Instance]:
 def compare(instance: Instance, *, time_limit_s: float, workers: int) -> Iterator[Run]:
     """Run every formulation on one instance, the exact search first."""
     settings = Settings(time_limit_s=time_limit_s, workers=workers)
-    program = Deployment(instance).program
+    program = deployment_of(instance).program
     outcome, searching = timed(lambda: LexicographicSearch(program, settings).run())
     found = outcome.levels["gpus"]
     yield Run(instance.name, "exact", found.value, found.bound, found.proven, None, None, Timed(0, 0), searching)

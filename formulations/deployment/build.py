@@ -76,6 +76,13 @@ class Deployment(Cells):
         found._layer_cells = self._layer_cells
         return found
 
+    def under(self, rules: tuple[Rule, ...], *, imbalance: ImbalanceTable | None) -> Deployment:
+        """The same question under other rules, with what its load profile makes of the widths that they accept."""
+        found = Deployment(self.instance, rules=rules, clock=self.clock, imbalance=imbalance)
+        if imbalance is None and self.imbalance is None:
+            found._layer_cells = self._layer_cells
+        return found
+
     @property
     def demand(self) -> tuple[int, ...]:
         """Requests of each scenario that the whole fleet takes."""
@@ -354,8 +361,3 @@ def combined(one: Table, other: Table, join: Callable[[int, int], int], *, slack
         layer=Lazy(len(one.layer), row),
         slack=slack,
     )
-
-
-def build_program(instance: Instance) -> Program:
-    """Return the integer program of an instance."""
-    return Deployment(instance).program

@@ -28,7 +28,7 @@ def load_profile(source: str, *, layers: int | None = None, experts: int | None 
         raise InputError([Problem(source, "profile", "", f"no such file; synthetic profiles are {names}")])
     rows = read_rows(path)
     profile = profile_from_rows(rows, name=path.stem, source=str(path))
-    return _fitted(profile, layers=layers, experts=experts)
+    return fitted(profile, layers=layers, experts=experts)
 
 
 def profile_from_rows(rows: Sequence[Sequence[int | Fraction]], *, name: str, source: str) -> LoadProfile:
@@ -89,7 +89,8 @@ def _needed(source: str, experts: int | None) -> int:
     return experts
 
 
-def _fitted(profile: LoadProfile, *, layers: int | None, experts: int | None) -> LoadProfile:
+def fitted(profile: LoadProfile, *, layers: int | None, experts: int | None) -> LoadProfile:
+    """Return the profile, after refusing one of another shape than the model's."""
     if experts is not None and profile.experts != experts:
         raise InputError(
             [Problem(profile.source, "experts", str(profile.experts), f"the model has {experts} per layer")]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.analysis.limiting import fewest_gpus
+from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Query
 
@@ -82,7 +82,7 @@ def _latency(instance: Instance, place: int, field: str) -> Callable[[int], Inst
 
 def has_plan(instance: Instance) -> bool:
     """Whether a plan exists, on tables rounded up."""
-    deployment = Deployment(instance)
+    deployment = deployment_of(instance)
     if not deployment.options:
         return False
     return Prover(deployment.program, floor=False).decide(Query(instance.max_gpus)).chain is not None
@@ -144,6 +144,6 @@ def cheaper_formats(instance: Instance) -> Iterator[str]:
     if instance.model.kv_dtype == "fp8":
         return
     model = instance.model.model_copy(update={"kv_dtype": "fp8"})
-    gpus = fewest_gpus(Deployment(instance.model_copy(update={"model": model})))
+    gpus = fewest_gpus(deployment_of(instance.model_copy(update={"model": model})))
     if gpus is not None:
         yield f"KV cache in FP8: {gpus} GPUs"

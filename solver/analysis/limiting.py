@@ -9,6 +9,7 @@ from itertools import combinations
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.engines.rules import ENGINES, PHYSICAL, Rule
+from shardproof.solver.problem import under_rules
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.search import fleet_questions
 from shardproof.solver.search.query import Interrupted, Query
@@ -118,7 +119,4 @@ def _blamed(
 
 
 def _with_rules(deployment: Deployment, rules: tuple[Rule, ...], gpus: int | None) -> Deployment:
-    instance = deployment.instance
-    if gpus is not None:
-        instance = instance.model_copy(update={"max_gpus": gpus, "max_stage_gpus": min(gpus, instance.max_stage_gpus)})
-    return Deployment(instance, rules=rules, clock=deployment.clock, imbalance=deployment.imbalance)
+    return under_rules(deployment if gpus is None else deployment.limited(gpus), rules)

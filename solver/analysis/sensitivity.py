@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.workload import Scenario
 from shardproof.solver.analysis.limiting import fewest_gpus
 from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Query
 
@@ -152,7 +152,7 @@ def plan_holds(instance: Instance, plan: Plan) -> bool:
 
 def enough(instance: Instance, gpus: int, *, floor: bool = False) -> bool:
     """Whether some plan of at most ``gpus`` GPUs exists; ``floor``: none is refuted in exact arithmetic."""
-    deployment = Deployment(instance).limited(gpus)
+    deployment = deployment_of(instance).limited(gpus)
     if not deployment.options:
         return False
     return Prover(deployment.program, floor=floor).decide(Query(gpus)).chain is not None
@@ -171,7 +171,7 @@ def slack_of(item: Input, plan: Plan, gpus: int) -> Slack:
 
 def step_at(instance: Instance, value: int) -> Step:
     """Fewest GPUs and the bound of one instance, both proven."""
-    deployment = Deployment(instance)
+    deployment = deployment_of(instance)
     gpus = fewest_gpus(deployment)
     if gpus is None:
         return Step(value, None, None)
@@ -195,6 +195,6 @@ def around(value: int, *, points: int, factor: int = 4) -> tuple[int, ...]:
     return tuple(sorted({max(1, found) for found in spread} | {value}))
 
 
-def with_margin(instance: Instance, margin: Fraction) -> Instance:
-    """Return the instance with every time inflated by a share before it is held against a limit."""
-    return instance.model_copy(update={"margin": margin})
+def without_margin(instance: Instance) -> Instance:
+    """Return the instance with every time held against its limit as it is."""
+    return instance.model_copy(update={"margin": Fraction(0), "confidence": None})

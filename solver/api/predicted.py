@@ -152,5 +152,7 @@ def predict(plan: AnyPlan, instance: Question | None = None, **fields: Unpack[Fi
         instance = plan.instance
     asked = instance_from(instance, given)
     wanted = _stated(plan, asked) if isinstance(plan, str | Path) else plan_from(plan)
+    if confidence is None and asked.confidence is not None:
+        confidence = f"{float(asked.confidence):g}"
     level = None if confidence is None else parse_level(str(confidence))
     return Predicted(asked, wanted, predict_plan(asked, wanted, level=level))

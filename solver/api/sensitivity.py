@@ -163,10 +163,10 @@ def _drawn(item: Input) -> bool:
 def _margin(instance: Instance, gpus: int) -> Margin | None:
     """GPUs with the instance's margin and without it."""
     from shardproof.solver.analysis.limiting import fewest_gpus
-    from shardproof.solver.analysis.sensitivity import with_margin
+    from shardproof.solver.analysis.sensitivity import without_margin
     from shardproof.solver.problem import deployment_of
 
-    if not instance.margin:
+    margin = deployment_of(instance).instance.margin
+    if not margin:
         return None
-    without = fewest_gpus(deployment_of(with_margin(instance, Fraction(0))))
-    return Margin(instance.margin, gpus, without)
+    return Margin(margin, gpus, fewest_gpus(deployment_of(without_margin(instance))))

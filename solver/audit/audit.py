@@ -14,7 +14,7 @@ from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import assumptions
 from shardproof.solver.audit.judges import given, memory, other, shares, stages, starts, structure, time
 from shardproof.solver.documents.statement import Document, Statement
-from shardproof.solver.evaluation.evaluate import Violation
+from shardproof.solver.evaluation.evaluate import Check, Violation
 
 JUDGES = {
     **given.JUDGES,
@@ -26,22 +26,6 @@ JUDGES = {
     **other.JUDGES,
     **starts.JUDGES,
 }
-
-
-@dataclass(frozen=True)
-class Check:
-    """One constraint of the planner, held against the plan: value, limit and slack (negative: broken)."""
-
-    group: str
-    index: str
-    value: int
-    limit: int
-    unit: str
-
-    @property
-    def slack(self) -> int:
-        """What is left of the limit."""
-        return self.limit - self.value
 
 
 @dataclass(frozen=True)
@@ -196,17 +180,8 @@ def _structural(context: Context) -> list[Violation]:
 
 
 def _checks(context: Context, best: Candidate | None) -> tuple[Check, ...]:
-    instance = context.instance
-    if best is None or instance is None:
+    """Rows that the plan was held against; a GPU budget only where the instance states one."""
+    if best is None:
         return ()
-    found = []
-    for figures in best.evaluation.scenarios:
-        name, limits = figures.scenario.name, figures.scenario.limits
-        for index, stage in enumerate(figures.stages):
-            found.append(Check(f"memory[{name}]", f"stage={index}", stage.memory, instance.memory_limit, "bytes"))
-        for group, value, limit in (("ttft", figures.ttft, limits.ttft), ("tpot", figures.tpot, limits.tpot)):
-            if limit is not None:
-                found.append(Check(f"{group}[{name}]", "plan", value, limit, "ns"))
-    if context.facts.instance is not None:
-        found.append(Check("max_gpus", "plan", best.plan.gpus, instance.max_gpus, "GPUs"))
-    return tuple(found)
+    budget = context.facts.instance is not None
+    return tuple(check for check in best.evaluation.checks if budget or check.group != "max_gpus")

@@ -22,6 +22,7 @@ from shardproof.solver.audit.claim import Claim, confirmed, contradicted, not_ch
 from shardproof.solver.audit.context import Context
 from shardproof.solver.audit.fixed_chain import best_chain
 from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
+from shardproof.solver.problem import deployment_of
 
 WIDEST = 72
 
@@ -102,7 +103,7 @@ class _Search:
             if fixed.gpus not in used:
                 counts = " or ".join(map(str, sorted(used)))
                 return _answer(fixed, "infeasible", f"no plan: the degrees take {counts} GPUs, not {fixed.gpus}")
-        deployment = Deployment(self._narrowed(fixed))
+        deployment = deployment_of(self._narrowed(fixed))
         try:
             if fixed.options is not None and fixed.stages is not None:
                 return self._cut(deployment, fixed)

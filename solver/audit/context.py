@@ -20,6 +20,7 @@ from shardproof.solver.audit.mistakes import Budget, Explanation, Trial
 from shardproof.solver.audit.readings import Reading, matching
 from shardproof.solver.audit.recount import Recount
 from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
+from shardproof.solver.problem import deployment_of
 
 MICROBATCH_TRIALS = 12
 MOST_STAGES = 4096
@@ -134,10 +135,9 @@ class Context:
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         """Every reading that can be evaluated, least burdened first."""
-        instance = self.instance
-        if instance is None:
+        if self.deployment is None:
             return ()
-        found = [c for reading in self.readings if (c := self._candidate(instance, reading)) is not None]
+        found = [c for reading in self.readings if (c := self._candidate(self.deployment, reading)) is not None]
         return tuple(sorted(found, key=lambda candidate: candidate.burden))
 
     @property
@@ -145,7 +145,7 @@ class Context:
         """The most charitable candidate."""
         return self.candidates[0] if self.candidates else None
 
-    def _candidate(self, instance: Instance, reading: Reading) -> Candidate | None:
+    def _candidate(self, deployment: Deployment, reading: Reading) -> Candidate | None:
         ranges = self.stage_ranges(reading.pp)
         if ranges is None or reading.gpus > 16384 or reading.option.gpus > 4096:
             return None
@@ -162,12 +162,12 @@ class Context:
             )
             for layers, option in zip(ranges, options, strict=False)
         )
-        return self._fastest(instance, reading, stages)
+        return self._fastest(deployment, reading, stages)
 
-    def _fastest(self, instance: Instance, reading: Reading, stages: tuple[Stage, ...]) -> Candidate | None:
+    def _fastest(self, deployment: Deployment, reading: Reading, stages: tuple[Stage, ...]) -> Candidate | None:
         """The microbatch as stated, else the one that fits and is fastest, else the smallest in memory."""
+        instance = deployment.instance
         load = instance.scenarios[0].workload
-        deployment = Deployment(instance)
         best: Candidate | None = None
         decode = max(1, min(self.facts.stated("decode_microbatches") or 1, divide_up(load.requests, reading.replicas)))
         for size in self._sizes(divide_up(load.requests, reading.replicas), load.input_tokens):
@@ -213,13 +213,16 @@ class Context:
         step = max(1, len(sizes) // MICROBATCH_TRIALS)
         return sorted({*sizes[:6], *sizes[::step]})
 
-    @cached_property
-    def ttft_limit(self) -> Fraction | None:
-        """TTFT limit in seconds, the margin taken off."""
-        limit = self.facts.limit("ttft_limit")
-        if limit is None or self.facts.instance is None:
+    def allowed(self, limit: Fraction) -> Fraction:
+        """What the instance's margin leaves of a time limit, seconds."""
+        if self.deployment is None:
             return limit
-        return Fraction(limit_within_margin(int(limit * 10**9), self.facts.instance.margin), 10**9)
+        return Fraction(limit_within_margin(int(limit * 10**9), self.deployment.instance.margin), 10**9)
+
+    @cached_property
+    def deployment(self) -> Deployment | None:
+        """The deployment problem of the instance."""
+        return None if self.instance is None else deployment_of(self.instance)
 
 
 def _cut(counts: list[int]) -> tuple[tuple[int, int], ...]:

@@ -1,30 +1,23 @@
-"""Fingerprints: all that determines an answer, and nothing that does not.
+"""Keys of a ledger: all that determines an answer, and nothing that does not.
 
-What counts: the instance after defaults with the catalogue's values, the code of the formulation and of the
-search with its measured factors, the solver's version, seed, workers, and the limits of a task; names of model and
-device too, since factors of measured deployments are found by them. What does not: the instance's own name, notes,
-sources, and the price of a device (a price limit has become a GPU budget by then), so that a new price costs no solve.
+What counts: the instance by its own fingerprint (its content after defaults; a certificate and a plan know it by
+the same), the names of model and device, which stand in the answer, the code and measured factors of this release,
+the solver's version, seed, workers, and the limits of a task. What does not: the instance's own name, notes,
+sources, places of files, and the price of a device, so that a new price costs no solve.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from shardproof import formulations, instances, solver
+from shardproof import instances
 from shardproof.instances.instance import Instance
 
-_LEFT_OUT: Any = {
-    "name": True,
-    "assumptions": True,
-    "load_profile": True,
-    "model": {"source", "notes", "family", "published_parameters"},
-    "device": {"source", "sources", "notes", "vendor", "architecture", "price_per_hour"},
-}
-_SOLVERS = ("ortools", "pydantic")
+_SOLVERS = ("numpy", "ortools", "pydantic")
 
 
 @dataclass(frozen=True)
@@ -39,44 +32,52 @@ class SolveSettings:
     explain: bool = False
 
 
-CODE = (
-    (instances, "**/*.py"),
-    (instances, "catalog/serving/*"),
-    (instances, "catalog/calibrations/*"),
-    (formulations, "**/*"),
-    (solver, "**/*.py"),
+HOUSE = Path(str(instances.__file__)).parent.parent
+"""Folder that holds the three packages."""
+
+PACKAGES = ("instances", "formulations", "solver")
+
+NO_PART_IN_ANSWERS = (
+    "instances/catalog/models",
+    "instances/catalog/devices",
+    "instances/cases",
+    "instances/plans",
+    "instances/sweeps",
+    "solver/audit",
+    "solver/calibration",
+    "solver/commands",
+    "solver/documents",
+    "solver/report",
+    "solver/writers",
 )
-"""Packages, and the files in them that can change an answer; the catalogue's items count through the instance."""
+"""Folders whose files change no answer: items that count through the instance, questions, and readers of answers."""
 
 
-def code_version() -> str:
-    """Return the SHA-256 of the code that can change an answer, and of the solver's version."""
+def code_version(house: Path = HOUSE) -> str:
+    """Return the SHA-256 of every file that can change an answer, and of the solvers' versions."""
     digest = hashlib.sha256()
-    for package, pattern in CODE:
-        root = Path(str(package.__file__)).parent
-        for file in sorted(root.glob(pattern)):
-            if file.is_file() and "__pycache__" not in file.parts:
-                digest.update(str(file.relative_to(root)).encode())
-                digest.update(file.read_bytes())
+    for file in _deciding(house):
+        digest.update(f"{file.relative_to(house).as_posix()} {file.stat().st_size} ".encode())
+        digest.update(file.read_bytes())
     for name in _SOLVERS:
         digest.update(f"{name} {metadata.version(name)}".encode())
     return digest.hexdigest()
 
 
+def _deciding(house: Path) -> Iterator[Path]:
+    left_out = {house / folder for folder in NO_PART_IN_ANSWERS}
+    for package in PACKAGES:
+        for file in sorted((house / package).rglob("*")):
+            if file.is_file() and file.suffix != ".pyc" and not left_out & set(file.parents):
+                yield file
+
+
 def fingerprint(instance: Instance, settings: SolveSettings, code: str) -> str:
     """Return the SHA-256 of all that determines the answer to an instance."""
-    digest = hashlib.sha256(f"{code} {settings}".encode())
-    digest.update(instance.model_dump_json(exclude=_LEFT_OUT).encode())
-    if instance.load_profile is not None:
-        digest.update(_profile(instance.load_profile))
-    return digest.hexdigest()
+    named = f"{instance.model.name} {instance.device.name}"
+    return hashlib.sha256(f"{code} {settings} {instance.fingerprint} {named}".encode()).hexdigest()
 
 
 def refused_fingerprint(text: str, code: str) -> str:
     """Return the key of a combination that was refused for a reason."""
     return hashlib.sha256(f"refused {code} {text}".encode()).hexdigest()
-
-
-def _profile(name: str) -> bytes:
-    path = Path(name)
-    return path.read_bytes() if path.is_file() else name.encode()

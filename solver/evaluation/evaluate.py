@@ -7,6 +7,7 @@ Nothing here reads the integer program or imports ortools: every figure is summe
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,9 +35,30 @@ from shardproof.instances.plan import Group, Plan, Stage
 from shardproof.instances.workload import ClosedLoop, Scenario
 from shardproof.solver.evaluation.engine_plan import EnginePlan, microbatches_of
 from shardproof.solver.evaluation.groups import asked_of
+from shardproof.solver.problem import deployment_of
 
 SIMULATED_AT_MOST = 200_000
 """Stage passes that the simulation plays; beyond, the formula stands alone."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A row that a plan is held against: ``group[index]`` names it as the program does; a margin is taken off."""
+
+    group: str
+    index: str
+    value: int
+    limit: int
+    unit: str
+
+    @property
+    def slack(self) -> int:
+        """Limit less value; negative where the row is broken."""
+        return self.limit - self.value
+
+    def broken(self) -> Violation:
+        """The violation that the row is when it is broken."""
+        return Violation(self.group, self.index, self.value, self.limit, self.unit)
 
 
 @dataclass(frozen=True)
@@ -132,10 +154,11 @@ class GroupFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures of a plan, group by group, and the limits that it breaks."""
+    """All figures of a plan, group by group, the limits that it breaks, and all that it was held against."""
 
     groups: tuple[GroupFigures, ...]
     violations: tuple[Violation, ...]
+    checks: tuple[Check, ...] = ()
 
     @property
     def scenarios(self) -> tuple[ScenarioFigures, ...]:
@@ -166,11 +189,14 @@ def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = 
     CheckFailed
         If the simulated pipeline and the formula of TTFT disagree (a fault of ours).
     """
-    deployment = deployment or Deployment(instance)
+    deployment = deployment or deployment_of(instance)
     found = [_Evaluator(deployment, group, name) for name, group in _named(plan)]
-    groups = [one.run() for one in found]
-    broken = [violation for one in found for violation in one.violations]
-    return Evaluation(tuple(groups), (*broken, *_fleet_violations(instance, plan)))
+    groups = tuple(one.run() for one in found)
+    budget = Check("max_gpus", "plan", plan.gpus, instance.max_gpus, "GPUs")
+    checks = (*(check for one in found for check in one.checks), budget)
+    broken = [check.broken() for check in checks if check.slack < 0]
+    shapes = [violation for one in found for violation in one.shape]
+    return Evaluation(groups, (*shapes, *broken, *_missing_requests(instance, plan)), checks)
 
 
 def _named(plan: Plan) -> list[tuple[str, Group]]:
@@ -178,11 +204,9 @@ def _named(plan: Plan) -> list[tuple[str, Group]]:
     return [(f"group={place}, " if plan.groups else "", group) for place, group in enumerate(plan.parts)]
 
 
-def _fleet_violations(instance: Instance, plan: Plan) -> list[Violation]:
-    """Limits that bind all replicas together."""
+def _missing_requests(instance: Instance, plan: Plan) -> list[Violation]:
+    """Scenarios of which the replicas together take fewer requests than arrive."""
     found = []
-    if plan.gpus > instance.max_gpus:
-        found.append(Violation("max_gpus", "plan", plan.gpus, instance.max_gpus, "GPUs"))
     for scenario in instance.scenarios:
         asked = scenario.workload.requests
         taken = sum(group.replicas * requests_of(group, scenario) for group in plan.parts)
@@ -204,7 +228,8 @@ class _Evaluator:
 
     def __init__(self, deployment: Deployment, plan: Group, name: str = "") -> None:
         self.deployment, self.instance, self.plan, self.name = deployment, deployment.instance, plan, name
-        self.violations: tuple[Violation, ...] = ()
+        self.shape: tuple[Violation, ...] = ()
+        self.checks: tuple[Check, ...] = ()
         self.width = plan.width
         inside = self.width <= self.instance.device.devices_per_node
         self.link: LinkName = "scale_up" if inside else "scale_out"
@@ -225,11 +250,11 @@ class _Evaluator:
         return self.variant.load[self.instance.scenarios.index(scenario)]
 
     def run(self) -> GroupFigures:
-        shape = tuple(self._shape_violations())
+        self.shape = tuple(self._shape_violations())
         beyond = any(stage.layers[1] >= self.instance.model.layer_count for stage in self.plan.stages)
         served = (scenario for scenario in self.instance.scenarios if self._requests(scenario))
         scenarios = () if beyond else tuple(self._scenario(scenario) for scenario in served)
-        self.violations = shape + tuple(self._limit_violations(scenarios))
+        self.checks = tuple(self._checks(scenarios))
         return GroupFigures(self.plan, scenarios)
 
     def _scenario(self, scenario: Scenario) -> ScenarioFigures:
@@ -361,28 +386,24 @@ class _Evaluator:
         if any(rule.uniform for rule in self.deployment.rules) and len({s.option for s in self.plan.stages}) > 1:
             count = len(self.plan.stages)
             found.append(Violation("engine:uniform-stages", f"{self.name}plan", count, 1, "different options"))
-        told = self.instance.engine_settings.max_num_seqs
-        for index, stage in enumerate(self.plan.stages):
-            wanted = running(stage.option, self.variant.load)
-            if told is not None and wanted > told:
-                place = f"{self.name}stage={index}"
-                found.append(Violation("running[max_num_seqs]", place, wanted, told, "requests"))
         return found
 
-    def _limit_violations(self, scenarios: tuple[ScenarioFigures, ...]) -> list[Violation]:
-        found: list[Violation] = []
-        budget = memory_budget(self.instance)
+    def _checks(self, scenarios: tuple[ScenarioFigures, ...]) -> Iterator[Check]:
+        """Every limit of the instance as the plan is held against it; times with the margin taken off."""
+        instance, budget = self.instance, memory_budget(self.instance)
+        told = instance.engine_settings.max_num_seqs
+        if told is not None:
+            for index, stage in enumerate(self.plan.stages):
+                wanted = running(stage.option, self.variant.load)
+                yield Check("running[max_num_seqs]", f"{self.name}stage={index}", wanted, told, "requests")
         for figures in scenarios:
             name, limits = figures.scenario.name, figures.scenario.limits
-            for index, stage in enumerate(figures.stages):
-                if stage.memory > budget:
-                    place = f"{self.name}stage={index}"
-                    found.append(Violation(f"memory[{name}]", place, stage.memory, budget, "bytes"))
+            for index, found in enumerate(figures.stages):
+                yield Check(f"memory[{name}]", f"{self.name}stage={index}", found.memory, budget, "bytes")
             for group, value, limit in (("ttft", figures.ttft, limits.ttft), ("tpot", figures.tpot, limits.tpot)):
-                allowed = None if limit is None else limit_within_margin(limit, self.instance.margin)
-                if allowed is not None and value > allowed:
-                    found.append(Violation(f"{group}[{name}]", f"{self.name}plan", value, allowed, "ns"))
-        return found
+                if limit is not None:
+                    allowed = limit_within_margin(limit, instance.margin)
+                    yield Check(f"{group}[{name}]", f"{self.name}plan", value, allowed, "ns")
 
 
 def _shares(picoseconds: Counter[str], total_ns: int) -> dict[str, int]:

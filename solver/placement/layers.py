@@ -6,6 +6,7 @@ gaps, and bounds are sharpened largest gap first.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -82,11 +83,14 @@ def _improve_for(tasks: list[Task], settings: PlaceSettings, seconds: float) -> 
 
 
 def _improve_chunk(tasks: list[Task], settings: PlaceSettings, deadline: float) -> list[LayerAnswer]:
-    """Prove tiny layers; search; prove small ones; sharpen bounds; search on."""
+    """Prove tiny layers; search; prove small ones; sharpen bounds; search on. Bound by effort: search only."""
     from shardproof.solver.placement.sharpen import SMALL, TINY, prove_small, sharpen_bounds
     from shardproof.solver.placement.work import Work
 
     work = Work(tasks, settings)
+    if settings.effort is not None:
+        work.search(until=math.inf)
+        return work.answers
     start = time.monotonic()
     total = max(deadline - start, 0.0)
     if settings.sharpen:

@@ -3,7 +3,10 @@
 Every state repeats: swap a replica of its most loaded rank with one elsewhere so that the larger of the two
 ranks falls most; when no swap helps, keep the placement if it is no worse than the best so far, otherwise
 go back to the best, and shake: a few random swaps, and often one replica of some expert turned into a
-replica of another. Loads are floats here; the exact judgement is `shardproof.formulations.placement.check`.
+replica of another. The exact judgement is `shardproof.formulations.placement.check`.
+
+Loads are whole numbers below 2**53 held in floats: sums are exact in whatever order a processor adds, so that
+equal starts and seeds give equal placements everywhere.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ Booleans = NDArray[np.bool_]
 _IMPROVES = 1 - 1e-9
 """A swap must gain more than rounding can feign."""
 
+_SHIFT = 44
+"""Bits of a profile's total load: sums stay exact, and rounding a share stays far below a gain that counts."""
+
 _CANDIDATES = 4
 """Experts that compete for a freed slot when a replica is turned into another's."""
 
@@ -38,7 +44,14 @@ class BatchSearch:
         first = problems[0]
         self.experts, self.distinct, self.most_copies = first.experts, first.distinct, first.most_copies
         self.random = np.random.default_rng(seed)
-        rows = np.array([problem.loads for problem in problems], dtype=float)
+        self._shifts = [_SHIFT - max(map(sum, problem.loads)).bit_length() for problem in problems]
+        rows = np.array(
+            [
+                [[_shifted(load, by) for load in row] for row in p.loads]
+                for p, by in zip(problems, self._shifts, strict=True)
+            ],
+            dtype=float,
+        )
         self.weights: Floats = np.concatenate([rows, np.zeros((*rows.shape[:2], 1))], axis=2)
         slots = np.array(starts, dtype=np.int64)
         self.slots: Integers = np.where(slots == NO_EXPERT, self.experts, slots)
@@ -49,6 +62,10 @@ class BatchSearch:
         """Return the best placement of a state."""
         rows = np.where(self.best[state] == self.experts, NO_EXPERT, self.best[state]).tolist()
         return tuple(tuple(int(expert) for expert in row) for row in rows)
+
+    def reached(self, state: int) -> float:
+        """Return the largest rank load of a state's best placement, a little rounded, in its problem's unit."""
+        return float(self.best_load[state]) * 2.0 ** -self._shifts[state]
 
     def run(self, states: Sequence[int], *, steps: int) -> None:
         """Advance some states by a number of steps, each a swap or a shake."""
@@ -165,6 +182,10 @@ class _Window:
         flat[rows[chosen], slot[chosen]] = expert[chosen]
 
 
+def _shifted(load: int, by: int) -> int:
+    return load << by if by >= 0 else load >> -by
+
+
 def replica_counts(flat: Integers, *, experts: int) -> Integers:
     """Return ``copies[state, expert]`` of ``flat[state, slot]``; the last column counts empty slots."""
     states = len(flat)
@@ -174,10 +195,10 @@ def replica_counts(flat: Integers, *, experts: int) -> Integers:
 
 
 def replica_weights(weights: Floats, slots: Integers, *, experts: int) -> Floats:
-    """Return ``items[state, profile, rank, slot]``: the load that every replica carries."""
+    """Return ``items[state, profile, rank, slot]``: the load that every replica carries, rounded down."""
     flat = slots.reshape(len(slots), -1)
     copies = np.maximum(replica_counts(flat, experts=experts), 1)
-    each = weights / copies[:, None, :]
+    each = np.floor(weights / copies[:, None, :])
     items = np.take_along_axis(each, np.broadcast_to(flat[:, None, :], (*each.shape[:2], flat.shape[1])), axis=2)
     return items.reshape(*each.shape[:2], *slots.shape[1:])
 

@@ -11,7 +11,7 @@ from typing import Any
 from shardproof.formulations.placement.problem import PlacementRules, check_rules
 from shardproof.instances.load_profile.formats import read_rows
 from shardproof.instances.load_profile.profile import LoadProfile
-from shardproof.instances.load_profile.read import load_profile, serve_profiles
+from shardproof.instances.load_profile.read import fitted, load_profile, serve_profiles
 from shardproof.instances.reading import refuse, validate
 from shardproof.instances.units import parse_quantity, parse_ratio
 from shardproof.solver.placement.exporters.placement_files import (
@@ -61,7 +61,9 @@ def place_request(options: dict[str, Any]) -> PlaceRequest:
 
 
 def _profiles(options: dict[str, Any], subject: Subject) -> tuple[LoadProfile, ...]:
-    sources: Sequence[str] = options["profiles"] or ((subject.profile,) if subject.profile else ())
+    if isinstance(subject.profile, LoadProfile) and not options["profiles"]:
+        return (fitted(subject.profile, layers=subject.layers, experts=subject.experts),)
+    sources: Sequence[str] = options["profiles"] or ((subject.profile,) if isinstance(subject.profile, str) else ())
     if not sources:
         raise refuse("place", "name a file, or uniform, zipf:0.9, lognormal:1.0", field="--profile")
     loaded = [

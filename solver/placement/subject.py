@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardproof.instances.layers import MixtureOfExperts
+from shardproof.instances.load_profile.profile import LoadProfile
 from shardproof.instances.model import Model
 from shardproof.instances.reading import refuse
 
@@ -17,7 +18,7 @@ class Subject:
     experts: int | None
     layer_numbers: tuple[int, ...] | None
     layer_count: int | None
-    profile: str | None = None
+    profile: LoadProfile | str | None = None
 
     @property
     def layers(self) -> int | None:
@@ -25,7 +26,7 @@ class Subject:
         return None if self.layer_numbers is None else len(self.layer_numbers)
 
 
-def subject_of_model(model: Model, *, profile: str | None = None) -> Subject:
+def subject_of_model(model: Model, *, profile: LoadProfile | str | None = None) -> Subject:
     """Find a model's mixture-of-experts layers; refuses a model without any, or with unlike ones."""
     numbers, widths = [], set()
     for number, kind in enumerate(model.layer_kinds):

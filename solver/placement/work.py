@@ -18,6 +18,9 @@ _SMALLEST_ROUND = 16
 _MOST_SWAPS = 8_000_000
 """Swaps that one step looks at: some 64 MB for each of a few tables."""
 
+_STEP_OVERHEAD = 1_000
+"""Swaps in whose time a step does all else that it does (measured: 1e-5 s, and 1e-8 s for each swap)."""
+
 _PATIENCE = 60
 """Rounds without any progress after which the search alone is given up."""
 
@@ -30,7 +33,8 @@ class PlaceSettings:
     """How long to search, from which seed, on how many processes, and the gap that is good enough.
 
     ``enough``: a largest over mean rank load at which a layer needs no more; ``sharpen``: whether gaps
-    that search leaves are attacked with CP-SAT and better bounds.
+    that search leaves are attacked with CP-SAT and better bounds; ``effort``: swaps to look at in the search
+    alone, whatever the clock says, so that equal questions get equal answers (``None``: as ``time_limit`` allows).
     """
 
     time_limit: float = 60.0
@@ -39,6 +43,7 @@ class PlaceSettings:
     target_gap: float = 0.001
     enough: Fraction | None = None
     sharpen: bool = True
+    effort: int | None = None
 
     def wants(self, problem: LayerProblem, answer: LayerAnswer) -> bool:
         """Say whether a layer deserves more time."""
@@ -81,6 +86,7 @@ class Work:
     settings: PlaceSettings
     answers: list[LayerAnswer] = field(init=False)
     last: Learnt | None = None
+    spent: int = 0
 
     def __post_init__(self) -> None:
         from shardproof.solver.placement.local_search import BatchSearch
@@ -93,10 +99,20 @@ class Work:
         )
 
     @property
+    def swaps(self) -> int:
+        """Swaps that one step of one layer looks at."""
+        problem = self.tasks[0][0]
+        return problem.ranks * problem.width**2 * len(problem.loads)
+
+    @property
     def most_at_once(self) -> int:
         """How many layers' tables of swaps fit in memory together."""
-        problem = self.tasks[0][0]
-        return max(1, _MOST_SWAPS // (problem.ranks * problem.width**2 * len(problem.loads)))
+        return max(1, _MOST_SWAPS // self.swaps)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the effort that the settings allow is spent."""
+        return self.settings.effort is not None and self.spent >= self.settings.effort
 
     def open(self) -> list[int]:
         """Return the layers whose gap is not good enough yet, largest gap first."""
@@ -108,11 +124,12 @@ class Work:
         return [index for _, index in sorted(waiting, reverse=True)]
 
     def search(self, *, until: float, patience: int = _PATIENCE) -> None:
-        """Run rounds of the batched search until all gaps are small, time is up or hardly anything moves."""
+        """Run rounds of the batched search until gaps are small, time or effort is spent, or hardly anything moves."""
         idle, reference = 0, float("inf")
-        while time.monotonic() < until and idle < patience and (waiting := self.open()):
+        while time.monotonic() < until and not self.exhausted and idle < patience and (waiting := self.open()):
             chosen = waiting[: max(_SMALLEST_ROUND, (len(waiting) + 1) // 2)][: self.most_at_once]
             self.batch.run(chosen, steps=_STEPS)
+            self.spent += len(chosen) * _STEPS * (_STEP_OVERHEAD + self.swaps)
             self._gather(chosen)
             total = sum(answer.gap for answer in self.answers)
             idle = 0 if total < reference * _HARDLY else idle + 1
@@ -131,5 +148,5 @@ class Work:
 
     def _gather(self, chosen: Sequence[int]) -> None:
         for index in chosen:
-            if self.batch.best_load[index] < float(self.answers[index].load) * (1 - 1e-9):
+            if self.batch.reached(index) < float(self.answers[index].load) * (1 - 1e-9):
                 self.improve(index, self.batch.placement(index))

@@ -20,7 +20,6 @@ from shardproof.solver.analysis.sensitivity import (
     last_good,
     plan_holds,
     slack_of,
-    with_margin,
 )
 from shardproof.solver.commands.sensitivity import command
 from shardproof.solver.search.settings import Settings
@@ -80,8 +79,8 @@ def test_curves_are_proven_and_monotone(instance: Instance) -> None:
 
 def test_a_margin_never_saves_a_gpu(instance: Instance) -> None:
     tight = load_instance(CASE, {"limits": {"ttft": "11 s"}})
-    assert not enough(with_margin(tight, Fraction(15, 100)), 5)
-    assert enough(with_margin(instance, Fraction(15, 100)), 5)
+    assert not enough(tight.model_copy(update={"margin": Fraction(15, 100)}), 5)
+    assert enough(instance.model_copy(update={"margin": Fraction(15, 100)}), 5)
 
 
 def test_command(tmp_path: Path) -> None:

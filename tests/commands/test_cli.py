@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.oracles.places import ROOT
+from shardproof.instances.errors import InternalError
+from shardproof.solver.cli import main
+from tests.oracles.places import CASES, ROOT
 
 MAIN = str(ROOT / "instances" / "cases" / "qwen3-235b-a22b.yaml")
 
@@ -124,3 +126,22 @@ def test_verify_tells_another_file_from_a_refused_certificate(tmp_path: Path, co
     assert run.returncode == code, run.stderr
     assert ("is not a certificate: not JSON (line 1" in run.stderr) == (code == 2)
     assert run.stderr.count("\n") == (code == 2)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_fault_of_ours_is_one_line_and_exit_70(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, debug: bool
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise InternalError("two answers\nthat contradict each other")
+
+    monkeypatch.setattr("shardproof.solver.solve.solve", breaks)
+    monkeypatch.setenv("SHARDPROOF_DEBUG", "1" if debug else "")
+    with pytest.raises(SystemExit) as ended:
+        main(["solve", "--json", str(CASES / "qwen3-235b-a22b.yaml")])
+    assert ended.value.code == 70
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1].startswith("internal error: InternalError: two answers that contradict each other (")
+    assert ("Traceback" in err) == debug
+    assert debug or err.count("\n") == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shardproof.formulations.costs.compute import Step
-from shardproof.formulations.deployment.build import Deployment, build_program
+from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.instance import Instance, load_instance, merge, resolve_tree
 from shardproof.instances.option import Option
 from shardproof.instances.reading import read_mapping
@@ -164,7 +164,7 @@ def test_margin_costs_time_not_truth() -> None:
 
 
 def test_programs_are_lazy() -> None:
-    program = build_program(case("qwen3-235b-a22b"))
+    program = deployment_of(case("qwen3-235b-a22b")).program
     assert len(program.layouts) > 20
     assert len(program.layouts[0].axes[0].choices) == 22
 

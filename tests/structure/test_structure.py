@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from tests.oracles.places import ROOT
-from tests.structure.imports import PACKAGES, circle, files, graph, imported
+from tests.structure.imports import PACKAGES, circle, files, graph, imported, tree_of
 
 ORTOOLS_ALLOWED = (
     "formulations/deployment/",
@@ -19,6 +20,34 @@ ORTOOLS_ALLOWED = (
     "solver/search/",
     "solver/placement/",
 )
+
+ROOMS = (
+    "checkers",
+    "checker",
+    "placement",
+    "problem",
+    "proof",
+    "search",
+    "evaluation",
+    "simulation",
+    "analysis",
+    "documents",
+    "result",
+    "result_schema",
+    "solve",
+    "writers",
+    "audit",
+    "calibration",
+    "batch",
+    "report",
+    "api",
+    "commands",
+    "cli",
+)
+"""Rooms of solver/, low to high: a room imports from those before it. A new room takes its place here."""
+
+LONGEST = 450
+"""Lines of the longest file."""
 
 
 def modules() -> list[Path]:
@@ -30,18 +59,52 @@ def test_no_module_imports_itself_by_a_way_round() -> None:
     assert circle(graph(*PACKAGES, "tests", "benchmarks")) == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_one_way(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    later = PACKAGES[PACKAGES.index(package) + 1 :]
-    found = [name for name in imported(path) if name.split(".")[0] in later]
-    assert found == []
+def shown(paths: Iterable[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_ortools_stays_in_its_rooms(path: Path) -> None:
-    uses = any(name.split(".")[0] == "ortools" for name in imported(path))
-    assert not uses or str(path.relative_to(ROOT)).startswith(ORTOOLS_ALLOWED)
+def test_imports_point_one_way() -> None:
+    def points_up(path: Path) -> bool:
+        later = PACKAGES[PACKAGES.index(path.relative_to(ROOT).parts[0]) + 1 :]
+        return any(name.split(".")[0] in later for name in imported(path))
+
+    assert shown(filter(points_up, modules())) == []
+
+
+def test_ortools_stays_in_its_rooms() -> None:
+    users = [path for path in modules() if any(name.split(".")[0] == "ortools" for name in imported(path))]
+    assert [path for path in shown(users) if not path.startswith(ORTOOLS_ALLOWED)] == []
+
+
+def room_of(module: str) -> int:
+    return ROOMS.index(module.split(".")[1])
+
+
+def test_every_file_of_the_solver_is_in_a_known_room() -> None:
+    rooms = {path.relative_to(ROOT).parts[1].removesuffix(".py") for path in files("solver")}
+    assert rooms - {"__init__"} <= set(ROOMS)
+
+
+def test_rooms_import_downwards() -> None:
+    arrows = [(name, below) for name, found in graph("solver").items() for below in found if name != "solver"]
+    assert [(name, below) for name, below in arrows if room_of(below) > room_of(name)] == []
+
+
+def test_costs_and_engines_know_no_program() -> None:
+    arrows = graph("formulations")
+    rooms = ("formulations.costs", "formulations.engines")
+    names = [(name, below) for name, found in arrows.items() for below in found if name.startswith(rooms)]
+    assert [pair for pair in names if pair[1].startswith("formulations.deployment")] == []
+
+
+def test_one_door_leads_to_the_deployment_problem() -> None:
+    """A question that is built beside `deployment_of` forgets what belongs to it: confidence, load profiles."""
+
+    def builds(path: Path) -> bool:
+        calls = (node.func for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call))
+        return any("Deployment" in (getattr(func, "id", ""), getattr(func, "attr", "")) for func in calls)
+
+    assert shown(filter(builds, files("solver", "benchmarks"))) == ["solver/problem.py"]
 
 
 def test_the_checker_stands_alone() -> None:
@@ -69,8 +132,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert run.stdout.strip().splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_have_a_docstring_and_a_sane_size(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text == "" or ast.get_docstring(ast.parse(text))
-    assert len(text.splitlines()) <= 450
+def test_files_have_a_docstring_and_a_sane_size() -> None:
+    texts = {path: path.read_text(encoding="utf-8") for path in modules()}
+    assert shown(path for path, text in texts.items() if text and not ast.get_docstring(tree_of(path))) == []
+    assert shown(path for path, text in texts.items() if len(text.splitlines()) > LONGEST) == []

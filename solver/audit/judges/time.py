@@ -144,15 +144,16 @@ def judge_meets(context: Context, statement: Statement) -> Claim:
     if not figures:
         return not_checkable(statement, "the plan's times cannot be recomputed from what is stated")
     best, worst = min(figures), max(figures)
+    allowed = context.allowed(limit)
     formula = f"recomputed {show(best, 'time')}, limit {show(limit, 'time')}"
+    formula += "" if allowed == limit else f", {show(allowed, 'time')} with the margin taken off"
     floor = ttft_floor(context) if name == "ttft" else None
-    if says and (best > limit * Fraction(11, 10) or (floor is not None and floor > limit)):
+    if says and (best > allowed * Fraction(11, 10) or (floor is not None and floor > limit)):
         return contradicted(statement, formula, False)
-    if not says and worst < limit * Fraction(9, 10):
+    if not says and worst < allowed * Fraction(9, 10):
         return contradicted(statement, formula, True)
-    return (
-        confirmed(statement, formula, best <= limit) if (best <= limit) == says else not_checkable(statement, formula)
-    )
+    meets = best <= allowed
+    return confirmed(statement, formula, meets) if meets == says else not_checkable(statement, formula)
 
 
 def judge_tpot(context: Context, statement: Statement) -> Claim:
