@@ -5,16 +5,18 @@ Identical microbatches pass the stages in order, one at a time per stage. The k-
 stage works on one microbatch of sequences: :math:`TPOT = \max(\sum_s t_s, n \max_s t_s)`.
 
 In a closed loop every request in flight is replaced once while it decodes its o tokens, so an iteration of r
-sequences also prefills r / o prompts: :math:`t_s = d_s(r) + \lceil r\, p_s / o \rceil`. A request's first token
-takes its own prefill and half an iteration until it can start, and waits for the prompt in service before it (prompts
-are being prefilled half of the time): :math:`TTFT = \sum_s (w_0 (p_s + t_s / 2) + w_1 p_s)`, the weights 1 or, for
-calibrated instances, fitted to the engine's measured deployments.
+sequences on each attention replica also prefills r / o prompts: :math:`t_s = d_s(r) + \lceil r\, p_s / o \rceil`.
+A first token takes its own prefill and the waits of `shardproof.formulations.costs.serving.first_token`. Of C requests
+in flight a replica runs no more than n; the others wait until one ends, which the balance of flow makes
+:math:`(C - n) / n` residences of a running request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+
+from shardproof.formulations.costs.serving.first_token import PARTS, Wait
 
 
 def last_ttft(stage_times: Sequence[int], microbatches: int) -> int:
@@ -32,19 +34,20 @@ def tpot(stage_times: Sequence[int], microbatches: int) -> int:
     return max(sum(stage_times), microbatches * max(stage_times))
 
 
-def iteration_time(decode: int, prefill: int, *, sequences: int, output_tokens: int) -> int:
-    """Time of one closed-loop iteration of ``sequences``, with the prompts that it prefills, rounded up."""
-    return decode - (-prefill * sequences // output_tokens)
+def iteration_time(decode: int, prefill: int, *, prompts: Fraction) -> int:
+    """Time of one closed-loop iteration with the ``prompts`` that an attention replica prefills in it, rounded up."""
+    return decode - (-prefill * prompts.numerator // prompts.denominator)
 
 
-def first_token_time(prefill: int, iteration: int, wait: tuple[Fraction, Fraction]) -> int:
-    """Closed-loop time to first token of one part of the pipeline, rounded up.
+def first_token_time(prefill: int, iteration: int, wait: Wait) -> int:
+    """Closed-loop time to first token of one part of the pipeline, ns, rounded up; the host's share comes once."""
+    return -(-(wait.prefill * prefill + wait.iteration * iteration) // PARTS)
 
-    ``wait`` weighs own prefill and half an iteration, and the prefill of the prompt before.
-    """
-    own, before = wait
-    exact = own * (prefill + Fraction(iteration, 2)) + before * prefill
-    return -(-exact.numerator // exact.denominator)
+
+def admission_wait(first_token: int, tpot: int, *, flight: int, running: int, output_tokens: int) -> int:
+    """Time until one of ``flight`` requests is admitted among the ``running``, ns, rounded up."""
+    residence = first_token + (output_tokens - 1) * tpot
+    return -(-max(0, flight - running) * residence // running)
 
 
 def simulate_prefill(stage_times: Sequence[int], microbatches: int) -> list[int]:

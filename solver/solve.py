@@ -24,13 +24,8 @@ from shardproof.solver.analysis.limiting import (
     restriction_sentences,
 )
 from shardproof.solver.evaluation.engine_flags import engine_flags
-from shardproof.solver.evaluation.evaluate import (
-    Evaluation,
-    GroupFigures,
-    ScenarioFigures,
-    best_decode_microbatches,
-    evaluate,
-)
+from shardproof.solver.evaluation.evaluate import best_decode_microbatches, evaluate
+from shardproof.solver.evaluation.figures import Evaluation, GroupFigures, ScenarioFigures
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.proof.evidence import Evidence, Level
 from shardproof.solver.result import Metrics, Proof, Result, Status

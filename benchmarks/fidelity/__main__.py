@@ -17,7 +17,7 @@ import click
 from benchmarks.fidelity.figure import Figure
 from shardproof.instances.errors import InputError
 
-PARTS = ("operators", "serving", "memory")
+PARTS = ("operators", "serving", "first_token", "memory")
 
 
 def figures(folder: Path, parts: tuple[str, ...]) -> Iterator[Figure]:
@@ -61,13 +61,12 @@ def _print(found: list[Figure]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("what", "rows", "median", "p90", "target", "holds", "note")
+    table = Table("what", "rows", "median", "p90", "share", "target", "holds", "note")
     for figure in found:
         target = "" if figure.target is None else f"{figure.target:.1%} ({figure.statistic})"
         verdict = {True: "yes", False: "no", None: ""}[holds(figure)]
-        table.add_row(
-            figure.name, str(figure.count), _share(figure.median), _share(figure.p90), target, verdict, figure.note
-        )
+        shares = map(_share, (figure.median, figure.p90, figure.share))
+        table.add_row(figure.name, str(figure.count), *shares, target, verdict, figure.note)
     Console(width=150).print(table)
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Figure:
     """Absolute relative errors of one kind of prediction.
 
-    ``median`` and ``p90`` are shares (0.06 is 6 %); ``target`` is the share to reach and names which
-    statistic it binds in ``statistic``; ``note`` says what was left out and why.
+    ``median`` and ``p90`` are shares (0.06 is 6 %); ``share`` is that of rows to which something happens; ``target``
+    is the share to reach and names which statistic it binds in ``statistic``; ``note`` says what was left out and why.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Figure:
     note: str = ""
     p95: float | None = None
     worst: float | None = None
+    share: float | None = None
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -52,3 +53,10 @@ def figure(
         p95=quantile(absolute, 0.95),
         worst=max(absolute, default=None),
     )
+
+
+def share_figure(name: str, happened: Sequence[bool], *, target: float | None = None, note: str = "") -> Figure:
+    """Summarise how many rows something happens to."""
+    count = len(happened)
+    share = sum(happened) / count if count else None
+    return Figure(name, count, None, None, target=target, statistic="share", note=note, share=share)

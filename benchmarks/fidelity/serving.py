@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,14 +72,8 @@ def evaluate(folder: Path) -> list[Figure]:
             of(lambda row: row.mode == "disagg"),
             note="of these rows; pools whose workers are not stated are left out",
         ),
-        figure("TTFT, closed loop", _first_token_errors(rows), note="mostly queueing"),
         _steps(folder),
     ]
-
-
-def _first_token_errors(rows: Sequence[ServingRow]) -> list[float]:
-    chosen = [row for row in rows if row.mode == "agg" and row.ttft_ms]
-    return [1e3 * predict(row).ttft / row.ttft_ms - 1 for row in chosen if row.ttft_ms]
 
 
 def _steps(folder: Path) -> Figure:

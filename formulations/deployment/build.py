@@ -9,11 +9,15 @@ spans nodes on the scale-out link. A tied head costs nothing on a replica of one
 Axes: requests per prefill microbatch (under an engine also chunks of prompts, `prefill`), and per decode microbatch
 where a TPOT limit asks for it: of all values that give the same number of microbatches only the smallest, because
 every cost grows with it. Engines that run all stages alike add an axis over the options.
+=======
+Axes: requests per prefill microbatch, and per decode microbatch where a TPOT limit asks for it: of all
+values that give the same number of microbatches only the smallest, because every cost grows with it. A closed
+loop decodes in no more microbatches than it has stages.
+Engines that run all stages alike add an axis over the options.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -22,16 +26,16 @@ from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import Clock, LinkName
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import ImbalanceTable
-from shardproof.formulations.deployment.cells import Cells, Variant, decode_step, prefill_step
+from shardproof.formulations.deployment.cells import Cells, Variant, decode_step
 from shardproof.formulations.deployment.engine_rows import EngineRows
 from shardproof.formulations.deployment.lazy import Lazy
+from shardproof.formulations.deployment.loops import Loop
 from shardproof.formulations.deployment.options import options_of
 from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings, prefill_shapes
 from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
 from shardproof.formulations.engines.rules import Rule, rules_of
 from shardproof.formulations.engines.told import default_batch
 from shardproof.formulations.scaling import TIME_SLACK, limit_within_margin, nanoseconds_up
-from shardproof.formulations.timeline import first_token_time, iteration_time
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.workload import ClosedLoop, Scenario
@@ -221,36 +225,24 @@ class Deployment(Cells):
         )
 
     def _loop(self, variant: Variant, scenario: Scenario, requests: int, size: int) -> Choice:
-        """Closed loop with ``size`` sequences in each decode microbatch; prompts are prefilled one at a time."""
-        prefill, decode = prefill_step(scenario, 1), decode_step(scenario, size)
+        """Closed loop with ``size`` sequences in each decode microbatch, no more microbatches than stages."""
         microbatches, limits = divide_up(requests, size), scenario.limits
-        before, beside = self.time_table(prefill, variant.link), self.time_table(decode, variant.link)
-
-        def iteration(one: int, other: int) -> int:
-            return iteration_time(one, other, sequences=size, output_tokens=scenario.workload.output_tokens)
-
-        loop = combined(beside, before, iteration, slack=beside.slack + iteration(1, before.slack))
-        alone = self.alone(prefill)
-        own = before
-        if alone is not None:
-            read = self.time_table(alone, variant.link)
-            own = combined(before, read, operator.add, slack=before.slack + read.slack)
-
-        def first_token(one: int, other: int) -> int:
-            return first_token_time(one, other, self.wait)
-
-        first = combined(own, loop, first_token, slack=first_token(own.slack, loop.slack) + 1)
+        loop = Loop(self, scenario, running=requests, size=size, link=variant.link)
+        slack = TIME_SLACK + max(map(self._loosest_balance, loop.steps))
+        iteration, first_token = loop.tables(self.options, slack)
         tpot = None if limits.tpot is None else limit_within_margin(limits.tpot, self.instance.margin)
         ttft = None if limits.ttft is None else limit_within_margin(limits.ttft, self.instance.margin)
-        caps = list(self._loop_caps(variant, scenario, prefill, decode))
+        caps = list(self._loop_caps(variant, scenario, loop.steps[0], decode_step(scenario, requests)))
+        if microbatches > 1:
+            caps.append(self._stages_cap(scenario, microbatches))
         if tpot is not None:
-            caps.append(Cap(f"tpot_slowest[{scenario.name}]", loop, tpot // microbatches))
+            caps.append(Cap(f"tpot_slowest[{scenario.name}]", iteration, tpot // microbatches))
         return Choice(
             value=size,
             caps=tuple(caps),
             paths=(
-                Path(f"ttft[{scenario.name}]", first, 1, ttft, ttft=True),
-                Path(f"tpot[{scenario.name}]", loop, 1, tpot),
+                Path(f"ttft[{scenario.name}]", first_token, 1, ttft, ttft=True),
+                Path(f"tpot[{scenario.name}]", iteration, 1, tpot),
             ),
         )
 
@@ -279,6 +271,13 @@ class Deployment(Cells):
             return tuple(self._memory_cap(variant, scenario, step) for step in (prefill, decode))
         usual = default_batch(self.instance, self.engine)
         return self._memory_caps(variant, scenario, prefill, batched=lambda _: usual)
+
+    def _stages_cap(self, scenario: Scenario, microbatches: int) -> Cap:
+        """At least as many stages as decode microbatches: no stage holds an equal share of one stage fewer."""
+        count, layers = len(self.options), len(self.layer_kinds)
+        nothing = (0,) * count
+        table = Table(nothing, nothing, nothing, nothing, layer=((1,) * len(self.kind_names),) * count)
+        return Cap(f"microbatches[{scenario.name}]", table, divide_up(layers, microbatches - 1) - 1)
 
     def _memory_cap(self, variant: Variant, scenario: Scenario, step: Step | None) -> Cap:
         """Memory of a stage; with a step, its microbatch's workspace and buffers too."""
@@ -342,22 +341,3 @@ def limited(instance: Instance, max_gpus: int) -> Instance:
     """Return the instance with a GPU budget no larger than ``max_gpus``."""
     budget = min(max_gpus, instance.max_gpus)
     return instance.model_copy(update={"max_gpus": budget, "max_stage_gpus": min(budget, instance.max_stage_gpus)})
-
-
-def combined(one: Table, other: Table, join: Callable[[int, int], int], *, slack: int) -> Table:
-    """Return the table whose cells join those of two tables."""
-
-    def cells(left: Sequence[int], right: Sequence[int]) -> Lazy[int]:
-        return Lazy(len(left), lambda place: join(left[place], right[place]))
-
-    def row(place: int) -> tuple[int, ...]:
-        return tuple(map(join, one.layer[place], other.layer[place]))
-
-    return Table(
-        base=cells(one.base, other.base),
-        entry=cells(one.entry, other.entry),
-        first=cells(one.first, other.first),
-        last=cells(one.last, other.last),
-        layer=Lazy(len(one.layer), row),
-        slack=slack,
-    )

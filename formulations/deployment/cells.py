@@ -18,6 +18,14 @@ from shardproof.formulations.costs.clocks import clock_of
 from shardproof.formulations.costs.communication import hand_over, layer_collectives
 from shardproof.formulations.costs.compute import Step, embedding_operation, head_operation, layer_operations
 from shardproof.formulations.costs.operations import Clock, LinkName, Operation
+from shardproof.formulations.costs.serving.factors import width_of
+from shardproof.formulations.costs.serving.first_token import (
+    CHUNK_TOKENS,
+    UNFITTED,
+    Wait,
+    fitted_factors,
+    wait_of,
+)
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import (
     ImbalanceTable,
@@ -103,6 +111,11 @@ def prefill_step(scenario: Scenario, requests: int) -> Step:
     return Step("prefill", requests, scenario.workload.input_tokens, 0, loop)
 
 
+def own_prefill_step(scenario: Scenario) -> Step:
+    """Return the prefill of one prompt with nothing beside it: a burst of one."""
+    return Step("prefill", 1, scenario.workload.input_tokens, 0, loop=False)
+
+
 def decode_step(scenario: Scenario, requests: int) -> Step:
     """Return the decode step half-way through the output: one token for each of ``requests`` sequences."""
     workload = scenario.workload
@@ -125,6 +138,7 @@ class Cells:
             self.layer_kinds = grouped_kinds(self.layer_kinds, self.engine.groups)
         self.kind_names = tuple(dict.fromkeys(self.layer_kinds))
         self._layer_cells: dict[tuple[object, ...], int] = {}
+        self._waits: dict[tuple[str | None, int, Fraction], Wait] = {}
 
     def memory_parts(self, variant: Variant, scenario: Scenario, step: Step | None, option: Option) -> MemoryParts:
         """Memory of a stage that does not depend on its layers, by part, bytes."""
@@ -176,20 +190,18 @@ class Cells:
         engine = "vllm" if self.instance.engine == "any" else self.instance.engine
         return StepClock(self.instance.model, self.instance.device, engine)
 
-    @cached_property
-    def wait(self) -> tuple[Fraction, Fraction]:
-        """Weights of a closed loop's time to first token: own start, and the prompt before."""
-        if self.serving is None:
-            return Fraction(1), Fraction(1)
-        from shardproof.formulations.costs.serving.closed_loop import DEFAULT_WAIT
-        from shardproof.formulations.costs.serving.factors import load_factors
-
-        own, before, *_ = load_factors().wait.get(self.serving.engine, DEFAULT_WAIT)
-        return Fraction(f"{own:.4f}"), Fraction(f"{before:.4f}")
-
-    def alone(self, step: Step) -> Step | None:
-        """Return the step that a prompt's prefill takes besides its interference: the weights, read once."""
-        return Step("decode", 1, 1, 1, loop=True) if step.loop and self.serving is not None else None
+    def wait(self, option: Option, scenario: Scenario, running: Fraction) -> Wait:
+        """Waits of a closed loop's first token with ``running`` requests on each attention replica."""
+        key = (None if self.serving is None else width_of(option), scenario.workload.input_tokens, running)
+        if key not in self._waits:
+            factors = UNFITTED if self.serving is None else fitted_factors(self.serving.setting(option))
+            self._waits[key] = wait_of(
+                factors,
+                running=float(running),
+                input_tokens=scenario.workload.input_tokens,
+                chunk_tokens=self.instance.engine_settings.max_num_batched_tokens or CHUNK_TOKENS,
+            )
+        return self._waits[key]
 
     def end_times(self, option: Option, step: Step, link: LinkName) -> EndTimes:
         """Times of a stage outside its layers, ns, rounded up."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shardproof.solver.audit.compare import Column, Comparison
     from shardproof.solver.audit.review import Review
     from shardproof.solver.documents.statement import Document
-    from shardproof.solver.evaluation.evaluate import Violation
+    from shardproof.solver.evaluation.figures import Violation
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -14,7 +14,7 @@ from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import assumptions
 from shardproof.solver.audit.judges import given, memory, other, shares, stages, starts, structure, time
 from shardproof.solver.documents.statement import Document, Statement
-from shardproof.solver.evaluation.evaluate import Check, Violation
+from shardproof.solver.evaluation.figures import Check, Violation
 
 JUDGES = {
     **given.JUDGES,

@@ -11,7 +11,8 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Stage
 from shardproof.solver.audit.stated_plan import own_plan
 from shardproof.solver.documents.text import printable
-from shardproof.solver.evaluation.evaluate import Evaluation, ScenarioFigures, evaluate
+from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.evaluation.figures import Evaluation, ScenarioFigures
 from shardproof.solver.solve import metrics_of
 
 if TYPE_CHECKING:

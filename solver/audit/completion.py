@@ -21,7 +21,8 @@ from shardproof.instances.plan import Plan
 from shardproof.solver.audit.claim import Claim, confirmed, contradicted, not_checkable
 from shardproof.solver.audit.context import Context
 from shardproof.solver.audit.fixed_chain import best_chain
-from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
+from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.evaluation.figures import Evaluation
 from shardproof.solver.problem import deployment_of
 
 WIDEST = 72

@@ -19,7 +19,8 @@ from shardproof.solver.audit.instance_of import instance_of
 from shardproof.solver.audit.mistakes import Budget, Explanation, Trial
 from shardproof.solver.audit.readings import Reading, matching
 from shardproof.solver.audit.recount import Recount
-from shardproof.solver.evaluation.evaluate import Evaluation, evaluate
+from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.evaluation.figures import Evaluation
 from shardproof.solver.problem import deployment_of
 
 MICROBATCH_TRIALS = 12

@@ -13,7 +13,7 @@ from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.audit.audit import Audit, read_lines
 from shardproof.solver.audit.claim import Claim, Verdict
 from shardproof.solver.documents.text import printable
-from shardproof.solver.evaluation.evaluate import Check, Violation
+from shardproof.solver.evaluation.figures import Check, Violation
 
 if TYPE_CHECKING:
     from shardproof.solver.audit.review import Review

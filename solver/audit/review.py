@@ -11,7 +11,7 @@ from shardproof.solver.audit.audit import Audit, audit_document
 from shardproof.solver.audit.claim import Claim
 from shardproof.solver.documents.sources import Source, read_source
 from shardproof.solver.documents.statement import Document
-from shardproof.solver.evaluation.evaluate import Violation
+from shardproof.solver.evaluation.figures import Violation
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import click
 from shardproof.solver.commands.instance_options import instance_options
 
 if TYPE_CHECKING:
-    from shardproof.solver.evaluation.evaluate import Violation
+    from shardproof.solver.evaluation.figures import Violation
     from shardproof.solver.evaluation.predictions import Prediction
 
 

@@ -6,9 +6,9 @@ Nothing here reads the integer program or imports ortools: every figure is summe
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 from shardproof.formulations.costs.communication import hand_over
@@ -16,169 +16,31 @@ from shardproof.formulations.costs.compute import Step, embedding_operation, hea
 from shardproof.formulations.costs.operations import LinkName, Operation
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment
-from shardproof.formulations.deployment.cells import Variant, decode_step
+from shardproof.formulations.deployment.cells import Variant, decode_step, own_prefill_step
+from shardproof.formulations.deployment.loops import Loop, LoopTimes
 from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings
 from shardproof.formulations.engines.rules import broken_rules
 from shardproof.formulations.engines.told import memory_budget, running
 from shardproof.formulations.scaling import limit_within_margin
-from shardproof.formulations.timeline import (
-    first_token_time,
-    iteration_time,
-    last_ttft,
-    mean_ttft,
-    simulate_prefill,
-    tpot,
-)
+from shardproof.formulations.timeline import simulate_prefill, tpot
 from shardproof.instances.errors import CheckFailed
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan, Stage
 from shardproof.instances.workload import ClosedLoop, Scenario
 from shardproof.solver.evaluation.engine_plan import EnginePlan, microbatches_of
+from shardproof.solver.evaluation.figures import (
+    Check,
+    Evaluation,
+    GroupFigures,
+    ScenarioFigures,
+    StageFigures,
+    Violation,
+)
 from shardproof.solver.evaluation.groups import asked_of
 from shardproof.solver.problem import deployment_of
 
 SIMULATED_AT_MOST = 200_000
 """Stage passes that the simulation plays; beyond, the formula stands alone."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """A row that a plan is held against: ``group[index]`` names it as the program does; a margin is taken off."""
-
-    group: str
-    index: str
-    value: int
-    limit: int
-    unit: str
-
-    @property
-    def slack(self) -> int:
-        """Limit less value; negative where the row is broken."""
-        return self.limit - self.value
-
-    def broken(self) -> Violation:
-        """The violation that the row is when it is broken."""
-        return Violation(self.group, self.index, self.value, self.limit, self.unit)
-
-
-@dataclass(frozen=True)
-class Violation:
-    """A limit that a plan breaks: ``group[index]`` names the row as the program does."""
-
-    group: str
-    index: str
-    value: int
-    limit: int
-    unit: str
-
-
-@dataclass(frozen=True)
-class StageFigures:
-    """One stage under one scenario: memory by part (bytes) and times by operation (ns).
-
-    ``iteration`` and ``first_token`` are of a closed loop: a decode microbatch with the prompts prefilled
-    beside it, and the stage's part of a first token, ns.
-    """
-
-    memory_bytes: dict[str, int]
-    prefill_ns: dict[str, int]
-    decode_ns: dict[str, int]
-    iteration: int = 0
-    first_token: int = 0
-
-    @property
-    def memory(self) -> int:
-        """Bytes on the fullest device."""
-        return sum(self.memory_bytes.values())
-
-    @property
-    def prefill(self) -> int:
-        """Time of one prefill microbatch, ns."""
-        return sum(self.prefill_ns.values())
-
-    @property
-    def decode(self) -> int:
-        """Time of one decode microbatch, ns."""
-        return sum(self.decode_ns.values())
-
-
-@dataclass(frozen=True)
-class ScenarioFigures:
-    """One scenario of a plan: its stages, and what its slowest request sees (ns)."""
-
-    scenario: Scenario
-    stages: tuple[StageFigures, ...]
-    prefill_microbatches: int
-    decode_microbatches: int
-    prefill_chunks: int = 1
-
-    @property
-    def is_loop(self) -> bool:
-        """Whether the scenario is a closed loop."""
-        return isinstance(self.scenario.workload, ClosedLoop)
-
-    @property
-    def ttft(self) -> int:
-        """TTFT of the slowest request of a burst, or of a request in a closed loop, ns."""
-        if self.is_loop:
-            return sum(stage.first_token for stage in self.stages)
-        return last_ttft([stage.prefill for stage in self.stages], self.prefill_microbatches)
-
-    @property
-    def ttft_mean(self) -> float:
-        """Mean TTFT, ns."""
-        if self.is_loop:
-            return float(self.ttft)
-        groups = self.prefill_microbatches // self.prefill_chunks
-        return float(mean_ttft([stage.prefill for stage in self.stages], groups, self.prefill_chunks))
-
-    @property
-    def ttft_first(self) -> int:
-        """TTFT of the first microbatch, or of a request alone, ns."""
-        return last_ttft([stage.prefill for stage in self.stages], self.prefill_chunks)
-
-    @property
-    def tpot(self) -> int:
-        """Time per output token, ns."""
-        times = [stage.iteration if self.is_loop else stage.decode for stage in self.stages]
-        return tpot(times, self.decode_microbatches)
-
-
-@dataclass(frozen=True)
-class GroupFigures:
-    """One group of replicas that are alike, and its figures under every scenario that it takes requests of."""
-
-    group: Group
-    scenarios: tuple[ScenarioFigures, ...]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """All figures of a plan, group by group, the limits that it breaks, and all that it was held against."""
-
-    groups: tuple[GroupFigures, ...]
-    violations: tuple[Violation, ...]
-    checks: tuple[Check, ...] = ()
-
-    @property
-    def scenarios(self) -> tuple[ScenarioFigures, ...]:
-        """Figures of every group under every scenario; of a plan of one shape: one for each scenario."""
-        return tuple(figures for found in self.groups for figures in found.scenarios)
-
-    @property
-    def ttft(self) -> int:
-        """Largest TTFT over groups and scenarios, ns."""
-        return max(figures.ttft for figures in self.scenarios)
-
-    @property
-    def tpot(self) -> int:
-        """Largest TPOT over groups and scenarios, ns."""
-        return max(figures.tpot for figures in self.scenarios)
-
-    @property
-    def peak_memory(self) -> int:
-        """Bytes on the fullest device of any stage in any scenario."""
-        return max(stage.memory for figures in self.scenarios for stage in figures.stages)
 
 
 def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = None) -> Evaluation:
@@ -260,15 +122,61 @@ class _Evaluator:
     def _scenario(self, scenario: Scenario) -> ScenarioFigures:
         runs = microbatches_of(self.plan, scenario)
         requests = self._requests(scenario)
-        size = 1 if isinstance(scenario.workload, ClosedLoop) else min(runs.prefill_requests, requests)
-        shape = PrefillShape(size, 1 if isinstance(scenario.workload, ClosedLoop) else runs.prefill_chunks)
+        if isinstance(scenario.workload, ClosedLoop):
+            return self._loop(scenario, requests, runs.decode_microbatches)
+        shape = PrefillShape(min(runs.prefill_requests, requests), runs.prefill_chunks)
         prefill = shape.step(scenario)
         decode = decode_step(scenario, divide_up(requests, runs.decode_microbatches))
         stages = tuple(self._stage(stage, scenario, prefill, decode) for stage in self.plan.stages)
-        passes = shape.microbatches(requests)
-        figures = ScenarioFigures(scenario, stages, passes, runs.decode_microbatches, shape.chunks)
+        counts = shape.microbatches(requests), runs.decode_microbatches, requests, requests
+        figures = ScenarioFigures(scenario, stages, *counts, prefill_chunks=shape.chunks)
         self._simulate(figures)
         return figures
+
+    def _loop(self, scenario: Scenario, requests: int, asked: int) -> ScenarioFigures:
+        """Closed loop: what finds no room waits; no more decode microbatches than stages."""
+        running = self._running(scenario, requests)
+        microbatches = min(asked, len(self.plan.stages), running)
+        loop = Loop(self.deployment, scenario, running=running, size=divide_up(running, microbatches), link=self.link)
+        stages = tuple(self._loop_stage(stage, loop, requests) for stage in self.plan.stages)
+        return ScenarioFigures(scenario, stages, running, microbatches, requests, running)
+
+    def _running(self, scenario: Scenario, requests: int) -> int:
+        """Requests that one replica runs at once: all if the memory rows hold them, else what finds room."""
+        budget = memory_budget(self.instance)
+
+        def holds(count: int) -> bool:
+            stages = (self._loop_memory(stage, scenario, count) for stage in self.plan.stages)
+            return all(sum(memory.values()) <= budget for memory in stages)
+
+        if holds(requests):
+            return requests
+        if self.deployment.engine is not None:
+            return max(1, min(requests, self.engine.admitted(scenario)))
+        return 1 + bisect_left(range(2, requests), True, key=lambda count: not holds(count))
+
+    def _loop_memory(self, stage: Stage, scenario: Scenario, requests: int) -> dict[str, int]:
+        steps = own_prefill_step(scenario), decode_step(scenario, requests)
+        return self._memory(stage, scenario, *steps, requests=requests)
+
+    def _loop_stage(self, stage: Stage, loop: Loop, requests: int) -> StageFigures:
+        times = self._loop_times(stage, loop)
+        return StageFigures(
+            memory_bytes=self._loop_memory(stage, loop.scenario, requests),
+            prefill_ns=self._times(stage, loop.steps[0]),
+            decode_ns=self._times(stage, loop.steps[1]),
+            iteration=sum(count * found.iteration for found, count in times),
+            first_token=sum(count * found.first_token for found, count in times),
+        )
+
+    def _loop_times(self, stage: Stage, loop: Loop) -> list[tuple[LoopTimes, int]]:
+        """Times of the stage's layers by kind, and of its ends, and how often each counts."""
+        found = [(loop.layer(kind, stage.option), count) for kind, count in self._kinds(stage).items()]
+        ends = loop.ends(stage.option)
+        found.append((ends.first if stage.layers[0] == 0 else ends.entry, 1))
+        if stage.layers[1] == self.instance.model.layer_count - 1:
+            found.append((ends.last, 1))
+        return found
 
     def _simulate(self, figures: ScenarioFigures) -> None:
         times = [stage.prefill for stage in figures.stages]
@@ -281,20 +189,10 @@ class _Evaluator:
             raise CheckFailed(f"simulated TTFT {makespan} ns, formula {figures.ttft} ns")
 
     def _stage(self, stage: Stage, scenario: Scenario, prefill: Step, decode: Step) -> StageFigures:
-        alone = self.deployment.alone(prefill)
-        before = self._cells(stage, prefill)
-        read = self._cells(stage, alone) if alone is not None else [(0, count) for _, count in before]
-        output = scenario.workload.output_tokens
-        loop = [
-            (own + extra, iteration_time(beside, own, sequences=decode.requests, output_tokens=output), count)
-            for (own, count), (beside, _), (extra, _) in zip(before, self._cells(stage, decode), read, strict=True)
-        ]
         return StageFigures(
             memory_bytes=self._memory(stage, scenario, prefill, decode),
             prefill_ns=self._times(stage, prefill),
             decode_ns=self._times(stage, decode),
-            iteration=sum(count * beside for _, beside, count in loop),
-            first_token=sum(count * first_token_time(own, beside, self.deployment.wait) for own, beside, count in loop),
         )
 
     def peak(self, scenario: Scenario, step: Step) -> int:
@@ -310,11 +208,12 @@ class _Evaluator:
         first, last = stage.layers
         return Counter(self.deployment.layer_kinds[first : last + 1])
 
-    def _memory(self, stage: Stage, scenario: Scenario, *steps: Step) -> dict[str, int]:
-        parts = (self._memory_in(stage, scenario, step) for step in steps)
+    def _memory(self, stage: Stage, scenario: Scenario, *steps: Step, requests: int | None = None) -> dict[str, int]:
+        parts = (self._memory_in(stage, scenario, step, requests) for step in steps)
         return max(parts, key=lambda found: sum(found.values()))
 
-    def _memory_in(self, stage: Stage, scenario: Scenario, step: Step) -> dict[str, int]:
+    def _memory_in(self, stage: Stage, scenario: Scenario, step: Step, requests: int | None = None) -> dict[str, int]:
+        """Memory by part with ``requests`` resident (``None``: all that the replica takes)."""
         option, deployment = stage.option, self.deployment
         if deployment.engine is not None:
             return self.engine.memory(self.plan.stages.index(stage))
@@ -322,7 +221,7 @@ class _Evaluator:
         kinds = self._kinds(stage)
         first = stage.layers[0] == 0
         last = stage.layers[1] == self.instance.model.layer_count - 1
-        requests = self._requests(scenario)
+        requests = self._requests(scenario) if requests is None else requests
         return {
             "weights": sum(deployment.layer_weights(kind, option) * count for kind, count in kinds.items()),
             "kv_cache": sum(deployment.layer_kv(kind, option, scenario, requests) * n for kind, n in kinds.items()),

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from shardproof.formulations.costs.engine_memory import EngineMemory
 from shardproof.formulations.costs.engine_profiles import load_profiles
-from shardproof.formulations.costs.serving.closed_loop import Serving, StepClock
+from shardproof.formulations.costs.serving.closed_loop import StepClock
 from shardproof.formulations.costs.serving.confidence import Interval, interval
 from shardproof.formulations.costs.serving.factors import is_known, setting_of
-from shardproof.formulations.scaling import limit_within_margin
+from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
-from shardproof.instances.workload import ClosedLoop, Scenario
 from shardproof.solver.evaluation.engine_flags import engine_account
 from shardproof.solver.evaluation.engine_plan import EnginePlan, require_plan_of
-from shardproof.solver.evaluation.evaluate import Evaluation, ScenarioFigures, Violation, evaluate
+from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.evaluation.figures import Evaluation, ScenarioFigures, Violation
 from shardproof.solver.evaluation.groups import questions
+from shardproof.solver.problem import deployment_of
 
 DEFAULT_ENGINE = "vllm"
 
@@ -70,7 +73,8 @@ class Prediction:
 def predict(instance: Instance, plan: Plan, *, level: float | None = None) -> tuple[Prediction, ...]:
     """Predict a plan under every scenario of an instance; ``level`` adds intervals.
 
-    A mixed fleet is predicted group by group, each with its share of the requests, the slowest TTFT first.
+    Every figure is the one that `solve` would state of the same plan. A mixed fleet is predicted group by group, each
+    with its share of the requests, the slowest TTFT first.
 
     Raises
     ------
@@ -83,72 +87,73 @@ def predict(instance: Instance, plan: Plan, *, level: float | None = None) -> tu
             found += [replace(one, group=place) for one in predict(asked, part, level=level)]
         return tuple(sorted(found, key=lambda one: -one.ttft_s))
     require_plan_of(instance, plan)
-    evaluation = evaluate(instance, plan)
-    return tuple(_scenario(instance, plan, evaluation, index, level) for index in range(len(instance.scenarios)))
+    deployment = deployment_of(instance)
+    evaluation = evaluate(instance, plan, deployment=deployment)
+    return tuple(_scenario(deployment, plan, evaluation, figures, level) for figures in evaluation.scenarios)
 
 
-def _scenario(instance: Instance, plan: Plan, evaluation: Evaluation, index: int, level: float | None) -> Prediction:
-    figures = evaluation.scenarios[index]
+def _scenario(
+    deployment: Deployment, plan: Plan, evaluation: Evaluation, figures: ScenarioFigures, level: float | None
+) -> Prediction:
+    instance = deployment.instance
     fullest = max(figures.stages, key=lambda stage: stage.memory)
-    scenario = instance.scenarios[index]
-    served = serve(instance, plan, scenario)
-    if served is None:
-        operations: dict[str, int] = {}
-        for stage in figures.stages:
-            for name, time in stage.decode_ns.items():
-                operations[name] = operations.get(name, 0) + time
-        basis, ttft, tpot = "operations of the instance's clock", figures.ttft / 1e9, figures.tpot / 1e6
-    else:
-        operations = {name: round(1e9 * time) for name, time in served.operations.items()}
-        basis, ttft, tpot = "serving factors fitted to measurements", served.ttft, 1e3 * served.tpot
+    fitted = deployment.serving if figures.is_loop else None
+    operations = _operations(figures) if fitted is None else _fitted_operations(fitted, plan, figures)
+    tpot = figures.tpot / 1e6
     return Prediction(
-        scenario=scenario.name,
-        basis=basis,
-        ttft_s=ttft,
+        scenario=figures.scenario.name,
+        basis="operations of the instance's clock" if fitted is None else "serving factors fitted to measurements",
+        ttft_s=figures.ttft / 1e9,
         tpot_ms=tpot,
         operations=dict(sorted(operations.items(), key=lambda item: -item[1])),
         memory_bytes=fullest.memory_bytes,
-        intervals={} if level is None or served is None else {"tpot_ms": _interval(instance, tpot, level)},
+        intervals={} if level is None or fitted is None else {"tpot_ms": _interval(instance, tpot, level)},
         engine_memory=engine_memory(instance, plan),
-        assumptions=_assumptions(instance, served),
-        violations=_violations(instance, plan, evaluation, figures, ttft_s=ttft, tpot_ms=tpot),
+        assumptions=_assumptions(instance, fitted, plan),
+        violations=_violations(instance, plan, evaluation, figures),
     )
 
 
 def _violations(
-    instance: Instance, plan: Plan, evaluation: Evaluation, figures: ScenarioFigures, *, ttft_s: float, tpot_ms: float
+    instance: Instance, plan: Plan, evaluation: Evaluation, figures: ScenarioFigures
 ) -> tuple[Violation, ...]:
-    """Rules and limits that a plan breaks in a scenario, times as they are predicted.
+    """Rules and limits that a plan breaks in a scenario.
 
     Requests of a closed loop that find no room wait; then memory holds the longest request alone, as at start-up.
     """
-    name, limits = figures.scenario.name, figures.scenario.limits
-    found = [item for item in evaluation.violations if "[" not in item.group or item.group.startswith("running")]
-    memory = [item for item in evaluation.violations if item.group == f"memory[{name}]"]
-    if memory and figures.is_loop and EnginePlan(instance, plan).starts:
-        memory = []
-    times = (("ttft", round(1e9 * ttft_s), limits.ttft), ("tpot", round(1e6 * tpot_ms), limits.tpot))
-    for group, value, limit in times:
-        allowed = None if limit is None else limit_within_margin(limit, instance.margin)
-        if allowed is not None and value > allowed:
-            found.append(Violation(f"{group}[{name}]", "plan", value, allowed, "ns"))
-    return (*found, *memory)
-
-
-def serve(instance: Instance, plan: Plan, scenario: Scenario) -> Serving | None:
-    """Closed-loop times of a plan; ``None`` for a burst, whose times follow from the instance's own clock."""
-    workload = scenario.workload
-    if not isinstance(workload, ClosedLoop):
-        return None
-    slowest = max(plan.stages, key=lambda stage: stage.layers[1] - stage.layers[0])
-    return StepClock(instance.model, instance.device, _engine(instance)).serve(
-        slowest.option,
-        concurrency=workload.concurrency,
-        input_tokens=workload.input_tokens,
-        output_tokens=workload.output_tokens,
-        stages=len(plan.stages),
-        replicas=plan.replicas,
+    name = figures.scenario.name
+    waits = figures.is_loop and EnginePlan(instance, plan).starts
+    kept = {f"ttft[{name}]", f"tpot[{name}]"} | (set() if waits else {f"memory[{name}]"})
+    own = [item for item in evaluation.violations if item.group in kept]
+    return (
+        *(item for item in evaluation.violations if "[" not in item.group or item.group.startswith("running")),
+        *own,
     )
+
+
+def _operations(figures: ScenarioFigures) -> dict[str, int]:
+    """Nanoseconds of one decode microbatch by operation, over all stages, and of the prompts beside it."""
+    found: Counter[str] = Counter()
+    for stage in figures.stages:
+        found.update(stage.decode_ns)
+    return dict(found) | _beside(figures)
+
+
+def _fitted_operations(clock: StepClock, plan: Plan, figures: ScenarioFigures) -> dict[str, int]:
+    """Nanoseconds of one iteration by term of the fit, under the option of the longest stage."""
+    option = max(plan.stages, key=lambda stage: stage.layers[1] - stage.layers[0]).option
+    workload = figures.scenario.workload
+    sequences = max(1.0, divide_up(figures.running, figures.decode_microbatches) / option.attn_dp)
+    context = workload.input_tokens + divide_up(workload.output_tokens, 2)
+    terms = clock.operations(option, sequences=sequences, context=context)
+    found = {name: round(1e9 * time) for name, time in terms.items()}
+    between = sum(stage.decode for stage in figures.stages) - sum(found.values())
+    return found | ({"between_stages": between} if len(plan.stages) > 1 and between > 0 else {}) | _beside(figures)
+
+
+def _beside(figures: ScenarioFigures) -> dict[str, int]:
+    added = sum(stage.iteration - stage.decode for stage in figures.stages) if figures.is_loop else 0
+    return {"prefill_of_others": added} if added else {}
 
 
 def engine_memory(instance: Instance, plan: Plan) -> EngineMemory | None:
@@ -169,10 +174,11 @@ def _interval(instance: Instance, value: float, level: float) -> Interval:
     return interval(value, level, engine=engine, device=instance.device.name, known=familiar)
 
 
-def _assumptions(instance: Instance, served: Serving | None) -> tuple[str, ...]:
+def _assumptions(instance: Instance, fitted: StepClock | None, plan: Plan) -> tuple[str, ...]:
     found = []
     if instance.engine == "any":
         found.append(f"engine: not given, {DEFAULT_ENGINE} is assumed")
-    if served is not None and served.unknown:
-        found.append(f"not measured, so the nearest factors stand in: {', '.join(served.unknown)}")
+    unknown = () if fitted is None else fitted.factors(plan.stages[0].option).unknown
+    if unknown:
+        found.append(f"not measured, so the nearest factors stand in: {', '.join(unknown)}")
     return tuple(found)

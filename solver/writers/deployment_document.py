@@ -12,7 +12,8 @@ from shardproof.instances.layers import GroupedQueryAttention, LatentAttention, 
 from shardproof.instances.plan import Group, Plan, Stage
 from shardproof.instances.units import format_bytes
 from shardproof.solver.documents.text import printable
-from shardproof.solver.evaluation.evaluate import Evaluation, GroupFigures, evaluate
+from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.evaluation.figures import Evaluation, GroupFigures
 from shardproof.solver.result import Result
 from shardproof.solver.solve import metrics_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shardproof.formulations.costs.serving.closed_loop import StepClock, busy_share
+from shardproof.formulations.costs.serving.closed_loop import StepClock
 from shardproof.formulations.costs.serving.factors import (
     FILE,
     architecture_name,
@@ -97,7 +97,6 @@ def test_the_closed_loop_adds_the_prefill_of_others() -> None:
     alone = found.serve(EIGHT, concurrency=64, input_tokens=8192, output_tokens=1024, interfering=False)
     among = found.serve(EIGHT, concurrency=64, input_tokens=8192, output_tokens=1024)
     assert among.tpot == pytest.approx(alone.tpot + 64 / 1024 * found.interference(EIGHT, tokens=8192))
-    assert among.ttft > 0
     assert sum(among.operations.values()) == pytest.approx(among.tpot)
 
 
@@ -160,10 +159,6 @@ def test_prefill_iterations_have_a_floor() -> None:
     assert times[0] == pytest.approx(floor.floor_ms, rel=0.1)
     assert times[-1] > 2 * floor.floor_ms
     assert floor_of("sglang") is None
-
-
-def test_the_queue_stays_finite() -> None:
-    assert busy_share(10.0, 1e-6, 1e6, 1.0) < 1
 
 
 def data_folder() -> Path | None:

@@ -6,6 +6,7 @@ import pytest
 
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.loops import Loop
 from shardproof.instances.instance import Instance, load_instance, merge, resolve_tree
 from shardproof.instances.option import Option
 from shardproof.instances.reading import read_mapping
@@ -200,9 +201,13 @@ def test_a_closed_loop_charges_the_prompts_of_others() -> None:
         where="loop",
     )
     figures = evaluate(instance, result.plan).scenarios[0]
-    sequences = -(-32 // (result.plan.replicas * figures.decode_microbatches))
-    added = figures.tpot / figures.decode_microbatches - max(stage.decode for stage in figures.stages)
-    assert added >= max(stage.prefill for stage in figures.stages) * sequences / 256 - 1000
+    loop_of = Loop(Deployment(instance), instance.scenarios[0], figures.running, figures.running, "scale_up")
+    assert figures.decode_microbatches == 1
+    option = result.plan.stages[0].option
+    kind = loop_of.cells.kind_names[0]
+    beside = loop_of.cells.layer_time(kind, option, loop_of.steps[2])
+    assert loop_of.layer(kind, option).iteration - loop_of.layer(kind, option).decode >= beside * figures.running / 256
+    assert figures.tpot > sum(stage.decode for stage in figures.stages)
 
 
 def profiled(profile: str | None, **limits: object) -> Instance:

@@ -21,29 +21,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from shardproof.formulations.costs.serving.factors import Factors, factors_for, load_factors, setting_of
+from shardproof.formulations.costs.serving.factors import Factors, Setting, factors_for, setting_of, width_of
 from shardproof.formulations.costs.serving.work import PLACE, Load, Terms, end_terms, layer_terms, least_seconds
 from shardproof.instances.hardware import Device
 from shardproof.instances.model import Model
 from shardproof.instances.option import Option
 
-BUSIEST = 0.95
-DEFAULT_WAIT = (1.0, 1.0)
 ROUNDING_S = 1e-12
 
 
 @dataclass(frozen=True)
 class Serving:
-    """A closed-loop prediction, seconds; ``operations`` splits the TPOT by term.
-
-    ``prefill``: one prompt with nothing beside it, an iteration's weights included.
-    """
+    """A closed-loop prediction, seconds; ``operations`` splits the TPOT by term."""
 
     tpot: float
-    ttft: float
     decode: float
     interference: float
-    prefill: float
     sequences: float
     operations: dict[str, float]
     unknown: tuple[str, ...]
@@ -65,21 +58,17 @@ class StepClock:
 
     def factors(self, option: Option) -> Factors:
         """Multipliers under an option."""
-        wide = "dp" if option.attn_dp > 1 else ("ep" if option.moe_ep > 1 else "tp")
-        return self._by_width[wide]
+        return factors_for(self.setting(option))
+
+    def setting(self, option: Option) -> Setting:
+        """What the factors depend on under an option."""
+        return self._by_width[width_of(option)]
 
     @cached_property
-    def _by_width(self) -> dict[str, Factors]:
+    def _by_width(self) -> dict[str, Setting]:
         return {
-            wide: factors_for(
-                setting_of(
-                    self.model,
-                    self.device,
-                    self.engine,
-                    harness=self.harness,
-                    wide=wide,
-                    release=self.release,
-                )
+            wide: setting_of(
+                self.model, self.device, self.engine, harness=self.harness, wide=wide, release=self.release
             )
             for wide in ("tp", "ep", "dp")
         }
@@ -147,40 +136,22 @@ class StepClock:
         replicas: int = 1,
         interfering: bool = True,
     ) -> Serving:
-        """Predict TPOT and TTFT; ``interfering`` False: prefill runs elsewhere or before (static, disagg)."""
+        """Predict TPOT; ``interfering`` False: prefill runs elsewhere or before (static, disagg)."""
         sequences = max(1.0, concurrency / (replicas * option.attn_dp))
         context = input_tokens + output_tokens / 2
         running = sequences / stages
         decode = self.decode(option, sequences=max(1.0, running), context=context)
         prompt_time = self.interference(option, tokens=input_tokens)
         added = sequences / output_tokens * prompt_time if interfering else 0.0
-        prefill = self.decode(option, sequences=1.0, context=1.0) + prompt_time
         return Serving(
             tpot=decode + added,
-            ttft=self._first_token(prefill, decode + added, sequences, output_tokens, interfering=interfering),
             decode=decode,
             interference=added,
-            prefill=prefill,
             sequences=sequences,
             operations=self.operations(option, sequences=max(1.0, running), context=context)
             | ({"prefill_of_others": added} if added else {}),
             unknown=self.factors(option).unknown,
         )
-
-    def _first_token(
-        self, prefill: float, tpot: float, sequences: float, output_tokens: float, *, interfering: bool
-    ) -> float:
-        """Prefill, half an iteration until it starts, and the queue of prompts that arrived before."""
-        if not interfering:
-            return prefill
-        wait = load_factors().wait.get(self.engine, DEFAULT_WAIT)
-        busy = busy_share(prefill, tpot, sequences, output_tokens)
-        return wait[0] * (prefill + tpot / 2) + wait[1] * prefill * busy / (1 - busy)
-
-
-def busy_share(prefill: float, tpot: float, sequences: float, output_tokens: float) -> float:
-    """Share of the time in which some prompt is being prefilled."""
-    return min(BUSIEST, sequences * prefill / (output_tokens * tpot + prefill))
 
 
 def prompt(tokens: float) -> Load:

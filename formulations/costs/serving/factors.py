@@ -13,6 +13,7 @@ from shardproof import instances
 from shardproof.instances.base import Record
 from shardproof.instances.hardware import Device
 from shardproof.instances.model import Model
+from shardproof.instances.option import Option
 from shardproof.instances.reading import read_mapping, validate
 
 FILE = Path(instances.__file__).parent / "catalog" / "serving" / "factors.json"
@@ -135,6 +136,11 @@ def setting_of(
         wide=wide,
         release=newest_release(engine) if release is None else release,
     )
+
+
+def width_of(option: Option) -> str:
+    """Name how an option spreads a layer: ``dp`` (attention data parallel), ``ep`` (experts only) or ``tp``."""
+    return "dp" if option.attn_dp > 1 else ("ep" if option.moe_ep > 1 else "tp")
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,111 @@
+"""Closed loops in cells: an iteration and a first token, layer by layer, for program rows and evaluation alike.
+
+One replica runs ``running`` requests in microbatches of ``size`` sequences. The prompt's own prefill is that of a
+burst of one; the prompts that come in beside the decode are shared out over the attention replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+
+from shardproof.formulations.costs.compute import Step
+from shardproof.formulations.costs.operations import LinkName
+from shardproof.formulations.costs.serving.first_token import Wait
+from shardproof.formulations.deployment.cells import Cells, decode_step, own_prefill_step, prefill_step
+from shardproof.formulations.deployment.lazy import Lazy
+from shardproof.formulations.deployment.tables import Table
+from shardproof.formulations.timeline import first_token_time, iteration_time
+from shardproof.instances.option import Option
+from shardproof.instances.workload import Scenario
+
+
+@dataclass(frozen=True)
+class LoopTimes:
+    """Times of a layer or an end, ns: the prompt alone, the decode, an iteration, and its part of a first token."""
+
+    prefill: int
+    decode: int
+    iteration: int
+    first_token: int
+
+
+@dataclass(frozen=True)
+class LoopEnds:
+    """Times of a stage outside its layers: hand-over to a later stage, first stage, last stage."""
+
+    entry: LoopTimes
+    first: LoopTimes
+    last: LoopTimes
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A closed loop of ``running`` requests on one replica, ``size`` of them in a microbatch."""
+
+    cells: Cells
+    scenario: Scenario
+    running: int
+    size: int
+    link: LinkName
+
+    def layer(self, kind: str, option: Option) -> LoopTimes:
+        """Times of one layer."""
+        time = self.cells.layer_time
+        own, decode, beside = (time(kind, option, step) for step in self.steps)
+        return self._times(option, own, decode, beside)
+
+    def ends(self, option: Option) -> LoopEnds:
+        """Times of the ends; the host's share of a first token lies with the first stage."""
+        ends = [self.cells.end_times(option, step, self.link) for step in self.steps]
+        first = self._times(option, *(found.first for found in ends))
+        first = replace(first, first_token=first.first_token + self.wait(option).host_ns)
+        return LoopEnds(
+            entry=self._times(option, *(found.entry for found in ends)),
+            first=first,
+            last=self._times(option, *(found.last for found in ends)),
+        )
+
+    @cached_property
+    def steps(self) -> tuple[Step, Step, Step]:
+        """Steps of the prompt alone, of the decode, and of a prompt on each attention replica beside it."""
+        return own_prefill_step(self.scenario), decode_step(self.scenario, self.size), prefill_step(self.scenario, 1)
+
+    def _times(self, option: Option, own: int, decode: int, beside: int) -> LoopTimes:
+        iteration = iteration_time(decode, beside, prompts=self.prompts(option))
+        return LoopTimes(own, decode, iteration, first_token_time(own, iteration, self.wait(option)))
+
+    def wait(self, option: Option) -> Wait:
+        """Waits of a first token under an option."""
+        return self.cells.wait(option, self.scenario, Fraction(max(self.running, option.attn_dp), option.attn_dp))
+
+    def prompts(self, option: Option) -> Fraction:
+        """Prompts that one attention replica prefills in an iteration of a microbatch."""
+        sequences = Fraction(max(self.size, option.attn_dp), option.attn_dp)
+        return sequences / self.scenario.workload.output_tokens
+
+    def tables(self, options: Iterable[Option], slack: int) -> tuple[Table, Table]:
+        """Tables of an iteration and of a first token; ``slack``: of a cell of any of their steps, ns."""
+        listed = tuple(options)
+        looser = slack + _up(slack * max((self.prompts(option) for option in listed), default=Fraction(0)))
+        waits = [self.wait(option) for option in listed]
+        loosest = max((first_token_time(slack, looser, wait) + 1 for wait in waits), default=0)
+        return self._table(listed, "iteration", looser + 1), self._table(listed, "first_token", loosest)
+
+    def _table(self, options: tuple[Option, ...], name: str, slack: int) -> Table:
+        count, kinds = len(options), self.cells.kind_names
+        ends = Lazy(count, lambda place: self.ends(options[place]))
+        return Table(
+            base=(0,) * count,
+            entry=Lazy(count, lambda place: getattr(ends[place].entry, name)),
+            first=Lazy(count, lambda place: getattr(ends[place].first, name)),
+            last=Lazy(count, lambda place: getattr(ends[place].last, name)),
+            layer=Lazy(count, lambda place: tuple(getattr(self.layer(kind, options[place]), name) for kind in kinds)),
+            slack=slack,
+        )
+
+
+def _up(value: Fraction) -> int:
+    return -(-value.numerator // value.denominator)

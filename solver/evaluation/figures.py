@@ -1,0 +1,173 @@
+"""Figures of a plan: of a stage, of a scenario, of the whole, and the limits that it breaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shardproof.formulations.timeline import admission_wait, last_ttft, mean_ttft, tpot
+from shardproof.instances.plan import Group
+from shardproof.instances.workload import ClosedLoop, Scenario
+
+
+@dataclass(frozen=True)
+class Check:
+    """A row that a plan is held against: ``group[index]`` names it as the program does; a margin is taken off."""
+
+    group: str
+    index: str
+    value: int
+    limit: int
+    unit: str
+
+    @property
+    def slack(self) -> int:
+        """Limit less value; negative where the row is broken."""
+        return self.limit - self.value
+
+    def broken(self) -> Violation:
+        """The violation that the row is when it is broken."""
+        return Violation(self.group, self.index, self.value, self.limit, self.unit)
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A limit that a plan breaks: ``group[index]`` names the row as the program does."""
+
+    group: str
+    index: str
+    value: int
+    limit: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class StageFigures:
+    """One stage under one scenario: memory by part (bytes) and times by operation (ns).
+
+    ``iteration`` and ``first_token`` are of a closed loop: a decode microbatch with the prompts prefilled
+    beside it, and the stage's part of a first token, ns.
+    """
+
+    memory_bytes: dict[str, int]
+    prefill_ns: dict[str, int]
+    decode_ns: dict[str, int]
+    iteration: int = 0
+    first_token: int = 0
+
+    @property
+    def memory(self) -> int:
+        """Bytes on the fullest device."""
+        return sum(self.memory_bytes.values())
+
+    @property
+    def prefill(self) -> int:
+        """Time of one prefill microbatch, ns."""
+        return sum(self.prefill_ns.values())
+
+    @property
+    def decode(self) -> int:
+        """Time of one decode microbatch, ns."""
+        return sum(self.decode_ns.values())
+
+
+@dataclass(frozen=True)
+class ScenarioFigures:
+    """One scenario of a plan: its stages, and what its slowest request sees (ns).
+
+    ``requests`` of one replica are there at once, of which ``running`` find room.
+    """
+
+    scenario: Scenario
+    stages: tuple[StageFigures, ...]
+    prefill_microbatches: int
+    decode_microbatches: int
+    requests: int
+    running: int
+    prefill_chunks: int = 1
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether the scenario is a closed loop."""
+        return isinstance(self.scenario.workload, ClosedLoop)
+
+    @property
+    def ttft(self) -> int:
+        """TTFT of the slowest request of a burst, or of a request in a closed loop, ns."""
+        if self.is_loop:
+            return self.ttft_running + self.admission_wait
+        return last_ttft([stage.prefill for stage in self.stages], self.prefill_microbatches)
+
+    @property
+    def ttft_running(self) -> int:
+        """Time to first token in a closed loop once a request is admitted, ns."""
+        return sum(stage.first_token for stage in self.stages)
+
+    @property
+    def admission_wait(self) -> int:
+        """Time that a request of a closed loop waits until the replica has room for it, ns."""
+        output = self.scenario.workload.output_tokens
+        return admission_wait(
+            self.ttft_running, self.tpot, flight=self.requests, running=self.running, output_tokens=output
+        )
+
+    @property
+    def ttft_mean(self) -> float:
+        """Mean TTFT, ns."""
+        if self.is_loop:
+            return float(self.ttft)
+        groups = self.prefill_microbatches // self.prefill_chunks
+        return float(mean_ttft([stage.prefill for stage in self.stages], groups, self.prefill_chunks))
+
+    @property
+    def ttft_first(self) -> int:
+        """TTFT of the first microbatch, or of a request alone, ns."""
+        return last_ttft([stage.prefill for stage in self.stages], self.prefill_chunks)
+
+    @property
+    def tpot(self) -> int:
+        """Time per output token, ns."""
+        times = [stage.iteration if self.is_loop else stage.decode for stage in self.stages]
+        return tpot(times, self.decode_microbatches)
+
+    @property
+    def requests_per_s(self) -> float:
+        """Requests that all replicas finish in a second: what is in flight over the time that a request takes."""
+        output = self.scenario.workload.output_tokens
+        return 1e9 * self.scenario.workload.requests / (self.ttft + (output - 1) * self.tpot)
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """One group of replicas that are alike, and its figures under every scenario that it takes requests of."""
+
+    group: Group
+    scenarios: tuple[ScenarioFigures, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures of a plan, group by group, the limits that it breaks, and all that it was held against."""
+
+    groups: tuple[GroupFigures, ...]
+    violations: tuple[Violation, ...]
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def scenarios(self) -> tuple[ScenarioFigures, ...]:
+        """Figures of every group under every scenario; of a plan of one shape: one for each scenario."""
+        return tuple(figures for found in self.groups for figures in found.scenarios)
+
+    @property
+    def ttft(self) -> int:
+        """Largest TTFT over groups and scenarios, ns."""
+        return max(figures.ttft for figures in self.scenarios)
+
+    @property
+    def tpot(self) -> int:
+        """Largest TPOT over groups and scenarios, ns."""
+        return max(figures.tpot for figures in self.scenarios)
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes on the fullest device of any stage in any scenario."""
+        return max(stage.memory for figures in self.scenarios for stage in figures.stages)
