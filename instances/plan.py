@@ -57,13 +57,13 @@ class Stage(Record):
 class Microbatches(Record):
     """How one scenario runs: requests per prefill microbatch, and microbatches of sequences in decode.
 
-    ``prefill_chunks``: into how many chunks each prompt is cut; a microbatch then holds one chunk of each of its
+    ``prompt_chunks``: into how many chunks each prompt is cut; a microbatch then holds one chunk of each of its
     requests.
     """
 
     scenario: str = "main"
     prefill_requests: int = Field(gt=0)
-    prefill_chunks: int = Field(default=1, gt=0)
+    prompt_chunks: int = Field(default=1, gt=0)
     decode_microbatches: int = Field(default=1, gt=0)
 
 

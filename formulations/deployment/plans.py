@@ -64,7 +64,7 @@ def _group(deployment: Deployment, layout: Layout, chain: Chain, replicas: int) 
             Microbatches(
                 scenario=scenario.name,
                 prefill_requests=size,
-                prefill_chunks=chunks,
+                prompt_chunks=chunks,
                 decode_microbatches=divide_up(requests, decode),
             )
         )
@@ -83,7 +83,7 @@ def _microbatch_tokens(deployment: Deployment, runs: Microbatches, option: Optio
     scenario = next(scenario for scenario in scenarios if scenario.name == runs.scenario)
     if engine is not None and isinstance(scenario.workload, ClosedLoop):
         return default_batch(deployment.instance, engine) * option.attn_dp
-    return runs.prefill_requests * divide_up(scenario.workload.input_tokens, runs.prefill_chunks)
+    return runs.prefill_requests * divide_up(scenario.workload.input_tokens, runs.prompt_chunks)
 
 
 def _placement(deployment: Deployment, chain: Chain) -> tuple[tuple[int, ...], ...] | None:

@@ -75,8 +75,9 @@ def running(option: Option, load: Sequence[int]) -> int:
 
 def default_batch(instance: Instance, account: EngineAccount) -> int:
     """Tokens of one iteration where no prefill microbatch decides them: as told, else the engine's default."""
+    total = instance.device.usable_memory
     return default_batched_tokens(
-        account.profile, account.settings, total_bytes=account.total_bytes, longest=longest_request(instance)
+        account.profile, account.settings, total_bytes=total, longest=longest_request(instance)
     )
 
 
@@ -99,9 +100,9 @@ def demands_of(instance: Instance, option: Option, launch: Launch, *, load: Sequ
     )
 
 
-def admits_at_most(account: EngineAccount) -> int:
+def admits_at_most(instance: Instance, account: EngineAccount) -> int:
     """Requests that one attention replica runs at once at most: as told, else the engine's default."""
-    return default_sequences(account.settings, account.total_bytes)
+    return default_sequences(account.settings, instance.device.usable_memory)
 
 
 def start_up_bytes(account: EngineAccount, option: Option, launch: Launch) -> int:

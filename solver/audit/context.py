@@ -175,7 +175,7 @@ class Context:
             runs = self._runs(instance, size, decode)
             plan = Plan(
                 replicas=reading.replicas,
-                microbatch_tokens=runs[0].prefill_requests * load.input_tokens,
+                microbatch_tokens=runs[0].prefill_requests * divide_up(load.input_tokens, runs[0].prompt_chunks),
                 microbatches=runs,
                 stages=stages,
                 engine=instance.engine,
@@ -192,13 +192,15 @@ class Context:
         """Microbatches of every scenario: its own where the document states them one by one, else the same."""
         names = [scenario.name for scenario in instance.scenarios]
         stated = []
-        for field, usual in (("microbatch_requests", size), ("decode_microbatches", decode)):
+        chunks = self.facts.stated("prompt_chunks") or 1
+        usually = (("microbatch_requests", size), ("decode_microbatches", decode), ("prompt_chunks", chunks))
+        for field, usual in usually:
             values = [int(s.value) for s in self.document.of(field) if isinstance(s.value, Fraction) and s.value >= 1]
             several = len(names) > 1 and len(values) == len(names)
             stated.append(values if several else [usual] * len(names))
         return tuple(
-            Microbatches(scenario=name, prefill_requests=prefill, decode_microbatches=decoding)
-            for name, prefill, decoding in zip(names, *stated, strict=True)
+            Microbatches(scenario=name, prefill_requests=prefill, decode_microbatches=decoding, prompt_chunks=chunks)
+            for name, prefill, decoding, chunks in zip(names, *stated, strict=True)
         )
 
     def _sizes(self, requests: int, prompt: int) -> list[int]:

@@ -19,8 +19,8 @@ from shardproof.solver.documents.values import BYTES_PER_ELEMENT, read_dtype
 MOST_OF_ANYTHING = 100_000
 DEGREES = frozenset({
     "tp", "dp", "ep", "moe_tp", "pp", "replicas", "gpus", "nodes", "gpus_per_node", "microbatches",
-    "microbatch_requests", "microbatch_tokens", "decode_microbatches", "batch", "input_tokens", "dp_local",
-    "max_sequences", "attention_dp", "gpus_requested", "gpus_listed", "gpus_available",
+    "microbatch_requests", "microbatch_tokens", "decode_microbatches", "prompt_chunks", "batch", "input_tokens",
+    "dp_local", "max_sequences", "attention_dp", "gpus_requested", "gpus_listed", "gpus_available",
 })  # fmt: skip
 """Fields that are at least 1: a smaller number is contradicted where it stands, and no figure builds on it."""
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from shardproof.formulations.engines.told import memory_budget
 from shardproof.instances.hardware import Device, Link
 from shardproof.instances.instance import Instance
 from shardproof.instances.model import DType
@@ -67,6 +68,9 @@ def coordinates(instance: Instance) -> Coordinates:
         limits += [_or_infinity(scenario.limits.ttft), _or_infinity(scenario.limits.tpot)]
     # Curves and factors of measured deployments belong to a device by name: they compare with nothing else.
     measured = "" if _is_plain(instance) else instance.device.name
+    if instance.engine != "any":
+        # An engine's defaults and printed flags depend on the device's memory.
+        measured += f" {instance.device.name} {instance.memory_limit}"
     text = f"{measured} {instance.model_dump_json(exclude=_NOT_COMPARED)}"
     rest = hashlib.sha256(text.encode()).hexdigest()
     return Coordinates(rest=rest, limits=tuple(limits), device=_device(instance.device))
@@ -171,7 +175,7 @@ def _meets(answer: Answer, task: Task) -> bool:
         return False
     return (
         answer.gpus <= min(instance.max_gpus, instance.max_stage_gpus)
-        and memory <= instance.memory_limit
+        and memory <= memory_budget(instance)
         and all(ttft * 1e9 * inflation <= _or_infinity(s.limits.ttft) for s in instance.scenarios)
         and all(tpot * 1e6 * inflation <= _or_infinity(s.limits.tpot) for s in instance.scenarios)
     )

@@ -152,6 +152,7 @@ VOCABULARY: tuple[Field, ...] = (
     _row("extra_slots", "count", "extra slot | extra slots"),
     _row("microbatches", "count", "microbatch | prefill microbatch"),
     _row("decode_microbatches", "count", "decode microbatch"),
+    _row("prompt_chunks", "count", "prompt chunk | prompt chunks | chunks prompt"),
     _row("microbatch_requests", "count", "microbatch size | microbatch request | request microbatch"
          " | sequence microbatch"
          " | prefill request | prefill microbatch size | size microbatch"),

@@ -85,7 +85,7 @@ class EnginePlan:
             return divide_up(self.plan.microbatch_tokens, option.attn_dp) if stated else self._default
         runs = microbatches_of(self.plan, scenario)
         requests = min(runs.prefill_requests, self.load[self.instance.scenarios.index(scenario)])
-        return divide_up(requests, option.attn_dp) * divide_up(scenario.workload.input_tokens, runs.prefill_chunks)
+        return divide_up(requests, option.attn_dp) * divide_up(scenario.workload.input_tokens, runs.prompt_chunks)
 
     @cached_property
     def _default(self) -> int:
@@ -170,7 +170,9 @@ class EnginePlan:
         found = self.account.capacity(span, option, launch, budget=budget, tied_once=self.tied_once)
         tokens = scenario.workload.resident_tokens
         held = self.account.holds(span, option, found, tokens=tokens, batched=launch.batched)
-        most = self.instance.engine_settings.max_num_seqs or max(launch.sequences, admits_at_most(self.account))
+        most = self.instance.engine_settings.max_num_seqs or max(
+            launch.sequences, admits_at_most(self.instance, self.account)
+        )
         return min(held, most) * option.attn_dp
 
 

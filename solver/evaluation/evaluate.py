@@ -124,12 +124,12 @@ class _Evaluator:
         requests = self._requests(scenario)
         if isinstance(scenario.workload, ClosedLoop):
             return self._loop(scenario, requests, runs.decode_microbatches)
-        shape = PrefillShape(min(runs.prefill_requests, requests), runs.prefill_chunks)
+        shape = PrefillShape(min(runs.prefill_requests, requests), runs.prompt_chunks)
         prefill = shape.step(scenario)
         decode = decode_step(scenario, divide_up(requests, runs.decode_microbatches))
         stages = tuple(self._stage(stage, scenario, prefill, decode) for stage in self.plan.stages)
         counts = shape.microbatches(requests), runs.decode_microbatches, requests, requests
-        figures = ScenarioFigures(scenario, stages, *counts, prefill_chunks=shape.chunks)
+        figures = ScenarioFigures(scenario, stages, *counts, prompt_chunks=shape.chunks)
         self._simulate(figures)
         return figures
 
@@ -321,7 +321,7 @@ def best_decode_microbatches(deployment: Deployment, plan: Group, scenario: Scen
     requests = requests_of(plan, scenario)
     item = next(item for item in plan.microbatches if item.scenario == scenario.name)
     evaluator = _Evaluator(deployment, plan)
-    prefill = PrefillShape(item.prefill_requests, item.prefill_chunks).step(scenario)
+    prefill = PrefillShape(item.prefill_requests, item.prompt_chunks).step(scenario)
     peak = evaluator.peak(scenario, prefill)
     best: tuple[int, int] | None = None
     for size in distinct_ceilings(requests):

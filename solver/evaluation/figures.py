@@ -83,7 +83,7 @@ class ScenarioFigures:
     decode_microbatches: int
     requests: int
     running: int
-    prefill_chunks: int = 1
+    prompt_chunks: int = 1
 
     @property
     def is_loop(self) -> bool:
@@ -115,13 +115,13 @@ class ScenarioFigures:
         """Mean TTFT, ns."""
         if self.is_loop:
             return float(self.ttft)
-        groups = self.prefill_microbatches // self.prefill_chunks
-        return float(mean_ttft([stage.prefill for stage in self.stages], groups, self.prefill_chunks))
+        groups = self.prefill_microbatches // self.prompt_chunks
+        return float(mean_ttft([stage.prefill for stage in self.stages], groups, self.prompt_chunks))
 
     @property
     def ttft_first(self) -> int:
         """TTFT of the first microbatch, or of a request alone, ns."""
-        return last_ttft([stage.prefill for stage in self.stages], self.prefill_chunks)
+        return last_ttft([stage.prefill for stage in self.stages], self.prompt_chunks)
 
     @property
     def tpot(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shardproof.formulations.engines.told import memory_budget
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import GroupedQueryAttention, LatentAttention, MixtureOfExperts
 from shardproof.instances.plan import Group, Plan, Stage
@@ -111,6 +112,8 @@ def _strategy(instance: Instance, plan: Group, figures: GroupFigures, start: int
     runs = plan.microbatches[0] if plan.microbatches else None
     if runs is not None:
         yield f"- Microbatch size: {runs.prefill_requests} requests"
+        if runs.prompt_chunks > 1:
+            yield f"- Prompt chunks: {runs.prompt_chunks}"
         yield f"- Decode microbatches: {runs.decode_microbatches}"
 
 
@@ -145,7 +148,7 @@ def _performance(instance: Instance, plan: Plan, figures: Evaluation) -> Iterato
         yield f"- Meets TPOT Requirement: {'YES' if own.tpot <= limits.tpot else 'NO'}"
     yield f"- Peak memory per GPU: {figures.peak_memory / 1e9:.2f} GB"
     yield f"- Mean memory utilisation: {metrics_of(instance, plan, figures).memory_utilisation:.1%}"
-    yield f"- Fits in GPU memory: {'YES' if figures.peak_memory <= instance.memory_limit else 'NO'}"
+    yield f"- Fits in GPU memory: {'YES' if figures.peak_memory <= memory_budget(instance) else 'NO'}"
 
 
 def _proof(instance: Instance, result: Result) -> Iterator[str]:
@@ -154,7 +157,7 @@ def _proof(instance: Instance, result: Result) -> Iterator[str]:
     yield ">"
     for sentence in result.explanation:
         yield f"> {printable(sentence, limit=300)}"
-    yield f"> Usable memory of a device: {format_bytes(instance.memory_limit)}"
+    yield f"> Usable memory of a device: {format_bytes(memory_budget(instance))}"
 
 
 def _experts(instance: Instance) -> MixtureOfExperts | None:

@@ -224,6 +224,7 @@ JUDGES = {
             "engine",
             "extra_slots",
             "decode_microbatches",
+            "prompt_chunks",
             "redundant_experts",
             "activation_dtype",
             "max_sequences",
