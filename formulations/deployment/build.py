@@ -33,7 +33,7 @@ from shardproof.formulations.deployment.loops import Loop
 from shardproof.formulations.deployment.options import options_of
 from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings, prefill_shapes
 from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
-from shardproof.formulations.engines.rules import Rule, rules_of
+from shardproof.formulations.engines.rules import Rule, rules_of, runs_alone
 from shardproof.formulations.engines.told import default_batch
 from shardproof.formulations.scaling import TIME_SLACK, limit_within_margin, nanoseconds_up
 from shardproof.instances.instance import Instance
@@ -248,7 +248,10 @@ class Deployment(Cells):
 
     def _rows(self, variant: Variant) -> EngineRows:
         assert self.engine is not None
-        return EngineRows(self.instance, self.engine, self.options, self.kind_names, variant.load, variant.single_stage)
+        alone = frozenset(option for option in self.options if runs_alone(self.instance, option, self.rules))
+        return EngineRows(
+            self.instance, self.engine, self.options, self.kind_names, variant.load, variant.single_stage, alone
+        )
 
     def _caps(self, variant: Variant, served: Sequence[Scenario]) -> Sequence[Cap]:
         """Rows that hold whatever is chosen on the axes."""

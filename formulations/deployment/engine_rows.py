@@ -20,7 +20,10 @@ from shardproof.instances.option import Option
 
 @dataclass(frozen=True)
 class EngineRows:
-    """Builder of the rows of one layout; ``load``: requests of each scenario that one replica takes."""
+    """Builder of the rows of one layout; ``load``: requests of each scenario that one replica takes.
+
+    ``alone``: options that the engine runs in replicas of one stage only.
+    """
 
     instance: Instance
     account: EngineAccount
@@ -28,6 +31,7 @@ class EngineRows:
     kind_names: tuple[str, ...]
     load: tuple[int, ...]
     single_stage: bool
+    alone: frozenset[Option] = frozenset()
 
     @property
     def groups(self) -> tuple[int | None, ...]:
@@ -67,7 +71,7 @@ class EngineRows:
 
         table = Table(
             base=Lazy(count, base),
-            entry=(limit + 1 if self.single_stage else 0,) * count,
+            entry=tuple(limit + 1 if self.single_stage or option in self.alone else 0 for option in self.options),
             first=Lazy(count, lambda place: account.embedding(self.options[place])),
             last=Lazy(count, last),
             layer=Lazy(count, lambda place: self._layers(self.options[place], launch(place), group)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from shardproof.formulations.engines.shards import Shard, quantised_shards
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import (
     DenseFeedForward,
@@ -20,15 +21,24 @@ from shardproof.instances.layers import (
 )
 from shardproof.instances.option import Option
 
+VOCABULARY_PADDING = 64
+"""Rows to which engines pad the embedding table before they cut it."""
+
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: ``accepts`` judges an option; ``uniform`` rules bind all stages to one option."""
+    """One rule: ``accepts`` judges an option; ``uniform`` rules bind all stages to one option.
+
+    ``pipelines``: the rule holds for replicas of several stages only. ``source``: where the engine checks it
+    (file, function, versions read).
+    """
 
     name: str
     sentence: str
     accepts: Callable[[Instance, Option], bool]
     uniform: bool = False
+    pipelines: bool = False
+    source: str = ""
 
 
 def _layers(instance: Instance) -> Iterator[Layer]:
@@ -64,20 +74,20 @@ def _kv_heads_divide(instance: Instance, option: Option) -> bool:
     return True
 
 
-def _widths(instance: Instance, option: Option) -> Iterator[tuple[int, int, str]]:
-    """Yield (intermediate width, ranks that cut it, tensor class) of every feed-forward part."""
+def _widths(instance: Instance, option: Option) -> Iterator[tuple[int, int]]:
+    """Yield (intermediate width, ranks that cut it) of every feed-forward part."""
     for layer in _layers(instance):
         ffn = layer.feed_forward
         if isinstance(ffn, DenseFeedForward):
-            yield ffn.intermediate, option.attn_tp, "dense_ffn"
+            yield ffn.intermediate, option.attn_tp
         if isinstance(ffn, MixtureOfExperts):
-            yield ffn.intermediate, option.moe_tp, "experts"
-            yield ffn.shared_intermediate, option.attn_tp, "dense_ffn"
-            yield ffn.dense_intermediate, option.attn_tp, "dense_ffn"
+            yield ffn.intermediate, option.moe_tp
+            yield ffn.shared_intermediate, option.attn_tp
+            yield ffn.dense_intermediate, option.attn_tp
 
 
 def _intermediate_divides(instance: Instance, option: Option) -> bool:
-    return all(width % ranks == 0 for width, ranks, _ in _widths(instance, option))
+    return all(width % ranks == 0 for width, ranks in _widths(instance, option))
 
 
 def _expert_on_every_rank(instance: Instance, option: Option) -> bool:
@@ -92,12 +102,30 @@ def _fills_nodes(instance: Instance, option: Option) -> bool:
     )
 
 
+def _is_grouped(shard: Shard) -> bool:
+    """Whether scales belong to groups of inputs alone (AWQ, GPTQ, NVFP4), not to two-dimensional blocks."""
+    return shard.stored.block is not None and shard.stored.block[0] == 1
+
+
 def _whole_blocks(instance: Instance, option: Option) -> bool:
-    for width, ranks, tensor_class in _widths(instance, option):
-        stored = instance.model.formats.of(tensor_class)  # type: ignore[arg-type]
-        if stored.block is not None and ranks > 1 and width and (width // ranks) % stored.block[0]:
-            return False
-    return True
+    return all(shard.whole or _is_grouped(shard) for shard in quantised_shards(instance.model, option))
+
+
+def _whole_groups(instance: Instance, option: Option) -> bool:
+    return all(shard.whole or not _is_grouped(shard) for shard in quantised_shards(instance.model, option))
+
+
+def _vocabulary_divides(instance: Instance, option: Option) -> bool:
+    padded = -(-instance.model.vocab // VOCABULARY_PADDING) * VOCABULARY_PADDING
+    return padded % option.attn_tp == 0
+
+
+def _experts_divide(instance: Instance, option: Option) -> bool:
+    return option.extra_slots > 0 or all(experts.experts % option.moe_ep == 0 for experts in _experts(instance))
+
+
+def _no_attention_dp_with_ep(instance: Instance, option: Option) -> bool:
+    return not has_experts(instance) or option.attn_dp == 1 or option.moe_ep == 1
 
 
 def _ep_is_tp_times_dp(instance: Instance, option: Option) -> bool:
@@ -115,22 +143,68 @@ def _always(instance: Instance, option: Option) -> bool:
 
 
 PHYSICAL: tuple[Rule, ...] = (
-    Rule("heads", "attn_tp divides the number of query heads", _heads_divide),
-    Rule("kv-heads", "KV heads are divisible by attn_tp, or the reverse", _kv_heads_divide),
-    Rule("ffn-width", "tensor-parallel ranks divide the intermediate widths", _intermediate_divides),
+    Rule(
+        "heads",
+        "attn_tp divides the number of query heads",
+        _heads_divide,
+        source="vLLM config/model.py, ModelConfig.verify_with_parallel_config; "
+        "TensorRT-LLM _torch/modules/attention.py, Attention.__init__; SGLang models/*.py, Attention.__init__",
+    ),
+    Rule(
+        "kv-heads",
+        "KV heads are divisible by attn_tp, or the reverse",
+        _kv_heads_divide,
+        source="vLLM model_executor/layers/linear.py, QKVParallelLinear; the same class in SGLang",
+    ),
+    Rule(
+        "ffn-width",
+        "tensor-parallel ranks divide the intermediate widths",
+        _intermediate_divides,
+        source="vLLM distributed/utils.py, divide; SGLang layers/moe/fused_moe_triton/layer.py, FusedMoE.__init__",
+    ),
     Rule(
         "experts",
         "every expert-parallel rank holds at least one expert (moe_ep = 1 without experts)",
         _expert_on_every_rank,
+        source="a rank without an expert has nothing to do; vLLM config/model.py, _verify_with_expert_parallelism",
     ),
-    Rule("nodes", "a stage's GPUs divide a node's, or are whole nodes", _fills_nodes),
+    Rule("nodes", "a stage's GPUs divide a node's, or are whole nodes", _fills_nodes, source="the planner's own"),
 )
 
 UNIFORM = Rule(
-    "uniform-stages", "every stage runs the same widths (the engine has one TP, DP and EP size)", _always, uniform=True
+    "uniform-stages",
+    "every stage runs the same widths (the engine has one TP, DP and EP size)",
+    _always,
+    uniform=True,
+    source="one flag each: --tensor-parallel-size, --tp-size, --tp_size",
 )
 WHOLE_BLOCKS = Rule(
-    "whole-blocks", "a sharded dimension of block-quantised weights stays a multiple of the block", _whole_blocks
+    "whole-blocks",
+    "a sharded dimension of block-quantised weights stays a multiple of the block",
+    _whole_blocks,
+    source="vLLM layers/quantization/utils/fp8_utils.py, validate_fp8_block_shape, and fp8.py, Fp8MoEMethod."
+    "create_weights; SGLang layers/quantization/fp8.py, the same two checks",
+)
+WHOLE_GROUPS = Rule(
+    "whole-groups",
+    "a sharded dimension of weights quantised in groups stays a multiple of the group (attention included)",
+    _whole_groups,
+    source="vLLM layers/quantization/awq.py, AWQLinearMethod.create_weights, gptq.py, and utils/marlin_utils.py, "
+    "verify_marlin_supports_shape; experts: moe_wna16.py, MoeWNA16Method.create_weights (groups are halved to 32); "
+    "SGLang: the same files; TensorRT-LLM _torch/modules/linear.py, W4A16_AWQ_LinearMethod.create_weights",
+)
+VOCABULARY = Rule(
+    "vocabulary",
+    "attn_tp divides the vocabulary, padded to a multiple of 64",
+    _vocabulary_divides,
+    source="vLLM layers/vocab_parallel_embedding.py, VocabParallelEmbedding.__init__; the same class in SGLang",
+)
+WHOLE_EXPERTS = Rule(
+    "whole-experts",
+    "moe_ep divides the number of experts (unless redundant experts fill the ranks)",
+    _experts_divide,
+    source="SGLang layers/moe/fused_moe_triton/layer.py, FusedMoE.__init__ (num_experts % moe_ep_size); "
+    "TensorRT-LLM _torch/modules/fused_moe/interface.py, MoE (num_experts % ep_size without a load balancer)",
 )
 
 ENGINES: dict[str, tuple[Rule, ...]] = {
@@ -138,13 +212,40 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
     "vllm": (
         UNIFORM,
         WHOLE_BLOCKS,
-        Rule("ep-is-tp-dp", "expert parallelism is off, or spans all of TP x DP", _ep_is_tp_times_dp),
+        WHOLE_GROUPS,
+        VOCABULARY,
+        Rule(
+            "ep-is-tp-dp",
+            "expert parallelism is off, or spans all of TP x DP",
+            _ep_is_tp_times_dp,
+            source="vLLM layers/fused_moe/config.py, FusedMoEParallelConfig.make (ep_size = dp_size * tp_size)",
+        ),
     ),
-    "sglang": (UNIFORM, WHOLE_BLOCKS),
+    "sglang": (
+        UNIFORM,
+        WHOLE_BLOCKS,
+        WHOLE_GROUPS,
+        VOCABULARY,
+        WHOLE_EXPERTS,
+        Rule(
+            "one-stage-dp-ep",
+            "data-parallel attention together with expert parallelism runs in one stage",
+            _no_attention_dp_with_ep,
+            pipelines=True,
+            source="SGLang issue 9805 (open): PP + EP + DP attention crashes at the first request",
+        ),
+    ),
     "trtllm": (
         UNIFORM,
         WHOLE_BLOCKS,
-        Rule("attention-dp", "attention is either all tensor-parallel or all data-parallel", _attention_dp_all_or_none),
+        WHOLE_GROUPS,
+        WHOLE_EXPERTS,
+        Rule(
+            "attention-dp",
+            "attention is either all tensor-parallel or all data-parallel",
+            _attention_dp_all_or_none,
+            source="TensorRT-LLM _torch/modules/attention.py, Attention.__init__ (tp_size = 1 with attention DP)",
+        ),
     ),
 }
 
@@ -154,6 +255,12 @@ def rules_of(engine: str) -> tuple[Rule, ...]:
     return PHYSICAL + ENGINES[engine]
 
 
-def broken_rules(instance: Instance, option: Option, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    """Rules that an option breaks."""
-    return tuple(rule for rule in rules if not rule.accepts(instance, option))
+def broken_rules(instance: Instance, option: Option, rules: tuple[Rule, ...], *, stages: int = 1) -> tuple[Rule, ...]:
+    """Rules that an option breaks in a replica of that many stages."""
+    held = (rule for rule in rules if stages > 1 or not rule.pipelines)
+    return tuple(rule for rule in held if not rule.accepts(instance, option))
+
+
+def runs_alone(instance: Instance, option: Option, rules: tuple[Rule, ...]) -> bool:
+    """Whether an option may only be the single stage of a replica."""
+    return any(rule.pipelines and not rule.accepts(instance, option) for rule in rules)

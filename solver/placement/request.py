@@ -45,7 +45,10 @@ def place_request(options: dict[str, Any]) -> PlaceRequest:
         layers=options["layers"],
     )
     fields = ("ranks", "redundant", "split", "distinct", "uneven", "groups", "nodes")
-    rules = validate(PlacementRules, {name: options[name] for name in fields}, where="placement")
+    exports = tuple(_export(text) for text in options["exports"])
+    stated = {name: options[name] for name in fields}
+    distinct = stated["distinct"] or any(exporter.distinct for exporter, _ in exports)
+    rules = validate(PlacementRules, {**stated, "distinct": distinct}, where="placement")
     profiles = _profiles(options, subject)
     if options["max_imbalance"] is None:
         check_rules(rules, profiles[0].experts)
@@ -56,7 +59,7 @@ def place_request(options: dict[str, Any]) -> PlaceRequest:
         settings=_settings(options),
         current=_current(options["current"], profiles[0]),
         max_imbalance=_imbalance(options["max_imbalance"]),
-        exports=tuple(_export(text) for text in options["exports"]),
+        exports=exports,
     )
 
 

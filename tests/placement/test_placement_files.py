@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,14 @@ def test_tensorrt_llm_gets_slots_by_layer_number(result: PlacementResult) -> Non
     assert all(len(row) == 12 and set(row) == set(range(8)) for row in tree["initial_global_assignments"].values())
 
 
-def test_vllm_ascend_gets_experts_by_device(result: PlacementResult) -> None:
+def test_vllm_ascend_gets_experts_by_device() -> None:
+    spread = [profile([5, 1, 1, 1, 1, 1, 1, 1]), profile([1, 4, 1, 1, 3, 1, 1, 1])]
+    rules = PlacementRules(ranks=4, redundant=4, distinct=True)
+    layers = [place([found], rules, PlaceSettings(time_limit=1)).layers[0] for found in spread]
+    result = replace(
+        place([spread[0]], rules, PlaceSettings(time_limit=1)),
+        layers=tuple(replace(found, layer=number) for found, number in zip(layers, (1, 3), strict=True)),
+    )
     tree = exported("vllm-ascend", result)
     assert tree["moe_layer_count"] == len(tree["layer_list"]) == 2
     assert [row["layer_id"] for row in tree["layer_list"]] == [0, 1]
@@ -173,3 +181,22 @@ def test_the_heat_map(tmp_path: Path, result: PlacementResult, ending: str) -> N
 def test_a_heat_map_needs_a_known_ending(tmp_path: Path, result: PlacementResult) -> None:
     with pytest.raises(InputError, match=r"\.png or \.svg"):
         draw_heatmap(result, tmp_path / "map.pdf")
+
+
+def test_no_ascend_device_holds_an_expert_twice(tmp_path: Path) -> None:
+    hot = profile([9_000, 10, 10, 10, 10, 10, 10, 10])
+    rules = PlacementRules(ranks=2, redundant=4)
+    assert any(len(set(held)) < len(held) for held in place([hot], rules, PlaceSettings(time_limit=1)).layers[0].slots)
+    loads, file = tmp_path / "loads.csv", tmp_path / "ascend.json"
+    loads.write_text("9000,10,10,10,10,10,10,10\n")
+    found = run("--profile", str(loads), "--ranks", "2", "--redundant", "4", "--export", f"vllm-ascend={file}")
+    assert found.exit_code == 0, found.output
+    devices = json.loads(file.read_text())["layer_list"][0]["device_list"]
+    assert all(len(set(device["device_expert"])) == 6 for device in devices)
+
+
+def test_a_placement_that_ascend_cannot_load_is_refused() -> None:
+    hot = profile([9_000, 10, 10, 10, 10, 10, 10, 10])
+    found = place([hot], PlacementRules(ranks=2, redundant=4), PlaceSettings(time_limit=1))
+    with pytest.raises(InputError, match="--distinct"):
+        exported("vllm-ascend", found)

@@ -74,7 +74,8 @@ def judge_layout(context: Context, statement: Statement) -> Claim:
         return contradicted(statement, _no_reading(context))
     engine = context.document.engine if context.document.engine in ENGINES else "any"
     asked = cast(Instance, SimpleNamespace(model=served_model(context), device=facts.device, engine=engine))
-    rules = tuple(rule for rule in rules_of(engine) if rule.name not in PLANNER_RULES)
+    filled = {"whole-experts"} if facts.stated("redundant_experts") else set()
+    rules = tuple(rule for rule in rules_of(engine) if rule.name not in PLANNER_RULES | filled)
     broken = [_broken(asked, reading, rules) for reading in context.readings]
     if all(broken):
         rule, option = broken[0][0], context.readings[0].option
@@ -86,7 +87,7 @@ def judge_layout(context: Context, statement: Statement) -> Claim:
 
 
 def _broken(asked: Instance, reading: Reading, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    return broken_rules(asked, reading.option, rules)
+    return broken_rules(asked, reading.option, rules, stages=reading.pp)
 
 
 def _no_reading(context: Context) -> str:

@@ -6,7 +6,7 @@ from fractions import Fraction
 from types import SimpleNamespace
 from typing import cast
 
-from shardproof.formulations.engines.rules import WHOLE_BLOCKS
+from shardproof.formulations.engines.rules import WHOLE_BLOCKS, WHOLE_GROUPS
 from shardproof.instances.instance import Instance
 from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
@@ -115,14 +115,15 @@ def judge_tp(context: Context, statement: Statement) -> Claim:
 
 
 def _broken_block(context: Context, statement: Statement) -> Claim | None:
-    """Block-quantised weights whose shards would be no whole blocks, under every reading, in an engine."""
+    """Quantised weights whose shards would be no whole blocks or groups, under every reading, in an engine."""
     model = context.facts.model
     if model is None or not context.readings or not context.document.engine:
         return None
     asked = cast(Instance, SimpleNamespace(model=model))
-    if any(WHOLE_BLOCKS.accepts(asked, reading.option) for reading in context.readings):
-        return None
-    return contradicted(statement, f"{model.name}: {WHOLE_BLOCKS.sentence}; with TP {int(statement.number)} it is not")
+    for rule in (WHOLE_BLOCKS, WHOLE_GROUPS):
+        if not any(rule.accepts(asked, reading.option) for reading in context.readings):
+            return contradicted(statement, f"{model.name}: {rule.sentence}; with TP {int(statement.number)} it is not")
+    return None
 
 
 def judge_ep(context: Context, statement: Statement) -> Claim:

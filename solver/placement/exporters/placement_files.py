@@ -14,17 +14,21 @@ from shardproof.solver.placement.exporters.full_map import FullMap
 
 @dataclass(frozen=True)
 class PlacementExporter:
-    """One engine's file: its name on the command line, the option that loads it, and who writes it."""
+    """One engine's file: its name on the command line, the option that loads it, and who writes it.
+
+    ``distinct``: the engine loads no device that holds an expert twice; placements for it are searched that way.
+    """
 
     name: str
     loaded_by: str
     write: Callable[[FullMap], str]
+    distinct: bool = False
 
 
 PLACEMENT_EXPORTERS: tuple[PlacementExporter, ...] = (
     PlacementExporter("sglang", "--init-expert-location FILE", sglang_placement.write),
     PlacementExporter("tensorrt-llm", "moe_config.load_balancer: FILE", tensorrt_llm_placement.write),
-    PlacementExporter("vllm-ascend", "expert_map_path: FILE", vllm_ascend_placement.write),
+    PlacementExporter("vllm-ascend", "expert_map_path: FILE", vllm_ascend_placement.write, distinct=True),
 )
 
 
