@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.fidelity.serving_arrays import CLASSES, TERM_CLASSES, Arrays
+from benchmarks.fidelity.serving_arrays import CLASSES, DECODE, TERM_CLASSES, Arrays
 
 DEGREES = 3.0
 ITERATIONS = 30
@@ -56,8 +56,15 @@ class Fitted:
         return found
 
     def predict(self, rows: Arrays) -> np.ndarray:
-        """Log of the predicted TPOT."""
-        return np.log((np.exp(self.logs(rows)) * rows.features).sum(axis=1))
+        """Log of the predicted TPOT, no less than the datasheet allows."""
+        return predicted(self.logs(rows), rows)
+
+
+def predicted(logs: np.ndarray, rows: Arrays) -> np.ndarray:
+    """Log of the TPOT that factors' logarithms give, decode and the prefill beside it each on its floor."""
+    parts = np.exp(logs) * rows.features
+    split = (parts[:, : len(DECODE)].sum(axis=1), parts[:, len(DECODE) :].sum(axis=1))
+    return np.log(np.maximum(split[0], rows.floors[:, 0]) + np.maximum(split[1], rows.floors[:, 1]))
 
 
 def basis_of(level: Level) -> np.ndarray:

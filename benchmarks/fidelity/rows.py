@@ -67,12 +67,19 @@ MODELS: Mapping[str, str] = {
     "llama3.1-8b": "llama-3.1-8b",
     "llama3.1-405b": "llama-3.1-405b",
     "zai-org/GLM-4.5-Air-FP8": "glm-4.5-air",
+    "zai-org/GLM-5.2": "glm-5",
+    "zai-org/GLM-5.2-FP8": "glm-5",
+    "zhipuai/GLM-5.2": "glm-5",
     "zai-org/GLM-4.6-FP8": "glm-4.6",
     "zai-org/GLM-4.5-FP8": "glm-4.5",
 }
 """Names that the catalogue does not list as aliases."""
 
 NOT_STEADY = ("open", "other")
+DRAFTING = ("speculative", "mtp", "eagle", "medusa")
+"""Words of a row's note that tell of speculative decoding where no flag does."""
+LEVEL_WITHIN = 1.6
+"""Largest ratio of the stated concurrency to the requests in the system that still makes it a level."""
 _BF16 = TensorFormat(dtype="bf16")
 _FP8 = TensorFormat(dtype="fp8", block=(128, 128))
 _NVFP4 = TensorFormat(dtype="nvfp4", block=(1, 16), scale_bits=8)
@@ -85,7 +92,8 @@ class ServingRow:
 
     ``mode``: ``agg`` (closed loop), ``static`` (one batch, prefilled at once) or ``disagg`` (decode pool, its
     workers stated);
-    ``concurrency``: requests in flight in one replica; ``harness``: who measured it; ``release``: in which month.
+    ``concurrency``: requests in flight in one replica; ``harness``: who measured it; ``release``: in which month;
+    ``level``: whether that many were in flight all the time, by Little's law, and not at the peak.
     """
 
     key: str
@@ -103,6 +111,7 @@ class ServingRow:
     tpot_ms: float
     ttft_ms: float | None
     release: str = ""
+    level: bool = True
 
 
 def read_serving(folder: Path) -> Iterator[ServingRow]:
@@ -114,12 +123,22 @@ def read_serving(folder: Path) -> Iterator[ServingRow]:
 
 
 def trusted_rows(folder: Path) -> list[dict[str, str]]:
-    """Rows whose layout is known and that do not decode speculatively."""
+    """Rows whose layout is known and that do not decode speculatively, by their flags or by their note."""
     return [
         row
         for row in read_rows(folder / "system_level.csv.gz")
-        if row["topo_conf"] in ("high", "corrected") and "spec_decode_suspect" not in row["flags"]
+        if row["topo_conf"] in ("high", "corrected")
+        and "spec_decode_suspect" not in row["flags"]
+        and not any(word in row["note"].lower() for word in DRAFTING)
     ]
+
+
+def requests_inside(row: Mapping[str, str]) -> float | None:
+    """Requests in the system by Little's law: measured throughput times time in the system."""
+    rate, output, tpot = (number(row[name]) for name in ("out_tok_s", "osl", "tpot_ms"))
+    if rate is None or not output or tpot is None:
+        return None
+    return rate / output * ((number(row["ttft_ms"]) or 0.0) + tpot * (output - 1)) / 1e3
 
 
 def _serving_row(row: Mapping[str, str]) -> ServingRow | None:
@@ -136,6 +155,7 @@ def _serving_row(row: Mapping[str, str]) -> ServingRow | None:
     if tpot is None or concurrency is None or prompt is None or output is None or tpot <= 0:
         return None
     option, stages, replicas = layout
+    inside = requests_inside(row)
     return ServingRow(
         key=row["id"],
         mode=mode,
@@ -152,6 +172,7 @@ def _serving_row(row: Mapping[str, str]) -> ServingRow | None:
         tpot_ms=tpot,
         ttft_ms=number(row["ttft_ms"]),
         release=row["date"][:7],
+        level=inside is None or 1 / LEVEL_WITHIN < concurrency / max(inside, 1e-9) < LEVEL_WITHIN,
     )
 
 

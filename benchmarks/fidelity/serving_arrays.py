@@ -7,18 +7,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benchmarks.fidelity.capacity import most_running
 from benchmarks.fidelity.rows import ServingRow
-from shardproof.formulations.costs.serving.factors import Setting, setting_of
-from shardproof.formulations.costs.serving.work import PLACE, Load, iteration_terms
+from shardproof.formulations.costs.serving.closed_loop import prompt
+from shardproof.formulations.costs.serving.factors import Setting, kernels_of, setting_of
+from shardproof.formulations.costs.serving.operators import clock_for, served_iteration
+from shardproof.formulations.costs.serving.work import PLACE, Load, Terms, least_seconds
 
 DECODE = (
+    "matrices",
+    "expert_matrices",
+    "scores",
+    "recurrence",
+    "norms",
+    "reductions",
+    "exchanges",
     "weights",
     "experts",
     "kv",
-    "state",
-    "gemm",
-    "grouped",
-    "message",
     "hops",
     "collectives",
     "dp_collectives",
@@ -34,28 +40,32 @@ DECODE = (
     "step",
 )
 PREFILL = (
-    "gemm",
-    "grouped",
-    "attention",
-    "message",
+    "matrices",
+    "expert_matrices",
+    "scores",
+    "recurrence",
+    "norms",
+    "reductions",
+    "exchanges",
     "moe_layers",
     "step",
-    "elementwise",
     "tokens",
-    "grouped_skew",
 )
 CLASSES = ("memory", "experts", "communication", "overhead", "prefill")
 _CLASS_OF = {
+    "matrices": 0,
+    "scores": 0,
+    "recurrence": 0,
+    "norms": 0,
+    "elementwise": 0,
     "weights": 0,
     "kv": 0,
-    "state": 0,
-    "gemm": 0,
-    "elementwise": 0,
     "experts": 1,
-    "grouped": 1,
+    "expert_matrices": 1,
     "expert_skew": 1,
     "moe_layers": 1,
-    "message": 2,
+    "reductions": 2,
+    "exchanges": 2,
     "hops": 2,
     "collectives": 2,
     "dp_collectives": 2,
@@ -65,9 +75,13 @@ TERM_CLASSES = tuple(_CLASS_OF.get(name, 3) for name in DECODE) + (4,) * len(PRE
 
 @dataclass(frozen=True)
 class Arrays:
-    """``features``: rows x terms, milliseconds; ``target``: log of the measured TPOT in ms."""
+    """``features``: rows x terms, milliseconds; ``target``: log of the measured TPOT in ms.
+
+    ``floors``: what the datasheet asks for at least, of decode and of the prefill beside it, ms.
+    """
 
     features: np.ndarray
+    floors: np.ndarray
     target: np.ndarray
     settings: tuple[Setting, ...]
     layouts: tuple[str, ...]
@@ -77,6 +91,7 @@ class Arrays:
         places = np.flatnonzero(chosen)
         return Arrays(
             self.features[places],
+            self.floors[places],
             self.target[places],
             tuple(self.settings[place] for place in places),
             tuple(self.layouts[place] for place in places),
@@ -89,14 +104,15 @@ class Arrays:
 
 def arrays(rows: Sequence[ServingRow]) -> Arrays:
     """Build the arrays of rows."""
-    features = np.array([_features(row) for row in rows])
+    found = [_features(row) for row in rows]
+    features, floors = (np.array([pair[place] for pair in found]) for place in (0, 1))
     target = np.log(np.array([row.tpot_ms for row in rows]))
     settings = tuple(_setting(row) for row in rows)
     layouts = tuple(
         f"{setting.key(('arch', 'precision', 'device', 'engine'))}|{row.option}|{row.stages}"
         for row, setting in zip(rows, settings, strict=True)
     )
-    return Arrays(features, target, settings, layouts)
+    return Arrays(features, floors, target, settings, layouts)
 
 
 def _setting(row: ServingRow) -> Setting:
@@ -105,11 +121,24 @@ def _setting(row: ServingRow) -> Setting:
     return replace(found, precision=row.precision)
 
 
-def _features(row: ServingRow) -> list[float]:
-    sequences = max(1.0, row.concurrency / row.option.attn_dp)
-    context = row.input_tokens + row.output_tokens / 2
-    decode = iteration_terms(row.model, row.device, row.option, Load(sequences, sequences, context, logits=sequences))
-    prompt = Load(row.input_tokens, 1.0, row.input_tokens / 2, prefill=True)
-    prefill = iteration_terms(row.model, row.device, row.option, prompt)
+def running(row: ServingRow) -> float:
+    """Sequences that one attention replica decodes at once."""
+    tokens = row.input_tokens + row.output_tokens / 2
+    most = most_running(row.model, row.device, row.option, tokens=tokens, stages=row.stages)
+    return min(max(1.0, row.concurrency / row.option.attn_dp), most)
+
+
+def _features(row: ServingRow) -> tuple[list[float], list[float]]:
+    sequences, context = running(row), row.input_tokens + row.output_tokens / 2
+    clock = clock_for(row.device, kernels_of(row.engine))
+
+    def terms(load: Load) -> Terms:
+        return served_iteration(row.model, row.device, row.option, load, clock)
+
+    each = max(1.0, sequences / row.stages)
+    decode = terms(Load(each, each, context, logits=each))
+    prefill = terms(prompt(row.input_tokens))
     share = sequences / row.output_tokens if row.mode == "agg" else 0.0
-    return [1e3 * decode[PLACE[name]] for name in DECODE] + [1e3 * share * prefill[PLACE[name]] for name in PREFILL]
+    beside = [1e3 * share * prefill[PLACE[name]] for name in PREFILL]
+    floors = [1e3 * least_seconds(decode, prefill=False), 1e3 * share * least_seconds(prefill, prefill=True)]
+    return [1e3 * decode[PLACE[name]] for name in DECODE] + beside, floors

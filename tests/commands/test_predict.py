@@ -73,7 +73,7 @@ def synthetic(count: int) -> tuple[Arrays, np.ndarray]:
     shift = np.array([engines[pick][1] for pick in picks])
     target = np.log((np.exp(truth) * features).sum(axis=1)) + shift + source.normal(0.0, 0.01, count)
     settings = tuple(Setting("a", "d", "f", engines[pick][0], "bf16", "h") for pick in picks)
-    return Arrays(features, target, settings, tuple("l" for _ in picks)), shift
+    return Arrays(features, np.zeros((count, 2)), target, settings, tuple("l" for _ in picks)), shift
 
 
 def test_the_fit_recovers_a_known_hierarchy_and_shrinks_what_it_never_saw() -> None:
@@ -83,7 +83,9 @@ def test_the_fit_recovers_a_known_hierarchy_and_shrinks_what_it_never_saw() -> N
     assert float(np.median(np.abs(fitted.predict(rows) - rows.target))) < 0.02
     fast, slow = (float(fitted.deviations[0][name][0]) for name in ("fast", "slow"))
     assert slow - fast == pytest.approx(0.6, abs=0.05)
-    stranger = Arrays(rows.features[:1], rows.target[:1], (Setting("a", "d", "f", "new", "bf16", "h"),), ("l",))
+    stranger = Arrays(
+        rows.features[:1], rows.floors[:1], rows.target[:1], (Setting("a", "d", "f", "new", "bf16", "h"),), ("l",)
+    )
     assert np.allclose(fitted.logs(stranger)[0], fitted.base)
 
 

@@ -62,28 +62,24 @@ def prompt_flops(model: Model, option: Option, tokens: int) -> float:
     return 2 * tokens * (model.active_parameters - 2 * model.vocab * model.hidden) / option.gpus
 
 
-def test_no_fitted_tpot_is_below_weights_and_cache_over_bandwidth() -> None:
-    seen = 0
-    for name, device_name, engine, option in every(61):
+@pytest.mark.parametrize(
+    "stride",
+    [997, pytest.param(251, marks=pytest.mark.slow(reason="hundreds of cells, each with curves of its own"))],
+)
+def test_no_fitted_time_is_below_the_datasheet(stride: int) -> None:
+    seen = set()
+    for name, device_name, engine, option in every(stride):
         model, device = model_of(name), device_of(device_name)
-        served = StepClock(model, device, engine).serve(
-            option, concurrency=option.attn_dp, input_tokens=INPUT, output_tokens=OUTPUT
-        )
-        least = read_seconds(model, device, option, context=INPUT)
-        assert served.tpot >= least * ROUNDING, (name, device_name, engine, option)
-        assert sum(served.operations.values()) == pytest.approx(served.tpot), (name, device_name, engine, option)
-        seen += 1
-    assert seen > 500
-
-
-def test_no_fitted_prefill_is_below_its_flops_over_the_peak() -> None:
-    for name, device_name, engine, option in every(37):
-        model, device = model_of(name), device_of(device_name)
-        if option.attn_dp > 1:
-            continue
-        added = StepClock(model, device, engine).interference(option, tokens=INPUT)
+        clock = StepClock(model, device, engine)
+        served = clock.serve(option, concurrency=option.attn_dp, input_tokens=INPUT, output_tokens=OUTPUT)
+        cell = (name, device_name, engine, option)
+        assert served.tpot >= read_seconds(model, device, option, context=INPUT) * ROUNDING, cell
+        assert sum(served.operations.values()) == pytest.approx(served.tpot), cell
         fastest = float(max(device.peak_flops.values()))
-        assert added >= prompt_flops(model, option, INPUT) / fastest * ROUNDING, (name, device_name, engine, option)
+        least = prompt_flops(model, option, INPUT) / fastest
+        assert option.attn_dp > 1 or clock.interference(option, tokens=INPUT) >= least * ROUNDING, cell
+        seen |= {name, device_name, engine}
+    assert seen >= {*ENGINES, "b200-sxm", "l40s", "mi300x"}
 
 
 def test_every_clock_stays_above_the_datasheet() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from shardproof.formulations.costs.serving.architecture import architecture_of, device_key
 from shardproof.formulations.costs.serving.closed_loop import StepClock
 from shardproof.formulations.costs.serving.factors import (
     FILE,
-    architecture_name,
     device_family,
     factors_for,
     is_known,
@@ -21,7 +21,7 @@ from shardproof.formulations.costs.serving.factors import (
 )
 from shardproof.formulations.costs.serving.prefill import floor_of, iteration_ms, nominal_ms
 from shardproof.formulations.costs.serving.work import PLACE, TERMS, Load, iteration_terms
-from shardproof.instances.catalogue import load_device, load_model
+from shardproof.instances.catalogue import load_device, load_model, model_names
 from shardproof.instances.option import Option
 from tests.oracles.places import SHARED
 
@@ -137,14 +137,55 @@ def test_a_model_never_measured_uses_the_general_factors() -> None:
     )
 
 
-def test_names_fold_precisions_and_relatives() -> None:
-    aliases = load_factors().aliases
-    assert architecture_name("deepseek-r1", aliases) == architecture_name("deepseek-v3", aliases)
-    assert architecture_name("qwen3-32b-fp8", aliases) == "qwen3-32b"
+def test_factors_know_what_a_model_is_and_not_its_name() -> None:
+    def same(first: str, second: str) -> bool:
+        return architecture_of(load_model(first)) == architecture_of(load_model(second))
+
+    assert same("deepseek-r1", "deepseek-v3")
+    assert same("qwen3-32b-fp8", "qwen3-32b")
+    assert same("glm-4.5", "glm-4.6")
+    assert same("glm-5", "glm-5-fp8")
+    assert not same("deepseek-v3.2", "deepseek-v3")
+    assert not same("qwen3-32b", "qwen3-14b")
     assert device_family(load_device("b300-sxm")) == "Blackwell"
     assert device_family(load_device("mi300x")) == "other"
     assert precision_name(load_model("gpt-oss-120b")) == "mxfp4"
     assert precision_name(load_model("llama-3.1-8b")) == "bf16"
+
+
+@pytest.mark.parametrize("engine", ["any", "vllm", "sglang", "trtllm", "some-engine"])
+def test_another_name_takes_the_same_time(engine: str) -> None:
+    device = load_device("h200-sxm")
+    for name in ("deepseek-r1", "qwen3-32b", "qwen2.5-72b", "nemotron-3-nano-30b-a3b"):
+        model = load_model(name)
+        renamed = model.model_copy(update={"name": "x", "family": "y"})
+        ours, theirs = (
+            StepClock(one, device, engine).serve(EIGHT, concurrency=32, input_tokens=2000, output_tokens=500)
+            for one in (model, renamed)
+        )
+        assert ours == theirs
+
+
+def test_architectures_and_devices_of_the_catalogue_are_told_apart() -> None:
+    signed = {name: architecture_of(load_model(name)) for name in model_names()}
+    assert not any("|" in text for text in signed.values())
+    sizes: dict[str, set[int]] = {}
+    for name, text in signed.items():
+        model = load_model(name)
+        ends = model.vocab * model.hidden * (1 if model.tied else 2) + model.extra_parameters
+        sizes.setdefault(text, set()).add(round((model.parameters - ends) / 1e9))
+    assert all(max(found) - min(found) <= 1 for found in sizes.values())
+    assert device_key(load_device("h100-sxm")) != device_key(load_device("h200-sxm"))
+    assert device_key(load_device("h100-sxm")) == device_key(load_device("h800-sxm"))
+
+
+def test_what_nobody_can_state_is_taken_as_usual() -> None:
+    model, device = load_model("deepseek-r1"), load_device("h200-sxm")
+    asked = factors_for(setting_of(model, device, "sglang"))
+    assert not any("release" in text or "harness" in text for text in asked.unknown)
+    told = factors_for(setting_of(model, device, "sglang", harness="inferencex_db", release="2025-12"))
+    assert asked.decode != told.decode
+    assert set(asked.decode) == set(told.decode)
 
 
 def test_prefill_iterations_have_a_floor() -> None:

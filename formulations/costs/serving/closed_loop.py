@@ -20,9 +20,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 
-from shardproof.formulations.costs.serving.factors import Factors, Setting, factors_for, setting_of, width_of
-from shardproof.formulations.costs.serving.work import PLACE, Load, Terms, end_terms, layer_terms, least_seconds
+from shardproof.formulations.costs.operations import Clock
+from shardproof.formulations.costs.serving.factors import (
+    Factors,
+    Setting,
+    factors_for,
+    kernels_of,
+    setting_of,
+    width_of,
+)
+from shardproof.formulations.costs.serving.operators import clock_for, served_ends, served_iteration, served_layer
+from shardproof.formulations.costs.serving.work import PLACE, Load, Terms, least_seconds
 from shardproof.instances.hardware import Device
 from shardproof.instances.model import Model
 from shardproof.instances.option import Option
@@ -76,23 +86,31 @@ class StepClock:
     def decode_layer(self, kind: str, option: Option, *, sequences: float, context: float) -> float:
         """Seconds of one layer in a decode iteration of ``sequences`` per attention replica."""
         load = Load(sequences, sequences, context, logits=sequences)
-        terms = layer_terms(self.model, self.model.kinds[kind], self.device, option, load)
-        return _weigh(terms, self.factors(option).decode, prefill=False)
+        return _weigh(self._layer(kind, option, load), self.factors(option).decode, prefill=False)
 
     def decode_ends(self, option: Option, *, sequences: float, context: float) -> float:
         """Seconds of head, sampler and host in a decode iteration."""
         load = Load(sequences, sequences, context, logits=sequences)
-        return _weigh(end_terms(self.model, self.device, option, load), self.factors(option).decode, prefill=False)
+        return _weigh(self._ends(option, load), self.factors(option).decode, prefill=False)
 
     def prefill_layer(self, kind: str, option: Option, *, tokens: float) -> float:
         """Seconds by which prefilling a prompt of ``tokens`` in one layer delays the batch beside it."""
-        terms = layer_terms(self.model, self.model.kinds[kind], self.device, option, prompt(tokens))
-        return _weigh(terms, self.factors(option).prefill, prefill=True)
+        return _weigh(self._layer(kind, option, prompt(tokens)), self.factors(option).prefill, prefill=True)
 
     def prefill_ends(self, option: Option, *, tokens: float) -> float:
         """Seconds by which the ends of a prompt's prefill delay the batch beside it."""
-        terms = end_terms(self.model, self.device, option, prompt(tokens))
-        return _weigh(terms, self.factors(option).prefill, prefill=True)
+        return _weigh(self._ends(option, prompt(tokens)), self.factors(option).prefill, prefill=True)
+
+    def _layer(self, kind: str, option: Option, load: Load) -> Terms:
+        return served_layer(self.model, self.model.kinds[kind], self.device, option, load, self.clock)
+
+    def _ends(self, option: Option, load: Load) -> Terms:
+        return served_ends(self.model, self.device, option, load, self.clock)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The operators' own clock under this engine."""
+        return clock_for(self.device, kernels_of(self.engine))
 
     def decode(self, option: Option, *, sequences: float, context: float) -> float:
         """Seconds of a decode iteration through all layers."""
@@ -116,10 +134,7 @@ class StepClock:
     def operations(self, option: Option, *, sequences: float, context: float) -> dict[str, float]:
         """Seconds of a decode iteration by term; ``roofline``: what the datasheet asks for beyond the terms' sum."""
         load = Load(sequences, sequences, context, logits=sequences)
-        total = end_terms(self.model, self.device, option, load)
-        for kind, count in self.kind_counts.items():
-            terms = layer_terms(self.model, self.model.kinds[kind], self.device, option, load)
-            total = [value + count * added for value, added in zip(total, terms, strict=True)]
+        total = served_iteration(self.model, self.device, option, load, self.clock)
         factors = self.factors(option).decode
         found = {name: factor * total[PLACE[name]] for name, factor in factors.items() if total[PLACE[name]]}
         lifted = self.decode(option, sequences=sequences, context=context) - sum(found.values())
@@ -135,9 +150,13 @@ class StepClock:
         stages: int = 1,
         replicas: int = 1,
         interfering: bool = True,
+        most_running: float = inf,
     ) -> Serving:
-        """Predict TPOT; ``interfering`` False: prefill runs elsewhere or before (static, disagg)."""
-        sequences = max(1.0, concurrency / (replicas * option.attn_dp))
+        """Predict TPOT; ``interfering`` False: prefill runs elsewhere or before (static, disagg).
+
+        ``most_running``: sequences that the cache of one attention replica holds; more wait.
+        """
+        sequences = min(max(1.0, concurrency / (replicas * option.attn_dp)), max(1.0, most_running))
         context = input_tokens + output_tokens / 2
         running = sequences / stages
         decode = self.decode(option, sequences=max(1.0, running), context=context)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from math import exp
 from pathlib import Path
 
 from pydantic import Field
 
 from shardproof import instances
+from shardproof.formulations.costs.serving.architecture import architecture_of, device_key
 from shardproof.instances.base import Record
 from shardproof.instances.hardware import Device
 from shardproof.instances.model import Model
@@ -18,8 +20,9 @@ from shardproof.instances.reading import read_mapping, validate
 
 FILE = Path(instances.__file__).parent / "catalog" / "serving" / "factors.json"
 KNOWN_FAMILIES = ("Hopper", "Blackwell")
-SUFFIXES = ("-fp8", "-nvfp4", "-fp4", "-awq", "-int4", "-mxfp4")
-REFERENCE_HARNESS = "inferencex_db"
+NOT_ASKED = ("harness", "release")
+"""Columns that tell measurements apart and that nobody who plans can state."""
+USUAL_KERNELS = "vllm"
 
 
 class Group(Record):
@@ -35,10 +38,15 @@ class Group(Record):
 
 
 class Fit(Record):
-    """Shared logarithms of the factors, one a term, and groups of deviations."""
+    """Shared logarithms of the factors, one a term, and groups of deviations.
+
+    ``usual``: what deviations by harness and release come to on average, one number a class of terms, by what a
+    planner does state; the first group that holds a setting speaks.
+    """
 
     base: tuple[float, ...]
     groups: tuple[Group, ...]
+    usual: tuple[Group, ...] = ()
 
 
 class Floor(Record):
@@ -61,9 +69,9 @@ class Floor(Record):
 class FactorCatalogue(Record):
     """The catalogue file: term names, logarithms of the factors, groups of deviations, and where from.
 
-    ``decode`` and ``prefill`` name the terms in order; ``classes`` give each term's class; ``aliases`` map
-    models with the same layers onto one name; ``wait`` holds the factors of the time to first token. ``known``
-    knows models apart and holds for pairs of model and engine that it was fitted to; ``general`` does not.
+    ``decode`` and ``prefill`` name the terms in order; ``classes`` give each term's class; ``wait`` holds the
+    factors of the time to first token. ``known`` knows architectures apart and holds for pairs of architecture
+    and engine that it was fitted to; ``general`` does not.
     """
 
     source: str
@@ -73,14 +81,17 @@ class FactorCatalogue(Record):
     classes: tuple[int, ...]
     known: Fit
     general: Fit
-    aliases: dict[str, str] = Field(default_factory=dict)
     wait: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     prefill_floor: dict[str, Floor] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the factors depend on. ``harness`` names who measures; ``release`` is the engine's month."""
+    """What the factors depend on.
+
+    ``arch``, ``device``: what the model and the device are (`architecture`); ``harness`` names who measures and
+    ``release`` is the engine's month, empty where nobody says.
+    """
 
     arch: str
     device: str
@@ -120,21 +131,16 @@ def setting_of(
     wide: str = "tp",
     release: str | None = None,
 ) -> Setting:
-    """Name what the factors depend on.
-
-    ``harness``: ``None`` is the reference benchmark; ``release``: month of the engine's release, ``YYYY-MM``
-    (``None``: the newest one measured).
-    """
-    engine = "vllm" if engine == "any" else engine
+    """Name what the factors depend on; ``harness`` and ``release`` (``YYYY-MM``) are those of a measurement."""
     return Setting(
-        arch=architecture_name(model.name, load_factors().aliases),
-        device=device.name,
+        arch=architecture_of(model),
+        device=device_key(device),
         family=device_family(device),
-        engine=engine,
+        engine="vllm" if engine == "any" else engine,
         precision=precision_name(model),
-        harness=harness or REFERENCE_HARNESS,
+        harness=harness or "",
         wide=wide,
-        release=newest_release(engine) if release is None else release,
+        release=release or "",
     )
 
 
@@ -143,25 +149,9 @@ def width_of(option: Option) -> str:
     return "dp" if option.attn_dp > 1 else ("ep" if option.moe_ep > 1 else "tp")
 
 
-@lru_cache(maxsize=64)
-def newest_release(engine: str) -> str:
-    """Newest month of an engine's releases behind the factors."""
-    found = [
-        value.rpartition("|")[2]
-        for group in load_factors().general.groups
-        if group.columns == ("engine", "release")
-        for value in group.values
-        if value.startswith(f"{engine}|")
-    ]
-    return max(found, default="")
-
-
-def architecture_name(name: str, aliases: dict[str, str]) -> str:
-    """Name of the model whose layers these are: precision suffixes dropped, aliases followed."""
-    short = name.lower()
-    for suffix in SUFFIXES:
-        short = short.removesuffix(suffix)
-    return aliases.get(short, short)
+def kernels_of(engine: str) -> str:
+    """Name the engine whose kernels an engine runs, as the curves know them."""
+    return USUAL_KERNELS if engine == "any" or engine.startswith("vllm") else engine
 
 
 def device_family(device: Device) -> str:
@@ -198,7 +188,7 @@ def factors_for(setting: Setting) -> Factors:
     chosen = catalogue.known if is_known(setting) else catalogue.general
     logs = list(chosen.base)
     unknown: list[str] = [] if is_known(setting) else ["model+engine"]
-    for group in chosen.groups:
+    for group in _spoken(chosen, setting):
         found = group.values.get(setting.key(group.columns))
         if found is None:
             unknown.append("+".join(group.columns))
@@ -212,3 +202,12 @@ def factors_for(setting: Setting) -> Factors:
         prefill=dict(zip(catalogue.prefill, multipliers[split:], strict=True)),
         unknown=tuple(unknown),
     )
+
+
+def _spoken(fit: Fit, setting: Setting) -> list[Group]:
+    """Groups that speak of a setting: all where harness and release are told, else their usual deviations instead."""
+    if setting.harness:
+        return list(fit.groups)
+    asked = [group for group in fit.groups if not set(NOT_ASKED) & set(group.columns)]
+    usual = (group for group in fit.usual if setting.key(group.columns) in group.values)
+    return asked + list(islice(usual, 1))

@@ -6,7 +6,8 @@ factors (`shardproof.formulations.costs.serving.factors`) multiply terms; an ite
 
 .. math:: t = \sum_{k} \sum_{l} e^{\theta_k} x_{k,l}
 
-so the time of a stage is the sum of its layers, its ends and one constant per iteration.
+so the time of a stage is the sum of its layers, its ends and one constant per iteration. The last seven terms are
+not the datasheet's but the operators' own clock (`operators`), and are zero here.
 """
 
 from __future__ import annotations
@@ -61,6 +62,13 @@ TERMS = (
     "tokens",
     "sequences",
     "step",
+    "matrices",
+    "expert_matrices",
+    "scores",
+    "recurrence",
+    "norms",
+    "reductions",
+    "exchanges",
 )
 PLACE = {name: index for index, name in enumerate(TERMS)}
 READ = ("weights", "experts", "kv", "state")

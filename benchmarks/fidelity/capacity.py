@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections import Counter
 
 from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, kv_bytes_per_request, layer_weight_bytes
-from shardproof.formulations.deployment.tables import Option
 from shardproof.instances.hardware import Device
 from shardproof.instances.model import Model
+from shardproof.instances.option import Option
 
 USED = 0.95
 RESERVE_BYTES = 1.5e9
