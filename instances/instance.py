@@ -144,13 +144,13 @@ class Instance(Record):
     def fingerprint(self) -> str:
         """SHA-256 of all that determines the answer: batches, certificates and plans know an instance by it.
 
-        Names, notes, sources and the price do not count, nor does the place of a file. Names and architecture do
-        where fitted factors are looked up by them.
+        Names, notes, sources and the price do not count, nor does the place of a file. The device's architecture
+        does where fitted factors are looked up by it; curves are named by ``calibration``.
         """
         tree = self.model_dump(mode="json", exclude=_DETERMINES_NOTHING)
+        tree["model"].pop("name")
+        tree["device"].pop("name")
         if self.calibration is None and self.confidence is None:
-            tree["model"].pop("name")
-            tree["device"].pop("name")
             tree["device"].pop("architecture")
         canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
