@@ -9,6 +9,7 @@ from typing import Any
 
 from shardproof.instances.instance import Instance
 from shardproof.solver.audit.claim import Claim, not_checkable
+from shardproof.solver.audit.completed import Completions
 from shardproof.solver.audit.context import Candidate, Context
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import assumptions
@@ -37,7 +38,7 @@ class Audit:
     claims: tuple[Claim, ...]
     violations: tuple[Violation, ...]
     checks: tuple[Check, ...]
-    completion: dict[str, Any] | None = None
+    completion: Completions | None = None
 
     @property
     def wrong(self) -> tuple[Claim, ...]:
@@ -61,7 +62,7 @@ class Audit:
             "checks": [vars(check) | {"slack": check.slack, "holds": check.slack >= 0} for check in self.checks],
             "unread": [{"line": item.line, "text": item.text, "reason": item.reason} for item in self.document.unread],
             "read": read_lines(self.document),
-            "completion": self.completion,
+            "completion": None if self.completion is None else self.completion.to_json(),
             "reading": None if best is None else best.reading.name,
             "assumptions": list(
                 assumptions(self.context.facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -12,6 +12,7 @@ from rich.text import Text
 from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.audit.audit import Audit, read_lines
 from shardproof.solver.audit.claim import Claim, Verdict
+from shardproof.solver.audit.completed import Completions
 from shardproof.solver.documents.text import printable
 from shardproof.solver.evaluation.figures import Check, Violation
 
@@ -127,9 +128,9 @@ def _check(check: Check) -> str:
     return f"{word}  {check.group}[{check.index}]: {show(check.value)} against {show(check.limit)}, {rest}"
 
 
-def _completion(console: Console, completion: dict[str, Any] | None) -> None:
+def _completion(console: Console, completion: Completions | None) -> None:
     if completion is not None:
-        _list(console, "Completion", [str(sentence) for sentence in completion["sentences"]])
+        _list(console, "Completion", list(completion.sentences))
 
 
 def _list(console: Console, title: str, lines: list[str]) -> None:

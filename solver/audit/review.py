@@ -75,7 +75,7 @@ def _summary(audit: Audit) -> dict[str, Any]:
         "gpus": reading.gpus if reading is not None else None,
         "wrong": len(audit.wrong),
         "violations": len(audit.violations),
-        "completion": audit.completion,
+        "completion": None if audit.completion is None else audit.completion.to_json(),
         "exit_code": audit.exit_code,
     }
 

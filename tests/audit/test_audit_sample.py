@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import pytest
 
+from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance, load_instance
 from shardproof.solver.audit.audit import Audit, audit_document
 from shardproof.solver.audit.claim import Claim
@@ -116,12 +117,12 @@ def test_completion(instance: Instance) -> None:
     audit = audit_document(read_document(PLAN), instance)
     judged, completion = complete(audit.context, audit.claims, time_limit_s=None)
     assert completion is not None
-    assert completion["status"] == "infeasible"
-    relaxed = {answer["fixed"]: answer for answer in completion["relaxed"]}
-    assert relaxed["degrees and stages fixed, GPU count given up"]["status"] == "infeasible"
-    assert relaxed["stages and GPU budget fixed, degrees given up"]["gpus"] == 5
-    assert len(relaxed["stages and GPU budget fixed, degrees given up"]["plan"]["stages"]) == 4
-    assert relaxed["nothing fixed (the optimum)"]["gpus"] == 5
+    assert completion.stated.status == "infeasible"
+    relaxed = {found.fixed: found for found in completion.relaxed}
+    assert relaxed["degrees and stages fixed, GPU count given up"].status == "infeasible"
+    assert relaxed["stages and GPU budget fixed, degrees given up"].gpus == 5
+    assert len(relaxed["stages and GPU budget fixed, degrees given up"].plan.stages) == 4
+    assert relaxed["nothing fixed (the optimum)"].gpus == 5
     minimal = next(claim for claim in judged if claim.statement.field == "minimal_gpus")
     assert minimal.verdict == "contradicted"
     assert minimal.recomputed == 5
@@ -135,3 +136,15 @@ def test_json_keys(instance: Instance) -> None:
     )
     assert {"group", "index", "value", "limit", "unit"} <= set(tree["violations"][0])
     assert {"line", "text"} <= set(tree["unread"][0])
+
+
+def test_a_fault_of_ours_is_no_verdict(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two answers that contradict each other end the audit; they do not leave it undecided."""
+
+    def breaks(*_: object, **__: object) -> None:
+        raise InternalError("two answers")
+
+    monkeypatch.setattr("shardproof.solver.search.lexicographic.LexicographicSearch.run", breaks)
+    audit = audit_document(read_document(PLAN), instance)
+    with pytest.raises(InternalError, match="two answers"):
+        complete(audit.context, audit.claims, time_limit_s=None)

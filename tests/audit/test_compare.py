@@ -132,11 +132,11 @@ def test_completion_of_a_full_plan_leaves_nothing_free(instance: Instance, resul
     audit = audit_document(read_document(file), instance)
     _, completion = complete(audit.context, audit.claims, time_limit_s=None)
     assert completion is not None
-    assert completion["fixed"] == "all stated parts fixed"
-    kept = completion["plan"]
-    assert [stage["layers"] for stage in kept["stages"]] == [list(stage.layers) for stage in plan.stages]
-    assert kept["microbatches"] == [item.model_dump() for item in runs]
-    assert kept["microbatch_tokens"] == plan.microbatch_tokens
+    kept = completion.stated.plan
+    assert completion.stated.fixed == "all stated parts fixed"
+    assert [stage.layers for stage in kept.stages] == [stage.layers for stage in plan.stages]
+    assert kept.microbatches == runs
+    assert kept.microbatch_tokens == plan.microbatch_tokens
 
 
 def test_wrong_claims_are_those_that_audit_counts(comparison: Comparison, instance: Instance) -> None:
