@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shardproof.solver.api.batched import Batched, Reported, batch, batch_tasks, report
     from shardproof.solver.api.calibrated import Calibrated, calibrate
     from shardproof.solver.api.catalogued import Catalogued, catalog
+    from shardproof.solver.api.doctor import Setup, doctor
     from shardproof.solver.api.explained import Explained, explain
     from shardproof.solver.api.placed import Placed, PlacedWithin, place, place_within
     from shardproof.solver.api.predicted import Predicted, predict
@@ -40,6 +41,7 @@ _HOMES = {
     "shardproof.solver.api.batched": ("Batched", "Reported", "batch", "batch_tasks", "report"),
     "shardproof.solver.api.calibrated": ("Calibrated", "calibrate"),
     "shardproof.solver.api.catalogued": ("Catalogued", "catalog"),
+    "shardproof.solver.api.doctor": ("Setup", "doctor"),
     "shardproof.solver.api.explained": ("Explained", "explain"),
     "shardproof.solver.api.placed": ("Placed", "PlacedWithin", "place", "place_within"),
     "shardproof.solver.api.predicted": ("Predicted", "predict"),
@@ -71,6 +73,7 @@ __all__ = [
     "Problem",
     "Reported",
     "Sensitivity",
+    "Setup",
     "ShardproofError",
     "Simulated",
     "Solved",
@@ -83,6 +86,7 @@ __all__ = [
     "calibrate",
     "catalog",
     "compare",
+    "doctor",
     "explain",
     "load_instance",
     "load_plan",

@@ -26,6 +26,7 @@ VERBS: dict[str, str] = {
     "calibrate": "Measure this machine's GPU and fit its curves.",
     "catalog": "List and show the models and devices known.",
     "schema": "Print the JSON Schema of a document.",
+    "doctor": "Say what is installed, what is missing, what the machine has.",
 }
 
 

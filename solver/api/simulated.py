@@ -37,9 +37,8 @@ class Simulated(Answered):
         InputError
             If the file has another ending, or matplotlib is not installed.
         """
-        from shardproof.solver.simulation.plot import check_plot, draw
+        from shardproof.solver.simulation.plot import draw
 
-        check_plot(Path(path))
         draw(self.outcomes[0], Path(path))
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from shardproof.solver.commands.parameters import DURATION, Verb
+
 EPILOG = """\b
 Examples:
   shardproof audit instances/plans/qwen3-235b-handwritten.md
@@ -17,12 +19,12 @@ Examples:
 """
 
 
-@click.command(name="audit", epilog=EPILOG)
+@click.command(name="audit", cls=Verb, epilog=EPILOG)
 @click.argument("plan", type=click.Path())
 @click.option("--instance", type=click.Path(), help="The question; without it, the document's own sections are it.")
 @click.option("--completion/--no-completion", default=True, help="Search the best completion of the stated parts.")
 @click.option("--all", "every", is_flag=True, help="List every claim, also those that hold.")
-@click.option("--time-limit", type=float, default=60.0, show_default=True, help="Seconds for the completion.")
+@click.option("--time-limit", type=DURATION, default="60 s", show_default=True, help="Of the completion, with unit.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(plan: str, instance: str | None, completion: bool, every: bool, time_limit: float, as_json: bool) -> int:
     """Judge every claim of PLAN: a document, a deployment form, a folder of them, or an engine's command line.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from shardproof.solver.commands.parameters import Verb
+
 if TYPE_CHECKING:
     from shardproof.solver.batch.launch import BatchRequest
 
@@ -20,7 +22,7 @@ are solved. Exit code 0: every task is answered; 2: bad input; 3: some are undec
 """
 
 
-@click.command("batch", epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("batch", cls=Verb, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sweep", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the run [default: runs/NAME].")
 @click.option("--ledger", type=click.Path(path_type=Path), help="Ledger file [default: OUT/ledger.sqlite].")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from shardproof.solver.commands.parameters import Verb
+
 if TYPE_CHECKING:
     from shardproof.solver.api.calibrated import Calibrated
 
@@ -19,7 +21,7 @@ Examples:
 """
 
 
-@click.command(name="calibrate", epilog=EPILOG)
+@click.command(name="calibrate", cls=Verb, epilog=EPILOG)
 @click.option("--device-name", metavar="NAME", help="Catalogue name of the device (default: every one measured).")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Device file, or folder for several devices.")
 @click.option(

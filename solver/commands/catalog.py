@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from shardproof.solver.commands.parameters import Verb
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -21,7 +23,7 @@ Examples:
 """
 
 
-@click.command(name="catalog", epilog=EPILOG)
+@click.command(name="catalog", cls=Verb, epilog=EPILOG)
 @click.argument("words", nargs=-1, metavar="[models|devices] [NAME]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(words: tuple[str, ...], *, as_json: bool) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from shardproof.solver.commands.parameters import DURATION, Verb
+
 if TYPE_CHECKING:
     from shardproof.solver.api.audited import Compared
     from shardproof.solver.audit.compare import Column
@@ -21,11 +23,11 @@ Examples:
 """
 
 
-@click.command(name="compare", epilog=EPILOG)
+@click.command(name="compare", cls=Verb, epilog=EPILOG)
 @click.argument("plans", nargs=-1, required=True, type=click.Path())
 @click.option("--instance", required=True, type=click.Path(), help="The question that all plans answer.")
 @click.option("--document", type=click.Path(), help="Write the proven plan as a Markdown deployment document.")
-@click.option("--time-limit", type=float, help="Seconds after which the best plan and the bound are used.")
+@click.option("--time-limit", type=DURATION, help="After it the best plan and bound so far are used, with unit.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(
     plans: tuple[str, ...], instance: str, document: str | None, time_limit: float | None, as_json: bool

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from shardproof.solver.commands.instance_options import instance_options
+from shardproof.solver.commands.parameters import Verb
 
 
-@click.command(name="explain")
+@click.command(name="explain", cls=Verb)
 @click.argument("instance", required=False)
 @instance_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from shardproof.solver.commands.parameters import PLOT, WRITABLE, Verb
+
 if TYPE_CHECKING:
     from shardproof.solver.api.placed import Placed, PlacedWithin
     from shardproof.solver.placement.request import PlaceRequest
@@ -23,7 +25,7 @@ Exit code 0: a placement; 2: bad input; 3: no placement found for --max-imbalanc
 """
 
 
-@click.command("place", epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("place", cls=Verb, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("instance", required=False, type=click.Path(path_type=Path))
 @click.option("--model", help="Catalogue name, Hugging Face id or config.json, instead of an instance.")
 @click.option("--experts", type=click.IntRange(1, 4096), help="Experts per layer, without a model.")
@@ -80,8 +82,8 @@ Exit code 0: a placement; 2: bad input; 3: no placement found for --max-imbalanc
     metavar="ENGINE=FILE",
     help="Write an engine's file: sglang, tensorrt-llm, vllm-ascend; repeatable.",
 )
-@click.option("--certificate", type=click.Path(path_type=Path), help="Write loads, placement and bounds.")
-@click.option("--heatmap", type=click.Path(path_type=Path), help="Draw layers x ranks to a PNG or SVG.")
+@click.option("--certificate", type=WRITABLE, help="Write loads, placement and bounds.")
+@click.option("--heatmap", type=PLOT, help="Draw layers x ranks (PNG, SVG, PDF).")
 def command(**options: Any) -> None:
     """Place the experts of every layer of INSTANCE (or --model) under a load profile."""
     from shardproof.solver.placement.request import place_request

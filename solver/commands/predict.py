@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardproof.solver.commands.instance_options import instance_options
+from shardproof.solver.commands.parameters import Verb
 
 if TYPE_CHECKING:
     from shardproof.solver.evaluation.figures import Violation
     from shardproof.solver.evaluation.predictions import Prediction
 
 
-@click.command(name="predict")
+@click.command(name="predict", cls=Verb)
 @click.argument("plan", type=click.Path())
 @click.option("--instance", "-i", type=click.Path(), help="Instance file that the plan answers.")
 @instance_options

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from shardproof.solver.commands.parameters import Verb
+
 EPILOG = """\b
 Example:
   shardproof report runs/all-skus -o report.html
@@ -14,7 +16,7 @@ The page needs no network and no other file.
 """
 
 
-@click.command("report", epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("report", cls=Verb, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True)
 @click.option("--run", help="Name of the run in a ledger that holds several [default: the latest].")

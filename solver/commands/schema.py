@@ -7,9 +7,10 @@ import json
 import click
 
 from shardproof.solver.api.schemas import SCHEMAS, schema
+from shardproof.solver.commands.parameters import Verb
 
 
-@click.command(name="schema")
+@click.command(name="schema", cls=Verb)
 @click.argument("document", type=click.Choice(list(SCHEMAS)), default="instance")
 def command(document: str) -> int:
     """Print the JSON Schema of a document.

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardproof.solver.commands.instance_options import instance_options
+from shardproof.solver.commands.parameters import PLOT, Verb
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from shardproof.solver.analysis.sensitivity import Slack, Step
     from shardproof.solver.api.sensitivity import Sensitivity
 
 
-@click.command(name="sensitivity")
+@click.command(name="sensitivity", cls=Verb)
 @click.argument("instance", required=False)
 @instance_options
 @click.option("--only", multiple=True, help="Look only at inputs whose name contains this; may be repeated.")
-@click.option("--plot", type=click.Path(), help="Draw GPUs against TTFT limit and batch size here (*.png, *.svg).")
+@click.option("--plot", type=PLOT, help="Draw GPUs against TTFT limit and batch size here (PNG, SVG, PDF).")
 @click.option("--points", type=int, default=9, show_default=True, help="Points of each curve.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def command(instance: str | None, only: tuple[str, ...], plot: str | None, points: int, **fields: Any) -> int:
+def command(instance: str | None, only: tuple[str, ...], plot: Path | None, points: int, **fields: Any) -> int:
     """Say how far each input may worsen before this plan breaks, and before more GPUs are needed.
 
     Every value is exact: found by bisection over proven decisions. With --margin, say also what it costs.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardproof.solver.commands.instance_options import instance_options
+from shardproof.solver.commands.parameters import PLOT, Verb
 
 if TYPE_CHECKING:
     from shardproof.solver.simulation.outcome import Outcome
@@ -20,7 +21,7 @@ Examples:
 """
 
 
-@click.command(name="simulate", epilog=EPILOG)
+@click.command(name="simulate", cls=Verb, epilog=EPILOG)
 @click.argument("plan", type=click.Path())
 @click.option("--instance", "-i", type=click.Path(), help="Instance file that the plan answers.")
 @instance_options
@@ -35,16 +36,12 @@ Examples:
               show_default=True, help="How requests find a replica.")  # fmt: skip
 @click.option("--prefix-cache-hit", type=click.FloatRange(0, 0.999), default=0.0, help="Share of every prompt cached.")
 @click.option("--goodput", multiple=True, help="A limit that a good request keeps, e.g. ttft:2s; may be repeated.")
-@click.option("--plot", type=click.Path(), help="Draw queue, running requests and cache over time here (PNG, SVG).")
+@click.option("--plot", type=PLOT, help="Draw queue, running requests and cache over time here (PNG, SVG, PDF).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def command(plan: str, instance: str | None, plot: str | None, as_json: bool, **fields: Any) -> int:
+def command(plan: str, instance: str | None, plot: Path | None, as_json: bool, **fields: Any) -> int:
     """Play a PLAN in service: percentiles of TTFT, TPOT, ITL and end-to-end time, goodput, queue and cache."""
     from shardproof.solver.api.simulated import simulate
 
-    if plot:
-        from shardproof.solver.simulation.plot import check_plot
-
-        check_plot(Path(plot))
     found = simulate(plan, instance, **fields)
     if plot:
         found.plot(plot)

@@ -11,20 +11,21 @@ import click
 
 from shardproof.solver.api.question import FIELDS
 from shardproof.solver.commands.instance_options import instance_options
+from shardproof.solver.commands.parameters import DURATION, WRITABLE, Verb
 
 if TYPE_CHECKING:
     from shardproof.solver.api.solved import Solved
     from shardproof.solver.search.settings import Progress
 
 
-@click.command(name="solve")
+@click.command(name="solve", cls=Verb)
 @click.argument("instance", required=False)
 @instance_options
-@click.option("-o", "--output", type=click.Path(), help="Write the plan here, YAML or (*.json) JSON.")
-@click.option("--write-instance", type=click.Path(), help="Keep the question itself as an instance file.")
-@click.option("--certificate", type=click.Path(), help="Write the certificate here.")
+@click.option("-o", "--output", type=WRITABLE, help="Write the plan here, YAML or (*.json) JSON.")
+@click.option("--write-instance", type=WRITABLE, help="Keep the question itself as an instance file.")
+@click.option("--certificate", type=WRITABLE, help="Write the certificate here.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-@click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds until the best plan so far is given.")
+@click.option("--time-limit", type=DURATION, help="After it the best plan so far is given, with unit, e.g. 60s.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Workers of CP-SAT.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of CP-SAT.")
 @click.option(

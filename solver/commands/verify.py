@@ -6,8 +6,10 @@ import json
 
 import click
 
+from shardproof.solver.commands.parameters import Verb
 
-@click.command(name="verify")
+
+@click.command(name="verify", cls=Verb)
 @click.argument("certificate", type=click.Path())
 @click.option("--instance", type=click.Path(), help="Also check that the file's integer data is what this yields.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")

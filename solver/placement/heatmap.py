@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shardproof.formulations.placement.check import even_rank_loads
 from shardproof.formulations.placement.problem import NO_EXPERT, LayerProblem, Slots
-from shardproof.instances.reading import refuse
+from shardproof.instances.pictures import check_picture
 from shardproof.solver.placement.result import PlacementResult
 
 if TYPE_CHECKING:
@@ -20,15 +20,11 @@ def draw_heatmap(result: PlacementResult, path: Path, *, before: Sequence[Slots]
     ``before`` is the placement in force; without it, experts in order, as engines start. Raises
     `InputError` for another file ending, or when matplotlib is not installed.
     """
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise refuse("place", "give a file that ends in .png or .svg", field="--heatmap", value=str(path))
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        remedy = "needs matplotlib: install shardproof with its extra 'plot'"
-        raise refuse("place", remedy, field="--heatmap") from None
+    check_picture(path)
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     name = "in force" if before is not None else "experts in order"
     earlier = before if before is not None else [_in_order(found.problem) for found in result.layers]
     pictures = [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shardproof.instances.errors import InputError
+from shardproof.instances.pictures import check_picture
 
 if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
@@ -23,12 +24,10 @@ def draw_curves(path: Path, curves: Mapping[str, tuple[Step, ...]], question: In
     """
     if not curves:
         raise InputError("there are no curves to draw; ask for them: sensitivity(..., curves=True)")
-    if path.suffix not in (".png", ".svg"):
-        raise InputError(f"{path}: a plot is written as *.png or *.svg")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("--plot needs matplotlib: pip install 'shardproof[plot]'") from None
+    check_picture(path)
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     figure = Figure(figsize=(5 * max(1, len(curves)), 4), layout="constrained")
     for place, (name, steps) in enumerate(curves.items()):
         axes = figure.add_subplot(1, len(curves), place + 1)
@@ -36,6 +35,10 @@ def draw_curves(path: Path, curves: Mapping[str, tuple[Step, ...]], question: In
         scale = 1e9 if name.startswith("ttft") else 1
         axes.plot([value / scale for value, _ in points], [gpus for _, gpus in points], "o", color="tab:blue")
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="x", which="both", labelrotation=45)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(f"{name} [s]" if scale > 1 else name)
         axes.set_ylabel("fewest GPUs (proven)")
         axes.grid(visible=True, alpha=0.3)

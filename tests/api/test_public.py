@@ -18,12 +18,12 @@ from shardproof.solver.cli import VERBS, application
 from tests.oracles.places import ROOT
 
 FUNCTIONS = (
-    "audit batch batch_tasks calibrate catalog compare explain load_instance load_plan place place_within predict "
-    "question report schema sensitivity simulate solve verify"
+    "audit batch batch_tasks calibrate catalog compare doctor explain load_instance load_plan place place_within "
+    "predict question report schema sensitivity simulate solve verify"
 ).split()
 RECORDS = (
     "Audited Batched Calibrated Catalogued Compared Explained Instance Placed PlacedWithin Plan Predicted Problem "
-    "Reported Sensitivity Simulated Solved Stage Verified"
+    "Reported Sensitivity Setup Simulated Solved Stage Verified"
 ).split()
 ERRORS = ["CheckFailed", "InputError", "InternalError", "ShardproofError"]
 HEAVY = ("numpy", "ortools", "pydantic", "yaml", "click", "rich", "jinja2", "importlib.metadata", "tomllib")

@@ -68,7 +68,7 @@ def test_flags_need_no_file(tmp_path: Path) -> None:
         (["solve", MAIN, "--ttft", "30"], 2, ["has no unit"]),
         (["solve", "no-such-file.yaml"], 2, ["no-such-file.yaml", "cannot be read"]),
         (["solve", MAIN, "--device", "h100-sxn"], 2, ["h100-sxm"]),
-        (["solve", MAIN, "--time-limit", "0"], 3, []),
+        (["solve", MAIN, "--time-limit", "0 s"], 3, []),
         (["solve", "--model", "qwen3-8b"], 2, ["--device"]),
         (["sole", MAIN], 2, ["solve"]),
         (["verify", "no-such-file.json"], 2, ["cannot be read"]),

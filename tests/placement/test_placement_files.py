@@ -152,12 +152,13 @@ def test_a_catalogue_model_numbers_its_own_layers() -> None:
     ("words", "message"),
     [
         (("--ranks", "4"), "--profile"),
-        ((*SMALL, "--ranks", "5"), "use 2 or 7"),
+        ((*(word if word != "4" or place != 7 else "5" for place, word in enumerate(SMALL)),), "use 2 or 7"),
         ((*SMALL, "--export", "vllm=x"), "imports no placement"),
         ((*SMALL, "--export", "sglang"), "ENGINE=FILE"),
         ((*SMALL, "--max-imbalance", "0.9"), "1 or more"),
         ((*SMALL, "--max-imbalance", "x"), "--max-imbalance"),
-        ((*SMALL, "--time-limit", "5"), "--time-limit"),
+        ((*SMALL, "--ranks", "5"), "--ranks stands twice"),
+        ((*SMALL[:-4], "--time-limit", "5"), "--time-limit"),
         ((*SMALL, "--from", "nowhere.json"), "no such file"),
         ((*SMALL, "--weights", "1,2"), "give 1 weights"),
         ((*SMALL, "--max-imbalance", "1.1", "--groups", "2", "--nodes", "2"), "leave out"),
@@ -165,8 +166,8 @@ def test_a_catalogue_model_numbers_its_own_layers() -> None:
 )
 def test_bad_words_are_refused(words: tuple[str, ...], message: str) -> None:
     found = run(*words)
-    assert isinstance(found.exception, InputError)
-    assert message in str(found.exception)
+    assert isinstance(found.exception, InputError) or found.exit_code == 2
+    assert message in found.output + str(found.exception)
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])
@@ -178,9 +179,10 @@ def test_the_heat_map(tmp_path: Path, result: PlacementResult, ending: str) -> N
     assert start.startswith(b"\x89PNG") if ending == "png" else b"<?xml" in start
 
 
-def test_a_heat_map_needs_a_known_ending(tmp_path: Path, result: PlacementResult) -> None:
-    with pytest.raises(InputError, match=r"\.png or \.svg"):
-        draw_heatmap(result, tmp_path / "map.pdf")
+def test_a_heat_map_is_drawn_as_pdf_too(tmp_path: Path, result: PlacementResult) -> None:
+    pytest.importorskip("matplotlib")
+    draw_heatmap(result, tmp_path / "map.pdf")
+    assert (tmp_path / "map.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_no_ascend_device_holds_an_expert_twice(tmp_path: Path) -> None:
