@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 from pathlib import Path
 
@@ -23,3 +25,10 @@ def test_python_blocks_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, object] = {}
     for number, block in enumerate(BLOCK.findall(page.read_text("utf-8")), 1):
         exec(compile(block, f"{page.name}, block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize("name", ["solved", "catalogued"])
+def test_examples_of_docstrings_hold(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"shardproof.solver.api.{name}"))
+    assert found.attempted > 0
+    assert found.failed == 0
