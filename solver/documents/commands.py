@@ -96,6 +96,8 @@ _DOCKER_SWITCHES = frozenset(
         "-itd",
     ]
 )
+_BENCHMARK = frozenset({"--dataset-name", "--num-prompts", "--random-input-len", "--random-input"})
+"""Flags of load generators: a line that has them measures a server, it starts none."""
 MAX_WORDS = 400
 
 
@@ -134,7 +136,7 @@ def read_call(command: Command, *, sections: tuple[str, ...] = ()) -> EngineCall
         own, image, words = _docker(words[docker + 2 :], sections)
         fields += own
     start = _start(words) or _implied(image, words)
-    if start is None:
+    if start is None or any(word.text.partition("=")[0] in _BENCHMARK for word in words):
         return None
     engine, rest = start
     flags, unread = read_flags(engine, rest, sections=sections)

@@ -92,7 +92,7 @@ def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: t
     for name, entry in call.fields:
         statement = engine_statement(name, entry)
         if statement is None:
-            unset = unset or "$" in entry.value
+            unset = unset or name not in _PRESENT
             why = "is set by nothing here" if "$" in entry.value else "is no value of this flag"
             unread.append(Unread(entry.line, printable(entry.text), why))
         elif name == "config_file":

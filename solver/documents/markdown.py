@@ -25,6 +25,7 @@ _ENGINE = re.compile(
 _FENCE = re.compile(r"^(?P<indent>\s*)(?P<mark>`{3,}|~{3,})\s*\{?\.?(?P<language>[\w+-]*)")
 _TAB = re.compile(r"^\s*(?:===|!!!|\?\?\?\+?)\s+(?:\w+\s+)?\"(?P<title>[^\"]{1,120})\"\s*$")
 _NOTES = re.compile(r"note|comment|remark|descri|reason|unit|source|why|detail|explan|formula|calculation")
+_NAMES_DEVICE = re.compile(r"^(?:\d+\s*x\s*)?(?:[ABH]\d00|H20|GB\d00|B300|L40S?|L4|MI3\d\dX?|A10G?)\b")
 MAX_CELLS = 24
 
 
@@ -168,6 +169,8 @@ def table_row(line: int, text: str, sections: tuple[str, ...], row: list[tuple[s
     if _is_label(first) and (len(row) == 2 or (_is_value_header(row[1][0]) and not others)):
         unit = next((cell for name, cell in row[2:] if name.lower().strip() in ("unit", "units")), "")
         return [Entry(line, text, sections, first, f"{row[1][1]} {unit}".strip())]
+    if _NAMES_DEVICE.match(first) and len(rest) >= 1:
+        return [Entry(line, text, sections, name, cell, f"row {first[:40]}") for name, cell in row if cell]
     if not _is_label(first):
         return [Entry(line, text, sections, name, cell) for name, cell in row if cell]
     if all(not name for name, _ in row):

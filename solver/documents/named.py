@@ -9,7 +9,8 @@ from shardproof.solver.documents.text import plain, printable
 from shardproof.solver.documents.values import make
 
 _DEVICE = re.compile(
-    r"\b(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\dX|L4|A10G?)(?:[- ](?:SXM\d?|PCIe|NVL|\d{2,3} ?GB)){0,2}\b"
+    r"(?:(?<![\w-])|(?<=\d[xX*]))(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\d[Xx]?|L4|A10G?)"
+    r"(?:[- ](?:SXM\d?|PCIe|NVL|\d{2,3} ?GB)){0,2}\b"
 )
 
 
@@ -27,18 +28,21 @@ def named_devices(statements: list[Statement], text: str, *, several: bool, stri
     for number, line in enumerate(text.split("\n")[:2500], 1):
         own = list(dict.fromkeys(_devices_of(line)))
         names |= {name.replace("-", " ").split()[0] for name in own}
-        if len(own) == 1 and number not in stated:
+        if own and number not in stated:
             entry = Entry(number, printable(line), (), "title", own[0])
-            found.append(make(entry, "device", own[0], "title"))
+            found.append(make(entry, "device" if len(own) == 1 else "device_choice", own[0], "title"))
     if several:
         return found
-    return found[:1] if len(names) == 1 or not strict else []
+    named = [statement for statement in found if statement.field == "device"]
+    return named[:1] if len(names) == 1 or not strict else []
 
 
 def _devices_of(line: str) -> list[str]:
     from shardproof.solver.documents.catalogue_match import find_devices
 
-    return [match[0] for match in _DEVICE.finditer(line[:300]) if find_devices(match[0])]
+    if re.search(r"(?i)\bbenchmark|\bavoid\b|\bcannot\b", line):
+        return []
+    return [match[0] for match in _DEVICE.finditer(plain(line[:300])) if find_devices(match[0])]
 
 
 def title_model(statements: list[Statement], text: str) -> list[Statement]:

@@ -16,6 +16,8 @@ from shardproof.solver.documents.plans import DEGREES, Page, documents_of
 from shardproof.solver.documents.shell import read_script
 from shardproof.solver.documents.statement import Document, Entry, ReadLine, Statement, Unread
 from shardproof.solver.documents.text import printable
+from shardproof.solver.documents.vocabulary import fields_of
+from shardproof.solver.documents.wording import section_kind
 
 MAX_LINES = 2_500
 _COMMAND = re.compile(
@@ -24,8 +26,11 @@ _COMMAND = re.compile(
 )
 _ALTERNATIVES = re.compile(
     r"\b(?:or|either|alternatively|instead|e\.g|for example|such as|if you|can also|could|may|might|optional(?:ly)?|vs"
-    r"|versus|compared|recommend(?:ed)?|when|example|try|use)\b"
+    r"|versus|compared|recommend(?:ed)?|when|example|try|use|consider|tip|note|unlike|minimum|minimal|at least|works"
+    r"|suitable|option|options|higher|lower|larger|smaller|increase|reduce|adjust|set|change|depending|default"
+    r"|only|requires?|needs?|single|per|every|each|across|all)\b"
 )
+_PLAN_WORDS = re.compile(r"\b(?:gpus?|gi?b|layers?|experts?|tp|pp|dp|ep|nodes?|heads?|param\w*|memory|weights?|kv)\b")
 _DEGREES_ALONE = frozenset({"tp", "pp", "dp", "ep", "gpus", "moe_tp", "replicas", "nodes", "gpus_per_node"})
 
 
@@ -39,7 +44,7 @@ class _Reader:
         self.unread: list[Unread] = []
         self.lines: list[ReadLine] = []
         self.launches: list[Launch] = []
-        self.comments: list[Statement] = []
+        self.sentences: set[int] = set()
 
     def read(self) -> None:
         """Read blocks, lines that start an engine, keyed lines and sentences."""
@@ -90,6 +95,8 @@ class _Reader:
             self.lines.append(ReadLine(entry.line, entry.text, "log line, no claim about the plan"))
             return
         found, reason = interpret(entry)
+        if not fields_of(entry.key[:100], section_kind(entry.sections) if entry.sections else "none")[0]:
+            found = self.without_choices(entry, found)
         self.statements += found
         if not found and (entry.value.strip() or entry.key.strip()):
             self.unread.append(Unread(entry.line, entry.text, reason))
@@ -101,6 +108,7 @@ class _Reader:
             return
         found = read_prose(entry) + read_across(entry, following)
         kept = self.without_choices(entry, found)
+        self.sentences.add(entry.line)
         self.statements += kept
         if not kept:
             reason = "offers a choice, states no plan" if found else "no rule reads it"
@@ -113,7 +121,11 @@ class _Reader:
             if statement.field in _DEGREES_ALONE and not statement.subject:
                 values.setdefault(statement.field, set()).add(statement.value)
         several = any(len(given) > 1 for given in values.values())
-        advice = bool(self.launches) and bool(_ALTERNATIVES.search(entry.value.lower()))
+        said = f"{entry.key} {entry.value}".lower()
+        quoted = entry.text.lstrip().startswith(">")
+        advice = bool(self.launches) and (quoted or bool(_ALTERNATIVES.search(said)))
+        if self.launches:
+            found = [s for s in found if s.field != "sum" or _PLAN_WORDS.search(said)]
         if not several and not advice:
             return found
         return [s for s in found if s.field not in DEGREES or s.subject or (not advice and s.field not in values)]
@@ -155,5 +167,6 @@ def plans_of(reader: _Reader, text: str, name: str) -> list[Document]:
         tuple(dict.fromkeys(unread)),
         tuple(reader.lines),
         reader.parsed.places,
+        frozenset(reader.sentences),
     )
     return documents_of(page, reader.launches)

@@ -30,9 +30,18 @@ DEGREES = frozenset({
 """Fields that belong to one plan; said beside several, they belong to none that is known."""
 
 
+MODEL_SHAPE = frozenset({
+    "parameters", "active_parameters", "layers", "hidden", "heads", "kv_heads", "head_dim", "experts", "topk",
+    "shared_experts", "moe_intermediate", "intermediate", "vocab", "weights_total", "kv_per_token",
+})  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Page:
-    """What a text says beside its launches: statements, unread lines, and the headings above each line."""
+    """What a text says beside its launches: statements, unread lines, and the headings above each line.
+
+    ``sentences`` are the lines whose statements were read from running text.
+    """
 
     name: str
     kind: Kind
@@ -40,6 +49,7 @@ class Page:
     unread: tuple[Unread, ...] = ()
     lines: tuple[ReadLine, ...] = ()
     places: dict[int, tuple[int, ...]] | None = None
+    sentences: frozenset[int] = frozenset()
 
     def place(self, line: int) -> tuple[int, ...]:
         """Return the lines of the headings above a line."""
@@ -67,19 +77,21 @@ def documents_of(page: Page, launches: Sequence[Launch]) -> list[Document]:
     """Return the plans of a text: one where one engine (or none) is started, else one for each launch."""
     plans = join_nodes(launches, page)
     if len(plans) <= 1:
-        return [_whole(page, plans[0] if plans else None)]
+        return [_whole(_without_choices(page), plans[0] if plans else None)]
     found = []
     used: set[int] = set()
     for number, launch in enumerate(plans, 1):
         around = _around(page, launch, plans)
         used |= {id(statement) for statement in around}
         found.append(_plan(page, launch, around, f"{number}: {launch.name or launch.form}"))
-    rest = [s for s in page.statements if id(s) not in used]
-    kept = [s for s in rest if s.field not in DEGREES or s.subject]
+    rest = [s for s in page.statements if id(s) not in used and s.field != "device_choice"]
+    one_model = len({launch.model for launch in plans}) == 1
+    kept = [s for s in rest if s.subject or (_is_shared(s, one_model=one_model) and s.line not in page.sentences)]
+    whole = {id(statement) for statement in kept}
     dropped = tuple(
         Unread(s.line, s.text, "several plans stand in this text; whose it is, is not said")
         for s in rest
-        if s.field in DEGREES and not s.subject
+        if id(s) not in whole
     )
     telling = [statement for statement in kept if statement.field not in CONTEXT]
     unread = (*page.unread, *dict.fromkeys(dropped))
@@ -92,12 +104,49 @@ def documents_of(page: Page, launches: Sequence[Launch]) -> list[Document]:
     return found
 
 
+def _is_shared(statement: Statement, *, one_model: bool) -> bool:
+    """Whether a statement is about all plans of a text alike: the one model's shape, a device's datasheet, a sum."""
+    return statement.field not in DEGREES and (one_model or statement.field not in MODEL_SHAPE)
+
+
+def _without_choices(page: Page) -> Page:
+    kept = tuple(statement for statement in page.statements if statement.field != "device_choice")
+    return replace(page, statements=kept)
+
+
 def _line(item: Unread) -> int:
     return item.line
 
 
+def _parts(page: Page) -> Page:
+    """Name the part that a statement belongs to, where a text describes several in the same words.
+
+    Two headings (or list heads) that both state two degrees or more describe two parts (pools, variants), not one
+    plan twice; the later ones are about parts of their own.
+    """
+    groups: dict[tuple[str, ...], set[str]] = {}
+    for statement in page.statements:
+        if statement.field in DEGREES and not statement.subject:
+            groups.setdefault(statement.sections, set()).add(statement.field)
+    names = [sections for sections in groups if sections]
+    alike = {
+        later
+        for place, later in enumerate(names)
+        for earlier in names[:place]
+        if len(groups[earlier] & groups[later]) >= 2 and earlier != later
+    }
+    if not alike:
+        return page
+    moved = tuple(
+        replace(s, subject=f"row {s.sections[-1][:40]}") if s.sections in alike and not s.subject else s
+        for s in page.statements
+    )
+    return replace(page, statements=moved)
+
+
 def _whole(page: Page, launch: Launch | None) -> Document:
     if launch is None:
+        page = _parts(page)
         return Document(page.name, page.kind, _ordered(page.statements), page.unread, lines=page.lines)
     plan = _plan(page, launch, page.statements, "")
     unread = tuple(sorted((*plan.unread, *page.unread), key=_line))
@@ -134,6 +183,9 @@ def _around(page: Page, launch: Launch, plans: Sequence[Launch]) -> list[Stateme
             if page.place(s.line) == own[:depth] and s.field in CONTEXT and not s.subject and s not in inside
         ]
         fields = {s.field for s in level} - stated
+        if any(s.field == "device_choice" and page.place(s.line) == own[:depth] for s in page.statements):
+            stated.add("device")
+            fields.discard("device")
         for field in fields:
             values = [s for s in level if s.field == field]
             if len({s.value for s in values}) == 1:

@@ -48,6 +48,7 @@ class Statement:
     section: str = ""
     hedge: str = ""
     digits: int = 0
+    sections: tuple[str, ...] = ()
 
     @property
     def number(self) -> Fraction:

@@ -75,6 +75,7 @@ def make(entry: Entry, field: str, value: Value, section: str = "", quantity: Qu
         subject=entry.subject,
         section=section,
         hedge=hedge,
+        sections=entry.sections,
     )
 
 

@@ -229,6 +229,7 @@ JUDGES = {
             "activation_dtype",
             "max_sequences",
             "dp_local",
+            "block_size",
             "attention_dp",
             "dcp",
             "pcp",

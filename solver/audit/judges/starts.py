@@ -112,7 +112,7 @@ def judge_weights(context: Context, statement: Statement) -> Claim:
         return not_checkable(statement, "part of the weights, or of the layout, stands elsewhere")
     model = served_model(context)
     needed, reading = min(((_stage_weights(context, model, r), r) for r in context.readings), key=lambda pair: pair[0])
-    memory, name = max((device.usable_memory, device.name) for device in devices)
+    memory, name = max((_memory(device), device.name) for device in devices)
     stated = context.facts.gpu_memory
     memory = max(memory, int(stated)) if stated is not None else memory
     each = f"{show(needed, 'bytes')} of weights on each of {reading.option.gpus * reading.pp} devices"
@@ -130,6 +130,11 @@ def _stage_weights(context: Context, model: Model, reading: Reading) -> int:
     if not (model.tied and len(sizes) == 1):
         sizes[-1] += head_bytes(model, option)
     return max(sizes)
+
+
+def _memory(device: Device) -> int:
+    """Bytes of a device at most: what a process sees, or the datasheet's GB read as GiB."""
+    return device.visible_memory or device.memory * 2**30 // 10**9
 
 
 def _devices(context: Context) -> tuple[Device, ...]:
@@ -184,7 +189,7 @@ def _account(context: Context, reading: Reading, device: Device) -> EngineMemory
         kv = str(facts.kv_dtypes[0])
         model = model.model_copy(update={"kv_dtype": kv}) if document_says_kv(context) else model
         stages = reading.pp if reading.pp <= model.layer_count else 1
-        return account(model, reading.option, settings, total_bytes=device.usable_memory, stages=stages)
+        return account(model, reading.option, settings, total_bytes=_memory(device), stages=stages)
     except (ShardproofError, ValueError, ArithmeticError, KeyError, IndexError):
         return None
 
