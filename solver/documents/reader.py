@@ -104,12 +104,12 @@ def _parse(text: str, name: str, suffix: str, known: Known) -> list[Document]:
         return _notebook(text, name, known)
     if suffix == ".py" or (suffix == "" and text.startswith("#!") and "python" in text.partition("\n")[0]):
         return _python(text, name)
+    if suffix == ".service" or (suffix not in (".md", ".markdown", *_TREES) and looks_like_unit(text)):
+        return _unit(text, name, known)
     if suffix in _TREES or (suffix not in (".md", ".markdown") and text.lstrip()[:1] in ("{", "[")):
         return _tree(text, name, "json" if suffix == ".json" or text.lstrip()[:1] in ("{", "[") else "yaml", known)
     if suffix == ".env" or (suffix not in (".md", ".markdown") and looks_like_variables(text)):
         return _variables(text, name)
-    if suffix == ".service" or looks_like_unit(text):
-        return _unit(text, name, known)
     if suffix in _SHELL_SUFFIXES or (suffix not in (".md", ".markdown") and _is_script(text)):
         return _script(text, name, known)
     return read_page(text, name, known)

@@ -17,11 +17,12 @@ from shardproof.solver.audit.render import render_audit
 from shardproof.solver.documents import vocabulary
 from shardproof.solver.documents.catalogue_match import find_devices, find_model
 from shardproof.solver.documents.quantities import quantities
-from shardproof.solver.documents.reader import parse_document
+from shardproof.solver.documents.reader import parse_document, parse_plans
 from shardproof.solver.documents.statement import Statement
 from shardproof.solver.documents.text import decode
 from tests.oracles.fuzzed_documents import hostile
 from tests.oracles.places import DATA, ROOT
+from tests.oracles.planted_forms import clean_forms
 
 FOLDER = DATA / "documents"
 FUZZED = 10_000 if os.environ.get("SHARDPROOF_FULL") == "1" else 250
@@ -183,6 +184,7 @@ def test_degrees_below_one_end_in_verdicts(key: str, number: str) -> None:
 
 
 ORIGINALS = [path.read_bytes() for path in sorted(FOLDER.iterdir())]
+FORMS = [form.text.encode() for form in clean_forms()]
 ORIGINALS.append((ROOT / "instances" / "plans" / "qwen3-235b-handwritten.md").read_bytes())
 
 
@@ -193,11 +195,12 @@ CPU_SECONDS = 2 if sys.gettrace() is None else 8
 @pytest.mark.parametrize("block", range(10))
 def test_hostile_documents(block: int) -> None:
     for seed in range(block * FUZZED // 10, (block + 1) * FUZZED // 10):
-        raw, suffix = hostile(seed, ORIGINALS)
+        raw, suffix = hostile(seed, ORIGINALS + FORMS)
         started = time.process_time()
         try:
-            audit = audit_document(parse_document(decode(raw, name="x"), name="x" + suffix, suffix=suffix))
-            shown = render_audit(audit, colour=False, every=True) + json.dumps(audit.to_json())
+            plans = parse_plans(decode(raw, name="x"), name="x" + suffix, suffix=suffix)
+            audits = [audit_document(plan) for plan in plans]
+            shown = "".join(render_audit(a, colour=False, every=True) + json.dumps(a.to_json()) for a in audits)
         except InputError as error:
             shown = str(error)
         assert time.process_time() - started < CPU_SECONDS, seed

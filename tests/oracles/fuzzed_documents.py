@@ -46,4 +46,4 @@ def hostile(seed: int, originals: list[bytes]) -> tuple[bytes, str]:
     text = mutate(chance, chance.choice(originals))
     if chance.random() < 0.4:
         text = mutate(chance, text or b"x")
-    return text, chance.choice((".md", ".yaml", ".json", ".txt", ".sh", ""))
+    return text, chance.choice((".md", ".yaml", ".json", ".txt", ".sh", "", ".py", ".ipynb", ".env", ".service"))

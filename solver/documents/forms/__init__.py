@@ -48,4 +48,14 @@ def read_forms(trees: tuple[Node, ...], known: Known) -> tuple[list[Launch], lis
                 kind = tree.text("kind")
                 places.append((tree.line, f"{name}: {kind}" if kind and kind not in name else name))
                 break
-    return (launches, places) if places else None
+    return (_without_used_files(launches), places) if places else None
+
+
+def _without_used_files(launches: list[Launch]) -> list[Launch]:
+    """Drop the options of a ConfigMap where a workload of the same text starts its engine with them."""
+    texts = [launch.text for launch in launches if not launch.name or launch.form != trtllm_options.FORM]
+    return [
+        launch
+        for launch in launches
+        if launch.form != trtllm_options.FORM or not any(launch.name in text for text in texts)
+    ]

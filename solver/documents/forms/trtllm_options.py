@@ -8,6 +8,7 @@ from shardproof.solver.documents.statement import Entry
 from shardproof.solver.documents.tree import Node, read_tree
 from shardproof.solver.documents.values import make
 
+FORM = "TensorRT-LLM ConfigMap"
 TELLING = frozenset({
     "kv_cache_config", "moe_expert_parallel_size", "moe_tensor_parallel_size", "free_gpu_memory_fraction",
     "enable_attention_dp", "cuda_graph_config", "moe_config", "cache_transceiver_config", "max_num_tokens",
@@ -35,5 +36,5 @@ def _launch(options: Node, known: Known, shift: int, name: str) -> Launch:
         make(about, "engine", "trtllm", "engine"),
         *options_of("trtllm", options, known.sections, shift=shift),
     ]
-    return Launch("trtllm", "TensorRT-LLM ConfigMap", line, name, tuple(statements), sections=known.sections,
+    return Launch("trtllm", FORM, line, name, tuple(statements), sections=known.sections,
                   name=name, open=True)  # fmt: skip
