@@ -85,7 +85,8 @@ def leader_worker(spec: Spec, style: int) -> str:
     worker = pod.replace("{command}", json.dumps("ray start --address=$LWS_LEADER_ADDRESS:6379 --block"))
     return (
         "apiVersion: leaderworkerset.x-k8s.io/v1\nkind: LeaderWorkerSet\nmetadata: {name: llm}\nspec:\n"
-        f"  replicas: {spec.replicas}\n  leaderWorkerTemplate:\n    size: {nodes}\n    leaderTemplate:\n      spec:\n{leader}"
+        f"  replicas: {spec.replicas}\n  leaderWorkerTemplate:\n    size: {nodes}\n    leaderTemplate:\n      spec:\n"
+        f"{leader}"
         f"    workerTemplate:\n      spec:\n{worker.replace('{each}', str(each))}"
     )
 
@@ -127,7 +128,8 @@ def production_stack(spec: Spec, style: int) -> str:
     )
     quote = '"' if style == 2 else ""
     return (
-        "servingEngineSpec:\n  runtimeClassName: nvidia\n  modelSpec:\n  - name: llm\n    repository: vllm/vllm-openai\n"
+        "servingEngineSpec:\n  runtimeClassName: nvidia\n  modelSpec:\n  - name: llm\n"
+        "    repository: vllm/vllm-openai\n"
         f"    tag: v0.11.0\n    modelURL: {spec.model}\n    replicaCount: {spec.replicas}\n    requestCPU: 8\n"
         f"    requestGPU: {spec.gpus}\n    vllmConfig:\n      tensorParallelSize: {quote}{spec.tp}{quote}\n"
         f"      maxModelLen: {quote}{spec.context}{quote}\n{extra}{selector}"
@@ -171,7 +173,8 @@ def docker_run(spec: Spec, style: int) -> str:
     name = "" if style == 1 else "--model"
     served = f"{spec.model} " if style == 1 else ""
     line = (
-        f"docker run --rm --gpus {gpus} --ipc=host -p 8000:8000 -e HF_TOKEN=$HF_TOKEN \\\n  vllm/vllm-openai:v0.11.0 \\\n"
+        f"docker run --rm --gpus {gpus} --ipc=host -p 8000:8000 -e HF_TOKEN=$HF_TOKEN \\\n"
+        f"  vllm/vllm-openai:v0.11.0 \\\n"
         f"  {served}{' '.join(spec.flags(model=name))}\n"
     )
     return f"# Serving\n\nHardware: {spec.device}\n\n```bash\n{line}```\n" if style != 2 else f"#!/bin/bash\n{line}"
@@ -183,11 +186,13 @@ def compose(spec: Spec, style: int) -> str:
     devices = (
         f"            - {{driver: nvidia, count: {spec.gpus}, capabilities: [gpu]}}\n"
         if style
-        else f"            - driver: nvidia\n              device_ids: {json.dumps([str(n) for n in range(spec.gpus)])}\n"
+        else f"            - driver: nvidia\n"
+        f"              device_ids: {json.dumps([str(n) for n in range(spec.gpus)])}\n"
         "              capabilities: [gpu]\n"
     )
     return (
-        f"x-common: &common\n  restart: always\nservices:\n  llm:\n    <<: *common\n    image: vllm/vllm-openai:v0.11.0\n"
+        f"x-common: &common\n  restart: always\nservices:\n  llm:\n    <<: *common\n"
+        f"    image: vllm/vllm-openai:v0.11.0\n"
         f"    command: {command}\n    deploy:\n      resources:\n        reservations:\n          devices:\n{devices}"
     )
 
@@ -209,7 +214,8 @@ def dynamo_services(spec: Spec, style: int) -> str:
             f"    {name}:\n      componentType: worker\n      replicas: {spec.replicas}\n      resources:\n"
             f'        limits: {{gpu: "{spec.gpus}"}}\n      extraPodSpec:\n        nodeSelector:\n'
             f"          nvidia.com/gpu.product: {LABELS[spec.device]}\n        mainContainer:\n"
-            "          image: nvcr.io/nvidia/ai-dynamo/sglang-runtime:1.0\n          command: [python3, -m, dynamo.sglang]\n"
+            "          image: nvcr.io/nvidia/ai-dynamo/sglang-runtime:1.0\n"
+            "          command: [python3, -m, dynamo.sglang]\n"
             f"          args: {json.dumps(args)}\n"
         )
     return found
@@ -224,7 +230,8 @@ def dynamo_components(spec: Spec, style: int) -> str:
             f"  - name: {role}\n    type: {role}\n    replicas: {spec.replicas}\n    podTemplate:\n      spec:\n"
             f"        nodeSelector: {{nvidia.com/gpu.product: {LABELS[spec.device]}}}\n        containers:\n"
             "        - name: main\n          image: nvcr.io/nvidia/ai-dynamo/vllm-runtime:1.1\n"
-            f"          command: [python3, -m, dynamo.vllm]\n          args: {json.dumps(spec.flags(model='--model'))}\n"
+            f"          command: [python3, -m, dynamo.vllm]\n"
+            f"          args: {json.dumps(spec.flags(model='--model'))}\n"
             f'          resources: {{limits: {{nvidia.com/gpu: "{spec.gpus}"}}}}\n'
         )
     return found
@@ -248,7 +255,8 @@ def ray_service(spec: Spec, style: int) -> str:
         f"{inside}  rayClusterConfig:\n    headGroupSpec:\n      template:\n        spec:\n          containers:\n"
         "          - {name: head, image: 'rayproject/ray-llm:2.50.0'}\n    workerGroupSpecs:\n    - groupName: gpu\n"
         "      replicas: 1\n      template:\n        spec:\n          containers:\n          - name: worker\n"
-        f"            image: rayproject/ray-llm:2.50.0\n            resources: {{limits: {{nvidia.com/gpu: {spec.gpus}}}}}\n"
+        f"            image: rayproject/ray-llm:2.50.0\n"
+        f"            resources: {{limits: {{nvidia.com/gpu: {spec.gpus}}}}}\n"
     )
 
 
@@ -286,7 +294,8 @@ def systemd(spec: Spec, style: int) -> str:
         words = [word.replace(f"--tensor-parallel-size={spec.tp}", "--tensor-parallel-size=${SIZE}") for word in words]
     lines = " \\\n    ".join(words)
     return (
-        f"[Unit]\nDescription=engine\n\n[Service]\n{size}ExecStart=/opt/venv/bin/vllm serve {spec.model} \\\n    {lines}\n"
+        f"[Unit]\nDescription=engine\n\n[Service]\n{size}ExecStart=/opt/venv/bin/vllm serve {spec.model} \\\n"
+        f"    {lines}\n"
         "Restart=always\n\n[Install]\nWantedBy=multi-user.target\n"
     )
 
@@ -304,7 +313,8 @@ def notebook(spec: Spec, style: int) -> str:
 def script(spec: Spec, style: int) -> str:
     if style == 0:
         return (
-            f'#!/bin/bash\nset -e\nMODEL="{spec.model}"\nTP=${{TP:-{spec.tp}}}\nARGS=(\n  --max-model-len {spec.context}\n'
+            f'#!/bin/bash\nset -e\nMODEL="{spec.model}"\nTP=${{TP:-{spec.tp}}}\nARGS=(\n'
+            f"  --max-model-len {spec.context}\n"
             + ("  --enable-expert-parallel\n" if spec.expert else "")
             + ')\nvllm serve $MODEL \\\n  --tensor-parallel-size ${TP} \\\n  "${ARGS[@]}" > log.txt 2>&1 &\n'
         )
@@ -361,8 +371,8 @@ def errors_of(form: str, style: int) -> dict[str, tuple[str, Callable[[Spec], Sp
             lambda spec: replace(spec, gpus=spec.tp * spec.pp * spec.dp // 2),
         )
     if form not in NO_DEVICE and not (form == "docker-run" and style == 2):
-        found["weights"] = ("weights_fit", lambda spec: replace(spec, tp=1, gpus=2 if form == "leader-worker-set" else 1,
-                                                                 device="L4"))  # fmt: skip
+        pods = 2 if form == "leader-worker-set" else 1
+        found["weights"] = ("weights_fit", lambda spec: replace(spec, tp=1, gpus=pods, device="L4"))
     if form != "env" or style != 2:
         found["blocks"] = ("tp layout_accepted", lambda spec: replace(spec, expert=False))
     return found
