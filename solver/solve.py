@@ -12,7 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.chains import Chain
-from shardproof.formulations.deployment.plans import moved, plan_of, plan_of_fleet
+from shardproof.formulations.deployment.plans import moved, plan_of
+from shardproof.formulations.fleet.plans import plan_of_fleet
 from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan

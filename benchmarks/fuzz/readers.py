@@ -239,7 +239,8 @@ def _calibrations() -> Reader:
 
 
 def _flags() -> Reader:
-    from shardproof.solver.commands.instance_options import instance_from, instance_options
+    from shardproof.solver.api.question import instance_from
+    from shardproof.solver.commands.instance_options import instance_options
 
     @click.command()
     @click.argument("instance", required=False)

@@ -11,30 +11,19 @@ from shardproof.formulations.deployment.chains import Chain, StageChoice
 from shardproof.formulations.deployment.prefill import decoded
 from shardproof.formulations.deployment.tables import Layout, Program
 from shardproof.formulations.engines.told import default_batch
-from shardproof.formulations.fleet.fleet import Fleet
 from shardproof.instances.option import Option
-from shardproof.instances.plan import Group, Microbatches, Plan, Share, Stage
+from shardproof.instances.plan import Group, Microbatches, Plan, Stage
 from shardproof.instances.workload import ClosedLoop
 
 
 def plan_of(deployment: Deployment, chain: Chain) -> Plan:
     """Write a chain of replicas that are all alike as a plan."""
     layout = deployment.program.layouts[chain.layout]
-    return _plan(deployment, _group(deployment, layout, chain, layout.replicas))
+    return plan_of_groups(deployment, group_of(deployment, layout, chain, layout.replicas))
 
 
-def plan_of_fleet(deployment: Deployment, fleet: Fleet) -> Plan:
-    """Write a fleet as a plan: its only group, or every group with its share of each scenario's requests."""
-    names = [scenario.name for scenario in deployment.instance.scenarios]
-    groups = []
-    for group in fleet.groups:
-        shares = tuple(Share(scenario=name, requests=load) for name, load in zip(names, group.load, strict=True))
-        written = _group(deployment, group.layout, group.chain, group.replicas)
-        groups.append(written.model_copy(update={"shares": shares}))
-    return _plan(deployment, *groups)
-
-
-def _plan(deployment: Deployment, *groups: Group) -> Plan:
+def plan_of_groups(deployment: Deployment, *groups: Group) -> Plan:
+    """Put groups together as the plan of a deployment."""
     instance, alike = deployment.instance, groups[0] if len(groups) == 1 else None
     return Plan(
         replicas=sum(group.replicas for group in groups),
@@ -50,7 +39,7 @@ def _plan(deployment: Deployment, *groups: Group) -> Plan:
     )
 
 
-def _group(deployment: Deployment, layout: Layout, chain: Chain, replicas: int) -> Group:
+def group_of(deployment: Deployment, layout: Layout, chain: Chain, replicas: int) -> Group:
     """Write a chain as a group; decode microbatches not decided by the program are one per request."""
     values = {axis.name: axis.choices[place].value for axis, place in zip(layout.axes, chain.choices, strict=True)}
     scenarios = deployment.instance.scenarios

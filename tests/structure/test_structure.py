@@ -92,6 +92,14 @@ def test_rooms_import_downwards() -> None:
     assert [(name, below) for name, below in arrows if room_of(below) > room_of(name)] == []
 
 
+def test_rooms_of_the_formulations_form_no_circle() -> None:
+    arrows: dict[str, set[str]] = {}
+    for name, found in graph("formulations").items():
+        room = arrows.setdefault(".".join(name.split(".")[:2]), set())
+        room |= {".".join(below.split(".")[:2]) for below in found} - {".".join(name.split(".")[:2])}
+    assert circle(arrows) == []
+
+
 def test_costs_and_engines_know_no_program() -> None:
     arrows = graph("formulations")
     rooms = ("formulations.costs", "formulations.engines")
