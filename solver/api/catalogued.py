@@ -51,8 +51,8 @@ class Catalogued(Answered):
 
 
 def _brief(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of an item that are no tables of their own."""
-    return {key: value for key, value in item.items() if not isinstance(value, Mapping | list)}
+    """Return the values of an item that are no tables of their own; `to_dict` has their sources."""
+    return {key: value for key, value in item.items() if key != "source" and not isinstance(value, Mapping | list)}
 
 
 def catalog(*words: str) -> Catalogued:

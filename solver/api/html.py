@@ -9,20 +9,19 @@ from markupsafe import Markup
 
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.timeline import last_ttft
-from shardproof.instances.plan import Plan, Stage
+from shardproof.instances.plan import Group, Plan, Stage
 from shardproof.instances.units import format_bytes, format_duration
 
 COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#888888", "#333333")
 """Paul Tol's "bright" scheme, told apart also by the colour-blind, and two greys."""
 MOST_ROWS, MOST_MICROBATCHES = 60, 48
-_WIDTH, _ROW, _LEFT = 720, 26, 70
+_WIDTH, _ROW, _LEFT = 760, 26, 110
 
 
 def piece(title: str, *parts: Markup) -> str:
     """Put parts under a title."""
-    head = Markup('<div style="font:13px sans-serif;max-width:60em"><pre style="margin:0 0 .5em">{}</pre>').format(
-        title
-    )
+    div, pre = "font:13px sans-serif;max-width:60em", "margin:0 0 .5em;white-space:pre-wrap"
+    head = Markup('<div style="{}"><pre style="{}">{}</pre>').format(div, pre, title)
     return str(head + Markup("").join(parts) + Markup("</div>"))
 
 
@@ -74,13 +73,15 @@ def bullets(title: str, lines: Sequence[str]) -> Markup:
 
 def memory_bars(plan: Plan, limit: int) -> Markup:
     """Return one bar for each stage: what fills the fullest device, against what it may hold."""
-    stages = [stage for stage in plan.stages if stage.memory_bytes]
-    parts = list(dict.fromkeys(part for stage in stages for part, size in (stage.memory_bytes or {}).items() if size))
+    stages = [(name, stage) for name, stage in _named_stages(plan) if stage.memory_bytes]
+    parts = list(
+        dict.fromkeys(part for _, stage in stages for part, size in (stage.memory_bytes or {}).items() if size)
+    )
     if not parts or limit <= 0:
         return Markup("")
     colours = {part: COLOURS[place % len(COLOURS)] for place, part in enumerate(parts)}
-    most = max(limit, *(sum((stage.memory_bytes or {}).values()) for stage in stages))
-    bars = [_bar(place, stage, colours, most) for place, stage in enumerate(plan.stages) if stage.memory_bytes]
+    most = max(limit, *(sum((stage.memory_bytes or {}).values()) for _, stage in stages))
+    bars = [_bar(place, name, stage, colours, most) for place, (name, stage) in enumerate(stages)]
     height = _ROW * len(bars)
     end = _LEFT + (_WIDTH - _LEFT) * limit / most
     mark = Markup(
@@ -90,46 +91,63 @@ def memory_bars(plan: Plan, limit: int) -> Markup:
     return _figure(title, height, Markup("").join(bars) + mark) + _legend(colours)
 
 
-def _bar(place: int, stage: Stage, colours: Mapping[str, str], most: int) -> Markup:
+def _named_stages(plan: Plan) -> list[tuple[str, Stage]]:
+    """Return every stage of every group with what it is called."""
+    return [
+        (f"{f'group {group}, ' if plan.groups else ''}stage {place}", stage)
+        for group, part in enumerate(plan.parts)
+        for place, stage in enumerate(part.stages)
+    ]
+
+
+def _bar(place: int, name: str, stage: Stage, colours: Mapping[str, str], most: int) -> Markup:
     scale, start, found = (_WIDTH - _LEFT) / most, float(_LEFT), []
     for part, size in (stage.memory_bytes or {}).items():
         if size:
             found.append(_rectangle(start, place, size * scale, colours[part], f"{part}: {format_bytes(size)}"))
             start += size * scale
-    return _label(place, f"stage {place}") + Markup("").join(found)
+    return _label(place, name) + Markup("").join(found)
 
 
-def timeline(plan: Plan, *, requests: int, limit: int | None) -> Markup:
+def timeline(group: Group, *, requests: int, limit: int | None, name: str = "") -> Markup:
     """Return the prefill of a burst: one row for each stage, one box for each microbatch.
 
-    ``requests`` of the whole burst, spread over the replicas; ``limit`` on the last first token, ns.
+    ``requests`` that the fullest replica gets; ``limit`` on the last first token, ns.
     """
-    times = [sum((stage.time_ns or {}).values()) for stage in plan.stages]
-    if not plan.microbatches or not all(times):
+    times = [sum((stage.time_ns or {}).values()) for stage in group.stages]
+    if not group.microbatches or not all(times):
         return Markup("")
-    count = divide_up(divide_up(requests, plan.replicas), plan.microbatches[0].prefill_requests)
+    runs = group.microbatches[0]
+    count = divide_up(requests, runs.prefill_requests) * runs.prompt_chunks
     end = last_ttft(times, count)
-    most = max(end, limit or 0) if (limit or 0) <= 2 * end else end
-    scale, shown = (_WIDTH - _LEFT) / most, min(count, MOST_MICROBATCHES)
-    boxes: list[Markup] = []
-    for stage, time in enumerate(times):
-        arrives, ahead = sum(times[:stage]), max(times[: stage + 1])
-        boxes.append(_label(stage, f"stage {stage}"))
-        for number in range(shown):
-            # Identical microbatches leave a stage one by one, as fast as the slowest stage so far lets them.
-            start = arrives + number * ahead
-            words = f"microbatch {number + 1} of {count}: {format_duration(start)} to {format_duration(start + time)}"
-            boxes.append(_rectangle(_LEFT + start * scale, stage, time * scale, COLOURS[number % 2], words))
+    most = limit if limit is not None and end < limit <= 2 * end else end
+    rows = [_passes(stage, times, count, (_WIDTH - _LEFT) / most) for stage in range(len(times))]
     height = _ROW * len(times)
     for value, colour in ((end, "#228833"), (limit, "#ee6677")):
         if value is not None and value <= most:
-            at = _LEFT + value * scale - 1
+            at = _LEFT + value * (_WIDTH - _LEFT) / most - 1
             line = '<line x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}" stroke="{2}" stroke-width="2"/>'
-            boxes.append(Markup(line).format(at, height, colour))
-    title = f"Prefill of {count} microbatches; green: last first token at {format_duration(end)}"
-    title += "" if limit is None else f"; limit {format_duration(limit)}"
-    title += f"; the first {shown} are drawn" if shown < count else ""
-    return _figure(title, height, Markup("").join(boxes))
+            rows.append(Markup(line).format(at, height, colour))
+    title = f"{name}Prefill of {count} microbatch{'es' if count > 1 else ''}; green: last first token at "
+    title += format_duration(end) + ("" if limit is None else f"; limit {format_duration(limit)}")
+    title += f"; from the {MOST_MICROBATCHES + 1}th on drawn as one" if count > MOST_MICROBATCHES else ""
+    return _figure(title, height, Markup("").join(rows))
+
+
+def _passes(stage: int, times: Sequence[int], count: int, scale: float) -> Markup:
+    """Draw when each microbatch is on a stage."""
+    # Identical microbatches leave a stage one by one, as fast as the slowest stage so far lets them.
+    arrives, ahead, time = sum(times[:stage]), max(times[: stage + 1]), times[stage]
+    boxes = [_label(stage, f"stage {stage}")]
+    for number in range(min(count, MOST_MICROBATCHES)):
+        start = arrives + number * ahead
+        words = f"microbatch {number + 1} of {count}: {format_duration(start)} to {format_duration(start + time)}"
+        boxes.append(_rectangle(_LEFT + start * scale, stage, time * scale, COLOURS[number % 2], words))
+    if count > MOST_MICROBATCHES:
+        start, end = arrives + MOST_MICROBATCHES * ahead, arrives + (count - 1) * ahead + time
+        words = f"microbatches {MOST_MICROBATCHES + 1} to {count}: {format_duration(start)} to {format_duration(end)}"
+        boxes.append(_rectangle(_LEFT + start * scale, stage, (end - start) * scale, "#bbccee", words))
+    return Markup("").join(boxes)
 
 
 def _rectangle(x: float, row: int, width: float, colour: str, words: str) -> Markup:

@@ -89,7 +89,12 @@ class Sensitivity(Answered):
         """Return one line."""
         if self.gpus is None:
             return f"no plan to worsen: {self.result.status}; `shardproof explain` says why"
-        return f"how far {len(self.inputs)} inputs may worsen; the plan has {self.gpus} GPUs"
+        count = len(self.inputs)
+        inputs, gpus = (
+            "1 input" if count == 1 else f"{count} inputs",
+            "1 GPU" if self.gpus == 1 else f"{self.gpus} GPUs",
+        )
+        return f"how far {inputs} may worsen; the plan has {gpus}"
 
     def __repr__(self) -> str:
         """Return one line."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -11,6 +11,8 @@ from shardproof.solver.api.question import Fields, check_fields, instance_from, 
 from shardproof.solver.api.record import Answered, seconds_of
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
     from shardproof.solver.api.explained import Explained
@@ -109,8 +111,8 @@ class Solved(Answered):
         return self.result.to_json()
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
-        """Return one row for each stage of the plan."""
-        return [] if self.plan is None else [_stage_row(self.plan, place) for place in range(len(self.plan.stages))]
+        """Return one row for each stage of each group of alike replicas."""
+        return [] if self.plan is None else _stage_rows(self.plan)
 
     def __str__(self) -> str:
         """Return the first two lines of `text`: what was found and how sure it is."""
@@ -121,26 +123,40 @@ class Solved(Answered):
         return f"Solved({self.status}, gpus={self.gpus}, bound={self.bound}, proof={self.proof!r})"
 
     def _repr_html_(self) -> str:
-        from shardproof.solver.api.html import bullets, memory_bars, piece, table, timeline
+        from shardproof.formulations.engines.told import memory_budget
+        from shardproof.solver.api.html import bullets, memory_bars, piece, table
 
         if self.plan is None:
             return piece(str(self), bullets("Why", self.result.explanation))
-        first = self.instance.scenarios[0]
-        burst = first.workload.kind == "burst"
-        drawn = [timeline(self.plan, requests=first.workload.requests, limit=first.limits.ttft)] if burst else []
         return piece(
             str(self),
             table(("figure", "value", "limit"), _figures(self)),
             table(tuple(_shown(self.rows()[0])), [list(_shown(row).values()) for row in self.rows()]),
-            memory_bars(self.plan, self.instance.memory_limit),
-            *drawn,
+            memory_bars(self.plan, memory_budget(self.instance)),
+            *_timelines(self.instance, self.plan),
             bullets("Why", self.result.explanation),
             bullets("Engine flags", self.engine_flags),
             bullets("Assumed", self.assumptions),
         )
 
 
+def _timelines(instance: Instance, plan: Plan) -> Iterator[Markup]:
+    """Draw the first scenario's prefill, one picture for each group of replicas, if it is a burst."""
+    from shardproof.formulations.costs.sharding import divide_up
+    from shardproof.solver.api.html import timeline
+
+    first = instance.scenarios[0]
+    if first.workload.kind != "burst":
+        return
+    for place, group in enumerate(plan.parts):
+        shared = divide_up(first.workload.requests, plan.replicas)
+        own = next((share.requests for share in group.shares if share.scenario == first.name), shared)
+        name = f"Group {place}: " if plan.groups else ""
+        yield timeline(group, requests=own, limit=first.limits.ttft, name=name)
+
+
 def _figures(solved: Solved) -> list[tuple[str, str, str]]:
+    from shardproof.formulations.engines.told import memory_budget
     from shardproof.instances.units import format_bytes, format_duration
 
     metrics, limits = solved.metrics, solved.instance.scenarios[0].limits
@@ -153,26 +169,28 @@ def _figures(solved: Solved) -> list[tuple[str, str, str]]:
     return [
         ("TTFT of the slowest request", f"{metrics.ttft_s:.3f} s", limit(limits.ttft)),
         ("TPOT", f"{metrics.tpot_ms:.2f} ms", limit(limits.tpot)),
-        ("peak memory", format_bytes(metrics.peak_memory_bytes), format_bytes(solved.instance.memory_limit)),
+        ("peak memory", format_bytes(metrics.peak_memory_bytes), format_bytes(memory_budget(solved.instance))),
         ("memory utilisation", f"{metrics.memory_utilisation:.1%}", "-"),
         ("compute utilisation", f"{metrics.compute_utilisation:.1%}", "-"),
     ]
 
 
-def _stage_row(plan: Plan, place: int) -> dict[str, Any]:
-    stage = plan.stages[place]
-    memory, times = stage.memory_bytes or {}, stage.time_ns or {}
-    row: dict[str, Any] = {"stage": place, "first_layer": stage.layers[0], "last_layer": stage.layers[1]}
-    row |= {"gpus": stage.gpus, "attn_tp": stage.attn_tp, "attn_dp": stage.attn_dp}
-    row |= {"moe_tp": stage.moe_tp, "moe_ep": stage.moe_ep, "replicas": plan.replicas}
-    row |= {"memory_bytes": sum(memory.values()), "time_ns": sum(times.values())}
-    row |= {_key(part, "bytes"): memory.get(part, 0) for part in _parts(plan, "memory_bytes")}
-    return row | {_key(operation, "ns"): times.get(operation, 0) for operation in _parts(plan, "time_ns")}
-
-
-def _parts(plan: Plan, field: Literal["memory_bytes", "time_ns"]) -> list[str]:
-    """Return the parts that any stage has, in their order."""
-    return list(dict.fromkeys(part for stage in plan.stages for part in getattr(stage, field) or {}))
+def _stage_rows(plan: Plan) -> list[dict[str, Any]]:
+    stages = [(group, part, place) for group, part in enumerate(plan.parts) for place in range(len(part.stages))]
+    found = [part.stages[place] for _, part, place in stages]
+    sizes = dict.fromkeys(part for stage in found for part in stage.memory_bytes or {})
+    operations = dict.fromkeys(name for stage in found for name in stage.time_ns or {})
+    rows = []
+    for group, part, place in stages:
+        stage = part.stages[place]
+        memory, times = stage.memory_bytes or {}, stage.time_ns or {}
+        row: dict[str, Any] = {"group": group, "stage": place}
+        row |= {"first_layer": stage.layers[0], "last_layer": stage.layers[1], "gpus": stage.gpus}
+        row |= {"attn_tp": stage.attn_tp, "attn_dp": stage.attn_dp, "moe_tp": stage.moe_tp, "moe_ep": stage.moe_ep}
+        row |= {"replicas": part.replicas, "memory_bytes": sum(memory.values()), "time_ns": sum(times.values())}
+        row |= {_key(name, "bytes"): memory.get(name, 0) for name in sizes}
+        rows.append(row | {_key(name, "ns"): times.get(name, 0) for name in operations})
+    return rows
 
 
 def _key(part: str, unit: str) -> str:
@@ -184,12 +202,12 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     from shardproof.instances.units import format_bytes, format_duration
 
     return {
+        "replicas": row["replicas"],
         "stage": row["stage"],
         "layers": f"{row['first_layer']}-{row['last_layer']}",
         "GPUs": row["gpus"],
         "attention": f"TP{row['attn_tp']} x DP{row['attn_dp']}",
         "experts": f"TP{row['moe_tp']} x EP{row['moe_ep']}",
-        "replicas": row["replicas"],
         "memory": format_bytes(row["memory_bytes"]),
         "time of a microbatch": format_duration(row["time_ns"]),
     }

@@ -302,9 +302,23 @@ def test_a_notebook_shows_plan_memory_and_timeline() -> None:
     boxes = [attributes for tag, attributes in found.seen if tag == "rect"]
     assert len(boxes) > 25
     for box in boxes:
-        assert float(box["x"] or 0) >= 70
-        assert float(box["x"] or 0) + float(box["width"] or 0) <= 720.6
+        assert float(box["x"] or 0) >= 110
+        assert float(box["x"] or 0) + float(box["width"] or 0) <= 760.6
     assert "no plan has fewer than 5" in found.words
+
+
+def test_a_mixed_fleet_is_shown_group_by_group(small: shardproof.Solved) -> None:
+    assert small.plan is not None
+    tree = small.plan.model_dump(mode="json", exclude_none=True)
+    shape = {name: tree.pop(name) for name in ("stages", "microbatches", "microbatch_tokens")}
+    groups = [{"replicas": 1, **shape, "shares": [{"requests": count}]} for count in (6, 2)]
+    fleet = tree | {"replicas": 2, "microbatch_tokens": shape["microbatch_tokens"], "groups": groups}
+    plan = shardproof.Plan.model_validate(fleet)
+    answer = dataclasses.replace(small, result=dataclasses.replace(small.result, plan=plan))
+    assert [(row["group"], row["stage"], row["gpus"]) for row in answer.rows()] == [(0, 0, 1), (1, 0, 1)]
+    page = answer._repr_html_()
+    assert "group 1, stage 0" in page
+    assert "Group 1: Prefill" in page
 
 
 def test_names_from_outside_are_escaped() -> None:
