@@ -122,7 +122,7 @@ def __dir__() -> list[str]:
 
 def _version() -> str:
     """Return the version of this very code: a clone's own, not that of an installed copy."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
     from pathlib import Path
 
     project = Path(__file__).parent.parent / "pyproject.toml"
@@ -132,4 +132,7 @@ def _version() -> str:
         table = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
         if table.get("name") == "shardproof":
             return str(table["version"])
-    return version("shardproof")
+    try:
+        return version("shardproof")
+    except PackageNotFoundError:  # copied from somewhere without its metadata
+        return "unknown"

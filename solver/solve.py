@@ -220,8 +220,10 @@ def _compute_utilisation(figures: ScenarioFigures, plan: Group) -> float:
 
 def versions() -> dict[str, str]:
     """Versions of what the answer depends on."""
-    found = {}
-    for package in ("shardproof", "ortools", "numpy"):
+    import shardproof
+
+    found = {"shardproof": shardproof.__version__}
+    for package in ("ortools", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -51,6 +51,12 @@ def test_the_version_is_that_of_the_clone() -> None:
     assert shardproof.__version__ == project["version"]
 
 
+def test_answers_name_the_version_that_gave_them() -> None:
+    from shardproof.solver.solve import versions
+
+    assert versions()["shardproof"] == shardproof.__version__
+
+
 def test_importing_loads_nothing_heavy() -> None:
     code = f"import sys, shardproof; print([m for m in {HEAVY} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
