@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from shardproof.instances.errors import InputError
+from shardproof.solver.api.options import check_options
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from shardproof.solver.batch.runner import Outcome, Progress
     from shardproof.solver.report.content import Content
 
+ENGINES = ("pool", "ray")
 _ANSWERED = ("optimal", "infeasible", "feasible", "refused")
 
 
@@ -176,6 +179,9 @@ def batch_tasks(sweep: str | Path) -> tuple[Mapping[str, Any], ...]:
 def _request(options: Mapping[str, Any]) -> BatchRequest:
     from shardproof.solver.batch.launch import batch_request
 
+    check_options("batch", options)
+    if options["engine"] not in ENGINES:
+        raise InputError(f"batch: engine: {options['engine']!r}: write one of {', '.join(ENGINES)}")
     limit = options["time_limit"]
     paths = {name: None if options[name] is None else Path(options[name]) for name in ("sweep", "out", "ledger")}
     return batch_request({**options, **paths, "time_limit": limit if isinstance(limit, str) else f"{limit} s"})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shardproof.solver.api.options import check_options
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def calibrate(
     InputError
         If the file or the device is wrong.
     """
+    check_options("calibrate", {"folds": folds})
     from shardproof.solver.calibration.measurements import read_measurements
 
     say = on_progress or _silent

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from shardproof.instances.errors import InputError
+from shardproof.solver.api.options import check_options
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
@@ -241,6 +242,7 @@ def _request(options: Mapping[str, Any]) -> PlaceRequest:
     """Write the keywords as the command line would and read them as it does."""
     from shardproof.solver.placement.request import place_request
 
+    check_options("place", options)
     profile, limit, weights = options["profile"], options["time_limit"], options["weights"]
     mixed = weights if isinstance(weights, str) or weights is None else ",".join(map(str, weights))
     imbalance = options["max_imbalance"]

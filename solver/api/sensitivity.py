@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from shardproof.solver.api.options import check_options
 from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields
 from shardproof.solver.api.record import Answered
 
@@ -134,6 +135,7 @@ def sensitivity(
         If the question is wrong or incomplete.
     """
     check_fields(fields, "sensitivity")
+    check_options("sensitivity", {"points": points})
     from shardproof.solver.analysis.sensitivity import around, curve, inputs_of, slack_of
     from shardproof.solver.solve import solve
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from shardproof.instances.errors import InputError
+from shardproof.solver.api.options import check_options
 from shardproof.solver.api.predicted import plan_from
 from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields
 from shardproof.solver.api.record import Answered
@@ -114,6 +115,7 @@ def simulate(
     InputError
         If plan, question, trace or a limit is wrong.
     """
+    check_options("simulate", {name: value for name, value in locals().items() if name != "fields"})
     check_fields(fields, "simulate")
     from shardproof.instances.traffic.trace import read_trace
     from shardproof.solver.simulation.simulate import SimulationSettings
@@ -121,6 +123,8 @@ def simulate(
 
     if trace is not None and request_rate is not None:
         raise InputError("--trace carries its own arrivals; leave --request-rate out")
+    if request_rate is not None and not request_rate > 0:
+        raise InputError(f"simulate: request_rate: {request_rate!r}: write requests per second, above 0")
     settings = SimulationSettings(
         rate=request_rate,
         cv=arrival_cv,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from shardproof.solver.api.options import check_options
 from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields, tree_of
 from shardproof.solver.api.record import Answered, seconds_of
 
@@ -289,6 +290,7 @@ def solve(
     ('optimal', 1)
     """
     check_fields(fields, "solve")
+    check_options("solve", {"workers": workers, "seed": seed, "search": search})
     from shardproof.solver.search.settings import Settings
     from shardproof.solver.solve import solve as search_plan
 

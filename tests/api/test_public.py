@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 import shardproof
+from shardproof.solver.api.options import NUMBERS, WHOLE, WORDS
 from shardproof.solver.api.question import FIELDS, Fields
 from shardproof.solver.cli import VERBS, application
 from tests.oracles.places import ROOT
@@ -114,3 +116,42 @@ def _only_types(path: Path, node: ast.ImportFrom) -> bool:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     blocks = [item for item in tree.body if isinstance(item, ast.If) and ast.unparse(item.test) == "TYPE_CHECKING"]
     return any(block.lineno <= node.lineno <= (block.end_lineno or 0) for block in blocks)
+
+
+@pytest.mark.parametrize("verb", ["solve", "sensitivity", "simulate", "place", "batch", "calibrate"])
+def test_limits_of_options_are_those_of_the_flags(verb: str) -> None:
+    command = application.get_command(click.Context(application), verb)
+    assert command is not None
+    for option in command.params:
+        kind, name = option.type, str(option.name)
+        if isinstance(kind, click.IntRange) and name in WHOLE:
+            low, high = WHOLE[name]
+            assert (kind.min, kind.max or high) == (low, high), name
+        elif isinstance(kind, click.FloatRange) and name in NUMBERS:
+            assert (kind.min, kind.max) == NUMBERS[name], name
+        elif isinstance(kind, click.Choice) and name in WORDS:
+            assert tuple(kind.choices) == WORDS[name], name
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("solve", {"workers": 0}),
+        ("solve", {"workers": True}),
+        ("solve", {"seed": 1.5}),
+        ("solve", {"search": "fast"}),
+        ("sensitivity", {"points": 0}),
+        ("simulate", {"plan": "none.yaml", "router": "best"}),
+        ("simulate", {"plan": "none.yaml", "prefix_cache_hit": 1}),
+        ("simulate", {"plan": "none.yaml", "request_rate": 0}),
+        ("place", {"ranks": 0}),
+        ("place", {"ranks": 2, "serve": "best"}),
+        ("place_within", {"ranks": 2, "max_imbalance": 1.1, "layers": 0}),
+        ("batch", {"sweep": "none.yaml", "formats": ["xml"]}),
+        ("batch", {"sweep": "none.yaml", "engine": "threads"}),
+        ("calibrate", {"folds": -1}),
+    ],
+)
+def test_options_out_of_their_limits_are_input_errors(verb: str, options: dict[str, Any]) -> None:
+    with pytest.raises(shardproof.InputError, match="write"):
+        getattr(shardproof, verb)(**options)
