@@ -233,7 +233,15 @@ def read_flags(
 def field_of(engine: str, name: str) -> str:
     """Return the field that an engine's flag or argument names, whatever its dashes; empty if none."""
     table, bare = FLAGS[engine], name.lstrip("-")
-    return table.get(bare) or table.get(bare.replace("_", "-")) or table.get(bare.replace("-", "_")) or ""
+    found = table.get(bare) or table.get(bare.replace("_", "-")) or table.get(bare.replace("-", "_")) or ""
+    return found or (_abbreviated(table, bare) if name.startswith("--") else "")
+
+
+def _abbreviated(table: dict[str, str], bare: str) -> str:
+    """The field of the one flag that begins so: argument parsers take beginnings that leave no choice."""
+    begun = bare.replace("_", "-")
+    named = {field for flag, field in table.items() if flag.replace("_", "-").startswith(begun)}
+    return named.pop() if len(begun) >= 10 and len(named) == 1 else ""
 
 
 def _visible_devices(command: Command, sections: tuple[str, ...]) -> list[tuple[str, Entry]]:

@@ -16,6 +16,7 @@ from shardproof.solver.documents.values import make, statement_of
 from shardproof.solver.documents.vocabulary import fields_of
 from shardproof.solver.documents.wording import section_kind
 
+_HOST = re.compile(r"(?i)\b(?:dram|ddr\d?|system|host|cpu)\b")
 _NO_UNIT = frozenset({"bytes", "time", "flops", "rate", "price"})
 
 
@@ -59,6 +60,10 @@ def _by_vocabulary(entry: Entry, section: str) -> tuple[list[Statement], str]:
         if entry.subject and not entry.subject.startswith(("row", "stage", "gpu", "replica")):
             return [], "belongs to a list that is not read"
         statement = statement_of(entry, row, unit, section)
+        if row.name == "gpu_memory" and re.search(
+            r"(?i)\b(?:dram|ddr\d?|system|host|cpu)\b", f"{entry.key} {entry.value}"
+        ):
+            return [], "is the memory of the host"
         if statement is not None:
             return [_per_gpu(statement, entry), *_beside(entry, row.name, section)], ""
         if row.kind in _NO_UNIT and re.search(r"\d", entry.value):

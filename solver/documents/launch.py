@@ -16,6 +16,7 @@ from shardproof.solver.documents.values import make, read_dtype, read_flag
 
 _NAMES = frozenset({"model", "engine"})
 _DTYPES = frozenset({"precision", "kv_precision", "activation_dtype"})
+_OTHER_SERVERS = frozenset({"--omni", "--task", "--convert"})
 _FLAGS = frozenset({"expert_parallel_enabled", "attention_dp_enabled", "headless", "eager"})
 _PRESENT = frozenset({"longer_context", "offload", "own_memory", "config_file"})
 
@@ -73,8 +74,8 @@ def engine_statement(name: str, entry: Entry) -> Statement | None:
         return None if flag is None else make(entry, name, flag, "engine")
     if name in _PRESENT:
         return make(entry, name, printable(value, limit=100), "engine")
-    match = re.fullmatch(r"(\d{1,9})(?:\.(\d{1,6}))?\s*([kKmM]i?)?", value)
-    if match is None:
+    match = re.fullmatch(r"(-?\d{1,9})(?:\.(\d{1,6}))?\s*([kKmM]i?)?", value)
+    if match is None or (name == "max_model_len" and value == "-1"):
         return None
     number = Fraction(f"{match[1]}.{match[2] or 0}") * _SIZES.get(match[3] or "", 1)
     return make(entry, name, number, "engine")
@@ -88,11 +89,11 @@ def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: t
     """Turn an engine call into a launch; the options file of TensorRT-LLM is read where the text holds it."""
     statements: list[Statement] = [make(_about(call.line, call.text, sections), "engine", call.engine, "engine")]
     unread = [Unread(line, printable(text), "says nothing about the plan") for line, text in call.unread if text]
-    unset = False
+    unset = any(text.split(" ", maxsplit=1)[0].partition("=")[0] in _OTHER_SERVERS for _, text in call.unread)
     for name, entry in call.fields:
         statement = engine_statement(name, entry)
         if statement is None:
-            unset = unset or name not in _PRESENT
+            unset = unset or name not in _PRESENT | _DTYPES | _FLAGS
             why = "is set by nothing here" if "$" in entry.value else "is no value of this flag"
             unread.append(Unread(entry.line, printable(entry.text), why))
         elif name == "config_file":

@@ -31,6 +31,10 @@ _ALTERNATIVES = re.compile(
     r"|only|requires?|needs?|single|per|every|each|across|all)\b"
 )
 _PLAN_WORDS = re.compile(r"\b(?:gpus?|gi?b|layers?|experts?|tp|pp|dp|ep|nodes?|heads?|param\w*|memory|weights?|kv)\b")
+_DECLARES = re.compile(
+    r"\b(?:we|our|this (?:plan|deployment|server|service|setup|cluster|engine|configuration)|in total|in all|total"
+    r"|the (?:deployment|plan|model|server|service|setup|cluster|engine) (?:is|runs|uses|takes|needs|occupies))\b"
+)
 _DEGREES_ALONE = frozenset({"tp", "pp", "dp", "ep", "gpus", "moe_tp", "replicas", "nodes", "gpus_per_node"})
 
 
@@ -123,7 +127,8 @@ class _Reader:
         several = any(len(given) > 1 for given in values.values())
         said = f"{entry.key} {entry.value}".lower()
         quoted = entry.text.lstrip().startswith(">")
-        advice = bool(self.launches) and (quoted or bool(_ALTERNATIVES.search(said)))
+        advice = quoted or bool(_ALTERNATIVES.search(said)) or not _DECLARES.search(said)
+        advice = advice and bool(self.launches)
         if self.launches:
             found = [s for s in found if s.field != "sum" or _PLAN_WORDS.search(said)]
         if not several and not advice:

@@ -121,19 +121,20 @@ def _line(item: Unread) -> int:
 def _parts(page: Page) -> Page:
     """Name the part that a statement belongs to, where a text describes several in the same words.
 
-    Two headings (or list heads) that both state two degrees or more describe two parts (pools, variants), not one
-    plan twice; the later ones are about parts of their own.
+    Two headings (or list heads) that both state two degrees or more, not all alike, describe two parts (pools,
+    variants), not one plan twice; the later ones are about parts of their own.
     """
-    groups: dict[tuple[str, ...], set[str]] = {}
+    groups: dict[tuple[str, ...], dict[str, object]] = {}
     for statement in page.statements:
         if statement.field in DEGREES and not statement.subject:
-            groups.setdefault(statement.sections, set()).add(statement.field)
+            groups.setdefault(statement.sections, {}).setdefault(statement.field, statement.value)
     names = [sections for sections in groups if sections]
     alike = {
         later
         for place, later in enumerate(names)
         for earlier in names[:place]
-        if len(groups[earlier] & groups[later]) >= 2 and earlier != later
+        if len(groups[earlier].keys() & groups[later].keys()) >= 2
+        and any(groups[earlier][field] != groups[later][field] for field in groups[earlier].keys() & groups[later])
     }
     if not alike:
         return page
@@ -169,11 +170,21 @@ def _plan(page: Page, launch: Launch, around: Iterable[Statement], name: str) ->
     )
 
 
+def _one_device(inside: list[Statement]) -> list[Statement]:
+    """Leave out devices named in passing where a line states one, or where several are named."""
+    passing = [s for s in inside if s.field == "device" and s.section == "title"]
+    stated = any(s.field == "device" and s.section != "title" for s in inside)
+    choice = any(s.field == "device_choice" for s in inside)
+    if not stated and not choice and len({s.value for s in passing}) <= 1:
+        return inside
+    return [s for s in inside if s.field != "device_choice" and s not in passing]
+
+
 def _around(page: Page, launch: Launch, plans: Sequence[Launch]) -> list[Statement]:
     """What the headings above a launch say, the nearest first; and all that its own section says if it is alone."""
     own = page.place(launch.line)
     alone = sum(page.place(other.line) == own for other in plans) == 1 and bool(own)
-    inside = [s for s in page.statements if alone and page.place(s.line) == own]
+    inside = _one_device([s for s in page.statements if alone and page.place(s.line) == own])
     stated = {statement.field for statement in (*inside, *launch.statements)}
     found: list[Statement] = []
     for depth in range(len(own), -1, -1):

@@ -65,13 +65,14 @@ def suffix_of(path: Path) -> str:
 
 
 def _beside(path: Path, text: str) -> Known:
-    """What stands beside a file and belongs to it: ``.env`` of compose files, environment files of units."""
+    """What stands beside a file and belongs to it: ``.env`` of compose files, environment and option files."""
     names = [".env"] if re.search(r"^services:", text, re.M) else []
     names += [match.rpartition("/")[2] for match in re.findall(r"^EnvironmentFile=-?(\S+)", text, re.M)[:4]]
     names += re.findall(r"^\s*env_file:\s*\.?/?([\w.-]+)\s*$", text, re.M)[:4]
+    names += re.findall(r"--(?:config|extra_llm_api_options|extra-engine-args)[=\s]+(?:\S*/)?([\w.-]+)", text)[:4]
     variables: dict[str, str] = {}
     files: dict[str, tuple[str, int]] = {}
-    for name in names:
+    for name in dict.fromkeys(names):
         neighbour = path.parent / name
         if neighbour.is_file():
             held = read_document_text(neighbour)

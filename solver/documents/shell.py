@@ -8,6 +8,7 @@ unset names) stays as it is written, so that a flag with such a value is told ap
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 MAX_WORDS = 4_000
@@ -292,14 +293,25 @@ def _finish(script: _Script, pending: list[Word], nested: int) -> None:
         _inner(script, expanded, own, nested)
 
 
+def script_word(words: Sequence[Word]) -> int | None:
+    """Return the place of the text that a shell is handed by ``-c``; ``None`` where it is handed none."""
+    for place, word in enumerate(words):
+        if re.fullmatch(r"-[a-z]*c", word.text):
+            after = place + 1
+            while after < len(words) and words[after].text == "--":
+                after += 1
+            return after if after < len(words) else None
+    return None
+
+
 def _inner(script: _Script, words: list[Word], environment: dict[str, str], nested: int) -> None:
     """Read the script of ``bash -c "..."``; it takes the place of the command that holds it."""
     for place, word in enumerate(words[:-1]):
         if word.text in _SHELLS:
             options = words[place + 1 :]
-            flag = next((n for n, w in enumerate(options) if re.fullmatch(r"-[a-z]*c", w.text)), None)
-            if flag is not None and flag + 1 < len(options):
-                body = options[flag + 1]
+            held = script_word(options)
+            if held is not None:
+                body = options[held]
                 below = read_script(
                     body.text, line=body.line, environment=environment, files=script.files, nested=nested + 1
                 )

@@ -227,8 +227,6 @@ JUDGES = {
             "prompt_chunks",
             "redundant_experts",
             "activation_dtype",
-            "max_sequences",
-            "dp_local",
             "block_size",
             "attention_dp",
             "dcp",

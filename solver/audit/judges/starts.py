@@ -7,6 +7,7 @@ Every doubt is the document's: all devices that its words may mean, every readin
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +22,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.model import Formats, Model
 from shardproof.solver.audit.claim import Claim, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.judges.given import judge_precision
 from shardproof.solver.audit.readings import Reading
 from shardproof.solver.documents.commands import ENGINE_NAMES
 from shardproof.solver.documents.statement import Statement
@@ -253,7 +255,48 @@ def judge_available(context: Context, statement: Statement) -> Claim:
     return confirmed(statement, formula, statement.number)
 
 
+KV_DTYPES = {
+    "vllm": r"auto|bfloat16|float16|fp8(?:_\w+)?|nvfp4|turboquant_\w+|int8_per_token_head",
+    "sglang": r"auto|fp8_e5m2|fp8_e4m3|mxfp8|bf16|bfloat16|nvfp4|fp4_\w+",
+}
+"""Values that the engines' own parsers take for ``--kv-cache-dtype`` (vLLM 0.33, SGLang 0.5.23)."""
+
+
+def judge_kv_dtype(context: Context, statement: Statement) -> Claim:
+    """A dtype of the KV cache is one that the engine's parser takes."""
+    accepted = KV_DTYPES.get(context.document.engine)
+    value = re.split(r"[\s=:]+", statement.text.strip())[-1].strip("'\"")
+    if statement.section != "engine" or accepted is None or "dtype" not in statement.text:
+        return judge_precision(context, statement)
+    if re.fullmatch(accepted, value):
+        return judge_precision(context, statement)
+    name = ENGINE_NAMES[context.document.engine]
+    return contradicted(statement, f"{name} takes no KV cache in {value}: {accepted.replace('|', ', ')}")
+
+
+def judge_sequences(context: Context, statement: Statement) -> Claim:
+    """Sequences at once: at least one, and a token of an iteration for each."""
+    tokens = context.document.first("microbatch_tokens")
+    if statement.number < 1:
+        return contradicted(statement, "an engine runs at least one sequence")
+    if tokens is not None and context.document.engine == "vllm" and tokens.number < statement.number:
+        formula = f"an iteration has {int(tokens.number)} tokens (line {tokens.line}), fewer than one for each sequence"
+        return contradicted(statement, formula, tokens.number)
+    return confirmed(statement, "taken as given")
+
+
+def judge_local(context: Context, statement: Statement) -> Claim:
+    """Data-parallel ranks of a node: no more than of all nodes."""
+    ranks = context.facts.stated("dp")
+    if ranks is not None and statement.number > ranks:
+        return inconsistent(statement, f"there are {ranks} data-parallel ranks in all", Fraction(ranks))
+    return confirmed(statement, "taken as given")
+
+
 JUDGES = {
+    "kv_precision": judge_kv_dtype,
+    "max_sequences": judge_sequences,
+    "dp_local": judge_local,
     "layout_accepted": judge_layout,
     "weights_fit": judge_weights,
     "context_fits": judge_context,

@@ -28,7 +28,7 @@ INSTANCE_TYPES: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 GPU_RESOURCES = frozenset({
     "nvidia.com/gpu", "amd.com/gpu", "gpu", "habana.ai/gaudi", "google.com/tpu", "gpu.intel.com/i915",
-    "gpu.intel.com/xe", "huawei.com/Ascend910", "nvidia.com/gpu.shared",
+    "gpu.intel.com/xe", "nvidia.com/gpu.shared",
 })  # fmt: skip
 _SPELLED = (
     (r"nvidia-tesla-a100", "A100 40GB SXM"), (r"nvidia-a100-80gb", "A100 80GB SXM"), (r"nvidia-h100-80gb", "H100 SXM"),

@@ -12,7 +12,7 @@ from shardproof.solver.documents.commands import engine_of_image, read_call
 from shardproof.solver.documents.forms.container import count_of, number_statement, requested, words_of
 from shardproof.solver.documents.forms.known import Known
 from shardproof.solver.documents.launch import Launch, launch_of_call
-from shardproof.solver.documents.shell import Command, Word, expand, read_script
+from shardproof.solver.documents.shell import Command, Word, expand, read_script, script_word
 from shardproof.solver.documents.statement import Entry, Statement
 from shardproof.solver.documents.tree import Node
 from shardproof.solver.documents.values import make
@@ -51,9 +51,9 @@ def _interpolate(text: str, known: Known) -> str:
 
 
 def _commands(words: list[Word], environment: dict[str, str]) -> list[Command]:
-    place = next((n for n, word in enumerate(words) if word.text in ("-c", "-lc", "-ec")), None)
-    if words and words[0].text.endswith("sh") and place is not None and place + 1 < len(words):
-        script = read_script(words[place + 1].text, line=words[place + 1].line, environment=environment)
+    place = script_word(words) if words and words[0].text.endswith("sh") else None
+    if place is not None:
+        script = read_script(words[place].text, line=words[place].line, environment=environment)
         return list(script.commands)
     expanded = tuple(replace(word, text=expand(word.text, environment)) for word in words)
     return [Command(expanded, environment, {})] if words else []

@@ -10,7 +10,7 @@ from shardproof.solver.documents.commands import engine_of_image, read_call
 from shardproof.solver.documents.forms.accelerators import device_of_pod, gpus_of_resources
 from shardproof.solver.documents.forms.known import Known
 from shardproof.solver.documents.launch import Launch, launch_of_call
-from shardproof.solver.documents.shell import Command, Word, expand, read_script, split
+from shardproof.solver.documents.shell import Command, Word, expand, read_script, script_word, split
 from shardproof.solver.documents.statement import Entry, Statement
 from shardproof.solver.documents.text import printable
 from shardproof.solver.documents.tree import Node
@@ -21,13 +21,17 @@ _SHELL = re.compile(r"(?:^|/)(?:ba|z|da|a)?sh$")
 
 @dataclass(frozen=True)
 class Group:
-    """Pods that serve one copy together, and copies: ``pods`` 1 and ``replicas`` ``None`` where nothing says."""
+    """Pods that serve one copy together, and copies: ``pods`` 1 and ``replicas`` ``None`` where nothing says.
+
+    ``open``: how many pods make one copy is not known here.
+    """
 
     form: str
     pods: int = 1
     replicas: int | None = None
     replicas_line: int = 0
     other_gpus: int = 0
+    open: bool = False
 
 
 def count_of(node: Node | None) -> int | None:
@@ -61,9 +65,9 @@ def commands_of(container: Node, known: Known) -> list[Command]:
     words = words_of(container.get("command") or container.get("entrypoint")) + words_of(container.get("args"))
     words = [replace(word, text=expand(word.text, environment)) for word in words]
     if words and _SHELL.search(words[0].text):
-        place = next((n for n, word in enumerate(words) if re.fullmatch(r"-[a-z]*c", word.text)), None)
-        if place is not None and place + 1 < len(words):
-            body = words[place + 1]
+        place = script_word(words)
+        if place is not None:
+            body = words[place]
             script = read_script(body.text, line=body.line, environment=environment, files=known.files)
             return list(script.commands)
     return [Command(tuple(words), environment, known.files)] if words else []
@@ -93,7 +97,7 @@ def with_resources(launch: Launch, container: Node, group: Group, pod: Node | No
     """Add what the pod says: GPUs of one copy, copies, device."""
     added: list[Statement] = []
     gpus = gpus_of_resources(container.get("resources"))
-    if gpus is not None:
+    if gpus is not None and not group.open:
         total = gpus[0] * group.pods + group.other_gpus
         pods = f" x {group.pods} pods" if group.pods > 1 else ""
         added.append(requested(total, gpus[1], f"GPUs requested: {gpus[0]}{pods}", launch.sections))

@@ -43,9 +43,14 @@ def read(tree: Node, known: Known) -> list[Launch] | None:
 def _model_spec(spec: Node, known: Known) -> Launch:
     """One model of production-stack: ``modelURL``, ``vllmConfig``, ``requestGPU``, ``replicaCount``, Ray."""
     config = spec.get("vllmConfig") or Node(spec.line)
-    extra = " ".join(f"'{word.text}'" for word in words_of(config.get("extraArgs")))
+    words = words_of(spec.get("extraArgs")) + words_of(config.get("extraArgs"))
+    extra = " ".join(f"'{word.text}'" for word in words)
     launch = engine_launch("vllm", spec.get("modelURL"), spec.line, PRODUCTION_STACK, known.sections, extra=extra)
-    own = [statement for key, node in config.pairs() if (statement := _camel(key, node, known.sections)) is not None]
+    own = [
+        statement
+        for key, node in (*spec.pairs(), *config.pairs())
+        if (statement := _camel(key, node, known.sections)) is not None
+    ]
     fields = {statement.field for statement in own}
     kept = tuple(statement for statement in launch.statements if statement.field not in fields)
     return replace(launch, statements=(*kept, *own, *_request(spec, known.sections)), name=spec.text("name"))

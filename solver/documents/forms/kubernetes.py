@@ -65,5 +65,5 @@ def _other_kind(tree: Node, known: Known, kind: str) -> list[Launch] | None:
     if kind in ("ConfigMap",):
         return None
     pods = [node for node in tree.walk() if node.get("containers") is not None]
-    found = [launch for pod in pods[:16] for launch in pod_launches(pod, known, Group(f"Kubernetes {kind}"))]
+    found = [launch for pod in pods[:16] for launch in pod_launches(pod, known, Group(f"Kubernetes {kind}", open=True))]
     return found if found or "/" not in tree.text("apiVersion") or tree.text("apiVersion").count(".") else None
