@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.plans import moved, plan_of
+from shardproof.formulations.engines.told import engine_assumptions
 from shardproof.formulations.fleet.plans import plan_of_fleet
 from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
@@ -98,7 +99,7 @@ def _result(instance: Instance, deployment: Deployment, outcome: Outcome, settin
         stop_reason=outcome.stop_reason,
         metrics=None if plan is None or evaluation is None else metrics_of(instance, plan, evaluation),
         plan=plan,
-        assumptions=deployment.instance.assumptions,
+        assumptions=(*deployment.instance.assumptions, *engine_assumptions(deployment.instance)),
         instance_fingerprint=instance.fingerprint,
         versions=versions(),
         seconds=time.monotonic() - started,

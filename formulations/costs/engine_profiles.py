@@ -98,3 +98,8 @@ def find_profile(engine: str, version: str | None) -> MemoryProfile:
     wanted = version_key(version or found.default_version)
     older = [profile for profile in found.profiles if version_key(profile.since) <= wanted]
     return older[-1] if older else found.profiles[0]
+
+
+def default_version(engine: str) -> str:
+    """Return the version that is taken where none is named."""
+    return load_profiles().engines[engine].default_version

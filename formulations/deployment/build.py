@@ -248,7 +248,8 @@ class Deployment(Cells):
 
     def _rows(self, variant: Variant) -> EngineRows:
         assert self.engine is not None
-        alone = frozenset(option for option in self.options if runs_alone(self.instance, option, self.rules))
+        spans = variant.link == "scale_out"
+        alone = frozenset(o for o in self.options if runs_alone(self.instance, o, self.rules, spans=spans))
         return EngineRows(
             self.instance, self.engine, self.options, self.kind_names, variant.load, variant.single_stage, alone
         )

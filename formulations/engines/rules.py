@@ -29,7 +29,8 @@ VOCABULARY_PADDING = 64
 class Rule:
     """One rule: ``accepts`` judges an option; ``uniform`` rules bind all stages to one option.
 
-    ``pipelines``: the rule holds for replicas of several stages only. ``source``: where the engine checks it
+    ``pipelines``: the rule holds for replicas of several stages only; ``spans``: for those that span nodes only.
+    ``source``: where the engine checks it
     (file, function, versions read).
     """
 
@@ -38,6 +39,7 @@ class Rule:
     accepts: Callable[[Instance, Option], bool]
     uniform: bool = False
     pipelines: bool = False
+    spans: bool = False
     source: str = ""
 
 
@@ -137,6 +139,11 @@ def _attention_dp_all_or_none(instance: Instance, option: Option) -> bool:
     return option.attn_dp in (1, option.gpus)
 
 
+def _no_attention_dp(instance: Instance, option: Option) -> bool:
+    del instance
+    return option.attn_dp == 1
+
+
 def _always(instance: Instance, option: Option) -> bool:
     del instance, option
     return True
@@ -220,6 +227,14 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
             _ep_is_tp_times_dp,
             source="vLLM layers/fused_moe/config.py, FusedMoEParallelConfig.make (ep_size = dp_size * tp_size)",
         ),
+        Rule(
+            "dp-outside-pp",
+            "data-parallel attention in several stages stays inside a node (else the ranks of a stage are torn apart)",
+            _no_attention_dp,
+            pipelines=True,
+            spans=True,
+            source="vLLM distributed/parallel_state.py, initialize_model_parallel: ranks are laid out DP x PP x TP",
+        ),
     ),
     "sglang": (
         UNIFORM,
@@ -255,12 +270,15 @@ def rules_of(engine: str) -> tuple[Rule, ...]:
     return PHYSICAL + ENGINES[engine]
 
 
-def broken_rules(instance: Instance, option: Option, rules: tuple[Rule, ...], *, stages: int = 1) -> tuple[Rule, ...]:
-    """Rules that an option breaks in a replica of that many stages."""
-    held = (rule for rule in rules if stages > 1 or not rule.pipelines)
+def broken_rules(
+    instance: Instance, option: Option, rules: tuple[Rule, ...], *, stages: int = 1, spans: bool = False
+) -> tuple[Rule, ...]:
+    """Rules that an option breaks in a replica of that many stages; ``spans``: the replica spans nodes."""
+    held = (rule for rule in rules if (stages > 1 or not rule.pipelines) and (spans or not rule.spans))
     return tuple(rule for rule in held if not rule.accepts(instance, option))
 
 
-def runs_alone(instance: Instance, option: Option, rules: tuple[Rule, ...]) -> bool:
-    """Whether an option may only be the single stage of a replica."""
-    return any(rule.pipelines and not rule.accepts(instance, option) for rule in rules)
+def runs_alone(instance: Instance, option: Option, rules: tuple[Rule, ...], *, spans: bool = False) -> bool:
+    """Whether an option may only be the single stage of a replica; ``spans``: the replica spans nodes."""
+    held = (rule for rule in rules if rule.pipelines and (spans or not rule.spans))
+    return any(not rule.accepts(instance, option) for rule in held)

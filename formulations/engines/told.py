@@ -16,9 +16,11 @@ from shardproof.formulations.costs.engine_memory import (
     default_batched_tokens,
     default_sequences,
 )
+from shardproof.formulations.costs.engine_profiles import default_version, version_key
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
+from shardproof.instances.workload import ClosedLoop
 
 DEFAULT_ENGINE = "vllm"
 """Engine whose account and factors stand in where none is named."""
@@ -115,3 +117,32 @@ def start_up_bytes(account: EngineAccount, option: Option, launch: Launch) -> in
 def memory_budget(instance: Instance) -> int:
     """Bytes of one device that a plan of the instance may fill."""
     return instance.memory_limit if instance.engine == "any" else budget_of(account_of(instance))
+
+
+def engine_assumptions(instance: Instance) -> tuple[str, ...]:
+    """Sentences for what the instance leaves open under its engine."""
+    if instance.engine == "any":
+        return ()
+    account = account_of(instance)
+    settings, since = account.settings, account.profile.since
+    if settings.version is None:
+        told = f"engine version: not given, {settings.name} is taken as {default_version(settings.name)}"
+    elif version_key(settings.version) == version_key(since):
+        told = ""
+    else:
+        told = f"{settings.version_text} accounts for memory as versions from {since} on: it has no entry of its own"
+    bursts = any(not isinstance(scenario.workload, ClosedLoop) for scenario in instance.scenarios)
+    chunks = bursts and settings.max_num_batched_tokens is None and account.profile.chunked_prefill
+    return tuple(
+        sentence
+        for sentence in (
+            told,
+            "prompts are prefilled whole or in chunks; a chunk is charged the mean context of its prompt"
+            if chunks
+            else "",
+            f"longest request: {longest_request(instance):,} tokens, as the workload asks (max_model_len is not given)"
+            if settings.max_model_len is None
+            else "",
+        )
+        if sentence
+    )

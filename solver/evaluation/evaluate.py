@@ -276,7 +276,9 @@ class _Evaluator:
             if stage.layers[0] != expected:
                 found.append(Violation("cover", f"{self.name}stage={index}", stage.layers[0], expected, "first layer"))
             expected = stage.layers[1] + 1
-            for rule in broken_rules(self.instance, stage.option, self.deployment.rules, stages=len(self.plan.stages)):
+            rules, count = self.deployment.rules, len(self.plan.stages)
+            spans = self.link == "scale_out"
+            for rule in broken_rules(self.instance, stage.option, rules, stages=count, spans=spans):
                 place = f"{self.name}stage={index}"
                 found.append(Violation(f"engine:{rule.name}", place, stage.gpus, 0, rule.sentence))
         layers = self.instance.model.layer_count

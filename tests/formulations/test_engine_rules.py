@@ -140,6 +140,17 @@ def test_data_parallel_attention_with_ep_stays_in_one_stage():
     assert broken(EXPERTS, "vllm", **shape, stages=2) == set()
 
 
+def test_data_parallel_attention_in_several_stages_stays_inside_a_node():
+    instance = question(EXPERTS, "vllm")
+    option, rules = Option(1, 4, 1, 4), rules_of("vllm")
+
+    def names(**where):
+        return {rule.name for rule in broken_rules(instance, option, rules, **where)}
+
+    assert names(stages=2, spans=True) - names(stages=2) == {"dp-outside-pp"}
+    assert names(spans=True) == names()
+
+
 def test_the_program_forbids_a_second_stage_of_such_an_option():
     deployment = Deployment(question(EXPERTS, "sglang"))
     alone = [runs_alone(deployment.instance, option, deployment.rules) for option in deployment.options]
