@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shardproof.instances.base import Record
 from shardproof.instances.errors import InputError
@@ -24,21 +25,32 @@ from shardproof.instances.reading import read_mapping, read_text, refuse, valida
 
 FOLDER = Path(__file__).parent / "catalog"
 SUFFIXES = (".json", ".yaml", ".yml")
+ALIASES = re.compile(r"^aliases: \[([^\]\n]*)\]$", re.MULTILINE)
+"""The aliases of an item stand on one line, so that finding a name parses no file."""
 
 
 class ModelItem(Record):
     """A catalogue file of a model: its config in Hugging Face vocabulary, and where that comes from.
 
+    Each file stands for one checkpoint; ``aliases`` are other spellings of that checkpoint's id. ``same_as``: the
+    catalogue item whose config holds but for the fields under ``config`` (``null`` takes one away).
     ``published_parameters``: what the makers or the checkpoint's index publish, text model only;
     ``extra_parameters``: vision towers and the like, loaded though text never uses them.
     """
 
     source: str
     aliases: tuple[str, ...] = ()
+    same_as: str | None = None
     published_parameters: int | None = None
-    extra_parameters: int = Field(default=0, ge=0)
+    extra_parameters: int | None = Field(default=None, ge=0)
     notes: tuple[str, ...] = ()
-    config: dict[str, Any]
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> ModelItem:
+        if self.same_as is None and not self.config:
+            raise ValueError("give config, or same_as with the name of the item that has it")
+        return self
 
 
 def model_names() -> tuple[str, ...]:
@@ -143,16 +155,29 @@ def aliases(kind: str) -> dict[str, str]:
     """Return other names of the items of a kind (``models`` or ``devices``), lower-case, to their own."""
     found = {}
     for slug in _names(kind):
-        for alias in read_mapping(FOLDER / kind / f"{slug}.yaml").get("aliases") or ():
-            found[str(alias).lower()] = slug
+        for alias in _aliases_of(kind, slug):
+            found[alias.lower()] = slug
     return found
+
+
+def _aliases_of(kind: str, slug: str) -> tuple[str, ...]:
+    path = FOLDER / kind / f"{slug}.yaml"
+    return _read_aliases(path, _stamp(path))
+
+
+@cache
+def _read_aliases(path: Path, stamp: tuple[int, int]) -> tuple[str, ...]:
+    """Read the aliases of an item: its first lines are enough, what follows ``config`` is left alone."""
+    del stamp
+    stated = ALIASES.search(read_text(path))
+    names = stated[1].split(",") if stated else ()
+    return tuple(name.strip().strip("'\"") for name in names if name.strip())
 
 
 def published_name(slug: str) -> str:
     """Return the name under which a catalogue model is published; the name itself for any other model."""
-    path = FOLDER / "models" / f"{slug}.yaml"
-    stated = read_mapping(path).get("aliases") or () if path.is_file() else ()
-    return next((str(alias) for alias in stated if "/" in str(alias)), slug)
+    stated = _aliases_of("models", slug) if slug in _names("models") else ()
+    return next((alias for alias in stated if "/" in alias), slug)
 
 
 def _read_item(path: Path, name: str) -> Model:
@@ -179,14 +204,31 @@ def _read_device(path: Path, stamp: tuple[int, int]) -> Device:
 def _read_model_item(path: Path, name: str, stamp: tuple[int, int]) -> Model:
     del stamp
     where = _shown(path)
-    item = validate(ModelItem, read_mapping(path), where=where)
+    item = _whole_item(path)
     model = from_config(item.config, name=name, source=item.source, origin=f"{where}: config")
     added: Mapping[str, Any] = {
         "published_parameters": item.published_parameters,
         "extra_parameters": item.extra_parameters or model.extra_parameters,
-        "notes": (*item.notes, *model.notes),
+        "notes": tuple(dict.fromkeys((*item.notes, *model.notes))),
     }
     return model.model_copy(update=added)
+
+
+def _whole_item(path: Path, seen: tuple[str, ...] = ()) -> ModelItem:
+    """Read an item with what it takes from another: its own fields win, counts and notes are kept unless stated."""
+    item = validate(ModelItem, read_mapping(path), where=_shown(path))
+    if item.same_as is None:
+        return item
+    if item.same_as in seen or item.same_as not in _names("models"):
+        raise refuse(_shown(path), "must name another item of the catalogue", field="same_as", value=item.same_as)
+    base = _whole_item(FOLDER / "models" / f"{item.same_as}.yaml", (*seen, path.stem))
+    config = {key: value for key, value in {**base.config, **item.config}.items() if value is not None}
+    kept = {
+        name: getattr(base, name)
+        for name in ("published_parameters", "extra_parameters", "notes")
+        if name not in item.model_fields_set
+    }
+    return item.model_copy(update={"config": config, "same_as": None, **kept})
 
 
 def _names(kind: str) -> tuple[str, ...]:
