@@ -264,11 +264,28 @@ def _spellings(kind: str) -> dict[str, str]:
     return {**aliases(kind), **{slug: slug for slug in _names(kind)}}
 
 
+def nearest(kind: str, name: str, *, count: int = 5) -> tuple[str, ...]:
+    """Return the items of a kind whose names are nearest: of the same family first, then by edit distance."""
+    return _nearest(name.strip().lower()[:100], _spellings(kind), count)
+
+
+def _nearest(wanted: str, known: Mapping[str, str], count: int) -> tuple[str, ...]:
+    tail = wanted.rsplit("/", 1)[-1]
+    family = re.match(r"[a-z]*", tail)
+    start = family[0] if family else ""
+
+    def distance(spelling: str) -> tuple[bool, bool, float]:
+        other = spelling.rsplit("/", 1)[-1]
+        alike = difflib.SequenceMatcher(None, tail, other).ratio()
+        return (not (tail and tail in other), not (start and other.startswith(start)), -alike)
+
+    ranked = sorted(known, key=distance)
+    close = [item for item in ranked if distance(item)[:2] != (True, True) or distance(item)[2] <= -0.4]
+    return tuple(dict.fromkeys(known[item] for item in close))[:count]
+
+
 def _unknown(kind: str, name: str, known: Mapping[str, str]) -> InputError:
-    wanted = name.strip().lower()
-    inside = [slug for spelling, slug in sorted(known.items()) if wanted and wanted in spelling]
-    near = [known[item] for item in difflib.get_close_matches(wanted, list(known), n=10, cutoff=0.4)]
-    nearest = list(dict.fromkeys([*inside, *near]))[:5]
-    hint = f"nearest: {', '.join(nearest)}; " if nearest else ""
+    near = _nearest(name.strip().lower()[:100], known, 5)
+    hint = f"nearest: {', '.join(near)}; " if near else ""
     file = " or give the path of a config.json" if kind == "model" else " or give the path of a device file"
     return refuse("catalogue", f"unknown {kind}; {hint}see 'shardproof catalog {kind}s'{file}", value=name[:80])

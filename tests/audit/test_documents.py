@@ -141,7 +141,7 @@ def test_no_two_fields_share_a_wording_in_one_section_and_kind() -> None:
 
 def test_names_are_matched_not_guessed() -> None:
     assert find_model("Qwen3-235B", "fp8").name == "qwen3-235b-a22b-fp8"  # type: ignore[union-attr]
-    assert find_model("Llama 3.1 70B Instruct", None).name == "llama-3.1-70b"  # type: ignore[union-attr]
+    assert find_model("Llama 3.1 70B Instruct", None).name == "llama-3.1-70b-instruct"  # type: ignore[union-attr]
     assert find_model("Qwen3", None) is None
     assert find_model("Some-New-Model-9000B", None) is None
     assert [device.name for device in find_devices("NVIDIA H100 80GB SXM5")] == ["h100-sxm"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
+from shardproof.instances.catalogue import nearest
 from shardproof.instances.layers import DenseFeedForward, GroupedQueryAttention, LatentAttention, MixtureOfExperts
 from shardproof.instances.model import Model
 from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
@@ -21,7 +22,8 @@ def judge_model(context: Context, statement: Statement) -> Claim:
     """The name must be a model that the catalogue (or the instance) knows."""
     model = context.facts.model
     if model is None:
-        return not_checkable(statement, "this model is not in the catalogue")
+        near = ", ".join(nearest("models", str(statement.value)))
+        return not_checkable(statement, f"this model is not in the catalogue; the nearest names there: {near}")
     if context.facts.instance is not None:
         from shardproof.solver.documents.catalogue_match import find_model
 
