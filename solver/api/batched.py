@@ -49,6 +49,37 @@ class Batched(Answered):
         """Return one row for each task: who, the swept values, the answer."""
         return [row.cells(self.request.swept) for row in self.answers]
 
+    def ranking(self, by: Literal["gpus", "price", "tokens"] = "gpus") -> Sequence[Mapping[str, Any]]:
+        """Return the rows with a plan, group by group, the best device first, with its ``comparison`` and ``rank``.
+
+        A group is one model under one engine and one choice of every swept value but the device; the measure is
+        GPUs, USD per hour, or USD per million output tokens. Equal values share a rank; without the value: ``None``.
+        """
+        from shardproof.solver.batch import pareto
+        from shardproof.solver.batch.tables import RANKINGS
+
+        if by not in RANKINGS:
+            raise InputError(f"ranking: by: {by!r}: write one of {', '.join(RANKINGS)}")
+        found: list[dict[str, Any]] = []
+        for group in pareto.groups(self.answers):
+            ranks = pareto.ranks(group.rows, RANKINGS[by])
+            for row in pareto.ranked(group.rows, RANKINGS[by]):
+                own = {"comparison": group.title, "rank": ranks.get(row.task)}
+                found.append(own | row.cells(self.request.swept))
+        return found
+
+    def fronts(self) -> Sequence[Mapping[str, Any]]:
+        """Return, for each model, the rows that no other beats in both: price (or GPUs) and TTFT."""
+        from shardproof.solver.batch import pareto
+
+        measures = {"price/TTFT": pareto.price_per_hour, "GPUs/TTFT": pareto.gpus}
+        return [
+            {"front": name} | row.cells(self.request.swept)
+            for model in dict.fromkeys(row.model for row in self.answers)
+            for name, measure in measures.items()
+            for row in pareto.front([row for row in self.answers if row.model == model], measure, pareto.ttft)
+        ]
+
     def __str__(self) -> str:
         """Return counts and speed in one line."""
         from shardproof.solver.batch.tables import closing

@@ -208,6 +208,10 @@ def test_batch_and_report(tmp_path: Path) -> None:
     assert [task["device"] for task in shardproof.batch_tasks(sweep)] == ["h100-sxm", "h200-sxm"]
     found = shardproof.batch(sweep, out=tmp_path / "run", processes=1, formats=["csv"])
     assert (found.exit_code, [row["status"] for row in found.rows()]) == (0, ["optimal", "optimal"])
+    assert [(row["rank"], row["gpus"]) for row in found.ranking("price")] == [(1, 1), (2, 1)]
+    assert {row["front"] for row in found.fronts()} == {"price/TTFT", "GPUs/TTFT"}
+    with pytest.raises(shardproof.InputError, match="write one of gpus"):
+        found.ranking("speed")  # type: ignore[arg-type]
     page = shardproof.report(tmp_path / "run")
     assert page.rows()[0]["task"] == found.rows()[0]["task"]
     page.write(tmp_path / "page.html")
