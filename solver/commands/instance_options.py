@@ -13,7 +13,7 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Tokens(click.ParamType[int]):
+class Tokens(click.ParamType):  # type: ignore[type-arg]  # older releases of click are not generic
     """A number of tokens, whole or as engines read it: ``8k`` is 8,000, ``8K`` 8,192."""
 
     name = "tokens"

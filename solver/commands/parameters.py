@@ -34,7 +34,7 @@ class Verb(click.Command):
         return super().parse_args(ctx, args)
 
 
-class DurationType(click.ParamType[float]):
+class DurationType(click.ParamType):  # type: ignore[type-arg]  # older releases of click are not generic
     """A duration with its unit, in seconds."""
 
     name = "duration"
