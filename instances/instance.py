@@ -54,11 +54,13 @@ class Hardware(Record):
 class Checkpoint(Record):
     """What an engine is asked to load: an id or a path, and how it stores weights that are to be served otherwise.
 
-    ``weights``: dtype of the checkpoint's own weights where the instance asks for another (``None``: as stored).
+    ``weights``: dtype of the checkpoint's own weights where the instance asks for another (``None``: as stored);
+    ``kv_cache``: the same of the KV cache that it asks for.
     """
 
     name: str | None = None
     weights: DType | None = None
+    kv_cache: DType | None = None
 
 
 class AllLimits(Record):
@@ -285,7 +287,7 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> tuple
             value=str(longest),
         )
     changes: dict[str, Any] = {}
-    own = None
+    own = cache = None
     if file.precision.weights is not None:
         changes["formats"] = Formats.uniform(file.precision.weights)
         changes["kinds"] = model.with_formats(changes["formats"]).kinds
@@ -293,7 +295,9 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> tuple
         own = None if file.precision.weights in stored else model.formats.attention.dtype
     if file.precision.kv_cache is not None:
         changes["kv_dtype"] = file.precision.kv_cache
-    return model.model_copy(update=changes) if changes else model, Checkpoint(name=asked, weights=own)
+        cache = None if file.precision.kv_cache == model.kv_dtype else model.kv_dtype
+    checkpoint = Checkpoint(name=asked, weights=own, kv_cache=cache)
+    return model.model_copy(update=changes) if changes else model, checkpoint
 
 
 def _served_name(asked: str) -> str | None:

@@ -21,6 +21,9 @@ from shardproof.instances.layers import (
 )
 from shardproof.instances.option import Option
 
+SMALL_NODE = 8
+"""GPUs of a node up to which stages fill it evenly; larger ones (NVL72) are filled by powers of two as well."""
+
 VOCABULARY_PADDING = 64
 """Rows to which engines pad the embedding table before they cut it."""
 
@@ -99,9 +102,10 @@ def _expert_on_every_rank(instance: Instance, option: Option) -> bool:
 
 
 def _fills_nodes(instance: Instance, option: Option) -> bool:
-    return _either_divides(instance.device.devices_per_node, option.gpus) and (
-        option.gpus <= instance.device.devices_per_node or option.gpus % instance.device.devices_per_node == 0
-    )
+    node, gpus = instance.device.devices_per_node, option.gpus
+    if gpus > node:
+        return gpus % node == 0
+    return node % gpus == 0 or (node > SMALL_NODE and gpus & (gpus - 1) == 0)
 
 
 def _is_grouped(shard: Shard) -> bool:
@@ -175,7 +179,12 @@ PHYSICAL: tuple[Rule, ...] = (
         _expert_on_every_rank,
         source="a rank without an expert has nothing to do; vLLM config/model.py, _verify_with_expert_parallelism",
     ),
-    Rule("nodes", "a stage's GPUs divide a node's, or are whole nodes", _fills_nodes, source="the planner's own"),
+    Rule(
+        "nodes",
+        "a stage's GPUs divide a node's (in a node of more than 8 also a power of two), or are whole nodes",
+        _fills_nodes,
+        source="the planner's own; racks such as NVL72 run powers of two of their 72",
+    ),
 )
 
 UNIFORM = Rule(

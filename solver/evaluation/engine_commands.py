@@ -26,6 +26,9 @@ CACHE_DTYPES: Mapping[str, Mapping[str, str]] = {
 }
 """What each engine calls the dtypes of a KV cache that are not 16 bits wide."""
 
+WIDE_CACHE = {"vllm": "bfloat16", "sglang": "bf16", "trtllm": "auto"}
+"""What they call 16 bits, where the checkpoint itself says otherwise."""
+
 PREFILL_TOKENS = 16384
 """SGLang's default ``--max-prefill-tokens``, which also bounds a batch of prompts."""
 
@@ -99,7 +102,9 @@ class Told:
         return ",".join(str(stage.layers[1] - stage.layers[0] + 1) for stage in self.plan.stages)
 
     def cache_dtype(self) -> str | None:
-        """Name of the KV cache's dtype (``None``: the engine's usual 16 bits, or none that it knows)."""
+        """Name of the KV cache's dtype (``None``: what the checkpoint says or 16 bits, or none that it knows)."""
+        if self.instance.model.kv_dtype == "bf16" and self.instance.checkpoint.kv_cache is not None:
+            return WIDE_CACHE[self.instance.engine]
         return CACHE_DTYPES[self.instance.engine].get(self.instance.model.kv_dtype)
 
     def quantisation(self) -> list[str]:

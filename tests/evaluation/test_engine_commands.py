@@ -152,3 +152,11 @@ def test_settings_are_printed_as_they_were_set() -> None:
     assert told["--max-num-seqs"] == "8"
     assert told["--max-num-batched-tokens"] == "2048"
     assert told["--max-model-len"] == "4000"
+
+
+def test_a_wide_cache_is_said_where_the_checkpoint_has_a_narrow_one() -> None:
+    narrow = asked(model="deepseek-v3.1-nvfp4", device="b200-sxm")
+    assert values(flags_of(narrow, [stage(0, 60, tp=4)])[0])["--kv-cache-dtype"] == "fp8"
+    wide = asked(model="deepseek-v3.1-nvfp4", device="b200-sxm", precision={"kv_cache": "bf16"})
+    assert values(flags_of(wide, [stage(0, 60, tp=4)])[0])["--kv-cache-dtype"] == "bfloat16"
+    assert "--kv-cache-dtype" not in values(flags_of(asked(precision={"kv_cache": "bf16"}), [stage(0, 31)])[0])

@@ -167,3 +167,17 @@ def test_the_page_is_current_and_cites_every_rule():
     assert (ROOT / "docs" / "engine-rules.md").read_text() == rules_page(), "write rules_page() there again"
     assert all(rule.source for rule in every_rule())
     assert len({rule.name for rule in every_rule()}) == len(every_rule())
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "accepted"),
+    [("h100-sxm", 4, True), ("h100-sxm", 6, False), ("h100-sxm", 16, True), ("gb200-nvl72", 16, True),
+     ("gb200-nvl72", 18, True), ("gb200-nvl72", 20, False), ("gb200-nvl72", 144, True)],
+)  # fmt: skip
+def test_stages_fill_nodes_or_are_powers_of_two_in_a_rack(device, gpus, accepted):
+    tree = {"name": "t", "model": "deepseek-r1", "device": device, "workload": {
+        "kind": "burst", "batch_size": 1, "input_tokens": 8, "output_tokens": 8}}  # fmt: skip
+    broken_names = {
+        rule.name for rule in broken_rules(resolve_tree(tree, where="t"), Option(1, gpus, 1, gpus), rules_of("any"))
+    }
+    assert ("nodes" not in broken_names) == accepted
