@@ -62,7 +62,8 @@ def engine_readings(facts: Facts) -> tuple[Reading, ...] | None:
     if max(tp, pp, dp, copies, ep or 1, moe_tp or 1) > 16384:
         return ()
     inside = _is_on(facts, "attention_dp_enabled")
-    spread = _is_on(facts, "expert_parallel_enabled")
+    exchange = facts.document.first("all_to_all")
+    spread = _is_on(facts, "expert_parallel_enabled") or (exchange is not None and exchange.value != "none")
     if engine == "vllm":
         if facts.experts == 0:
             return (Reading("vLLM: data parallelism as copies", copies * dp, pp, Option(tp, 1, tp, 1)),)

@@ -27,7 +27,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "node-rank": "node_rank", "headless": "headless", "data-parallel-start-rank": "node_rank",
         "decode-context-parallel-size": "dcp", "dcp": "dcp", "prefill-context-parallel-size": "pcp",
         "rope-scaling": "longer_context", "hf-overrides": "longer_context", "cpu-offload-gb": "offload",
-        "kv-cache-memory-bytes": "own_memory", "enforce-eager": "eager",
+        "kv-cache-memory-bytes": "own_memory", "enforce-eager": "eager", "served-model-name": "served_name",
         "config": "config_file",
     },
     "sglang": {
@@ -35,7 +35,9 @@ FLAGS: dict[str, dict[str, str]] = {
         "pp": "pp", "pp-size": "pp", "pipeline-parallel-size": "pp", "dp": "dp", "dp-size": "dp",
         "data-parallel-size": "dp", "attn-dp-size": "attention_dp",
         "ep": "ep", "ep-size": "ep", "expert-parallel-size": "ep", "enable-dp-attention": "attention_dp_enabled",
-        "enable-ep-moe": "expert_parallel_enabled", "ep-num-redundant-experts": "redundant_experts",
+        "enable-ep-moe": "expert_parallel_enabled", "enable-deepep-moe": "expert_parallel_enabled",
+        "moe-a2a-backend": "all_to_all", "served-model-name": "served_name",
+        "ep-num-redundant-experts": "redundant_experts",
         "context-length": "max_model_len", "max-running-requests": "max_sequences",
         "chunked-prefill-size": "microbatch_tokens", "quantization": "precision", "dtype": "activation_dtype",
         "kv-cache-dtype": "kv_precision", "mem-fraction-static": "memory_fraction", "nnodes": "nodes",
@@ -50,6 +52,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "free_gpu_memory_fraction": "memory_fraction", "kv_cache_free_gpu_memory_fraction": "memory_fraction",
         "gpus_per_node": "gpus_per_node", "dtype": "kv_precision", "moe_ep": "ep", "moe_tp": "moe_tp",
         "tp": "tp", "pp": "pp", "ep": "ep", "quant_algo": "precision", "kv_cache_dtype": "kv_precision",
+        "served-model-name": "served_name",
         "extra_llm_api_options": "config_file", "config": "config_file", "extra-engine-args": "config_file",
     },
 }  # fmt: skip

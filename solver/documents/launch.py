@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from shardproof.solver.documents.commands import ENGINE_NAMES, EngineCall, field_of
@@ -14,11 +14,13 @@ from shardproof.solver.documents.text import printable
 from shardproof.solver.documents.tree import Node
 from shardproof.solver.documents.values import make, read_dtype, read_flag
 
-_NAMES = frozenset({"model", "engine"})
+_NAMES = frozenset({"model", "engine", "served_name"})
 _DTYPES = frozenset({"precision", "kv_precision", "activation_dtype"})
 _OTHER_SERVERS = frozenset({"--omni", "--task", "--convert"})
 _FLAGS = frozenset({"expert_parallel_enabled", "attention_dp_enabled", "headless", "eager"})
-_PRESENT = frozenset({"longer_context", "offload", "own_memory", "config_file"})
+_PRESENT = frozenset({"longer_context", "offload", "own_memory", "config_file", "all_to_all"})
+_BESIDE = frozenset({"nodes", "node_rank", "gpus_requested", "visible_gpus", "max_sequences", "microbatch_tokens"})
+"""Fields that may be set elsewhere without leaving the layout open."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: t
     for name, entry in call.fields:
         statement = engine_statement(name, entry)
         if statement is None:
-            unset = unset or name not in _PRESENT | _DTYPES | _FLAGS
+            unset = unset or name not in _PRESENT | _DTYPES | _FLAGS | _BESIDE | _NAMES
             why = "is set by nothing here" if "$" in entry.value else "is no value of this flag"
             unread.append(Unread(entry.line, printable(entry.text), why))
         elif name == "config_file":
@@ -101,12 +103,30 @@ def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: t
             statements += found or [statement]
         else:
             statements.append(statement)
-    statements += _from_environment(command, call, sections)
+    statements = _with_model(statements) + _from_environment(command, call, sections)
     launch = Launch(
         call.engine, form, call.line, printable(call.text), _first_of_each(statements), tuple(unread), sections,
         open=unset,
     )  # fmt: skip
     return _with_rank(launch)
+
+
+_PATH = re.compile(r"^[./~$]|^[A-Za-z]:[\\/]|^\w+://")
+_CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
+
+
+def _with_model(statements: list[Statement]) -> list[Statement]:
+    """Name the model of a path: by the hub's cache folder in it, else by the name under which it is served."""
+    model = next((s for s in statements if s.field == "model"), None)
+    served = next((s for s in statements if s.field == "served_name"), None)
+    kept = [s for s in statements if s.field != "served_name"]
+    if model is not None and not _PATH.match(str(model.value)):
+        return kept
+    if model is not None and (cached := _CACHED.search(str(model.value))):
+        return [replace(s, value=f"{cached[1]}/{cached[2]}") if s is model else s for s in kept]
+    if served is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", str(served.value)):
+        return [s for s in kept if s is not model] + [replace(served, field="model")]
+    return kept
 
 
 def _with_rank(launch: Launch) -> Launch:

@@ -70,6 +70,7 @@ def _beside(path: Path, text: str) -> Known:
     names += [match.rpartition("/")[2] for match in re.findall(r"^EnvironmentFile=-?(\S+)", text, re.M)[:4]]
     names += re.findall(r"^\s*env_file:\s*\.?/?([\w.-]+)\s*$", text, re.M)[:4]
     names += re.findall(r"--(?:config|extra_llm_api_options|extra-engine-args)[=\s]+(?:\S*/)?([\w.-]+)", text)[:4]
+    names += re.findall(r"^\s*(?:source|\.)\s.*?([\w.-]+)[\"']?\s*$", text, re.M)[:4]
     variables: dict[str, str] = {}
     files: dict[str, tuple[str, int]] = {}
     for name in dict.fromkeys(names):

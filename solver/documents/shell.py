@@ -288,6 +288,17 @@ def _finish(script: _Script, pending: list[Word], nested: int) -> None:
         script.environment |= prefix
         return
     expanded = _expanded(words, own)
+    if expanded[0].text in ("source", ".") and len(expanded) > 1:
+        held = script.files.get(expanded[1].text.rpartition("/")[2])
+        if held is not None and nested < MAX_NESTED:
+            script.environment |= read_script(held[0], environment=script.environment, nested=nested + 1).environment
+        return
+    if expanded[0].text == "eval" and nested < MAX_NESTED:
+        text = " ".join(word.text for word in expanded[1:])
+        script.commands += read_script(
+            text, line=expanded[0].line, environment=own, files=script.files, nested=nested + 1
+        ).commands
+        return
     script.commands.append(Command(tuple(expanded), own, dict(script.files)))
     if nested < MAX_NESTED:
         _inner(script, expanded, own, nested)

@@ -228,6 +228,8 @@ JUDGES = {
             "redundant_experts",
             "activation_dtype",
             "block_size",
+            "all_to_all",
+            "served_name",
             "attention_dp",
             "dcp",
             "pcp",

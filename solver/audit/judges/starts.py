@@ -206,7 +206,7 @@ def judge_requested(context: Context, statement: Statement) -> Claim:
     facts = context.facts
     if _unset(context, "tp"):
         return not_checkable(statement, "degrees are set outside of this text")
-    accepted = _widths(context)
+    accepted = _widths(context, parts=not statement.unit)
     if not accepted:
         return not_checkable(statement, "the degrees fit in no known way")
     asked = int(statement.number)
@@ -226,11 +226,13 @@ def judge_requested(context: Context, statement: Statement) -> Claim:
     return inconsistent(statement, f"{formula}; {asked - max(accepted)} of them do no work", Fraction(max(accepted)))
 
 
-def _widths(context: Context) -> set[int]:
-    """GPUs of one copy under every reading, and those of one of its nodes."""
+def _widths(context: Context, *, parts: bool = True) -> set[int]:
+    """GPUs of one copy under every reading, and with ``parts`` those of one of its nodes."""
     facts = context.facts
     copies = facts.replicas or 1
     found = {reading.gpus // copies for reading in context.readings}
+    if not parts:
+        return found
     nodes = facts.stated("nodes") or 1
     found |= {width // nodes for width in found if nodes > 1 and width % nodes == 0}
     local = facts.stated("dp_local")

@@ -33,6 +33,7 @@ GPU_RESOURCES = frozenset({
 _SPELLED = (
     (r"nvidia-tesla-a100", "A100 40GB SXM"), (r"nvidia-a100-80gb", "A100 80GB SXM"), (r"nvidia-h100-80gb", "H100 SXM"),
     (r"nvidia-h100-mega-80gb", "H100 SXM"), (r"nvidia-h200-141gb", "H200 SXM"), (r"nvidia-b200", "B200 SXM"),
+    (r"NVIDIA-H100-80GB-HBM3", "H100 SXM"),
     (r"nvidia-l4", "L4"), (r"H100_NVLINK_80GB", "H100 SXM"), (r"A100_NVLINK_80GB", "A100 80GB SXM"),
     (r"A100_NVLINK", "A100 40GB SXM"), (r"H100_NVLINK", "H100 SXM"),
 )  # fmt: skip

@@ -5,6 +5,7 @@ Source: the Compose specification (``deploy.resources.reservations.devices``, ``
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -16,6 +17,7 @@ from shardproof.solver.documents.shell import Command, Word, expand, read_script
 from shardproof.solver.documents.statement import Entry, Statement
 from shardproof.solver.documents.tree import Node
 from shardproof.solver.documents.values import make
+from shardproof.solver.documents.variables import Variables, launch_of_variables
 
 FORM = "Compose service"
 
@@ -42,7 +44,24 @@ def _service(name: str, service: Node, known: Known) -> list[Launch]:
         if call is not None:
             launch = launch_of_call(call, command, form=FORM, sections=known.sections)
             found.append(replace(launch, name=name, statements=(*launch.statements, *_request(service, known))))
-    return found
+    return found or _by_variables(name, service, environment, known)
+
+
+def _by_variables(name: str, service: Node, environment: dict[str, str], known: Known) -> list[Launch]:
+    """An image whose own script starts the engine is told by variables what to serve."""
+    if not re.search(r"vllm|sglang|tensorrt|trtllm", service.text("image") + name):
+        return []
+    lines = dict.fromkeys(environment, service.line)
+    for key, node in service.pairs("environment"):
+        lines[key] = node.line
+    for item in service.each("environment"):
+        lines[(item.scalar or "").partition("=")[0]] = item.line
+    launch = launch_of_variables(Variables(environment, lines), sections=known.sections)
+    return (
+        []
+        if launch is None
+        else [replace(launch, name=name, statements=(*launch.statements, *_request(service, known)))]
+    )
 
 
 def _interpolate(text: str, known: Known) -> str:
@@ -76,7 +95,8 @@ def _request(service: Node, known: Known) -> list[Statement]:
     devices = list(service.each("deploy", "resources", "reservations", "devices")) + list(service.each("gpus"))
     for device in devices:
         ids, count = device.get("device_ids"), device.get("count")
-        number = len(ids.items) if ids is not None and ids.items else _count(count, known)
+        listed = ",".join(item.scalar or "" for item in ids.items) if ids is not None and ids.items else ""
+        number = listed.count(",") + 1 if listed else _count(count, known)
         line = (ids or count or device).line
         if number is not None:
             found.append(requested(number, line, f"GPUs reserved: {number}", known.sections))

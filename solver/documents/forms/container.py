@@ -100,7 +100,9 @@ def with_resources(launch: Launch, container: Node, group: Group, pod: Node | No
     if gpus is not None and not group.open:
         total = gpus[0] * group.pods + group.other_gpus
         pods = f" x {group.pods} pods" if group.pods > 1 else ""
-        added.append(requested(total, gpus[1], f"GPUs requested: {gpus[0]}{pods}", launch.sections))
+        several = group.pods > 1 or group.other_gpus > 0
+        text = f"GPUs requested: {gpus[0]}{pods}"
+        added.append(requested(total, gpus[1], text, launch.sections, everywhere=several))
     if group.replicas is not None and group.replicas >= 1:
         added.append(number_statement("replicas", group.replicas, group.replicas_line, "replicas", launch.sections))
     device, line = device_of_pod(pod) if pod is not None else ("", 0)
@@ -109,9 +111,10 @@ def with_resources(launch: Launch, container: Node, group: Group, pod: Node | No
     return replace(launch, statements=(*launch.statements, *added))
 
 
-def requested(total: int, line: int, text: str, sections: tuple[str, ...]) -> Statement:
-    """GPUs that one copy asks for, in all of its pods."""
-    return make(Entry(line, text, sections, "GPUs", str(total)), "gpus_requested", Fraction(total), "engine")
+def requested(total: int, line: int, text: str, sections: tuple[str, ...], *, everywhere: bool = False) -> Statement:
+    """GPUs that one copy asks for; ``everywhere``: in all of its pods, so that they are all that it has."""
+    found = make(Entry(line, text, sections, "GPUs", str(total)), "gpus_requested", Fraction(total), "engine")
+    return replace(found, unit="in all pods") if everywhere else found
 
 
 def number_statement(field: str, number: int, line: int, key: str, sections: tuple[str, ...]) -> Statement:

@@ -61,7 +61,7 @@ def _service(name: str, service: Node, known: Known) -> list[Launch]:
                 **launch.__dict__,
                 "statements": (
                     *(s for s in launch.statements if s.field != "gpus_requested"),
-                    requested(gpus[0] * group.pods, gpus[1], text, launch.sections),
+                    requested(gpus[0] * group.pods, gpus[1], text, launch.sections, everywhere=group.pods > 1),
                 ),
             }
         )

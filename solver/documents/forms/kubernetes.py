@@ -46,6 +46,8 @@ def _leader_worker(tree: Node, known: Known) -> list[Launch]:
     line = replicas.line if replicas is not None else 0
     copies = count_of(replicas)
     form = "Kubernetes LeaderWorkerSet"
+    own = {"LWS_GROUP_SIZE": str(size), "LWS_WORKER_INDEX": "0"}
+    known = replace(known, variables=known.variables | own)
     if leader is None:
         return [] if worker is None else pod_launches(worker, known, Group(form, size, copies, line))
     others = (size - 1) * (_pod_gpus(worker) if worker is not None else 0)
