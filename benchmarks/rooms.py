@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Mapping
+from functools import cache
 from html import escape
 from itertools import groupby
 
@@ -72,8 +73,9 @@ def _lowest_floors(arrows: Mapping[str, set[str]]) -> dict[str, int]:
 def direct(arrows: Mapping[str, set[str]]) -> Arrows:
     """Arrows that do not follow from others."""
 
-    def reached(room: str) -> set[str]:
-        return arrows[room].union(*(reached(below) for below in arrows[room]))
+    @cache
+    def reached(room: str) -> frozenset[str]:
+        return frozenset(arrows[room]).union(*(reached(below) for below in arrows[room]))
 
     return {
         room: {below for below in found if not any(below in reached(other) for other in found - {below})}

@@ -116,10 +116,13 @@ class Recount:
 
     def end_weights(self, *, first: bool, last: bool, assume: Assume = NOTHING) -> float:
         """Embedding (first stage) and LM head (last stage) on one device, bytes."""
-        table = (self.model.vocab * self.model.hidden) / (self.option.attn_tp)
-        total = self._bytes(table, "embedding", assume) if first else 0.0
-        tied_here = self.model.tied and first
-        return total + (self._bytes(table, "head", assume) if last and not tied_here else 0)
+        key = ("ends", first, last, assume & WEIGHT_MISTAKES)
+        if key not in self._known:
+            table = (self.model.vocab * self.model.hidden) / (self.option.attn_tp)
+            total = self._bytes(table, "embedding", assume) if first else 0.0
+            tied_here = self.model.tied and first
+            self._known[key] = total + (self._bytes(table, "head", assume) if last and not tied_here else 0)
+        return self._known[key]
 
     def weights(self, kinds: Sequence[str], assume: Assume = NOTHING) -> float:
         """Weights of some layers on one device, bytes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -29,9 +29,14 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path: Path) -> Iterator[str]:
+@cache
+def imported(path: Path) -> tuple[str, ...]:
     """Dotted names that a file imports, as written but for the package's own name in front."""
-    for node in ast.walk(tree_of(path)):
+    return tuple(_imported(tree_of(path)))
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (name.name.removeprefix("shardproof.") for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -39,13 +44,14 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{module}.{name.name}" for name in node.names)
 
 
-def graph(*folders: str) -> dict[str, set[str]]:
+@cache
+def graph(*folders: str) -> Mapping[str, set[str]]:
     """For each module of some folders, the modules of them that it imports."""
     paths = {name_of(path): path for path in files(*folders)}
     return {name: set(_modules(imported(path), paths)) - {name} for name, path in paths.items()}
 
 
-def _modules(names: Iterator[str], known: Mapping[str, Path]) -> Iterator[str]:
+def _modules(names: Iterable[str], known: Mapping[str, Path]) -> Iterator[str]:
     """The modules behind imported names: ``a.b.c`` is module ``a.b.c``, or something in ``a.b``."""
     for name in names:
         found = next((n for n in (name, name.rpartition(".")[0]) if n in known), None)

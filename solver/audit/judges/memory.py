@@ -111,7 +111,7 @@ def _stage_subject(context: Context, statement: Statement) -> Sequence[Trial]:
             own = Reading(reading.name, reading.replicas, reading.pp, row.option)
         for count in context.recounts(own):
             kinds = model.layer_kinds[first : last + 1]
-            found += stage_trials(context, count, kinds, own, "memory", "stage", NOTHING)
+            found += stage_trials(count, kinds, own, load(context, own.replicas), "memory", "stage", NOTHING)
     return found
 
 
@@ -207,11 +207,11 @@ def _other_total(statement: Statement, stated: Statement | None, memory: Fractio
 
 
 def _wrong_share(context: Context, statement: Statement, memory: Fraction, near: Trial) -> Claim:
-    base, capacity = recipe_of(context, "memory", "gpu"), show(memory, "bytes")
+    base, capacity, size = recipe_of(context, "memory", "gpu"), show(memory, "bytes"), float(memory)
 
     def recipe(assume: Assume) -> Iterable[Trial]:
         for trial in base(assume):
-            yield Trial(trial.value / float(memory), f"{trial.text} / {capacity}", "ratio")
+            yield Trial(trial.value / size, f"{trial.text} / {capacity}", "ratio")
 
     found = explained(context, statement, recipe)
     if found is None:

@@ -45,20 +45,21 @@ def stage_layers(context: Context, reading: Reading) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(kinds[first : last + 1] for first, last in ranges))
 
 
-def load(context: Context, replicas: int) -> tuple[int, int, int] | None:
-    """Requests of one copy, tokens of each at full length, prompt tokens."""
+Work = tuple[int, int, int]
+"""Requests of one copy, tokens of each at full length, prompt tokens."""
+
+
+def load(context: Context, replicas: int) -> Work | None:
+    """What one copy works on; ``None`` where it is not stated."""
     batch, prompt = context.facts.workload("batch"), context.facts.workload("input_tokens")
     if batch is None or prompt is None or replicas < 1:
         return None
     return -(-batch // replicas), prompt + (context.facts.workload("output_tokens") or 0), prompt
 
 
-def counted(
-    context: Context, count: Recount, kinds: Sequence[str], reading: Reading, assume: Assume
-) -> tuple[float, float]:
+def counted(count: Recount, kinds: Sequence[str], work: Work | None, assume: Assume) -> tuple[float, float]:
     """Weights and KV cache of some layers on one device, bytes."""
     weights = 0.0 if "weights-omitted" in assume else count.weights(kinds, assume)
-    work = load(context, reading.replicas)
     if work is None or "kv-cache-omitted" in assume:
         return weights, 0.0
     requests, tokens, prompt = work
@@ -69,11 +70,10 @@ def stage_floor(context: Context) -> Floor | None:
     """The least bytes on the fullest GPU, under the most charitable reading."""
     floors = []
     for reading in context.readings:
-        for count in context.recounts(reading):
-            parts = [
-                (len(kinds), *counted(context, count, kinds, reading, NOTHING))
-                for kinds in stage_layers(context, reading)
-            ]
+        counts, work = context.recounts(reading), load(context, reading.replicas)
+        stages = stage_layers(context, reading) if counts else []
+        for count in counts:
+            parts = [(len(kinds), *counted(count, kinds, work, NOTHING)) for kinds in stages]
             layers, weights, kv = max(parts, key=lambda part: part[1] + part[2])
             floors.append(Floor(layers, weights, kv))
     return min(floors, key=lambda floor: floor.total) if floors else None
@@ -81,22 +81,32 @@ def stage_floor(context: Context) -> Floor | None:
 
 def recipe_of(context: Context, part: str, scope: str) -> Recipe:
     """Every way to count ``part`` (weights, kv, memory) in ``scope`` (gpu, stage, all)."""
+    cells = [
+        (reading, count, kinds, load(context, reading.replicas))
+        for reading in context.readings
+        for count in context.recounts(reading)
+        for kinds in (stage_layers(context, reading) if scope != "all" else [count.model.layer_kinds])
+    ]
 
     def trials(assume: Assume) -> Iterable[Trial]:
-        for reading in context.readings:
-            for count in context.recounts(reading):
-                for kinds in stage_layers(context, reading) if scope != "all" else [count.model.layer_kinds]:
-                    for trial in stage_trials(context, count, kinds, reading, part, scope, assume):
-                        yield Trial(in_units(trial.value, assume), trial.text)
+        for reading, count, kinds, work in cells:
+            for trial in stage_trials(count, kinds, reading, work, part, scope, assume):
+                yield Trial(in_units(trial.value, assume), trial.text)
 
     return trials
 
 
 def stage_trials(
-    context: Context, count: Recount, kinds: Sequence[str], reading: Reading, part: str, scope: str, assume: Assume
+    count: Recount,
+    kinds: Sequence[str],
+    reading: Reading,
+    work: Work | None,
+    part: str,
+    scope: str,
+    assume: Assume,
 ) -> Iterable[Trial]:
     """Count one part of a stage, on one GPU of it or on all."""
-    weights, kv = counted(context, count, kinds, reading, assume)
+    weights, kv = counted(count, kinds, work, assume)
     value = {"weights": weights, "kv": kv, "memory": weights + kv}[part]
     words = {"weights": "weights", "kv": "KV cache", "memory": "weights + KV cache"}[part]
     width = reading.option.gpus
@@ -104,7 +114,7 @@ def stage_trials(
     if scope == "gpu":
         yield Trial(value, f"{text} on one GPU")
         if not assume and part != "kv":
-            yield from _even_split(context, count, reading, part)
+            yield from _even_split(count, reading, work, part)
         if part != "kv":
             for first, last in ((True, False), (False, True), (True, True)):
                 ends = count.end_weights(first=first, last=last, assume=assume)
@@ -115,11 +125,11 @@ def stage_trials(
         yield Trial(value, f"{text} on one GPU")
 
 
-def _even_split(context: Context, count: Recount, reading: Reading, part: str) -> Iterable[Trial]:
+def _even_split(count: Recount, reading: Reading, work: Work | None, part: str) -> Iterable[Trial]:
     """The whole model over all GPUs of a copy, as a rough but honest author divides."""
     alone = Recount(count.model, count.weight_bytes, count.kv_dtype, by_class=count.by_class)
     kinds, width = count.model.layer_kinds, reading.option.gpus * reading.pp
-    weights, kv = counted(context, alone, kinds, reading, NOTHING)
+    weights, kv = counted(alone, kinds, work, NOTHING)
     for ends in (0.0, alone.end_weights(first=True, last=True)):
         value = (weights + ends + (kv if part == "memory" else 0)) / width
         yield Trial(value, f"the whole model over {width} GPUs")
