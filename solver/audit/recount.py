@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from shardproof.instances.formats import TensorFormat
 from shardproof.instances.layers import (
     GroupedQueryAttention,
     LatentAttention,
@@ -52,6 +53,12 @@ KV_MISTAKES = frozenset(
 )
 SCORE_MISTAKES = frozenset(("full-instead-of-causal-attention",))
 """The mistakes that each count reads; sums are kept by them."""
+
+
+def stored_size(stored: TensorFormat) -> float:
+    """Bytes of one element as it is stored, its share of the quantisation scales included."""
+    scales = stored.scale_bits / (stored.block[0] * stored.block[1]) if stored.block else 0.0
+    return (stored.bits + scales) / 8
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ class Recount:
     def _bytes(self, elements: float, tensor_class: str, assume: Assume) -> float:
         size = self.weight_bytes
         if self.by_class:
-            size = float(BYTES_PER_ELEMENT[self.model.formats.of(tensor_class).dtype])  # type: ignore[arg-type]
+            size = stored_size(self.model.formats.of(tensor_class))  # type: ignore[arg-type]
         if "two-bytes-per-weight" in assume:
             size = 2.0
         if "one-byte-per-weight" in assume:
