@@ -25,13 +25,22 @@ class Link(Record):
     efficiency: Ratio = Field(default=Fraction(4, 5), gt=0, le=1)
 
 
+class PriceBasis(Record):
+    """What a price is, who says so and since when; prices of different kinds are not one ranking."""
+
+    kind: Literal["on-demand", "reserved", "spot", "list", "total-cost"]
+    by: str
+    date: str = Field(pattern=r"^\d{4}(-\d{2})?(-\d{2})?$")
+
+
 class Device(Record):
     """One accelerator as the scheduler sees it.
 
     ``peak_flops``: dense FLOP/s by compute dtype; ``memory``: bytes by the datasheet; ``visible_memory``:
     bytes that a process sees (``None``: not known, the datasheet's figure is used); ``memory_bandwidth``:
     bytes/s; ``devices_per_node``: devices that share the scale-up link. ``mfu`` and ``bandwidth_efficiency``
-    are flat shares of the peaks; ``launch_latency``: ns per operation.
+    are flat shares of the peaks; ``launch_latency``: ns per operation. ``watts``: power of the board at full load.
+    ``engines``: those known to run on it (``None``: not known, none is refused). ``price_basis``: what the price is.
     """
 
     name: str
@@ -48,7 +57,10 @@ class Device(Record):
     devices_per_node: int = Field(default=8, ge=1, le=16384)
     scale_up: Link
     scale_out: Link
+    watts: int | None = Field(default=None, gt=0, le=100_000)
+    engines: tuple[Literal["vllm", "sglang", "trtllm"], ...] | None = None
     price_per_hour: Price | None = None
+    price_basis: PriceBasis | None = None
     sources: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

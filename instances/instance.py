@@ -236,6 +236,9 @@ def _runtime_reserve(file: InstanceFile) -> int:
 def _check_engine(file: InstanceFile, device: Device, longest: int, where: str) -> None:
     """Refuse an engine that does not run on the device, and requests that it is told not to accept."""
     engine = file.engine
+    if engine.name != "any" and device.engines is not None and engine.name not in device.engines:
+        known = ", ".join(device.engines) or "none that is known here"
+        raise refuse(where, f"{engine.name} does not run on {device.name}; it takes {known}", field="engine")
     if engine.name == "trtllm" and device.vendor and device.vendor.lower() != "nvidia":
         raise refuse(
             where, f"TensorRT-LLM runs on NVIDIA devices only, not on {device.name}", field="engine", value=engine.name

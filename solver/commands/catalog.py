@@ -85,9 +85,10 @@ def _model_table(models: list[dict[str, Any]]) -> Table:
 
 
 def _device_table(devices: list[dict[str, Any]]) -> Table:
-    numbers = ("bf16", "fp8", "fp4", "GB", "TB/s", "node", "up", "out", "USD/h")
-    title = f"{len(devices)} devices: dense TFLOPS, memory, devices per node, links in GB/s one way"
+    numbers = ("bf16", "fp8", "fp4", "GB", "TB/s", "node", "up", "out", "W", "USD/h")
+    title = f"{len(devices)} devices: dense TFLOPS, memory, devices per node, links in GB/s one way, what the price is"
     table = _new_table(title, ("name", "vendor"), numbers)
+    table.add_column("price", no_wrap=True)
     for device in devices:
         peaks = device["peak_flops"]
         table.add_row(
@@ -99,7 +100,9 @@ def _device_table(devices: list[dict[str, Any]]) -> Table:
             str(device["devices_per_node"]),
             f"{device['scale_up_bytes_per_s'] / 1e9:.1f}",
             f"{device['scale_out_bytes_per_s'] / 1e9:.1f}",
+            "-" if device["watts"] is None else str(device["watts"]),
             "-" if device["price_per_hour"] is None else f"{device['price_per_hour']:.2f}",
+            device["price_basis"]["kind"] if device["price_basis"] else "-",
         )
     return table
 

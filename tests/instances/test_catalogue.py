@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from shardproof.instances import catalogue
 from shardproof.instances.errors import InputError
+from shardproof.instances.instance import resolve_tree
 from shardproof.solver.api.catalogued import describe_model
 from shardproof.solver.commands.catalog import command
 from tests.oracles.places import SHARED
@@ -46,8 +47,8 @@ PUBLISHED_WITH_TOWER = {
 
 
 def test_there_are_enough_items():
-    assert len(catalogue.model_names()) >= 24
-    assert len(catalogue.device_names()) >= 25
+    assert len(catalogue.model_names()) >= 140
+    assert len(catalogue.device_names()) >= 35
 
 
 @pytest.mark.parametrize("name", catalogue.model_names())
@@ -101,6 +102,9 @@ def test_device_loads_and_every_number_has_a_source(name):
     given = {"peak_flops", "memory", "memory_bandwidth", "scale_up", "scale_out"}
     given |= {"visible_memory"} if device.visible_memory is not None else set()
     given |= {"price_per_hour"} if device.price_per_hour is not None else set()
+    given |= {"watts"} if device.watts is not None else set()
+    given |= {"engines"} if device.engines is not None else set()
+    assert (device.price_basis is None) == (device.price_per_hour is None)
     assert given <= set(device.sources)
     assert all(text.strip() for text in device.sources.values())
 
@@ -193,3 +197,69 @@ def test_stored_bytes_of_released_checkpoints():
     assert describe_model(catalogue.load_model("qwen3-235b-a22b"))["kv_bytes_per_token"] == 192_512
     # The size that the checkpoint's own index gives (model.safetensors.index.json of openai/gpt-oss-120b).
     assert describe_model(catalogue.load_model("gpt-oss-120b"))["weight_bytes"] == 65_248_815_744
+
+
+@pytest.mark.parametrize(
+    ("name", "visible"),
+    [("a100", "79.2"), ("mi300x", "191.8"), ("b200", "178.35"), ("rtx-5090", "31.36")],
+)
+def test_processes_see_gibibytes_where_datasheets_say_gigabytes(name, visible):
+    assert catalogue.load_device(name).visible_memory == int(Fraction(visible) * 2**30)
+
+
+def test_an_engine_is_refused_where_it_does_not_run():
+    for device, engine in (("mi300x", "trtllm"), ("gaudi-3", "trtllm"), ("gaudi-3", "sglang"), ("v100", "sglang")):
+        with pytest.raises(InputError, match="does not run on"):
+            resolve_tree(question(device, engine), where="question")
+    assert resolve_tree(question("v100", "vllm"), where="question").engine == "vllm"
+
+
+def question(device, engine):
+    load = {"kind": "burst", "batch_size": 1, "input_tokens": 64, "output_tokens": 16}
+    return {"name": "question", "model": "llama-3.2-1b", "device": device, "engine": engine, "workload": load}
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "gigabytes"),
+    [
+        ("nvidia/Gemma-4-31B-IT-NVFP4", 32.6),
+        ("deepseek-ai/DeepSeek-V3.1", 673.2),
+        ("Qwen/Qwen2.5-72B-Instruct-AWQ", 41.6),
+        ("moonshotai/Kimi-K2-Thinking", 594.2),
+        ("openai/gpt-oss-20b", 13.8),
+    ],
+)
+def test_an_id_stands_for_its_checkpoint(checkpoint, gigabytes):
+    found = describe_model(catalogue.load_model(checkpoint))["weight_bytes"] / 1e9
+    assert found == pytest.approx(gigabytes, abs=0.06)
+
+
+def test_base_tuned_and_quantised_ids_are_told_apart():
+    ids = ("meta-llama/Llama-3.1-70B", "meta-llama/Llama-3.1-70B-Instruct", "meta-llama/Llama-3.3-70B-Instruct")
+    assert len({catalogue.load_model(name).name for name in ids}) == 3
+    assert catalogue.published_name("llama-3.3-70b-instruct") == "meta-llama/Llama-3.3-70B-Instruct"
+    for unknown in ("unsloth/Llama-3.3-70B-Instruct", "meta-llama/Llama-3.3-70B-Instruct-AWQ"):
+        with pytest.raises(InputError, match=r"nearest: llama-3\.3-70b-instruct"):
+            catalogue.load_model(unknown)
+
+
+def test_what_an_item_shares_comes_from_another(tmp_path, monkeypatch):
+    shared = catalogue.load_model("qwen3-4b-instruct-2507-fp8")
+    assert (shared.parameters, shared.max_position) == (4_022_468_096, 262_144)
+    assert shared.formats.dense_ffn.dtype == "fp8"
+    monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "one.yaml").write_text("source: a test\nsame_as: two\n")
+    (tmp_path / "models" / "two.yaml").write_text("source: a test\nsame_as: one\n")
+    with pytest.raises(InputError, match="another item"):
+        catalogue.load_model("one")
+
+
+def test_the_same_model_by_name_and_by_config_gives_the_same_figures(tmp_path):
+    tree = yaml.safe_load((catalogue.FOLDER / "models" / "glm-5-fp8.yaml").read_text())["config"]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(tree))
+    read, listed = catalogue.load_model(str(path)), catalogue.load_model("zai-org/GLM-5-FP8")
+    assert read.model_copy(update={"name": "", "source": "", "notes": ()}) == listed.model_copy(
+        update={"name": "", "source": "", "notes": ()}
+    )
