@@ -18,7 +18,8 @@ EXIT_CODES: dict[str, int] = {"optimal": 0, "feasible": 0, "infeasible": 1, "und
 class Metrics:
     """Figures of a plan. Times are of the slowest request; utilisation is of all GPUs, 0 to 1.
 
-    ``compute_utilisation``: share of GPU-time until the last TTFT in which the plan's stages work.
+    ``compute_utilisation``: share of GPU-time until the last TTFT in which the plan's stages work; throughput is that
+    of the first scenario.
     """
 
     ttft_s: float
@@ -28,6 +29,11 @@ class Metrics:
     peak_memory_bytes: int
     memory_utilisation: float
     compute_utilisation: float
+    requests_per_s: float
+    output_tokens_per_s: float
+    total_tokens_per_s: float
+    output_tokens_per_s_per_gpu: float
+    output_tokens_per_s_per_user: float
 
 
 @dataclass(frozen=True)

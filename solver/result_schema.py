@@ -18,6 +18,11 @@ class MetricsDocument(Record):
     peak_memory_bytes: int
     memory_utilisation: float
     compute_utilisation: float
+    requests_per_s: float
+    output_tokens_per_s: float
+    total_tokens_per_s: float
+    output_tokens_per_s_per_gpu: float
+    output_tokens_per_s_per_user: float
 
 
 class LevelDocument(Record):

@@ -201,6 +201,7 @@ def metrics_of(instance: Instance, plan: Plan, evaluation: Evaluation) -> Metric
         peak_memory_bytes=evaluation.peak_memory,
         memory_utilisation=memory / (plan.gpus * instance.device.usable_memory),
         compute_utilisation=compute / plan.gpus,
+        **vars(evaluation.throughput()),
     )
 
 

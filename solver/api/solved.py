@@ -170,6 +170,10 @@ def _figures(solved: Solved) -> list[tuple[str, str, str]]:
     return [
         ("TTFT of the slowest request", f"{metrics.ttft_s:.3f} s", limit(limits.ttft)),
         ("TPOT", f"{metrics.tpot_ms:.2f} ms", limit(limits.tpot)),
+        ("requests", f"{metrics.requests_per_s:.4g} /s", "-"),
+        ("output tokens", f"{metrics.output_tokens_per_s:,.4g} /s", "-"),
+        ("output tokens per GPU", f"{metrics.output_tokens_per_s_per_gpu:,.4g} /s", "-"),
+        ("output tokens per user", f"{metrics.output_tokens_per_s_per_user:.4g} /s", "-"),
         ("peak memory", format_bytes(metrics.peak_memory_bytes), format_bytes(memory_budget(solved.instance))),
         ("memory utilisation", f"{metrics.memory_utilisation:.1%}", "-"),
         ("compute utilisation", f"{metrics.compute_utilisation:.1%}", "-"),

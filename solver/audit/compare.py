@@ -46,6 +46,10 @@ class Column:
     violations: tuple[str, ...]
     wrong_claims: int | None
     price_per_hour: float | None
+    requests_per_s: float | None = None
+    output_tokens_per_s: float | None = None
+    output_tokens_per_s_per_gpu: float | None = None
+    output_tokens_per_s_per_user: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the column as ``compare --json`` prints it."""
@@ -161,6 +165,10 @@ def _column(name: str, instance: Instance, plan: Plan, evaluation: Evaluation) -
         violations=broken,
         wrong_claims=None,
         price_per_hour=_price(instance, plan.gpus),
+        requests_per_s=metrics.requests_per_s,
+        output_tokens_per_s=metrics.output_tokens_per_s,
+        output_tokens_per_s_per_gpu=metrics.output_tokens_per_s_per_gpu,
+        output_tokens_per_s_per_user=metrics.output_tokens_per_s_per_user,
     )
 
 

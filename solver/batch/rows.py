@@ -18,8 +18,12 @@ from shardproof.solver.batch.ledger import Ledger, RunTask
 
 _FIRST = ("task", "model", "device", "engine")
 _LAST = (
-    "status", "proof", "gpus", "bound", "ttft_s", "tpot_ms", "price_per_hour", "price_per_million_tokens",
+    "status", "proof", "gpus", "bound", "ttft_s", "tpot_ms", "requests_per_s", "output_tokens_per_s",
+    "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "price_per_hour", "price_per_million_tokens",
     "peak_memory_bytes", "seconds", "reason", "carried_from", "fingerprint",
+)  # fmt: skip
+THROUGHPUT = (
+    "requests_per_s", "output_tokens_per_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user",
 )  # fmt: skip
 FORMATS = ("csv", "json", "parquet")
 
@@ -39,6 +43,10 @@ class Row:
     bound: int | None
     ttft_s: float | None
     tpot_ms: float | None
+    requests_per_s: float | None
+    output_tokens_per_s: float | None
+    output_tokens_per_s_per_gpu: float | None
+    output_tokens_per_s_per_user: float | None
     price_per_hour: float | None
     price_per_million_tokens: float | None
     peak_memory_bytes: int | None
@@ -78,8 +86,9 @@ def row_of(task: RunTask, answer: Answer | None) -> Row:
         bound=None if answer is None else answer.bound,
         ttft_s=metrics.get("ttft_s"),
         tpot_ms=metrics.get("tpot_ms"),
+        **{name: metrics.get(name) for name in THROUGHPUT},
         price_per_hour=hourly,
-        price_per_million_tokens=_per_million_tokens(facts, metrics, hourly),
+        price_per_million_tokens=_per_million_tokens(metrics, hourly),
         peak_memory_bytes=metrics.get("peak_memory_bytes"),
         seconds=None if answer is None else round(answer.seconds, 4),
         reason=None if answer is None else answer.reason,
@@ -153,12 +162,7 @@ def _times(price: float | None, gpus: int | None) -> float | None:
     return None if price is None or gpus is None else price * gpus
 
 
-def _per_million_tokens(facts: Mapping[str, Any], metrics: Mapping[str, Any], hourly: float | None) -> float | None:
-    """USD per million output tokens: every request holds its slot for ttft + (output - 1) * tpot."""
-    ttft, tpot, scenarios = metrics.get("ttft_s"), metrics.get("tpot_ms"), facts.get("scenarios")
-    if hourly is None or ttft is None or tpot is None or not scenarios:
-        return None
-    first = scenarios[0]
-    seconds = ttft + (first["output_tokens"] - 1) * tpot / 1000
-    per_second = first["requests"] * first["output_tokens"] / seconds if seconds > 0 else 0.0
-    return hourly / 3600 / per_second * 1e6 if per_second > 0 else None
+def _per_million_tokens(metrics: Mapping[str, Any], hourly: float | None) -> float | None:
+    """USD per million output tokens at the plan's throughput."""
+    per_second = metrics.get("output_tokens_per_s")
+    return hourly / 3600 / per_second * 1e6 if hourly is not None and per_second else None

@@ -53,6 +53,13 @@ def _show(prediction: Prediction) -> None:
     group = "" if prediction.group is None else f"group {prediction.group}, "
     console.print(f"{group}scenario {prediction.scenario}: by {prediction.basis}")
     console.print(f"TTFT {prediction.ttft_s:.3f} s, TPOT {prediction.tpot_ms:.2f} ms")
+    rates = prediction.throughput
+    console.print(
+        f"{rates.requests_per_s:.4g} requests/s, {rates.output_tokens_per_s:,.4g} output tokens/s, "
+        f"{rates.output_tokens_per_s_per_gpu:,.4g} per GPU, {rates.output_tokens_per_s_per_user:.4g} per user"
+    )
+    if prediction.running < prediction.requests:
+        console.print(f"each replica runs {prediction.running} of its {prediction.requests} requests; the others wait")
     for found in prediction.intervals.values():
         console.print(
             f"  {found.level:.0%} of measurements lie from {found.low:.2f} to {found.high:.2f} ms "

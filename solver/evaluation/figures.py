@@ -130,10 +130,24 @@ class ScenarioFigures:
         return tpot(times, self.decode_microbatches)
 
     @property
-    def requests_per_s(self) -> float:
-        """Requests that all replicas finish in a second: what is in flight over the time that a request takes."""
-        output = self.scenario.workload.output_tokens
-        return 1e9 * self.scenario.workload.requests / (self.ttft + (output - 1) * self.tpot)
+    def residence(self) -> int:
+        """Time from a request's arrival to its last token, ns."""
+        return self.ttft + (self.scenario.workload.output_tokens - 1) * self.tpot
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What a plan delivers in a second under one scenario; tokens are output tokens.
+
+    Little's law: the requests in the system over the time that each stays, of a burst until its last token.
+    ``output_tokens_per_s_per_user``: what one reader sees once the first token is there, 1 / TPOT.
+    """
+
+    requests_per_s: float
+    output_tokens_per_s: float
+    total_tokens_per_s: float
+    output_tokens_per_s_per_gpu: float
+    output_tokens_per_s_per_user: float
 
 
 @dataclass(frozen=True)
@@ -142,6 +156,11 @@ class GroupFigures:
 
     group: Group
     scenarios: tuple[ScenarioFigures, ...]
+
+    def requests_per_s(self, figures: ScenarioFigures) -> float:
+        """Requests of a scenario that the group's replicas finish in a second."""
+        there = min(figures.scenario.workload.requests, figures.requests * self.group.replicas)
+        return 1e9 * there / max(1, figures.residence)
 
 
 @dataclass(frozen=True)
@@ -166,6 +185,21 @@ class Evaluation:
     def tpot(self) -> int:
         """Largest TPOT over groups and scenarios, ns."""
         return max(figures.tpot for figures in self.scenarios)
+
+    def throughput(self, name: str | None = None) -> Throughput:
+        """Throughput of all groups under a scenario (``None``: the first)."""
+        name = self.scenarios[0].scenario.name if name is None else name
+        found = [(one, figures) for one in self.groups for figures in one.scenarios if figures.scenario.name == name]
+        rate = sum(one.requests_per_s(figures) for one, figures in found)
+        workload = found[0][1].scenario.workload
+        tokens = rate * workload.output_tokens
+        return Throughput(
+            requests_per_s=rate,
+            output_tokens_per_s=tokens,
+            total_tokens_per_s=tokens + rate * workload.input_tokens,
+            output_tokens_per_s_per_gpu=tokens / sum(one.group.gpus for one in self.groups),
+            output_tokens_per_s_per_user=1e9 / max(1, *(figures.tpot for _, figures in found)),
+        )
 
     @property
     def peak_memory(self) -> int:

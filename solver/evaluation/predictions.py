@@ -18,7 +18,7 @@ from shardproof.instances.plan import Plan
 from shardproof.solver.evaluation.engine_flags import engine_account
 from shardproof.solver.evaluation.engine_plan import EnginePlan, require_plan_of
 from shardproof.solver.evaluation.evaluate import evaluate
-from shardproof.solver.evaluation.figures import Evaluation, ScenarioFigures, Violation
+from shardproof.solver.evaluation.figures import Evaluation, ScenarioFigures, Throughput, Violation
 from shardproof.solver.evaluation.groups import questions
 from shardproof.solver.problem import deployment_of
 
@@ -36,6 +36,9 @@ class Prediction:
     basis: str
     ttft_s: float
     tpot_ms: float
+    throughput: Throughput
+    running: int
+    requests: int
     operations: dict[str, int]
     memory_bytes: dict[str, int]
     intervals: dict[str, Interval]
@@ -52,6 +55,9 @@ class Prediction:
             "basis": self.basis,
             "ttft_s": self.ttft_s,
             "tpot_ms": self.tpot_ms,
+            **asdict(self.throughput),
+            "running_requests": self.running,
+            "requests_in_flight": self.requests,
             "operations": [{"name": name, "time_ns": time} for name, time in self.operations.items()],
             "memory_bytes": self.memory_bytes,
             "confidence": {name: asdict(found) for name, found in self.intervals.items()},
@@ -105,6 +111,9 @@ def _scenario(
         basis="operations of the instance's clock" if fitted is None else "serving factors fitted to measurements",
         ttft_s=figures.ttft / 1e9,
         tpot_ms=tpot,
+        throughput=evaluation.throughput(figures.scenario.name),
+        running=figures.running,
+        requests=figures.requests,
         operations=dict(sorted(operations.items(), key=lambda item: -item[1])),
         memory_bytes=fullest.memory_bytes,
         intervals={} if level is None or fitted is None else {"tpot_ms": _interval(instance, tpot, level)},

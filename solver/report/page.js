@@ -7,7 +7,9 @@ const PAGE = 100;
 const every = [
   ["device", "device"], ["model", "model"], ["engine", "engine", "lesser"], ["gpus", "GPUs", "number", 0],
   ...payload.swept.map(axis => [axis, axis]), ["status", "status"], ["bound", "bound", "number lesser", 0], ["ttft_s", "TTFT s", "number", 3],
-  ["tpot_ms", "TPOT ms", "number lesser", 1], ["price_per_hour", "USD/h", "number", 2],
+  ["tpot_ms", "TPOT ms", "number lesser", 1], ["requests_per_s", "requests/s", "number lesser", 2],
+  ["output_tokens_per_s", "tokens/s", "number lesser", 0], ["output_tokens_per_s_per_gpu", "tokens/s/GPU", "number lesser", 0],
+  ["output_tokens_per_s_per_user", "tokens/s/user", "number lesser", 1], ["price_per_hour", "USD/h", "number", 2],
   ["price_per_million_tokens", "USD/M tokens", "number lesser", 2], ["peak_memory_bytes", "peak memory", "number lesser", "bytes"],
   ["seconds", "solve s", "number lesser", 2], ["proof", "proof", "lesser"], ["reason", "reason", "reason lesser"],
 ];

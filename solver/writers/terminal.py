@@ -68,10 +68,18 @@ def _figures(instance: Instance, result: Result, metrics: Metrics) -> Table:
     table.add_row("Peak memory", peak, f"limit {format_bytes(memory_budget(instance))}")
     table.add_row("Memory utilisation", f"{metrics.memory_utilisation:.1%}", "")
     table.add_row("Compute utilisation", f"{metrics.compute_utilisation:.1%}", "of the time until the last first token")
+    table.add_row("Throughput", *_throughput(metrics))
     price = instance.device.price_per_hour
     if price is not None and result.gpus is not None:
         table.add_row("Price", f"{float(price) * result.gpus:.2f} USD/h", "")
     return table
+
+
+def _throughput(metrics: Metrics) -> tuple[str, str]:
+    """Requests and output tokens in a second, of all GPUs, of one GPU and of one reader."""
+    rate = f"{metrics.requests_per_s:.4g} requests/s, {metrics.output_tokens_per_s:,.4g} tokens/s"
+    each = f"{metrics.output_tokens_per_s_per_gpu:,.4g} tokens/s per GPU"
+    return rate, f"{each}, {metrics.output_tokens_per_s_per_user:.4g} per user"
 
 
 def _limit(limit: int | None) -> str:

@@ -190,3 +190,25 @@ def test_measured_first_tokens_are_met() -> None:
     assert middle.count > 1500
     assert middle.median is not None
     assert middle.median < 0.18
+
+
+def test_throughput_follows_from_who_is_there_and_how_long() -> None:
+    instance = question(workload={"concurrency": 24}, limits={"max_gpus": 4, "tpot": "30 ms"})
+    result = solve(instance)
+    assert result.metrics is not None
+    metrics = result.metrics
+    seconds = metrics.ttft_s + 255 * metrics.tpot_ms / 1e3
+    assert metrics.requests_per_s * seconds == pytest.approx(24)
+    assert metrics.output_tokens_per_s == pytest.approx(256 * metrics.requests_per_s)
+    assert metrics.total_tokens_per_s == pytest.approx((256 + 2048) * metrics.requests_per_s)
+    assert metrics.output_tokens_per_s_per_gpu * (result.gpus or 0) == pytest.approx(metrics.output_tokens_per_s)
+    assert metrics.output_tokens_per_s_per_user == pytest.approx(1e3 / metrics.tpot_ms)
+    assert result.plan is not None
+    assert predict(instance, result.plan)[0].throughput == evaluate(instance, result.plan).throughput()
+
+
+def test_what_waits_adds_no_throughput() -> None:
+    crowd = evaluate(question(workload={"concurrency": 400, "input_tokens": 8000}), one_stage())
+    running = crowd.scenarios[0].running
+    calm = evaluate(question(workload={"concurrency": running, "input_tokens": 8000}), one_stage())
+    assert crowd.throughput().requests_per_s == pytest.approx(calm.throughput().requests_per_s, rel=1e-3)
