@@ -174,6 +174,9 @@ CASES = {
     "audit_isvc.yaml": {"gpus_requested"},
     "audit_dynamo-sglang.yaml": set(),
     "audit_log_lines_and_code.md": set(),
+    "audit_awq_read_as_bf16.md": set(),
+    "audit_glm_fp8_read_as_bf16.md": set(),
+    "audit_v31_read_as_nvfp4.md": {"weights_fit"},
 }
 
 

@@ -13,17 +13,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from shardproof.formulations.costs.engine_memory import EngineMemory, account
-from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, layer_weight_bytes
 from shardproof.formulations.engines.rules import Rule, broken_rules, rules_of
 from shardproof.instances.engine import EngineSettings
 from shardproof.instances.errors import ShardproofError
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Instance
-from shardproof.instances.model import Formats, Model
 from shardproof.solver.audit.claim import Claim, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
 from shardproof.solver.audit.judges.given import judge_precision
 from shardproof.solver.audit.readings import Reading
+from shardproof.solver.audit.served import served_model, stage_weights
 from shardproof.solver.documents.commands import ENGINE_NAMES
 from shardproof.solver.documents.statement import Statement
 
@@ -52,19 +51,6 @@ def _place(context: Context) -> tuple[int, str] | None:
         return None
     layout = document.first("tp", "gpus", "gpus_listed") if document.first("tp", "gpus") else None
     return (layout.line, layout.text) if layout is not None else None
-
-
-def served_model(context: Context) -> Model:
-    """The model in the formats that the document gives it."""
-    facts = context.facts
-    model = facts.model
-    assert model is not None
-    dtype = facts.weight_dtype
-    own = model.formats.experts.dtype if facts.moe else model.formats.attention.dtype
-    if dtype is None or dtype == own or facts.instance is not None:
-        return model
-    formats = Formats.uniform(dtype)  # type: ignore[arg-type]
-    return model.model_copy(update={"formats": formats, "kinds": model.with_formats(formats).kinds})
 
 
 def judge_layout(context: Context, statement: Statement) -> Claim:
@@ -113,25 +99,13 @@ def judge_weights(context: Context, statement: Statement) -> Claim:
     if context.document.first("offload") is not None or _unset(context, "tp"):
         return not_checkable(statement, "part of the weights, or of the layout, stands elsewhere")
     model = served_model(context)
-    needed, reading = min(((_stage_weights(context, model, r), r) for r in context.readings), key=lambda pair: pair[0])
+    needed, reading = min(((stage_weights(context, model, r), r) for r in context.readings), key=lambda pair: pair[0])
     memory, name = max((_memory(device), device.name) for device in devices)
     stated = context.facts.gpu_memory
     memory = max(memory, int(stated)) if stated is not None else memory
     each = f"{show(needed, 'bytes')} of weights on each of {reading.option.gpus * reading.pp} devices"
     formula = f"{model.name}: {each}; {name} has {show(memory, 'bytes')}"
     return contradicted(statement, formula, False) if needed > memory else confirmed(statement, formula, True)
-
-
-def _stage_weights(context: Context, model: Model, reading: Reading) -> int:
-    """Bytes of weights on a device of the fullest stage."""
-    option, kinds = reading.option, model.layer_kinds
-    ranges = context.stage_ranges(reading.pp) or ((0, len(kinds) - 1),)
-    each = {kind: layer_weight_bytes(model, model.kinds[kind], option) for kind in set(kinds)}
-    sizes = [sum(each[kind] for kind in kinds[first : last + 1]) for first, last in ranges]
-    sizes[0] += embedding_bytes(model, option)
-    if not (model.tied and len(sizes) == 1):
-        sizes[-1] += head_bytes(model, option)
-    return max(sizes)
 
 
 def _memory(device: Device) -> int:
