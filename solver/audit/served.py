@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, layer_weight_bytes
 from shardproof.instances.model import Formats, Model
-from shardproof.instances.option import Option
 from shardproof.solver.audit.context import Context
 from shardproof.solver.audit.readings import Reading
 
