@@ -25,6 +25,7 @@ from shardproof.solver.audit.compare import columns_of
 from shardproof.solver.documents.reader import read_document
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.evaluation.groups import questions as questions_of
 from shardproof.solver.evaluation.predictions import predict
 from shardproof.solver.result import Result
 from shardproof.solver.search.settings import Settings
@@ -117,21 +118,25 @@ def _audited(path: Path, instance: Instance) -> tuple[Any, ...] | None:
 
 
 def _predicted(instance: Instance, plan: Plan) -> tuple[Any, ...] | None:
-    """Figures of `predict`; times of closed loops are those of its own fit."""
-    found = predict(instance, plan)[0]
+    """Figures of `predict`, the worst of any group; times of closed loops are those of its own fit."""
+    found = predict(instance, plan)
     memory = evaluate(instance, plan).peak_memory
-    if sum(found.memory_bytes.values()) != memory or found.violations:
-        return (found.violations, sum(found.memory_bytes.values()))
-    return None if found.basis.startswith("serving") else (found.ttft_s, found.tpot_ms, memory)
+    peak, broken = max(sum(one.memory_bytes.values()) for one in found), [one.violations for one in found]
+    if peak != memory or any(broken):
+        return (broken, peak)
+    return None if found[0].basis.startswith("serving") else (found[0].ttft_s, found[0].tpot_ms, memory)
 
 
 def _refused(instance: Instance, plan: Plan) -> list[str]:
     if instance.engine == "any":
         return []
-    found = EnginePlan(instance, plan)
-    short = [item.name for item in instance.scenarios if found.admitted(item) < min(found.load)]
-    refusal = [] if found.binding.refusal is None else [f"its engine refuses: {found.binding.refusal}"]
-    return refusal + [f"its cache holds not all requests of {name}" for name in short]
+    found = []
+    for asked, part in questions_of(instance, plan):
+        engine = EnginePlan(asked, part)
+        short = [item.name for item in asked.scenarios if engine.admitted(item) < min(engine.load)]
+        found += [] if engine.binding.refusal is None else [f"its engine refuses: {engine.binding.refusal}"]
+        found += [f"its cache holds not all requests of {name}" for name in short]
+    return found
 
 
 @click.command()

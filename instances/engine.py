@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema
 
 from shardproof.instances.base import Record
 from shardproof.instances.units import Ratio
@@ -73,6 +74,12 @@ class EngineSettings(Record):
         if name not in get_args(EngineName):
             raise ValueError(f"is no engine that is known; known are {', '.join(get_args(EngineName))}")
         return name
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A name, alone or with its version, or a mapping that says more."""
+        text = {"type": "string", "pattern": f"^({'|'.join(get_args(EngineName))})(@v?[0-9].*)?$"}
+        return {"anyOf": [text, handler.resolve_ref_schema(handler(schema))]}
 
     @property
     def version_text(self) -> str:

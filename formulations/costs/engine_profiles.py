@@ -83,6 +83,7 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(numbers) or (0,)
 
 
+@lru_cache(maxsize=256)
 def find_profile(engine: str, version: str | None) -> MemoryProfile:
     """Return the profile that holds for a version of an engine (``None``: the engine's default version).
 

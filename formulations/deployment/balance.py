@@ -26,7 +26,7 @@ ImbalanceTable = tuple[Mapping[BalanceKey, Balance], ...]
 """One mapping for every mixture-of-experts layer, first to last."""
 
 _SEPARATOR = "@"
-_GROUP = "#"
+_GROUP = "#cache-group="
 
 
 def base_kind(kind: str) -> str:

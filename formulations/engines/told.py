@@ -11,12 +11,13 @@ from fractions import Fraction
 from shardproof.formulations.costs.engine_cache import Demand
 from shardproof.formulations.costs.engine_memory import (
     DOUBT,
+    SMALL_DEVICE,
     EngineAccount,
     Launch,
     default_batched_tokens,
     default_sequences,
 )
-from shardproof.formulations.costs.engine_profiles import default_version, version_key
+from shardproof.formulations.costs.engine_profiles import default_version, find_profile, version_key
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
@@ -77,16 +78,24 @@ def running(option: Option, load: Sequence[int]) -> int:
 
 def default_batch(instance: Instance, account: EngineAccount) -> int:
     """Tokens of one iteration where no prefill microbatch decides them: as told, else the engine's default."""
-    total = instance.device.usable_memory
     return default_batched_tokens(
-        account.profile, account.settings, total_bytes=total, longest=longest_request(instance)
+        account.profile,
+        account.settings,
+        total_bytes=_class_bytes(instance),
+        longest=longest_request(instance),
     )
 
 
 def launch_of(instance: Instance, option: Option, *, load: Sequence[int], batched: Iterable[int]) -> Launch:
-    """Return what an attention replica is told; ``batched``: tokens of one iteration that scenarios ask for."""
+    """Return what an attention replica is told; ``batched``: tokens of one iteration that scenarios ask for.
+
+    Versions that do not cut prompts want the longest of them to fit one iteration.
+    """
     sequences, told = sequences_of(instance, option, load), instance.engine_settings.max_num_batched_tokens
-    return Launch(max(sequences, *(batched if told is None else (told,))), sequences, longest_request(instance))
+    longest = longest_request(instance)
+    name = DEFAULT_ENGINE if instance.engine == "any" else instance.engine
+    whole = () if find_profile(name, instance.engine_settings.version).chunked_prefill else (longest,)
+    return Launch(max(sequences, *whole, *(batched if told is None else (told,))), sequences, longest)
 
 
 def demands_of(instance: Instance, option: Option, launch: Launch, *, load: Sequence[int]) -> tuple[Demand, ...]:
@@ -104,7 +113,13 @@ def demands_of(instance: Instance, option: Option, launch: Launch, *, load: Sequ
 
 def admits_at_most(instance: Instance, account: EngineAccount) -> int:
     """Requests that one attention replica runs at once at most: as told, else the engine's default."""
-    return default_sequences(account.settings, instance.device.usable_memory)
+    return default_sequences(account.settings, _class_bytes(instance))
+
+
+def _class_bytes(instance: Instance) -> int:
+    """Bytes by which engines tell large devices from small ones; vLLM counts A100s with the small (arg_utils.py)."""
+    usable = instance.device.usable_memory
+    return min(usable, SMALL_DEVICE - 1) if instance.device.architecture == "Ampere" else usable
 
 
 def start_up_bytes(account: EngineAccount, option: Option, launch: Launch) -> int:
