@@ -161,6 +161,7 @@ def test_binary_and_huge_documents_are_refused() -> None:
             decode(raw, name="x")
 
 
+@pytest.mark.slow(reason="every line of a document in turn, each audited twice")
 @pytest.mark.parametrize("number", ["0", "99999999999999", "1"])
 def test_absurd_numbers_end_in_verdicts(number: str) -> None:
     original = ORIGINALS[-1].decode()

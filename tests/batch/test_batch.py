@@ -133,6 +133,7 @@ def test_price_and_names_change_no_fingerprint_but_seed_and_limits_do() -> None:
         assert not set(changed) & set(plain)
 
 
+@pytest.mark.slow(reason="batches are started, killed and started again")
 def test_kill_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
     _, whole = launch(request(tmp_path / "whole"), work=batch_planner.Planner())
     moments = random.Random(5)
@@ -156,6 +157,7 @@ def test_kill_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> Non
     assert killed == KILLS
 
 
+@pytest.mark.slow(reason="batches are started, killed and started again")
 def test_a_finished_task_is_never_started_again(tmp_path: Path) -> None:
     process = start(tmp_path, 0.05)
     assert process.stdout is not None
@@ -174,6 +176,7 @@ def test_a_finished_task_is_never_started_again(tmp_path: Path) -> None:
     assert all(marks(tmp_path)[key] == before[key] for key in finished)
 
 
+@pytest.mark.slow(reason="two processes run at once")
 def test_two_batches_share_one_ledger(tmp_path: Path) -> None:
     pair = [start(tmp_path, 0.05), start(tmp_path, 0.05)]
     ends = [process.communicate(timeout=60) for process in pair]
@@ -236,6 +239,7 @@ def test_a_worker_killed_twice_is_reported_and_the_others_go_on() -> None:
     assert "SIGKILL" in str(next(a.reason for name, a in answers.items() if "h100" in name))
 
 
+@pytest.mark.slow(reason="waits for time limits to strike")
 def test_limits_of_a_task_are_enforced() -> None:
     large = answers_by(batch_planner.grows, limits=TaskLimits(seconds=20, memory_bytes=350_000_000))
     long = answers_by(batch_planner.hangs, limits=TaskLimits(seconds=3))

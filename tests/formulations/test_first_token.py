@@ -179,6 +179,7 @@ def data_folder() -> Path | None:
     return folder if (folder / "system_level.csv.gz").exists() else None
 
 
+@pytest.mark.slow(reason="every measured deployment is predicted")
 @pytest.mark.skipif(data_folder() is None, reason="the measurements are not here")
 def test_measured_first_tokens_are_met() -> None:
     from benchmarks.fidelity.first_token import evaluate as figures_of

@@ -50,6 +50,7 @@ def random_layers(count: int, seed: int) -> Iterator[LayerProblem]:
         count -= 1
 
 
+@pytest.mark.slow(reason="every placement is enumerated")
 @pytest.mark.parametrize("seed", range(40) if FULL else range(2))
 def test_small_layers_equal_exhaustive_search(seed: int) -> None:
     for problem in random_layers(60, seed):
@@ -78,6 +79,7 @@ def placed(case: dict[str, Any], rule: str) -> LayerPlacement:
     return place([profile(case["weight"])], rules, PlaceSettings(time_limit=4, target_gap=0)).layers[0]
 
 
+@pytest.mark.slow(reason="each search ends with its time limit")
 @pytest.mark.parametrize("rule", ["same_rules_distinct", "same_rules_dups_allowed", "global_distinct"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['case']}-{case['layer']}")
 def test_known_optima_are_met(case: dict[str, Any], rule: str) -> None:

@@ -70,6 +70,7 @@ def test_prices_refute_nothing_that_exists(seed: int) -> None:
                     assert prices_refute(problem, problem.loads[0], target, prices)
 
 
+@pytest.mark.slow(reason="hundreds of layers, each solved by enumeration")
 def test_random_prices_prove_nothing_false() -> None:
     draw = random.Random(7)
     for problem in random_layers(60, 300):

@@ -105,6 +105,7 @@ def test_the_command_prints_one_document(tmp_path: Path) -> None:
     assert check_placement(json.loads(files["certificate.json"].read_text())).accepted
 
 
+@pytest.mark.slow(reason="two placements of a whole model, each within its time limit")
 def test_the_command_takes_its_own_file_as_the_placement_in_force(tmp_path: Path) -> None:
     path = tmp_path / "now.json"
     once = json.loads(run(*SMALL, "--json", "--export", f"sglang={path}").stdout)

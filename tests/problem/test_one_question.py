@@ -167,6 +167,7 @@ def test_a_missing_profile_is_refused_when_the_instance_is_read(tmp_path: Path) 
         load_instance(file)
 
 
+@pytest.mark.slow(reason="a plan of a skewed model is solved, certified and verified")
 def test_a_certificate_holds_in_another_folder_and_without_haste(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

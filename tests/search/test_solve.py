@@ -103,6 +103,7 @@ def test_engines_never_need_fewer_gpus(engine: str) -> None:
     assert bound.engine_flags
 
 
+@pytest.mark.slow(reason="the longest stored case, once with and once without the rules of an engine")
 def test_an_engine_rule_is_blamed() -> None:
     """The best plan of the longest case mixes widths; engines with one width for all need more."""
     instance = case("qwen3-235b-a22b-longest", engine="vllm@0.7")
