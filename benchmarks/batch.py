@@ -1,4 +1,4 @@
-"""Measures the batch engine: ``python benchmarks/batch.py PART``.
+"""Measures the batch engine: ``python -m benchmarks.batch PART``.
 
 ``cold``    a sweep from an empty ledger and once more from the full one: tasks/s, CPU per task, memory
 ``flat``    engine cost per task at 1,000, 5,000 and 20,000 tasks, with a planner that answers at once
@@ -95,7 +95,7 @@ def cold(sweep: Path, sample: int | None) -> None:
 
 def flat() -> None:
     """Engine cost per task as the sweep grows."""
-    import batch_planner
+    from tests.oracles import batch_planner
 
     for limits in (50, 250, 1000):
         cross = {
@@ -145,9 +145,10 @@ def kills(times: int) -> None:
 
 def on_ray(seconds: float) -> None:
     """Run tasks of equal length on the pool and on a Ray of two nodes; speed from the first answer to the last."""
-    import batch_planner
     import ray
     from ray.cluster_utils import Cluster
+
+    from tests.oracles import batch_planner
 
     cross = {
         "model": "qwen3-8b",

@@ -333,7 +333,23 @@ def malformed(random: Random, document: Document) -> Document | None:
     elif isinstance(holder, dict) and random.random() < 0.1:
         holder["extra"] = 0
     else:
-        values = (True, False, 1.0, 1e300, -1, "", "x", None, [], {}, [[]], 10**50, 2**63, "\x00", float("nan"))
+        values: tuple[Any, ...] = (
+            True,
+            False,
+            1.0,
+            1e300,
+            -1,
+            "",
+            "x",
+            None,
+            [],
+            {},
+            [[]],
+            10**50,
+            2**63,
+            "\x00",
+            float("nan"),
+        )
         holder[key] = random.choice(values)
     return document
 

@@ -137,11 +137,11 @@ def edits(node: ast.AST) -> Iterator[tuple[str, Edit]]:
     match node:
         case ast.Compare() | ast.BoolOp() | ast.BinOp() | ast.AugAssign():
             yield from _swaps(node)
-        case ast.Constant(value=bool()):
-            yield f"{node.value} -> {not node.value}", lambda copied: setattr(copied, "value", not copied.value)
-        case ast.Constant(value=int()):
+        case ast.Constant(value=bool() as truth):
+            yield f"{truth} -> {not truth}", lambda copied: setattr(copied, "value", not copied.value)
+        case ast.Constant(value=int() as number):
             for step in (1, -1):
-                yield f"{node.value} -> {node.value + step}", _adder(step)
+                yield f"{number} -> {number + step}", _adder(step)
         case ast.Name(id=name) if name in NAMES and isinstance(node.ctx, ast.Load):
             yield f"{name} -> {NAMES[name]}", _renamer(NAMES[name])
         case ast.IfExp() | ast.If():
@@ -161,7 +161,7 @@ def _swaps(node: Any) -> Iterator[tuple[str, Edit]]:
     for index, operator in enumerate(operators):
         for other in SWAPS.get(type(operator), ()):
 
-            def edit(copied: Any, index: int = index, other: type[ast.AST] = other) -> None:
+            def edit(copied: Any, index: int = index, other: type[Any] = other) -> None:
                 if isinstance(copied, ast.Compare):
                     copied.ops[index] = other()
                 else:
@@ -264,7 +264,7 @@ def _without_trees(text: str) -> str:
 
 def frontiers(count: int) -> list[str]:
     """Return true certificates with frontiers, and those with one label moved a little."""
-    texts = []
+    texts: list[str] = []
     for seed in range(count):
         text = json.dumps(to_document(certified(random_program(seed, max_layers=6, max_gpus=6))))
         random = Random(f"frontier {seed}")

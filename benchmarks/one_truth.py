@@ -53,7 +53,10 @@ def question(random: Random) -> dict[str, Any]:
     while engine == "trtllm" and load_device(device).vendor != "NVIDIA":
         engine = random.choice(ENGINES)
     count = random.choice((1, 4, 16, 64, 200))
-    load = {"input_tokens": random.choice((128, 1024, 4000, 20_000)), "output_tokens": random.choice((64, 500, 2000))}
+    load: dict[str, Any] = {
+        "input_tokens": random.choice((128, 1024, 4000, 20_000)),
+        "output_tokens": random.choice((64, 500, 2000)),
+    }
     kind = random.choice(("burst", "closed-loop"))
     load |= {"kind": kind, "batch_size" if kind == "burst" else "concurrency": count}
     tree: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Expert placement against the greedy of EPLB's class: largest over mean rank load, bound and gap.
 
-Run ``python benchmarks/placement.py`` for a sample, ``--full`` for all layers and shapes (60 s each at
+Run ``python -m benchmarks.placement`` for a sample, ``--full`` for all layers and shapes (60 s each at
 most). The Markdown table goes to standard output; ``--json FILE`` keeps the figures.
 
 "placed" and "greedy" are means over the layers of largest over mean rank load; a gap is the excess over the

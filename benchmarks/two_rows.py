@@ -91,7 +91,7 @@ def _pruned(labels: list[list[list[int]]]) -> list[list[list[int]]]:
 
 def _extensions(problem: checker.Problem, known: dict[str, Any], surrogates: Any, label: list[int], option: int) -> Any:
     """Viable extensions of a label; ``None`` when one covers every layer."""
-    start, found = label[0], []
+    start, found = label[0], list[Any]()
     for stop in range(start + 1, len(problem.kinds) + 1):
         for row in known.values():
             cells = problem.cost(row["table"], option, floor=True)

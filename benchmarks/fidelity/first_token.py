@@ -104,7 +104,7 @@ def instance_of(row: ServingRow, limits: Limits | None = None) -> Instance:
         model=row.model,
         device=device,
         activations="bf16",
-        engine=row.engine if row.engine in ("vllm", "sglang", "trtllm") else "any",
+        engine=row.engine if row.engine in ("vllm", "sglang", "trtllm") else "any",  # type: ignore[arg-type]
         scenarios=(Scenario(workload=workload, limits=limits or Limits()),),
         memory_limit=device.usable_memory,
         max_gpus=gpus,

@@ -165,7 +165,7 @@ class Pair:
 
 def split_levels(fitted: Fitted) -> tuple[Fitted, Fitted]:
     """Split a fit into what a planner can state, and the deviations by harness and release alone."""
-    asked, told = [], []
+    asked, told = list[tuple[Any, Any]](), list[tuple[Any, Any]]()
     for level, values in zip(fitted.levels, fitted.deviations, strict=True):
         (told if set(NOT_ASKED) & set(level.columns) else asked).append((level, values))
     parts = (

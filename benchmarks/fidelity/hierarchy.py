@@ -64,7 +64,8 @@ def predicted(logs: np.ndarray, rows: Arrays) -> np.ndarray:
     """Log of the TPOT that factors' logarithms give, decode and the prefill beside it each on its floor."""
     parts = np.exp(logs) * rows.features
     split = (parts[:, : len(DECODE)].sum(axis=1), parts[:, len(DECODE) :].sum(axis=1))
-    return np.log(np.maximum(split[0], rows.floors[:, 0]) + np.maximum(split[1], rows.floors[:, 1]))
+    found: np.ndarray = np.log(np.maximum(split[0], rows.floors[:, 0]) + np.maximum(split[1], rows.floors[:, 1]))
+    return found
 
 
 def basis_of(level: Level) -> np.ndarray:

@@ -107,7 +107,7 @@ def judge(row: Mapping[str, str]) -> Judged | None:
     ep = int(number(row["ep"]) or 1)
     stages = int(number(row["pp"]) or 1)
     settings = EngineSettings(
-        name=row["engine"],
+        name=row["engine"],  # type: ignore[arg-type]
         version=row["version"].lstrip("<=").split("/")[0] or None,
         gpu_memory_utilization=Fraction(row["mem_util"] or "0.9"),
         max_model_len=int(number(row["max_model_len"]) or 0) or None,

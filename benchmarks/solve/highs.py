@@ -40,7 +40,7 @@ def _solve(tree: dict[str, Any]) -> dict[str, Any]:
     """Return the best value, the bound (integer objective: rounded up), and whether the value is proven."""
     import highspy
 
-    highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
+    highs: Any = highspy.Highs()
     highs.setOptionValue("output_flag", False)
     highs.setOptionValue("threads", tree["workers"])
     highs.setOptionValue("mip_rel_gap", 0.0)

@@ -68,7 +68,7 @@ def test_bad_questions_are_input_errors(fields: dict[str, Any], words: str) -> N
 
 def test_a_wrong_keyword_names_the_nearest() -> None:
     with pytest.raises(TypeError, match=r"solve\(\) got an unexpected keyword argument 'tftt'; did you mean 'ttft'"):
-        shardproof.solve(**SMALL, tftt="2 s")
+        shardproof.solve(**SMALL, tftt="2 s")  # type: ignore[call-arg]
 
 
 def test_an_instance_is_final() -> None:
@@ -249,7 +249,7 @@ def test_without_pandas_a_frame_is_a_clear_error(small: shardproof.Solved, monke
 
 def test_answers_are_frozen(small: shardproof.Solved) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        small.result = None  # type: ignore[misc]
+        small.result = None  # type: ignore[misc, assignment]
 
 
 class Tags(HTMLParser):

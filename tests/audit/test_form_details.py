@@ -18,7 +18,7 @@ def plans(text: str, suffix: str = ".yaml") -> tuple[Document, ...]:
 
 
 def said(plan: Document, *fields: str) -> list[object]:
-    found = []
+    found: list[object] = []
     for field in fields:
         statement = plan.first(field)
         value = None if statement is None else statement.value

@@ -69,7 +69,7 @@ def torch_file(path: Path, *, evil: bool = False) -> str:
 
         def save(self, obj: object, save_persistent_id: bool = True) -> None:
             if isinstance(obj, Name):
-                self.write(b"c" + obj.module.encode() + b"\n" + obj.name.encode() + b"\n")
+                self.write(b"c" + obj.module.encode() + b"\n" + obj.name.encode() + b"\n")  # type: ignore[attr-defined]
             else:
                 super().save(obj, save_persistent_id)
 

@@ -21,7 +21,7 @@ class Named:
 
 def certified(program: Program) -> Certificate:
     """Solve a program by the exact search and put its certificate together."""
-    outcome = LexicographicSearch(program, Settings(search="frontier")).run()
+    outcome = LexicographicSearch(program, Settings()).run()
     evidence = Evidence(program, outcome.chain, outcome.levels, outcome.refutations)
     return certificate_of_evidence(evidence, Named(), claimed_by="claimed by nobody")  # type: ignore[arg-type]
 

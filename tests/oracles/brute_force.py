@@ -78,7 +78,7 @@ def _search(program: Program, layout: Layout, rows: _Rows, best: Best | None, *,
     budget = program.max_gpus // layout.replicas
     if layout.max_gpus is not None:
         budget = min(budget, layout.max_gpus)
-    tables = [row.table for row in (*rows.caps, *rows.paths)]
+    tables = [cap.table for cap in rows.caps] + [path.table for path in rows.paths]
     cost = {
         (start, option): [_costs(program, table, start, option, floor=floor) for table in tables]
         for start in range(layers)

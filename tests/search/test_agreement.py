@@ -6,6 +6,7 @@ import pytest
 
 from shardproof.formulations.deployment.chains import peak_memory, worst_ttft
 from shardproof.formulations.deployment.constraints import GROUPS
+from shardproof.formulations.deployment.tables import Program
 from shardproof.solver.search import view as frontier
 from shardproof.solver.search import walk
 from shardproof.solver.search.cp_sat import search_with_cp_sat
@@ -16,7 +17,7 @@ from tests.oracles.brute_force import brute_force
 from tests.oracles.random_programs import random_program
 
 
-def key_of(program, outcome: Outcome) -> tuple[int, int, int] | None:
+def key_of(program: Program, outcome: Outcome) -> tuple[int, int, int] | None:
     chain = outcome.chain
     if chain is None:
         return None
