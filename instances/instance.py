@@ -20,8 +20,9 @@ from shardproof.instances.load_profile.profile import LoadProfile
 from shardproof.instances.load_profile.synthetic import is_synthetic
 from shardproof.instances.model import DType, Formats, Model
 from shardproof.instances.reading import is_file, read_mapping, refuse, validate
-from shardproof.instances.units import ByteRate, CapacityBytes, DemandBytes, LimitDuration, Price, Ratio
-from shardproof.instances.workload import Limits, Scenario, Workload
+from shardproof.instances.traffic.facts import with_traces
+from shardproof.instances.units import ByteRate, CapacityBytes, DemandBytes, Price, Ratio
+from shardproof.instances.workload import Limits, OpenLoop, Scenario, Workload
 
 Found = TypeVar("Found")
 
@@ -63,14 +64,29 @@ class Checkpoint(Record):
     kv_cache: DType | None = None
 
 
-class AllLimits(Record):
+class AllLimits(Limits):
     """Limits of a deployment: latency, memory per device, GPUs and price of all of them together."""
 
-    ttft: LimitDuration | None = Field(default=None, gt=0)
-    tpot: LimitDuration | None = Field(default=None, gt=0)
     memory: CapacityBytes | None = Field(default=None, gt=0)
     max_gpus: int | None = Field(default=None, ge=1, le=16384)
     price_per_hour: Price | None = Field(default=None, gt=0)
+
+
+def own_limits(limits: Limits) -> Limits:
+    """Return the limits of a scenario that a file states beside those of the whole deployment."""
+    return Limits(**{name: getattr(limits, name) for name in Limits.model_fields})
+
+
+def _check_kind(scenario: Scenario) -> None:
+    """Refuse limits that say nothing of a workload's kind."""
+    limits = scenario.limits
+    if not isinstance(scenario.workload, OpenLoop) and (limits.percentiles or limits.goodput or limits.e2e):
+        raise ValueError(
+            "percentiles, goodput and e2e are limits of requests that come by themselves; write the workload with"
+            " kind: requests and a rate"
+        )
+    if limits.goodput is not None and not (limits.ttft or limits.tpot or limits.e2e):
+        raise ValueError("goodput needs limits that a good request keeps: ttft, tpot or e2e")
 
 
 class InstanceFile(Record):
@@ -107,8 +123,12 @@ class InstanceFile(Record):
         names = [scenario.name for scenario in self.scenarios]
         if len(set(names)) != len(names):
             raise ValueError("scenario names must differ")
-        if self.scenarios and (self.limits.ttft or self.limits.tpot):
+        own = self.limits
+        if self.scenarios and (own.ttft or own.tpot or own.e2e or own.percentiles or own.goodput):
             raise ValueError("with 'scenarios', write ttft and tpot under each scenario's limits")
+        main = () if self.workload is None else (Scenario(workload=self.workload, limits=own_limits(own)),)
+        for scenario in (*self.scenarios, *main):
+            _check_kind(scenario)
         return self
 
 
@@ -177,7 +197,7 @@ def load_instance(path: Path, overrides: dict[str, Any] | None = None) -> Instan
 
 def resolve_tree(tree: dict[str, Any], *, where: str, folder: Path | None = None) -> Instance:
     """Check a parsed instance and resolve it against the catalogue."""
-    return resolve(validate(InstanceFile, tree, where=where), where=where, folder=folder)
+    return resolve(validate(InstanceFile, with_traces(tree, folder), where=where), where=where, folder=folder)
 
 
 def merge(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
@@ -269,7 +289,7 @@ def _loads(file: InstanceFile, folder: Path | None) -> LoadProfile | str | None:
 
 def _main_scenario(file: InstanceFile) -> Scenario:
     assert file.workload is not None
-    return Scenario(workload=file.workload, limits=Limits(ttft=file.limits.ttft, tpot=file.limits.tpot))
+    return Scenario(workload=file.workload, limits=own_limits(file.limits))
 
 
 def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> tuple[Model, Checkpoint]:

@@ -191,6 +191,33 @@ FlopRate = Annotated[int, *_quantity("FLOP per second", floor)]
 LimitDuration = Annotated[int, *_quantity("duration", floor)]
 DemandDuration = Annotated[int, *_quantity("duration", ceiling)]
 
+_RATE = re.compile(r"\s*([0-9.eE+-]+)\s*(?:requests\s*)?(?:/|per\s+)\s*(s|sec|second|min|minute|h|hour)\s*")
+_PER = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
+
+
+def parse_rate(value: object) -> Fraction:
+    """Read a rate of requests such as ``20/s`` or ``1200/min``, per second.
+
+    Raises
+    ------
+    ValueError
+        If it is none; the message is the remedy.
+    """
+    if isinstance(value, Fraction):
+        return value
+    match = _RATE.fullmatch(value) if isinstance(value, str) and len(value) <= MAX_TEXT else None
+    if match is None:
+        raise ValueError("is no rate with its unit; write for example '20/s' or '1200/min'")
+    return exact(match[1]) / _PER[match[2]]
+
+
+Rate = Annotated[
+    Fraction,
+    BeforeValidator(parse_rate),
+    PlainSerializer(lambda value: f"{float(value):g}/s", return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "description": "requests per second or minute, e.g. '20/s'"}),
+]
+
 Ratio = Annotated[
     Fraction,
     BeforeValidator(parse_ratio),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import re
+from fractions import Fraction
+from math import ceil
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from shardproof.instances.base import Record
-from shardproof.instances.units import LimitDuration
+from shardproof.instances.traffic.lengths import Lengths, longest_of, mean_of
+from shardproof.instances.units import LimitDuration, Rate, Ratio
 
 
 class Requests(Record):
@@ -54,10 +58,22 @@ class Burst(Requests):
 
 
 class ClosedLoop(Requests):
-    """``concurrency`` requests are always in flight: as one ends, the next arrives."""
+    """``concurrency`` requests are always in flight: as one ends, the next arrives.
+
+    ``independent``: they come by themselves instead, and ``concurrency`` is how many are in flight on average; half of
+    their output is then written, a first token's limit is that of a prompt of ``first_prompt_tokens`` that waits for
+    nothing, and the engine keeps its own limit of running requests (how `OpenLoop` workloads are bounded and planned).
+    """
 
     kind: Literal["closed-loop"] = "closed-loop"
     concurrency: int = Field(gt=0, le=10**6)
+    independent: bool = False
+    first_prompt_tokens: int | None = Field(default=None, gt=0, le=10**8)
+
+    @property
+    def resident_tokens(self) -> int:
+        """Tokens of one request whose KV stays resident; on average, where requests come by themselves."""
+        return self.input_tokens + self.output_tokens // 2 if self.independent else super().resident_tokens
 
     @property
     def requests(self) -> int:
@@ -65,14 +81,113 @@ class ClosedLoop(Requests):
         return self.concurrency
 
 
-Workload = Annotated[Burst | ClosedLoop, Field(discriminator="kind")]
+class TraceFacts(Record):
+    """A trace of requests: its file, and a digest of what it holds."""
+
+    path: str
+    digest: str
+    count: int = Field(gt=0)
+
+
+class OpenLoop(Requests):
+    """Requests come by themselves: ``rate`` per second, at any moment, of any length.
+
+    ``arrival_cv``: coefficient of variation of the gaps between arrivals (1: Poisson, 0: evenly spaced);
+    ``input_lengths`` and ``output_lengths``: their distributions, of which ``input_tokens`` and ``output_tokens`` are
+    the means, rounded up (in a file a distribution is written in the place of the number);
+    ``prefix_cache_hit``: share of every prompt that the cache holds; ``trace``: the requests of a file instead, from
+    which all of this is read.
+    """
+
+    kind: Literal["requests"] = "requests"
+    rate: Rate = Field(gt=0, le=10**6)
+    arrival_cv: Ratio = Field(default=Fraction(1), ge=0, le=100)
+    input_lengths: Lengths | None = None
+    output_lengths: Lengths | None = None
+    prefix_cache_hit: Ratio = Field(default=Fraction(0), ge=0, lt=1)
+    trace: TraceFacts | None = None
+
+    @property
+    def requests(self) -> int:
+        """Requests that are in the system at least when any is."""
+        return 1
+
+    @property
+    def inputs(self) -> int | Lengths:
+        """Prompt tokens: a number, or their distribution."""
+        return self.input_lengths or self.input_tokens
+
+    @property
+    def outputs(self) -> int | Lengths:
+        """Output tokens: a number, or their distribution."""
+        return self.output_lengths or self.output_tokens
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lengths_by_distribution(cls, tree: Any) -> Any:
+        """Accept a distribution in the place of a number, and make room for its longest requests."""
+        if not isinstance(tree, dict):
+            return tree
+        made = dict(tree)
+        for name in ("input", "output"):
+            stated = made.get(f"{name}_tokens")
+            if isinstance(stated, dict):
+                found = Lengths.model_validate(stated)
+                made |= {f"{name}_lengths": found, f"{name}_tokens": ceil(mean_of(found))}
+        return made
+
+    @model_validator(mode="after")
+    def _has_room_for_the_longest(self) -> Self:
+        if self.sequence_length_range is None:
+            longest = longest_of(self.inputs) + longest_of(self.outputs)
+            object.__setattr__(self, "sequence_length_range", (1, longest))
+        return self
+
+
+Workload = Annotated[Burst | ClosedLoop | OpenLoop, Field(discriminator="kind")]
+
+Figure = Literal["ttft", "tpot", "itl", "e2e"]
+_PERCENTILE = re.compile(r"(ttft|tpot|itl|e2e)_p([1-9]\d?(?:\.\d+)?)")
+
+
+class Percentile(Record):
+    """A limit that ``percent`` of the requests (of ``itl``: of the tokens) must keep, ns."""
+
+    figure: Figure
+    percent: Ratio = Field(gt=0, lt=100)
+    limit: LimitDuration = Field(gt=0)
 
 
 class Limits(Record):
-    """What a plan must keep to: the slowest request's TTFT and TPOT (ns); ``None`` means no limit."""
+    """What a plan must keep to: the slowest request's TTFT and TPOT (ns); ``None`` means no limit.
+
+    Of requests that come by themselves these are limits of the mean, or of each of a ``goodput`` share of all requests;
+    ``percentiles`` are written ``ttft: {p50: 500 ms, p99: 2 s}`` or ``ttft_p99: 2 s`` (also tpot, itl, e2e).
+    """
 
     ttft: LimitDuration | None = Field(default=None, gt=0)
     tpot: LimitDuration | None = Field(default=None, gt=0)
+    e2e: LimitDuration | None = Field(default=None, gt=0)
+    percentiles: tuple[Percentile, ...] = ()
+    goodput: Ratio | None = Field(default=None, gt=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _percentiles_by_name(cls, tree: Any) -> Any:
+        """Gather percentiles that are written under their figure, or by their own names."""
+        if not isinstance(tree, dict):
+            return tree
+        made, found = dict(tree), list(tree.get("percentiles") or ())
+        for name in ("ttft", "tpot", "itl", "e2e"):
+            if isinstance(made.get(name), dict):
+                stated = made.pop(name)
+                made |= {f"{name}_{key}": value for key, value in stated.items() if key != "mean"}
+                made |= {name: stated["mean"]} if "mean" in stated else {}
+        for key in [key for key in made if isinstance(key, str) and _PERCENTILE.fullmatch(key)]:
+            match = _PERCENTILE.fullmatch(key)
+            assert match is not None
+            found.append({"figure": match[1], "percent": match[2], "limit": made.pop(key)})
+        return made | ({"percentiles": found} if found else {})
 
 
 class Scenario(Record):

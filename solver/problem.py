@@ -14,6 +14,7 @@ from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import MixtureOfExperts
 from shardproof.instances.load_profile.profile import LoadProfile
+from shardproof.instances.workload import OpenLoop
 
 PLACEMENT_EFFORT = 80_000_000
 """Swaps that the placement search looks at for each expert-parallel width and slot count: about a second.
@@ -29,9 +30,14 @@ TABLES_KEPT = 64
 def deployment_of(instance: Instance) -> Deployment:
     """Return the deployment problem; a load profile is placed first, for every width that the rules accept.
 
+    Requests that come by themselves are answered by `solve` and `simulate` only.
+
     A confidence level becomes the margin that held-out residuals of measured deployments ask for. Every verb
     comes through here, so that one question has one answer.
     """
+    if any(isinstance(scenario.workload, OpenLoop) for scenario in instance.scenarios):
+        remedy = "solve and simulate answer it; ask the other verbs for a burst or a closed loop"
+        raise InputError([Problem(instance.name, "workload.kind", "requests", remedy)])
     if instance.confidence is not None:
         instance = with_confidence(instance, instance.confidence)
     return Deployment(instance, imbalance=_table(instance, rules_of(instance.engine)))

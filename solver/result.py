@@ -55,6 +55,8 @@ class Result:
     levels: dict[str, Level] = field(default_factory=dict)
     engine_flags: tuple[str, ...] = ()
     evidence: Evidence | None = None
+    service: tuple[dict[str, Any], ...] = ()
+    """What requests that come by themselves see of the plan: a document for each scenario, as ``simulate --json``."""
 
     @property
     def gap(self) -> float | None:
@@ -87,6 +89,7 @@ class Result:
             },
             "explanation": list(self.explanation),
             "engine_flags": list(self.engine_flags),
+            **({"service": list(self.service)} if self.service else {}),
             "assumptions": list(self.assumptions),
             "instance_fingerprint": self.instance_fingerprint,
             "versions": self.versions,

@@ -113,7 +113,9 @@ def prefill_step(scenario: Scenario, requests: int) -> Step:
 
 def own_prefill_step(scenario: Scenario) -> Step:
     """Return the prefill of one prompt with nothing beside it: a burst of one."""
-    return Step("prefill", 1, scenario.workload.input_tokens, 0, loop=False)
+    workload = scenario.workload
+    first = workload.first_prompt_tokens if isinstance(workload, ClosedLoop) else None
+    return Step("prefill", 1, first or workload.input_tokens, 0, loop=False)
 
 
 def decode_step(scenario: Scenario, requests: int) -> Step:

@@ -19,7 +19,7 @@ from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.formulations.deployment.tables import Table
 from shardproof.formulations.timeline import first_token_time, iteration_time
 from shardproof.instances.option import Option
-from shardproof.instances.workload import Scenario
+from shardproof.instances.workload import ClosedLoop, Scenario
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ class Loop:
 
     def wait(self, option: Option) -> Wait:
         """Waits of a first token under an option."""
-        return self.cells.wait(option, self.scenario, Fraction(max(self.running, option.attn_dp), option.attn_dp))
+        alone = isinstance(self.scenario.workload, ClosedLoop) and self.scenario.workload.independent
+        running = Fraction(1) if alone else Fraction(max(self.running, option.attn_dp), option.attn_dp)
+        return self.cells.wait(option, self.scenario, running)
 
     def prompts(self, option: Option) -> Fraction:
         """Prompts that one attention replica prefills in an iteration of a microbatch."""

@@ -68,7 +68,10 @@ def sequences_of(instance: Instance, option: Option, load: Sequence[int]) -> int
     """
     if instance.engine_settings.max_num_seqs is not None:
         return instance.engine_settings.max_num_seqs
-    return max(1, running(option, load))
+    least = max(1, running(option, load))
+    if any(isinstance(item.workload, ClosedLoop) and item.workload.independent for item in instance.scenarios):
+        return max(least, default_sequences(instance.engine_settings, instance.device.usable_memory))
+    return least
 
 
 def running(option: Option, load: Sequence[int]) -> int:

@@ -24,9 +24,6 @@ WHOLE: dict[str, tuple[int, int]] = {
 }
 """Smallest and largest value of each whole number."""
 
-NUMBERS: dict[str, tuple[float, float]] = {"arrival_cv": (0, 100), "prefix_cache_hit": (0, 0.999)}
-"""Smallest and largest value of each number that need not be whole."""
-
 WORDS: dict[str, tuple[str, ...]] = {
     "search": ("auto", "both", "cp-sat"),
     "serve": ("average", "worst"),
@@ -52,10 +49,6 @@ def check_options(function: str, options: Mapping[str, Any]) -> None:
             low, high = WHOLE[name]
             whole = isinstance(value, int) and not isinstance(value, bool)
             _need(whole and low <= value <= high, function, name, value, f"a whole number from {low} to {high}")
-        elif name in NUMBERS:
-            least, most = NUMBERS[name]
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            _need(number and least <= value <= most, function, name, value, f"a number from {least:g} to {most:g}")
         elif name in WORDS:
             for word in (value,) if isinstance(value, str) else value:
                 _need(word in WORDS[name], function, name, word, f"one of {', '.join(WORDS[name])}")

@@ -35,8 +35,21 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "osl": ("workload", "output_tokens"),
     "batch_size": ("workload", "batch_size"),
     "concurrency": ("workload", "concurrency"),
+    "request_rate": ("workload", "rate"),
+    "arrival_cv": ("workload", "arrival_cv"),
+    "trace": ("workload", "trace"),
+    "prefix_cache_hit": ("workload", "prefix_cache_hit"),
     "ttft": ("limits", "ttft"),
+    "ttft_p50": ("limits", "ttft_p50"),
+    "ttft_p90": ("limits", "ttft_p90"),
+    "ttft_p99": ("limits", "ttft_p99"),
     "tpot": ("limits", "tpot"),
+    "tpot_p50": ("limits", "tpot_p50"),
+    "tpot_p90": ("limits", "tpot_p90"),
+    "tpot_p99": ("limits", "tpot_p99"),
+    "e2e": ("limits", "e2e"),
+    "e2e_p99": ("limits", "e2e_p99"),
+    "goodput": ("limits", "goodput"),
     "max_gpus": ("limits", "max_gpus"),
     "max_price": ("limits", "price_per_hour"),
     "memory": ("limits", "memory"),
@@ -52,6 +65,14 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "replicas": ("replicas",),
 }
 """Where each flag's or keyword's value stands in an instance file."""
+
+
+_OWN_FIELDS = {
+    "burst": ("batch_size",),
+    "closed-loop": ("concurrency", "independent", "first_prompt_tokens"),
+    "requests": ("rate", "arrival_cv", "trace", "prefix_cache_hit", "input_lengths", "output_lengths"),
+}
+"""Fields of a workload that only one kind has."""
 
 
 class Fields(TypedDict, total=False):
@@ -70,8 +91,21 @@ class Fields(TypedDict, total=False):
     osl: int | None
     batch_size: int | None
     concurrency: int | None
+    request_rate: Ratio | None
+    arrival_cv: Ratio | None
+    trace: str | Path | None
+    prefix_cache_hit: Ratio | None
     ttft: str | None
+    ttft_p50: str | None
+    ttft_p90: str | None
+    ttft_p99: str | None
     tpot: str | None
+    tpot_p50: str | None
+    tpot_p90: str | None
+    tpot_p99: str | None
+    e2e: str | None
+    e2e_p99: str | None
+    goodput: Ratio | None
     max_gpus: int | None
     max_price: str | None
     memory: str | None
@@ -136,7 +170,12 @@ def overrides_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     named = tree.get("engine", {}).get("name")
     if named is not None:
         tree["engine"] |= _engine_tree(str(named))
-    if "concurrency" in tree.get("workload", {}):
+    workload = tree.get("workload", {})
+    if "rate" in workload:
+        workload["rate"] = _per_second(workload["rate"])
+    if "rate" in workload or "trace" in workload:
+        workload["kind"] = "requests"
+    elif "concurrency" in workload:
         tree["workload"]["kind"] = "closed-loop"
     elif "batch_size" in tree.get("workload", {}):
         tree["workload"]["kind"] = "burst"
@@ -164,6 +203,12 @@ def _laid_over(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any
     return merge(_with_engine(_without_other_kind(tree, overrides), overrides), overrides)
 
 
+def _per_second(rate: Any) -> str:
+    """Read a rate as benchmark tools do: a plain number is requests per second."""
+    text = str(rate).strip()
+    return text if "/" in text or "per" in text else f"{text}/s"
+
+
 def _engine_tree(text: str) -> dict[str, Any]:
     """Read ``vllm@0.11`` as a mapping."""
     name, at, version = text.partition("@")
@@ -185,10 +230,12 @@ def _with_engine(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, A
 def _without_other_kind(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """Drop the file's count of requests where a field asks for the other kind of workload."""
     asked, held = overrides.get("workload", {}), tree.get("workload")
-    other = {"burst": "concurrency", "closed-loop": "batch_size"}.get(asked.get("kind"))
-    if not isinstance(held, dict) or other is None:
+    kind = asked.get("kind")
+    if not isinstance(held, dict) or kind is None or kind == held.get("kind"):
         return tree
-    return tree | {"workload": {key: value for key, value in held.items() if key != other}}
+    others = {name for other, names in _OWN_FIELDS.items() if other != kind for name in names}
+    others |= {"input_tokens", "output_tokens"} if "trace" in asked else set()
+    return tree | {"workload": {key: value for key, value in held.items() if key not in others}}
 
 
 def instance_from(instance: Question | None, fields: Mapping[str, Any]) -> Instance:
@@ -212,8 +259,10 @@ def instance_from(instance: Question | None, fields: Mapping[str, Any]) -> Insta
     tree, where, folder = tree_of(instance, fields)
     if instance is None and not ("model" in tree and "device" in tree):
         raise InputError("name an instance file, or give at least a model and a device (--model, --device)")
-    if instance is None and not {"kind", "input_tokens", "output_tokens"} <= tree.get("workload", {}).keys():
+    asked = tree.get("workload", {}).keys()
+    if instance is None and not {"kind", "input_tokens", "output_tokens"} <= asked and "trace" not in asked:
         raise InputError(
-            "without a file give the tokens of a request (--isl, --osl), and --batch-size (a burst) or --concurrency"
+            "without a file give the tokens of a request (--isl, --osl), and --batch-size (a burst), --concurrency"
+            " (a closed loop) or --request-rate (requests that come by themselves); or a --trace"
         )
     return resolve_tree(tree, where=where, folder=folder)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from shardproof.instances.errors import InputError
 from shardproof.solver.api.options import check_options
 from shardproof.solver.api.predicted import plan_from
 from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields
@@ -78,15 +77,11 @@ def simulate(
     plan: AnyPlan,
     instance: Question | None = None,
     *,
-    request_rate: float | None = None,
-    arrival_cv: float = 1.0,
-    trace: str | Path | None = None,
     num_requests: int | None = None,
     seeds: int = 5,
     seed: int = 0,
     router: Literal["random", "round-robin", "least-loaded"] = "random",
-    prefix_cache_hit: float = 0.0,
-    goodput: Mapping[str, str] | Sequence[str] = (),
+    good: Mapping[str, str] | Sequence[str] = (),
     **fields: Unpack[Fields],
 ) -> Simulated:
     """Play a plan in service: percentiles of TTFT, TPOT, ITL and end-to-end time, goodput, queue and cache.
@@ -97,16 +92,12 @@ def simulate(
         A `Plan`, an answer of `solve`, a mapping, or the path of a plan file.
     instance
         The question that the plan answers; may be left out for an answer of `solve`.
-    request_rate, arrival_cv
-        Requests per second that arrive, and the coefficient of variation of their gaps.
-    trace
-        File with the requests of a trace instead.
     num_requests, seeds, seed
         Requests of one run (enough for a 99th percentile without it), independent runs, seed of the first.
-    router, prefix_cache_hit
-        How requests find a replica; share of every prompt that is cached.
-    goodput
-        Limits that a good request keeps: ``{"ttft": "2 s"}`` or ``["ttft:2s"]``.
+    router
+        How requests find a replica.
+    good
+        Limits that a good request keeps, instead of the instance's: ``{"ttft": "2 s"}`` or ``["ttft:2s"]``.
     **fields
         What a flag of the command line says, under the flag's name.
 
@@ -117,24 +108,15 @@ def simulate(
     """
     check_options("simulate", {name: value for name, value in locals().items() if name != "fields"})
     check_fields(fields, "simulate")
-    from shardproof.instances.traffic.trace import read_trace
     from shardproof.solver.simulation.simulate import SimulationSettings
     from shardproof.solver.simulation.simulate import simulate as play
 
-    if trace is not None and request_rate is not None:
-        raise InputError("--trace carries its own arrivals; leave --request-rate out")
-    if request_rate is not None and not request_rate > 0:
-        raise InputError(f"simulate: request_rate: {request_rate!r}: write requests per second, above 0")
     settings = SimulationSettings(
-        rate=request_rate,
-        cv=arrival_cv,
-        trace=None if trace is None else read_trace(Path(trace)),
         requests=num_requests,
         seeds=seeds,
         seed=seed,
         router=router,
-        prefix_hit=prefix_cache_hit,
-        goodput=_limits(goodput),
+        goodput=_limits(good),
     )
     if instance is None and isinstance(plan, Solved):
         instance = plan.instance

@@ -295,8 +295,8 @@ def solve(
     """
     check_fields(fields, "solve")
     check_options("solve", {"workers": workers, "seed": seed, "search": search})
+    from shardproof.solver.answer import answer as search_plan
     from shardproof.solver.search.settings import Settings
-    from shardproof.solver.solve import solve as search_plan
 
     settings = Settings(
         time_limit_s=seconds_of(time_limit, "time_limit"),

@@ -14,7 +14,7 @@ Work = Callable[[Job], Answer]
 ATTEMPTS = 2
 """A job whose worker dies is tried once more, then reported as failed."""
 
-PRELOAD = ("shardproof.solver.batch.work", "shardproof.solver.solve")
+PRELOAD = ("shardproof.solver.batch.work", "shardproof.solver.answer", "shardproof.solver.solve")
 """Modules that worker processes share instead of each importing them."""
 
 

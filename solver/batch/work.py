@@ -17,8 +17,8 @@ class Solve:
 
     def __call__(self, job: Job) -> Answer:
         """Solve one instance."""
+        from shardproof.solver.answer import answer as solve
         from shardproof.solver.search.settings import Settings
-        from shardproof.solver.solve import solve
 
         chosen, started = self.settings, time.perf_counter()
         settings = Settings(

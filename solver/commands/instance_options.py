@@ -64,8 +64,23 @@ _OPTIONS = (
     click.option("--osl", "--output-tokens", "osl", type=int, help="Output tokens of a request."),
     click.option("--batch-size", type=int, help="Requests that arrive together (a burst)."),
     click.option("--concurrency", type=int, help="Requests always in flight (closed loop)."),
+    click.option("--request-rate", help="Requests per second that come by themselves, e.g. 20 or 1200/min."),
+    click.option("--arrival-cv", help="Coefficient of variation of their gaps (1: Poisson, 0: evenly spaced)."),
+    click.option("--trace", help="Requests of a file instead: Azure, BurstGPT, Mooncake, or own columns."),
+    click.option("--prefix-cache-hit", help="Share of every prompt that the cache holds, e.g. 30%."),
     click.option("--ttft", help="Limit on time to first token, with unit, e.g. 30s."),
     click.option("--tpot", help="Limit on time per output token, with unit, e.g. 50ms."),
+    *(
+        click.option(f"--{figure}-p{percent}", help=f"Limit on the {percent}th percentile of {words}, e.g. 2s.")
+        for figure, words, percents in (
+            ("ttft", "time to first token", (50, 90, 99)),
+            ("tpot", "time per output token", (50, 90, 99)),
+            ("e2e", "end-to-end time", (99,)),
+        )
+        for percent in percents
+    ),
+    click.option("--e2e", help="Limit on the mean end-to-end time of requests that come by themselves."),
+    click.option("--goodput", help="Share of requests that must keep --ttft, --tpot and --e2e, e.g. 99%."),
     click.option("--max-gpus", type=int, help="GPU budget of the search."),
     click.option("--max-price", help="Budget of all GPUs together, e.g. '20 USD/h'."),
     click.option("--memory", help="Usable memory of one device, e.g. '60 GB'."),

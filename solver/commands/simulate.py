@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   shardproof simulate plan.yaml -i case.yaml --request-rate 20
-  shardproof simulate plan.yaml -i case.yaml --trace azure-2023-conv.csv --goodput ttft:2s --goodput tpot:50ms
+  shardproof simulate plan.yaml -i case.yaml --trace azure-2023-conv.csv --good ttft:2s --good tpot:50ms
 """
 
 
@@ -25,17 +25,12 @@ Examples:
 @click.argument("plan", type=click.Path())
 @click.option("--instance", "-i", type=click.Path(), help="Instance file that the plan answers.")
 @instance_options
-@click.option("--request-rate", type=click.FloatRange(min=0, min_open=True), help="Requests per second that arrive.")
-@click.option("--arrival-cv", type=click.FloatRange(min=0, max=100), default=1.0, show_default=True,
-              help="Coefficient of variation of their gaps (1: Poisson, 0: evenly spaced).")  # fmt: skip
-@click.option("--trace", type=click.Path(), help="Requests of a trace instead: Azure, BurstGPT, Mooncake, own columns.")
 @click.option("--num-requests", type=click.IntRange(1, 10**7), help="Requests of one run [default: enough for a p99].")
 @click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True, help="Independent runs.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the first run.")
 @click.option("--router", type=click.Choice(["random", "round-robin", "least-loaded"]), default="random",
               show_default=True, help="How requests find a replica.")  # fmt: skip
-@click.option("--prefix-cache-hit", type=click.FloatRange(0, 0.999), default=0.0, help="Share of every prompt cached.")
-@click.option("--goodput", multiple=True, help="A limit that a good request keeps, e.g. ttft:2s; may be repeated.")
+@click.option("--good", multiple=True, help="A limit that a good request keeps, e.g. ttft:2s; may be repeated.")
 @click.option("--plot", type=PLOT, help="Draw queue, running requests and cache over time here (PNG, SVG, PDF).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(plan: str, instance: str | None, plot: Path | None, as_json: bool, **fields: Any) -> int:

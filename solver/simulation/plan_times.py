@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import LinkName
 from shardproof.formulations.deployment.build import Deployment
-from shardproof.instances.plan import Plan, Stage
+from shardproof.instances.plan import Group, Stage
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.simulation.replica import ReplicaLimits
 from shardproof.solver.simulation.times import IterationTimes, tabulate
@@ -74,7 +74,7 @@ def iteration_times(
     )
 
 
-def limits_of(deployment: Deployment, plan: Plan, *, prefix_hit: float = 0.0) -> ReplicaLimits:
+def limits_of(deployment: Deployment, plan: Group, *, prefix_hit: float = 0.0) -> ReplicaLimits:
     """What the engine of a plan's replica allows, all attention replicas together."""
     instance = deployment.instance
     engine = EnginePlan(instance, plan)

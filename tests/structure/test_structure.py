@@ -35,6 +35,8 @@ ROOMS = (
     "result",
     "result_schema",
     "solve",
+    "open_loop",
+    "answer",
     "writers",
     "audit",
     "calibration",

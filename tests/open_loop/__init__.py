@@ -1,0 +1,1 @@
+"""Requests that come by themselves: bounded, planned and played."""
