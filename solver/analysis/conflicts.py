@@ -20,6 +20,9 @@ BEYOND = 1 << 24
 MOST_GPUS = 1024
 """GPUs that an instance without a GPU limit may use."""
 
+MEMORY_BEYOND = 2**55
+"""Bytes of a device that holds whatever the tables can name, well below what they can add up."""
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -53,7 +56,7 @@ def limits_of(instance: Instance) -> Iterator[Limit]:
     yield Limit(
         "memory per device",
         memory,
-        memory * BEYOND,
+        max(memory, MEMORY_BEYOND),
         lambda value: instance.model_copy(update={"memory_limit": value}),
         format_bytes,
     )
