@@ -14,7 +14,8 @@ from functools import cache
 
 from shardproof.instances.huggingface.config import Config
 from shardproof.instances.huggingface.modules import Module, layer_modules
-from shardproof.instances.huggingface.schemes import Scheme, read_scheme
+from shardproof.instances.huggingface.scheme import Scheme
+from shardproof.instances.huggingface.schemes import read_scheme
 from shardproof.instances.layers import Layer
 from shardproof.instances.model import DType, Formats, TensorFormat
 

@@ -8,6 +8,10 @@ mxfp4                     experts in blocks of 32 with 8-bit scales (gpt-oss)
 gptq, awq                 4 or 8-bit integers in groups, 16-bit scales, packed zero points
 compressed-tensors        its groups: 8-bit floats or integers, 4-bit integers, 4-bit floats
 modelopt                  FP8, block FP8, MXFP8, NVFP4, W4A16, one for all or listed by layer
+bitsandbytes              4 bits in blocks of 64 (scales quantised again or not), 8 bits with row scales
+auto-round                4 or 8-bit integers in groups, modules with settings of their own
+quark                     FP8, INT8, INT4, MXFP4 by tensor, channel or group
+torchao                   INT4, INT8 and FP8 configurations by their type name
 ========================  ==========================================================================
 """
 
@@ -15,30 +19,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from shardproof.instances.huggingface import toolkits
 from shardproof.instances.huggingface.config import Config
 from shardproof.instances.huggingface.modules import Module, Patterns
+from shardproof.instances.huggingface.scheme import (
+    BYTE_SCALE_BITS,
+    HALF_SCALE_BITS,
+    ROW_SCALES,
+    SCALE_BITS,
+    Scheme,
+    everywhere,
+    excluded_patterns,
+    grouped_integers,
+)
 from shardproof.instances.model import DType, TensorFormat
-
-SCALE_BITS = 32
-HALF_SCALE_BITS = 16
-BYTE_SCALE_BITS = 8
-
-ROW_SCALES = "one scale a row or tensor, too few to be counted"
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """``format_of``: the stored format of a matrix, ``None`` where it stays unquantised.
-
-    ``by_layer``: layers of one kind may be stored differently.
-    """
-
-    format_of: Callable[[Module], TensorFormat | None]
-    by_layer: bool = True
-    kv_dtype: DType | None = None
-    notes: tuple[str, ...] = ()
 
 
 def read_scheme(config: Config, separate: Mapping[str, object] | None) -> Scheme | None:
@@ -70,23 +65,6 @@ def read_scheme(config: Config, separate: Mapping[str, object] | None) -> Scheme
         raise found.refuse("ignore", f"holds a pattern that cannot be used as a regular expression ({error})") from None
 
 
-def _excluded(config: Config) -> Patterns:
-    fields = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules")
-    return Patterns(tuple(item for field in fields for item in config.words(field) or ()))
-
-
-def _everywhere(
-    config: Config, stored: TensorFormat, *, kv_dtype: DType | None = None, notes: tuple[str, ...] = ()
-) -> Scheme:
-    excluded = _excluded(config)
-    return Scheme(
-        format_of=lambda module: None if excluded.match(module) else stored,
-        by_layer=excluded.by_layer,
-        kv_dtype=kv_dtype,
-        notes=notes,
-    )
-
-
 def _block(config: Config, field: str) -> tuple[int, int] | None:
     sizes = config.numbers(field)
     if sizes is None:
@@ -100,36 +78,28 @@ def _read_fp8(config: Config) -> Scheme:
     block = _block(config, "weight_block_size")
     bits = BYTE_SCALE_BITS if config.word("scale_fmt") == "ue8m0" else SCALE_BITS
     stored = TensorFormat(dtype="fp8", block=block, scale_bits=bits if block else SCALE_BITS)
-    return _everywhere(config, stored, notes=() if block else (ROW_SCALES,))
+    return everywhere(config, stored, notes=() if block else (ROW_SCALES,))
 
 
 def _read_mxfp4(config: Config) -> Scheme:
     stored = TensorFormat(dtype="mxfp4", block=(1, 32), scale_bits=BYTE_SCALE_BITS)
-    excluded = _excluded(config)
+    excluded = excluded_patterns(config)
     return Scheme(
         format_of=lambda module: stored if module.tensor_class == "experts" and not excluded.match(module) else None,
         by_layer=excluded.by_layer,
     )
 
 
-def _grouped_integers(config: Config, bits: int, group: int, *, zero_points: bool) -> TensorFormat:
-    if bits not in (4, 8):
-        raise config.refuse("bits", f"{bits}-bit integers are not understood; understood: 4 and 8")
-    dtype: DType = "int4" if bits == 4 else "int8"
-    scale = HALF_SCALE_BITS + (bits if zero_points else 0)
-    return TensorFormat(dtype=dtype, block=(1, group) if group > 0 else None, scale_bits=scale)
-
-
 def _read_gptq(config: Config) -> Scheme:
     group = config.integer("group_size", "q_group_size", default=128, minimum=-1)
-    stored = _grouped_integers(config, config.integer("bits", "w_bit"), group, zero_points=True)
+    stored = grouped_integers(config, config.integer("bits", "w_bit"), group, zero_points=True)
     dynamic = config.section("dynamic") or {}
     changed = [pattern for pattern in dynamic if not pattern.startswith("-:")]
     if changed:
         raise config.refuse("dynamic", "settings that change by module are not understood")
     skipped = Patterns(tuple("re:" + pattern.removeprefix("-:") for pattern in dynamic))
-    everywhere = _everywhere(config, stored)
-    return Scheme(format_of=lambda module: None if skipped.match(module) else everywhere.format_of(module))
+    usual = everywhere(config, stored)
+    return Scheme(format_of=lambda module: None if skipped.match(module) else usual.format_of(module))
 
 
 def _kv_dtype(config: Config) -> DType | None:
@@ -148,7 +118,7 @@ def _read_compressed(config: Config) -> Scheme:
     if not groups:
         raise config.refuse("config_groups", "is missing or empty")
     parts = tuple(_read_group(config, group) for group in groups.values())
-    excluded = _excluded(config)
+    excluded = excluded_patterns(config)
 
     def format_of(module: Module) -> TensorFormat | None:
         if excluded.match(module):
@@ -176,7 +146,7 @@ def _compressed_format(settings: Config, bits: int, kind: str) -> TensorFormat:
         return TensorFormat(dtype="fp8", block=_block(settings, "block_structure"))
     if kind == "int" and bits in (4, 8):
         symmetric = settings.flag("symmetric", default=True)
-        return _grouped_integers(settings, bits, group or -1, zero_points=not symmetric)
+        return grouped_integers(settings, bits, group or -1, zero_points=not symmetric)
     if (kind, bits) == ("float", 4) and group in (16, 32):
         return MODELOPT["NVFP4" if group == 16 else "MXFP4"]
     raise settings.refuse("num_bits", f"{bits}-bit {kind} weights are not understood")
@@ -203,7 +173,7 @@ def _read_modelopt(config: Config) -> Scheme:
     algorithm = config.word("quant_algo") or ""
     if algorithm == "MIXED_PRECISION":
         return _read_mixed(config)
-    return _everywhere(config, _modelopt_format(config, algorithm), kv_dtype=_kv_dtype(config))
+    return everywhere(config, _modelopt_format(config, algorithm), kv_dtype=_kv_dtype(config))
 
 
 def _modelopt_format(config: Config, algorithm: object) -> TensorFormat:
@@ -239,4 +209,8 @@ METHODS: dict[str, Callable[[Config], Scheme]] = {
     "awq": _read_gptq,
     "compressed-tensors": _read_compressed,
     "modelopt": _read_modelopt,
+    "bitsandbytes": toolkits.read_bitsandbytes,
+    "auto-round": toolkits.read_auto_round,
+    "quark": toolkits.read_quark,
+    "torchao": toolkits.read_torchao,
 }

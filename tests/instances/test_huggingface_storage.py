@@ -49,6 +49,59 @@ INT4_GROUP = {"weights": {"type": "int", "num_bits": 4, "group_size": 32}, "targ
             ("fp8", None, 32),
             ("nvfp4", (1, 16), 8),
         ),
+        (
+            {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True},
+            ("int4", (1, 64), 9),
+            ("int4", (1, 64), 9),
+        ),
+        (
+            {"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_skip_modules": ["self_attn"]},
+            ("bf16", None, 32),
+            ("int8", None, 32),
+        ),
+        (
+            {
+                "quant_method": "auto-round",
+                "bits": 4,
+                "group_size": 128,
+                "sym": True,
+                "packing_format": "auto_round:auto_gptq",
+                "extra_config": {f"model.layers.{i}.self_attn": {"bits": 16} for i in range(48)},
+            },
+            ("bf16", None, 32),
+            ("int4", (1, 128), 20),
+        ),
+        (
+            {
+                "quant_method": "quark",
+                "global_quant_config": {"weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32}},
+                "exclude": ["lm_head", "*self_attn*"],
+            },
+            ("bf16", None, 32),
+            ("mxfp4", (1, 32), 8),
+        ),
+        (
+            {
+                "quant_method": "quark",
+                "global_quant_config": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}},
+                "layer_quant_config": {"*self_attn*": {"weight": {"dtype": "int8", "qscheme": "per_channel"}}},
+            },
+            ("int8", None, 32),
+            ("fp8", None, 32),
+        ),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {"_type": "Int4WeightOnlyConfig", "_data": {"group_size": 64}}},
+            },
+            ("int4", (1, 64), 20),
+            ("int4", (1, 64), 20),
+        ),
+        (
+            {"quant_method": "torchao", "quant_type": "float8_weight_only", "modules_to_not_convert": ["self_attn"]},
+            ("bf16", None, 32),
+            ("fp8", None, 32),
+        ),
     ],
 )
 def test_quantisation(quantization, attention, experts):
