@@ -38,7 +38,10 @@ class GroupedQueryAttention(Record):
     ``window`` is the sliding window in tokens (``None``: the whole context); ``chunked``: attention ends at
     multiples of it instead (Llama 4). ``output_gate`` doubles
     the query projection (Qwen3-Next, Qwen3.5). ``key_is_value`` drops the value projection (Gemma 4
-    global layers). ``norm_parameters`` counts q/k norms, sinks and other vectors of the part.
+    global layers). ``value_dim``: width of a value where it is not that of a key (MiMo-V2; caches keep both as
+    wide as keys). ``head_gate``: one gate a head (Step 3.5). ``index_heads`` x ``index_head_dim``: an indexer that
+    selects blocks of tokens, copied to every rank (MiniMax M3). ``norm_parameters`` counts q/k norms, sinks and
+    other vectors.
     """
 
     kind: Literal["gqa"] = "gqa"
@@ -51,27 +54,47 @@ class GroupedQueryAttention(Record):
     output_bias: bool = False
     output_gate: bool = False
     key_is_value: bool = False
+    value_dim: int | None = Field(default=None, gt=0)
+    head_gate: bool = False
+    index_heads: int = Field(default=0, ge=0)
+    index_head_dim: int = Field(default=0, ge=0)
     norm_parameters: int = Field(default=0, ge=0)
+
+    @property
+    def index_bytes_per_token(self) -> int:
+        """Bytes that the indexer caches for one token: one 16-bit key."""
+        return 2 * self.index_head_dim if self.index_heads else 0
 
     def matrices(self, hidden: int) -> tuple[Matrix, ...]:
         """Projections of one layer."""
         query = self.heads * self.head_dim
         key = self.kv_heads * self.head_dim
+        value = self.value_dim or self.head_dim
         wide = 2 * query if self.output_gate else query
-        values = () if self.key_is_value else (self._projection("value", hidden, key, "kv_heads"),)
+        values = () if self.key_is_value else (self._projection("value", hidden, self.kv_heads * value, "kv_heads"),)
         return (
             self._projection("query", hidden, wide, "heads"),
             self._projection("key", hidden, key, "kv_heads"),
             *values,
             Matrix(
                 name="output",
-                inputs=query,
+                inputs=self.heads * value,
                 outputs=hidden,
                 tensor_class="attention",
                 shard="heads",
                 cut="inputs",
                 vector=hidden if self.output_bias else 0,
             ),
+            *self._more(hidden),
+        )
+
+    def _more(self, hidden: int) -> tuple[Matrix, ...]:
+        gate = (("head_gate", self.heads, "heads"),) if self.head_gate else ()
+        wide = self.index_heads * self.index_head_dim
+        index = (("index_query", wide, "none"), ("index_key", self.index_head_dim, "none")) if wide else ()
+        return tuple(
+            Matrix(name=name, inputs=hidden, outputs=outputs, tensor_class="attention", shard=shard)
+            for name, outputs, shard in (*gate, *index)
         )
 
     def _projection(self, name: str, inputs: int, outputs: int, shard: Shard) -> Matrix:
@@ -84,7 +107,8 @@ class LatentAttention(Record):
 
     ``selected_tokens``: how many earlier tokens a query attends to, where an indexer selects them (DeepSeek
     Sparse Attention; ``None``: all). ``index_heads`` x ``index_head_dim`` is this layer's indexer, copied to
-    every rank; zero heads: there is none, or another layer's selection is used.
+    every rank; zero heads: there is none, or another layer's selection is used. ``output_gate``: a gate as wide as
+    the values (Kimi K3).
     """
 
     kind: Literal["mla"] = "mla"
@@ -97,6 +121,7 @@ class LatentAttention(Record):
     selected_tokens: int | None = Field(default=None, gt=0)
     index_heads: int = Field(default=0, ge=0)
     index_head_dim: int = Field(default=0, ge=0)
+    output_gate: bool = False
     norm_parameters: int = Field(default=0, ge=0)
 
     @property
@@ -120,6 +145,7 @@ class LatentAttention(Record):
             self._matrix("kv_down", hidden, self.kv_lora_rank + self.qk_rope_head_dim, "none"),
             self._matrix("kv_up", self.kv_lora_rank, expanded, "heads"),
             self._matrix("output", self.heads * self.v_head_dim, hidden, "heads", cut="inputs"),
+            *((self._matrix("gate", hidden, self.heads * self.v_head_dim, "heads"),) if self.output_gate else ()),
             *self._index_matrices(hidden),
         )
 

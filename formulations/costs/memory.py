@@ -94,7 +94,8 @@ def kv_bytes_per_request(model: Model, layer: Layer, option: Option, tokens: int
     if isinstance(attention, GroupedQueryAttention):
         seen = tokens if attention.window is None else min(tokens, attention.window)
         heads = max(1, divide_up(attention.kv_heads, option.attn_tp))
-        return element_bytes(2 * heads * attention.head_dim * seen, model.kv_dtype)
+        cached = element_bytes(2 * heads * attention.head_dim * seen, model.kv_dtype)
+        return cached + attention.index_bytes_per_token * seen
     if isinstance(attention, LatentAttention):
         width = attention.kv_lora_rank + attention.qk_rope_head_dim
         return element_bytes(width * tokens, model.kv_dtype) + attention.index_bytes_per_token * tokens

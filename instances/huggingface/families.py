@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from shardproof.instances.huggingface import dense, gemma, hybrids, mixtures, searched
+from shardproof.instances.huggingface import dense, gemma, hybrids, kimi_linear, mixtures, searched, windowed
 from shardproof.instances.huggingface.config import Config
 from shardproof.instances.huggingface.decoder import Decoder
 
@@ -137,6 +137,30 @@ FAMILIES: tuple[Family, ...] = (
         mixtures.read_sparse_deepseek,
     ),
     Family("MiniMax M2", ("minimax_m2",), ("MiniMaxM2ForCausalLM",), mixtures.read_minimax_m2),
+    Family(
+        "MiniMax M3",
+        ("minimax_m3", "minimax_m3_vl"),
+        ("MiniMaxM3ForCausalLM", "MiniMaxM3SparseForCausalLM", "MiniMaxM3SparseForConditionalGeneration"),
+        mixtures.read_minimax_m3,
+    ),
+    Family(
+        "MiMo-V2",
+        ("mimo_v2_flash", "mimo_v2"),
+        ("MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM"),
+        windowed.read_mimo_v2,
+    ),
+    Family(
+        "Step 3.5 to 3.7",
+        ("step3p5", "step3p7"),
+        ("Step3p5ForCausalLM", "Step3p7ForConditionalGeneration", "Step3p7FlashForCausalLM"),
+        windowed.read_step3,
+    ),
+    Family(
+        "Kimi Linear and Kimi K3",
+        ("kimi_linear",),
+        ("KimiLinearForCausalLM", "KimiK3ForConditionalGeneration"),
+        kimi_linear.read_kimi_linear,
+    ),
     Family(
         "Llama 4",
         ("llama4_text",),

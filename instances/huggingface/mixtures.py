@@ -78,6 +78,33 @@ def read_minimax_m2(config: Config) -> Decoder:
     return Decoder(layers=layers, final_norm_parameters=config.hidden)
 
 
+def read_minimax_m3(config: Config) -> Decoder:
+    """MiniMax M3: dense first layers, a shared expert, q and k norms a head wide, an indexer on the sparse layers."""
+    count = config.layer_count
+    routed = config.numbers("moe_layer_freq") or (1,) * count
+    sparse = Config(fields=config.section("sparse_attention_config") or {}, where=config.where)
+    used = sparse.flag("use_sparse_attention", default=bool(sparse.fields))
+    indexed = (sparse.numbers("sparse_attention_freq") or (1,) * count) if used else (0,) * count
+    if len(routed) != count or len(indexed) != count:
+        raise config.refuse("moe_layer_freq", f"and sparse_attention_freq must have {count} entries")
+    heads = sparse.integer("sparse_num_index_heads") if used else 0
+    width = sparse.integer("sparse_index_dim") if used else 0
+    scores = config.integer("num_local_experts") if config.flag("use_routing_bias", default=True) else 0
+    shared = config.integer("shared_intermediate_size", default=0, minimum=0)
+    plain = grouped_query(config, head_norms=config.flag("use_qk_norm", default=True))
+    own = {"index_heads": heads, "index_head_dim": width, "norm_parameters": plain.norm_parameters + 2 * width}
+    layers = layers_of(
+        config,
+        lambda index: plain.model_copy(update=own) if indexed[index] else plain,
+        lambda index: (
+            mixture(config, width="intermediate_size", shared=shared, router_parameters=scores)
+            if routed[index]
+            else dense(config, "dense_intermediate_size")
+        ),
+    )
+    return Decoder(layers=layers, final_norm_parameters=config.hidden)
+
+
 def read_glm4_moe(config: Config) -> Decoder:
     """GLM-4.5 to 4.7: dense first layers, biases on q, k, v, q/k norms where said, a score bias."""
     bias = config.flag("attention_bias", default=False)

@@ -25,20 +25,26 @@ ATTENTION_NAMES: dict[str, tuple[str, ...]] = {
     "query_up": ("self_attn.q_b_proj",),
     "kv_down": ("self_attn.kv_a_proj_with_mqa", "self_attn.fused_qkv_a_proj_with_mqa"),
     "kv_up": ("self_attn.kv_b_proj",),
-    "index_query": ("self_attn.indexer.wq_b",),
-    "index_key": ("self_attn.indexer.wk",),
+    "index_query": ("self_attn.indexer.wq_b", "self_attn.index_q_proj"),
+    "index_key": ("self_attn.indexer.wk", "self_attn.index_k_proj"),
+    "gate": ("self_attn.g_proj",),
+    "head_gate": ("self_attn.g_proj",),
 }
 LINEAR_NAMES: dict[str, tuple[str, ...]] = {
     "query_key_value": ("linear_attn.in_proj_qkv", "linear_attn.in_proj_qkvz"),
-    "gate": ("linear_attn.in_proj_z", "linear_attn.in_proj_qkvz"),
+    "gate": ("linear_attn.in_proj_z", "linear_attn.in_proj_qkvz", "self_attn.g_proj"),
     "input": ("mixer.in_proj",),
-    "output": ("linear_attn.out_proj", "mixer.out_proj"),
+    "output": ("linear_attn.out_proj", "mixer.out_proj", "self_attn.o_proj"),
+    **{name: (f"self_attn.{short}_proj",) for name, short in (("query", "q"), ("key", "k"), ("value", "v"))},
+    **{f"forget_{end}": (f"self_attn.f_{short}_proj",) for end, short in (("down", "a"), ("up", "b"))},
+    **{f"gate_{end}": (f"self_attn.g_{short}_proj",) for end, short in (("down", "a"), ("up", "b"))},
 }
 FFN_PARENTS: dict[str, tuple[str, ...]] = {
     "dense": ("mlp", "feed_forward", "mixer"),
     "shared": (
         "mlp.shared_experts",
         "mlp.shared_expert",
+        "share_expert",
         "feed_forward.shared_expert",
         "mixer.shared_experts",
         "block_sparse_moe.shared_experts",

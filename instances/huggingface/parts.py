@@ -90,6 +90,7 @@ def latent(config: Config, *, selects: bool = False, indexes: bool = False) -> L
         selected_tokens=config.integer("index_topk") if selects else None,
         index_heads=config.integer("index_n_heads") if indexes else 0,
         index_head_dim=index_width,
+        output_gate=config.flag("mla_use_output_gate", default=False),
         norm_parameters=(query_rank or 0) + kv_rank + 2 * index_width,
     )
 
@@ -185,7 +186,7 @@ def mixture(
 ) -> MixtureOfExperts:
     """Return a mixture of experts; their number goes by any of its names."""
     experts = config.integer("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-    topk = config.integer("num_experts_per_tok", "top_k_experts", "moe_k")
+    topk = config.integer("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_k", "moe_top_k")
     if topk > experts:
         raise config.refuse("num_experts_per_tok", f"is more than the {experts} experts there are")
     return MixtureOfExperts(

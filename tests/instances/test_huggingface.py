@@ -195,7 +195,7 @@ def test_catalogue_configs_hold_only_fields_that_are_read(name):
     folder = Path(families.__file__).parent
     source = "".join(path.read_text() for path in folder.glob("*.py"))
     tree = yaml.safe_load((catalogue.FOLDER / "models" / f"{name}.yaml").read_text())
-    unread = [field for field in tree["config"] if f'"{field}"' not in source]
+    unread = [field for field in tree.get("config", {}) if f'"{field}"' not in source]
     assert unread == []
 
 
@@ -205,3 +205,50 @@ def test_gemma4_global_layers():
     assert (wide.kv_heads, wide.head_dim, wide.key_is_value, wide.window) == (2, 512, True, None)
     narrow = model.kinds["sliding-moe"].attention
     assert (narrow.kv_heads, narrow.head_dim, narrow.key_is_value, narrow.window) == (8, 256, False, 1024)
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("mimo-v2-flash", 309),
+        ("kimi-k3", 2_779),
+        ("kimi-linear-48b-a3b-instruct", 49),
+        ("minimax-m3", 426),
+        ("step-3.5-flash", 197),
+        ("nemotron-h-56b-base", 56),
+    ],
+)
+def test_newer_families_add_up_to_what_their_cards_say(name, billions):
+    assert round(catalogue.load_model(name).parameters / 1e9) == billions
+
+
+def test_windowed_layers_have_widths_of_their_own():
+    mimo, step = catalogue.load_model("mimo-v2-flash"), catalogue.load_model("step-3.5-flash")
+    kinds = {(kind.attention.window, kind.attention.kv_heads) for kind in mimo.kinds.values()}
+    assert kinds == {(None, 4), (128, 8)}
+    values = {matrix.outputs for matrix in mimo.kinds["full-dense"].attention.matrices(4096) if matrix.name == "value"}
+    assert values == {4 * 128}
+    assert {(kind.attention.window, kind.attention.heads) for kind in step.kinds.values()} == {(None, 64), (512, 96)}
+
+
+def test_delta_attention_keeps_a_state_and_latent_layers_a_cache():
+    model = catalogue.load_model("kimi-linear-48b-a3b-instruct")
+    assert model.layer_kinds.count("linear-moe") + model.layer_kinds.count("linear-dense") == 20
+    linear = model.kinds["linear-moe"].attention
+    assert linear.state_bytes_per_sequence == 32 * 128 * 128 * 4 + 3 * 4096 * 3 * 2
+    option = Option(1, 1, 1, 1)
+    assert kv_bytes_per_request(model, model.kinds["linear-moe"], option, 10) == kv_bytes_per_request(
+        model, model.kinds["linear-moe"], option, 10_000
+    )
+    assert kv_bytes_per_request(model, model.kinds["latent-moe"], option, 10) == 10 * 576 * 2
+
+
+def test_block_selection_caches_one_key_a_token():
+    model = catalogue.load_model("minimax-m3")
+    plain, indexed = (
+        next(kind for kind in model.kinds.values() if bool(kind.attention.index_heads) == given)
+        for given in (False, True)
+    )
+    option = Option(1, 1, 1, 1)
+    more = kv_bytes_per_request(model, indexed, option, 7) - kv_bytes_per_request(model, plain, option, 7)
+    assert more == 7 * 128 * 2
