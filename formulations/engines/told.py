@@ -102,10 +102,10 @@ def launch_of(instance: Instance, option: Option, *, load: Sequence[int], batche
 
 
 def demands_of(instance: Instance, option: Option, launch: Launch, *, load: Sequence[int]) -> tuple[Demand, ...]:
-    """Return what one attention replica has to keep resident in each scenario."""
+    """Return what one attention replica has to keep resident in each scenario: no more than it may run at once."""
     return tuple(
         Demand(
-            requests=divide_up(requests, option.attn_dp),
+            requests=min(divide_up(requests, option.attn_dp), launch.sequences),
             tokens=scenario.workload.resident_tokens,
             longest=launch.longest,
             batched=launch.batched,

@@ -142,7 +142,10 @@ class _Evaluator:
         return ScenarioFigures(scenario, stages, running, microbatches, requests, running)
 
     def _running(self, scenario: Scenario, requests: int) -> int:
-        """Requests that one replica runs at once: all if the memory rows hold them, else what finds room."""
+        """Requests that one replica runs at once: all if they may and memory holds them, else what finds room."""
+        told = self.instance.engine_settings.max_num_seqs
+        if told is not None:
+            requests = min(requests, told * min(stage.attn_dp for stage in self.plan.stages))
         budget = memory_budget(self.instance)
 
         def holds(count: int) -> bool:

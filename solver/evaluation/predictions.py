@@ -134,10 +134,9 @@ def _violations(
     waits = figures.is_loop and EnginePlan(instance, plan).starts
     kept = {f"ttft[{name}]", f"tpot[{name}]"} | (set() if waits else {f"memory[{name}]"})
     own = [item for item in evaluation.violations if item.group in kept]
-    return (
-        *(item for item in evaluation.violations if "[" not in item.group or item.group.startswith("running")),
-        *own,
-    )
+    told = "running" if not figures.is_loop else "none"
+    rest = (item for item in evaluation.violations if "[" not in item.group or item.group.startswith(told))
+    return (*rest, *own)
 
 
 def _operations(figures: ScenarioFigures) -> dict[str, int]:

@@ -120,6 +120,15 @@ def test_requests_of_a_closed_loop_without_room_wait(plan: str) -> None:
     assert judged(plan, *FLAGS, "--concurrency", "4000") == (0, [])
 
 
+def test_a_limit_of_running_requests_makes_the_others_wait(plan: str) -> None:
+    asked = [*FLAGS, "--concurrency", "64"]
+    free, told = run(plan, *asked), run(plan, *asked, "--max-num-seqs", "8")
+    assert judged(plan, *asked, "--max-num-seqs", "8") == (0, [])
+    assert (free["running_requests"], told["running_requests"]) == (64, 8)
+    assert float(str(told["ttft_s"])) > float(str(free["ttft_s"]))
+    assert float(str(told["tpot_ms"])) < float(str(free["tpot_ms"]))
+
+
 def test_engine_rules_are_judged(tmp_path: Path) -> None:
     """1536 / 8 = 192 is no multiple of the block of 128."""
     stage = {"layers": [0, 93], "gpus": 8, "attn_tp": 8, "attn_dp": 1, "moe_tp": 8, "moe_ep": 1}
