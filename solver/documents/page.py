@@ -30,6 +30,7 @@ _ALTERNATIVES = re.compile(
     r"|suitable|option|options|higher|lower|larger|smaller|increase|reduce|adjust|set|change|depending|default"
     r"|only|requires?|needs?|single|per|every|each|across|all)\b"
 )
+_HTML = re.compile(r"\s*</?(?:t[dhr]|table|tbody|thead|img|div|p|a|details|summary)\b")
 _PLAN_WORDS = re.compile(r"\b(?:gpus?|gi?b|layers?|experts?|tp|pp|dp|ep|nodes?|heads?|param\w*|memory|weights?|kv)\b")
 _DECLARES = re.compile(
     r"\b(?:we|our|this (?:plan|deployment|server|service|setup|cluster|engine|configuration)|in total|in all|total"
@@ -95,6 +96,9 @@ class _Reader:
 
     def entry(self, entry: Entry) -> None:
         """Read a keyed line."""
+        if _HTML.match(entry.text):
+            self.unread.append(Unread(entry.line, entry.text, "is HTML"))
+            return
         if LOG.match(entry.text):
             self.lines.append(ReadLine(entry.line, entry.text, "log line, no claim about the plan"))
             return
@@ -107,6 +111,9 @@ class _Reader:
 
     def sentence(self, entry: Entry, following: Entry | None) -> None:
         """Read a sentence; one that offers a choice of degrees states none."""
+        if _HTML.match(entry.text):
+            self.unread.append(Unread(entry.line, entry.text, "is HTML"))
+            return
         if LOG.match(entry.text):
             self.lines.append(ReadLine(entry.line, entry.text, "log line, no claim about the plan"))
             return

@@ -122,18 +122,22 @@ def _parts(page: Page) -> Page:
     """Name the part that a statement belongs to, where a text describes several in the same words.
 
     Two headings (or list heads) that both state two degrees or more, not all alike, describe two parts (pools,
-    variants), not one plan twice; the later ones are about parts of their own.
+    variants), not one plan twice; the later ones are about parts of their own. So do neighbouring mappings of YAML.
     """
     groups: dict[tuple[str, ...], dict[str, object]] = {}
     for statement in page.statements:
         if statement.field in DEGREES and not statement.subject:
             groups.setdefault(statement.sections, {}).setdefault(statement.field, statement.value)
     names = [sections for sections in groups if sections]
+    variants = page.kind in ("yaml", "json")
     alike = {
         later
         for place, later in enumerate(names)
         for earlier in names[:place]
-        if len(groups[earlier].keys() & groups[later].keys()) >= 2
+        if (
+            len(groups[earlier].keys() & groups[later].keys()) >= 2
+            or (variants and len(later) == len(earlier) >= 2 and later[:-1] == earlier[:-1])
+        )
         and any(groups[earlier][field] != groups[later][field] for field in groups[earlier].keys() & groups[later])
     }
     if not alike:

@@ -22,7 +22,7 @@ from shardproof.solver.documents.page import read_page
 from shardproof.solver.documents.plans import Page, documents_of
 from shardproof.solver.documents.python_code import read_python
 from shardproof.solver.documents.shell import read_script
-from shardproof.solver.documents.statement import Document, Kind, ReadLine, Statement, Unread
+from shardproof.solver.documents.statement import Document, Entry, Kind, ReadLine, Statement, Unread
 from shardproof.solver.documents.structured import flatten
 from shardproof.solver.documents.text import printable, read_document_text
 from shardproof.solver.documents.tree import Node, read_tree
@@ -222,7 +222,7 @@ def _tree(text: str, name: str, kind: Kind, known: Known) -> list[Document]:
             forms = ", ".join(dict.fromkeys(form for _, form in places))
             raise InputError(f"{printable(name)}: read as {printable(forms)}; no container in it starts an engine")
         return documents_of(page, launches)
-    return [_flat(text, name, kind)]
+    return _flat(text, name, kind, known)
 
 
 _FORM = re.compile(
@@ -235,8 +235,8 @@ def _may_be_form(text: str) -> bool:
     return bool(_FORM.search(text))
 
 
-def _flat(text: str, name: str, kind: Kind) -> Document:
-    """A plan as keys and values, whatever their nesting."""
+def _flat(text: str, name: str, kind: Kind, known: Known) -> list[Document]:
+    """A plan as keys and values, whatever their nesting; a value that is a page of its own is read as one."""
     entries = flatten(text, name=name)
     if len(entries) > MAX_VALUES:
         raise InputError(f"{printable(name)}: holds more than {MAX_VALUES} values; this is no plan document")
@@ -247,21 +247,43 @@ def _flat(text: str, name: str, kind: Kind) -> Document:
     own = {s.line for s in options.statements[1:]} if options is not None else set()
     statements: list[Statement] = []
     unread: list[Unread] = []
+    pages: list[Document] = []
     for entry in entries:
         if entry.line in own and not entry.subject:
+            continue
+        if engine_of(entry.value) and "\n" in entry.value and re.search(r"^(?:```|#+ )", entry.value, re.M):
+            pages += [
+                _moved(plan, entry.line) for plan in read_page(entry.value, name, known) if plan.start is not None
+            ]
             continue
         if engine_of(entry.value):
             script = read_script(entry.value, line=entry.line)
             calls = [(read_call(command), command) for command in script.commands]
             launches += [launch_of_call(call, one, form="engine command") for call, one in calls if call is not None]
             continue
-        found, reason = interpret(entry)
+        found, reason = ([], "picks tokens") if _is_sampling(entry, keys) else interpret(entry)
         statements += found
         if not found:
             unread.append(Unread(entry.line, entry.text or f"{entry.key}: {printable(entry.value)}", reason))
     page = Page(name, kind, tuple(statements), tuple(unread))
-    plan = documents_of(page, launches)[0]
-    return replace(plan, engine=plan.engine or engine, kind=kind)
+    own_plans = [replace(plan, engine=plan.engine or engine, kind=kind) for plan in documents_of(page, launches)]
+    return [plan for plan in own_plans if plan.statements or not pages] + pages
+
+
+def _is_sampling(entry: Entry, keys: set[str]) -> bool:
+    """Whether ``top_k`` stands beside a temperature: then it picks tokens, not experts."""
+    return bool(re.fullmatch(r"top[-_]?k", entry.key.lower())) and bool(keys & {"temperature", "top_p"})
+
+
+def _moved(plan: Document, line: int) -> Document:
+    """A page that is a value of a file, at the place of the value."""
+    return replace(
+        plan,
+        statements=tuple(replace(item, line=item.line + line) for item in plan.statements),
+        unread=tuple(replace(item, line=item.line + line) for item in plan.unread),
+        lines=tuple(replace(item, line=item.line + line) for item in plan.lines),
+        start=None if plan.start is None else (plan.start[0] + line, plan.start[1]),
+    )
 
 
 def _engine_options(text: str, name: str, keys: set[str]) -> Launch | None:
@@ -280,7 +302,6 @@ def _engine_options(text: str, name: str, keys: set[str]) -> Launch | None:
 
 def _options_of(engine: str, tree: Node, name: str) -> Launch:
     from shardproof.solver.documents.launch import options_of
-    from shardproof.solver.documents.statement import Entry
     from shardproof.solver.documents.values import make
 
     about = make(Entry(tree.line, name, (), "", name), "engine", engine, "engine")

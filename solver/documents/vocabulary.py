@@ -40,6 +40,7 @@ VOCABULARY: tuple[Field, ...] = (
          " | active parameter token | parameter token | activated parameter token"),
     _row("layers", "count", "layer | hidden layer | model layer | transformer layer | decoder layer | depth"
          " | model depth | transformer block | block | transformer depth"),
+    _row("dense_layers", "count", "dense layer | first dense layer | first k dense"),
     _row("block_size", "count", "block size | kv block size | page size | kv cache block size"),
     _row("hidden", "count", "token dimension | hidden size | hidden dimension | hidden | model dimension | d model"
          " | embedding dimension | embedding size | model width"),

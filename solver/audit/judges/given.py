@@ -48,6 +48,8 @@ def judge_count(context: Context, statement: Statement) -> Claim:
     formula = f"{model.name}: {' or '.join(show(value) for value in accepted[:4])} {statement.field.replace('_', ' ')}"
     if any(statement.number == value for value in accepted):
         return confirmed(statement, formula, Fraction(accepted[0]))
+    if statement.field == "max_position" and statement.number < model.max_position and "position" not in statement.text:
+        return not_checkable(statement, f"{formula}; a context that is served may be shorter")
     if statement.scale > 1 and any(agrees(statement, Fraction(value), tolerance=NEAR) for value in accepted):
         return confirmed(statement, formula, Fraction(accepted[0]))
     return contradicted(statement, formula, Fraction(accepted[0]))

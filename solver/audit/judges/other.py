@@ -228,6 +228,7 @@ JUDGES = {
             "redundant_experts",
             "activation_dtype",
             "block_size",
+            "dense_layers",
             "all_to_all",
             "served_name",
             "attention_dp",
