@@ -60,6 +60,9 @@ def limits_of(instance: Instance) -> Iterator[Limit]:
         lambda value: instance.model_copy(update={"memory_limit": value}),
         format_bytes,
     )
+    told = instance.engine_settings.max_num_seqs
+    if told is not None:
+        yield Limit("max_num_seqs", told, max(told, 10**6), lambda v: _running(instance, v), lambda v: f"{v} requests")
     for place, scenario in enumerate(instance.scenarios):
         label = "" if len(instance.scenarios) == 1 else f" [{scenario.name}]"
         for field in ("ttft", "tpot"):
@@ -71,6 +74,11 @@ def limits_of(instance: Instance) -> Iterator[Limit]:
 
 def _gpus(instance: Instance, value: int) -> Instance:
     return instance.model_copy(update={"max_gpus": value})
+
+
+def _running(instance: Instance, value: int) -> Instance:
+    settings = instance.engine_settings.model_copy(update={"max_num_seqs": value})
+    return instance.model_copy(update={"engine_settings": settings})
 
 
 def _latency(instance: Instance, place: int, field: str) -> Callable[[int], Instance]:

@@ -105,6 +105,8 @@ def _leaf_sentence(deployment: Deployment, place: Place, leaf: Node) -> str:
     match leaf:
         case Volume(row=name):
             row = place.row(name)
+            if row.name.startswith("running"):
+                return _running(place, row)
             return _memory_volume(deployment, place, row) if isinstance(row, Cap) and row.memory else _work(place, row)
         case Sum(row=name):
             return _cheapest(place, place.row(name))
@@ -167,6 +169,15 @@ def _limit_words(row: Cap | Path) -> str:
     kind = row.name.partition("[")[0]
     words = {"ttft": "the TTFT limit", "tpot": "the TPOT limit", "tpot_slowest": "the TPOT limit"}
     return words.get(kind, row.name)
+
+
+def _running(place: Place, row: Cap | Path) -> str:
+    replicas, limit = place.layout.replicas, row.limit or 0
+    need, gpus = _volume(place, row.table) * replicas, place.budget * replicas
+    return (
+        f"{need:,} requests have to run at once, and {gpus} GPUs, each an attention replica, run "
+        f"{limit * gpus:,} (max_num_seqs {limit})"
+    )
 
 
 def _work(place: Place, row: Cap | Path) -> str:

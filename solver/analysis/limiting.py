@@ -25,7 +25,7 @@ def stopper(stop_at: float) -> Callable[[], None]:
     return check
 
 
-GROUPS = {"memory": "memory", "ttft": "TTFT", "tpot": "TPOT"}
+GROUPS = {"memory": "memory", "ttft": "TTFT", "tpot": "TPOT", "running": "max_num_seqs"}
 
 
 def limits_that_rule_out(deployment: Deployment, gpus: int, stop_at: float = math.inf) -> tuple[str, ...]:
@@ -35,6 +35,7 @@ def limits_that_rule_out(deployment: Deployment, gpus: int, stop_at: float = mat
     present = ["memory"]
     present += ["ttft"] if any(limits.ttft is not None for limits in limited) else []
     present += ["tpot"] if any(limits.tpot is not None for limits in limited) else []
+    present += ["running"] if deployment.instance.engine_settings.max_num_seqs is not None else []
     for size in range(1, len(present) + 1):
         for kept in combinations(present, size):
             query = Query(gpus, ignored=frozenset(GROUPS) - set(kept))

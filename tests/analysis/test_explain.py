@@ -35,6 +35,17 @@ def test_memory_sentence_has_the_numbers_of_the_proof() -> None:
     assert first.endswith("need 286.6 GB")
 
 
+def test_a_limit_of_running_requests_is_said_and_relaxed() -> None:
+    engine = {"name": "vllm", "max_num_seqs": 2}
+    asked = load_instance(CASE, {"limits": {"max_gpus": 8}, "engine": engine})
+    deployment = Deployment(asked)
+    refutation = Prover(deployment.program, floor=True).decide(Query(8)).refutation
+    assert refutation is not None
+    first, *_ = why_not_fewer(deployment, refutation)
+    assert "128 requests have to run at once, and 8 GPUs, each an attention replica, run 16 (max_num_seqs 2)" in first
+    assert "max_num_seqs" in {limit.name for limit in conflicting(asked)}
+
+
 @pytest.mark.parametrize(("gpus", "ttft"), [(5, "1 s"), (5, "10.3 s"), (6, "7 s")])
 def test_every_kind_of_refutation_has_a_sentence(gpus: int, ttft: str) -> None:
     deployment = Deployment(instance(ttft=ttft))
