@@ -20,8 +20,8 @@ PICTURE = ROOT / "docs" / "images" / "rooms.svg"
 PAGE = ROOT / "docs" / "architecture.md"
 START, END = "<!-- rooms -->", "<!-- /rooms -->"
 
-LEFT_OUT = ("solver.checker", "solver.result_schema", "solver", "formulations")
-"""A former path, a schema that stands for its record, and packages that hold nothing themselves."""
+LEFT_OUT = ("solver.checker", "solver", "formulations")
+"""A former path, and packages that hold nothing themselves."""
 
 COLOURS = {"instances": "#d9ead3", "formulations": "#fff2cc", "solver": "#cfe2f3"}
 WIDTH, HEIGHT, ACROSS, UP = 156, 32, 172, 64

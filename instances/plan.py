@@ -35,6 +35,20 @@ class Stage(Record):
     memory_bytes: dict[str, int] | None = None
     time_ns: dict[str, int] | None = None
 
+    @classmethod
+    def of(cls, layers: tuple[int, int], option: Option) -> Stage:
+        """Return the stage that runs an option on a range of layers."""
+        tp, dp, moe_tp, moe_ep = option.degrees
+        return cls(
+            layers=layers,
+            gpus=option.gpus,
+            attn_tp=tp,
+            attn_dp=dp,
+            moe_tp=moe_tp,
+            moe_ep=moe_ep,
+            extra_slots=option.extra_slots,
+        )
+
     @property
     def option(self) -> Option:
         """What every GPU of the stage runs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from shardproof.instances.base import Record
 from shardproof.instances.plan import Plan
 from shardproof.solver.proof.evidence import Evidence, Level, StopReason
 
@@ -14,9 +15,8 @@ Proof = Literal["certified-optimal", "certified-gap", "solver-claimed", "none"]
 EXIT_CODES: dict[str, int] = {"optimal": 0, "feasible": 0, "infeasible": 1, "undecided": 3}
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """Figures of a plan. Times are of the slowest request; utilisation is of all GPUs, 0 to 1.
+class Metrics(Record):
+    """Figures of a plan; keys name their units. Times are of the slowest request; utilisation is of all GPUs, 0 to 1.
 
     ``compute_utilisation``: share of GPU-time until the last TTFT in which the plan's stages work; throughput is that
     of the first scenario.
@@ -36,9 +36,39 @@ class Metrics:
     output_tokens_per_s_per_user: float
 
 
+class LevelDocument(Record):
+    """One lexicographic level (GPUs, ns of TTFT, bytes): value reached, proven bound, whether they agree."""
+
+    value: int | None
+    bound: int | None
+    proven: bool
+
+
+class ResultDocument(Record):
+    """The answer to one instance as ``solve --json`` prints it."""
+
+    status: Status
+    proof: Proof
+    gpus: int | None
+    bound: int | None
+    gap: float | None
+    stop_reason: StopReason
+    metrics: Metrics | None
+    plan: Plan | None
+    placement: tuple[tuple[int, ...], ...] | None
+    levels: dict[str, LevelDocument]
+    explanation: tuple[str, ...]
+    engine_flags: tuple[str, ...]
+    service: tuple[dict[str, Any], ...] = ()
+    assumptions: tuple[str, ...]
+    instance_fingerprint: str
+    versions: dict[str, str]
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Result:
-    """The answer to one instance."""
+    """The answer to one instance, with the evidence behind it."""
 
     status: Status
     proof: Proof
@@ -72,26 +102,27 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``solve --json`` prints."""
-        plan = None if self.plan is None else self.plan.model_dump(mode="json")
-        return {
-            "status": self.status,
-            "proof": self.proof,
-            "gpus": self.gpus,
-            "bound": self.bound,
-            "gap": self.gap,
-            "stop_reason": self.stop_reason,
-            "metrics": None if self.metrics is None else vars(self.metrics) | {},
-            "plan": plan,
-            "placement": None if plan is None else plan["placement"],
-            "levels": {
-                name: {"value": level.value, "bound": level.bound, "proven": level.proven}
-                for name, level in self.levels.items()
-            },
-            "explanation": list(self.explanation),
-            "engine_flags": list(self.engine_flags),
-            **({"service": list(self.service)} if self.service else {}),
-            "assumptions": list(self.assumptions),
-            "instance_fingerprint": self.instance_fingerprint,
-            "versions": self.versions,
-            "seconds": round(self.seconds, 6),
+        levels = {
+            name: LevelDocument(value=level.value, bound=level.bound, proven=level.proven)
+            for name, level in self.levels.items()
         }
+        document = ResultDocument(
+            status=self.status,
+            proof=self.proof,
+            gpus=self.gpus,
+            bound=self.bound,
+            gap=self.gap,
+            stop_reason=self.stop_reason,
+            metrics=self.metrics,
+            plan=self.plan,
+            placement=None if self.plan is None else self.plan.placement,
+            levels=levels,
+            explanation=self.explanation,
+            engine_flags=self.engine_flags,
+            service=self.service,
+            assumptions=self.assumptions,
+            instance_fingerprint=self.instance_fingerprint,
+            versions=self.versions,
+            seconds=round(self.seconds, 6),
+        )
+        return document.model_dump(mode="json")

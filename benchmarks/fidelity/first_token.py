@@ -118,17 +118,7 @@ def plan_of(row: ServingRow) -> Plan:
     """Return a row's deployment: equal stages, one replica."""
     option, layers = row.option, row.model.layer_count
     cuts = [layers * place // row.stages for place in range(row.stages + 1)]
-    stages = tuple(
-        Stage(
-            layers=(first, after - 1),
-            gpus=option.gpus,
-            attn_tp=option.attn_tp,
-            attn_dp=option.attn_dp,
-            moe_tp=option.moe_tp,
-            moe_ep=option.moe_ep,
-        )
-        for first, after in pairwise(cuts)
-    )
+    stages = tuple(Stage.of((first, after - 1), option) for first, after in pairwise(cuts))
     return Plan(replicas=1, microbatch_tokens=max(1, round(row.input_tokens)), stages=stages)
 
 

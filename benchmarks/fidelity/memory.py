@@ -80,12 +80,9 @@ def find_model(row: Mapping[str, str]) -> Model | None:
     return None
 
 
-def in_formats(model: Model, weight_dtype: str, *, kv_dtype: str) -> Model | None:
-    """Put a model into a log's formats; ``None`` if they are not known."""
-    if weight_dtype not in FORMATS:
-        return None
-    attention, dense, experts = FORMATS[weight_dtype]
-    formats = Formats(
+def matrices_in(attention: TensorFormat, dense: TensorFormat, experts: TensorFormat) -> Formats:
+    """Formats of a checkpoint that keeps router, norms, embedding and head in bf16."""
+    return Formats(
         attention=attention,
         dense_ffn=dense,
         experts=experts,
@@ -94,6 +91,13 @@ def in_formats(model: Model, weight_dtype: str, *, kv_dtype: str) -> Model | Non
         embedding=_BF16,
         head=_BF16,
     )
+
+
+def in_formats(model: Model, weight_dtype: str, *, kv_dtype: str) -> Model | None:
+    """Put a model into a log's formats; ``None`` if they are not known."""
+    if weight_dtype not in FORMATS:
+        return None
+    formats = matrices_in(*FORMATS[weight_dtype])
     cache = "fp8" if kv_dtype == "fp8" else "bf16"
     return model.model_copy(update={"formats": formats, "kv_dtype": cache})
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from benchmarks.fidelity.memory import number, read_rows
+from benchmarks.fidelity.memory import matrices_in, number, read_rows
 from shardproof.instances.catalogue import load_device, load_model
 from shardproof.instances.errors import InputError
 from shardproof.instances.hardware import Device
-from shardproof.instances.model import Formats, Model, TensorFormat
+from shardproof.instances.model import Model, TensorFormat
 from shardproof.instances.option import Option
 
 DEVICES: Mapping[str, str] = {
@@ -251,13 +251,4 @@ def in_precision(model: Model, precision: str) -> Model:
         "int4": _BF16 if mixture else _INT4,
     }[precision]
     experts = {"bf16": _BF16, "fp8": _FP8, "fp4": _NVFP4, "int4": _INT4}[precision]
-    formats = Formats(
-        attention=dense,
-        dense_ffn=dense,
-        experts=experts,
-        router=_BF16,
-        norms=_BF16,
-        embedding=_BF16,
-        head=_BF16,
-    )
-    return model.model_copy(update={"formats": formats, "kv_dtype": "bf16"})
+    return model.model_copy(update={"formats": matrices_in(dense, dense, experts), "kv_dtype": "bf16"})

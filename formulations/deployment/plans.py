@@ -7,7 +7,7 @@ from dataclasses import replace
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import is_balanced
 from shardproof.formulations.deployment.build import OPTION_AXIS, Deployment
-from shardproof.formulations.deployment.chains import Chain, StageChoice
+from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.prefill import decoded
 from shardproof.formulations.deployment.tables import Layout, Program
 from shardproof.formulations.engines.told import default_batch
@@ -61,7 +61,9 @@ def group_of(deployment: Deployment, layout: Layout, chain: Chain, replicas: int
         replicas=replicas,
         microbatch_tokens=_microbatch_tokens(deployment, microbatches[0], deployment.options[chain.stages[0].option]),
         microbatches=tuple(microbatches),
-        stages=tuple(_stage(deployment, stage) for stage in chain.stages),
+        stages=tuple(
+            Stage.of((stage.start, stage.stop - 1), deployment.options[stage.option]) for stage in chain.stages
+        ),
         placement=_placement(deployment, chain),
     )
 
@@ -106,16 +108,3 @@ def moved(chain: Chain, source: Program, target: Program) -> Chain:
             value = stages[0].option
         choices.append(next(index for index, choice in enumerate(new.choices) if choice.value == value))
     return Chain(place, tuple(choices), stages)
-
-
-def _stage(deployment: Deployment, stage: StageChoice) -> Stage:
-    option = deployment.options[stage.option]
-    return Stage(
-        layers=(stage.start, stage.stop - 1),
-        gpus=option.gpus,
-        attn_tp=option.attn_tp,
-        attn_dp=option.attn_dp,
-        moe_tp=option.moe_tp,
-        moe_ep=option.moe_ep,
-        extra_slots=option.extra_slots,
-    )

@@ -12,7 +12,7 @@ SCHEMAS = {
     "plan": ("shardproof.instances.plan", "Plan"),
     "device": ("shardproof.instances.hardware", "Device"),
     "model": ("shardproof.instances.model", "Model"),
-    "result": ("shardproof.solver.result_schema", "ResultDocument"),
+    "result": ("shardproof.solver.result", "ResultDocument"),
 }
 """Module and record of each document."""
 

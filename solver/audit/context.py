@@ -151,18 +151,7 @@ class Context:
         if ranges is None or reading.gpus > 16384 or reading.option.gpus > 4096:
             return None
         options = self.stage_options if reading.name == "stage by stage" else (reading.option,) * len(ranges)
-        stages = tuple(
-            Stage(
-                layers=layers,
-                gpus=option.gpus,
-                attn_tp=option.attn_tp,
-                attn_dp=option.attn_dp,
-                moe_tp=option.moe_tp,
-                moe_ep=option.moe_ep,
-                extra_slots=option.extra_slots,
-            )
-            for layers, option in zip(ranges, options, strict=False)
-        )
+        stages = tuple(Stage.of(*pair) for pair in zip(ranges, options, strict=False))
         return self._fastest(deployment, reading, stages)
 
     def _fastest(self, deployment: Deployment, reading: Reading, stages: tuple[Stage, ...]) -> Candidate | None:

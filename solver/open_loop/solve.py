@@ -158,12 +158,12 @@ def _metrics(base: Result, shown: Judged) -> Metrics:
     """Figures of a plan with the latencies that its service showed: p99 and mean of TTFT, mean of TPOT."""
     assert base.metrics is not None
     seen = shown.outcomes
-    return replace(
-        base.metrics,
-        ttft_s=max(outcome.figure("ttft", 99).value for outcome in seen) / 1e9,
-        ttft_mean_s=max(outcome.figure("ttft", None).value for outcome in seen) / 1e9,
-        tpot_ms=max(outcome.figure("tpot", None).value for outcome in seen) / 1e6,
-    )
+    served = {
+        "ttft_s": max(outcome.figure("ttft", 99).value for outcome in seen) / 1e9,
+        "ttft_mean_s": max(outcome.figure("ttft", None).value for outcome in seen) / 1e9,
+        "tpot_ms": max(outcome.figure("tpot", None).value for outcome in seen) / 1e6,
+    }
+    return base.metrics.model_copy(update=served)
 
 
 def _sentences(shown: Judged) -> Iterator[str]:

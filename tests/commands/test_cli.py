@@ -37,7 +37,7 @@ def test_json_is_one_document_with_the_promised_keys(tmp_path: Path) -> None:
     plan, certificate = tmp_path / "plan.yaml", tmp_path / "cert.json"
     run = shardproof("solve", MAIN, "--json", "-o", str(plan), "--certificate", str(certificate))
     document = json.loads(run.stdout)
-    from shardproof.solver.result_schema import ResultDocument
+    from shardproof.solver.result import ResultDocument
 
     ResultDocument.model_validate(document)
     assert (document["status"], document["gpus"], document["bound"], document["gap"]) == ("optimal", 5, 5, 0.0)

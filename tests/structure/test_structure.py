@@ -33,7 +33,6 @@ ROOMS = (
     "analysis",
     "documents",
     "result",
-    "result_schema",
     "solve",
     "open_loop",
     "answer",
