@@ -50,12 +50,13 @@ def under_rules(deployment: Deployment, rules: tuple[Rule, ...]) -> Deployment:
 
 def with_confidence(instance: Instance, level: Fraction) -> Instance:
     """Return the instance with the margin of a confidence level, no less than its own."""
+    from shardproof.formulations.costs.serving.architecture import device_key
     from shardproof.formulations.costs.serving.confidence import parse_level, upper_bound
     from shardproof.formulations.costs.serving.factors import is_known, setting_of
 
     engine = "vllm" if instance.engine == "any" else instance.engine
     known = is_known(setting_of(instance.model, instance.device, engine))
-    factor = upper_bound(1.0, parse_level(f"{float(level):g}"), engine=engine, device=instance.device.name, known=known)
+    factor = upper_bound(1.0, parse_level(f"{float(level):g}"), engine=engine, device=device_key(instance.device), known=known)
     margin = max(instance.margin, Fraction(round(factor * 10_000) - 10_000, 10_000))
     said = f"times are inflated by {float(margin):.1%}: {float(level):.0%} of measured deployments stay within that"
     return instance.model_copy(update={"margin": margin, "assumptions": (*instance.assumptions, said)})

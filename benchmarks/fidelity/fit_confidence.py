@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -19,74 +20,125 @@ from benchmarks.fidelity.rows import read_serving
 from benchmarks.fidelity.serving_arrays import Arrays, arrays
 from shardproof.formulations.costs.serving.confidence import ANY, FILE
 
-LEAST_LAYOUTS, LEAST_MODELS = 10, 15
+LEAST_ROWS = 12
+SHRINK_ROWS = 10.0
+FOLDS = 10
 LEVELS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)
 
 
-def conformal(values: np.ndarray, level: float, clusters: int) -> float:
-    """Return the conformal quantile where rows of one cluster (layout, model) stand or fall together.
+@dataclass(frozen=True)
+class Held:
+    """Log(measured / predicted) of rows whose group was held out of the fit, and their columns."""
 
-    With L clusters the level is raised to level (L + 1) / L, as if every cluster were one residual.
-    """
+    residual: np.ndarray
+    engines: np.ndarray
+    devices: np.ndarray
+    clusters: np.ndarray
+
+    def pick(self, chosen: np.ndarray) -> Held:
+        """Rows where ``chosen``."""
+        return Held(self.residual[chosen], self.engines[chosen], self.devices[chosen], self.clusters[chosen])
+
+
+def conformal(values: np.ndarray, level: float) -> float:
+    """Return the conformal quantile: the ceil((n + 1) level)-th smallest of n values."""
     ordered = np.sort(values)
-    raised = min(1.0, level * (clusters + 1) / clusters)
-    return float(ordered[min(len(ordered), ceil((len(ordered) + 1) * raised)) - 1])
+    return float(ordered[min(len(ordered), ceil((len(ordered) + 1) * level)) - 1])
 
 
-def residual_quantiles(residual: np.ndarray, clusters: int) -> dict[str, Any]:
-    """Quantiles of log(measured / predicted)."""
+def residual_quantiles(residual: np.ndarray, clusters: int, *, scale: float = 1.0) -> dict[str, Any]:
+    """Quantiles of log(measured / predicted), each times ``scale``."""
     return {
         "count": len(residual),
         "clusters": clusters,
-        "absolute": [round(conformal(np.abs(residual), level, clusters), 4) for level in LEVELS],
-        "upper": [round(conformal(residual, level, clusters), 4) for level in LEVELS],
+        "absolute": [round(scale * conformal(np.abs(residual), level), 4) for level in LEVELS],
+        "upper": [round(max(0.0, scale * conformal(residual, level)), 4) for level in LEVELS],
     }
 
 
-def by_group(rows: Arrays, residual: np.ndarray, clusters: np.ndarray, least: int) -> dict[str, dict[str, Any]]:
-    """Quantiles by engine and device, by engine, and of all; groups of fewer than ``least`` clusters are left out."""
-    engines, devices = rows.keys(("engine",)), rows.keys(("device",))
-    masks = {f"{ANY}|{ANY}": np.ones(len(residual), dtype=bool)}
-    for engine in sorted(set(engines)):
-        masks[f"{engine}|{ANY}"] = engines == engine
-        for device in sorted(set(devices[engines == engine])):
-            masks[f"{engine}|{device}"] = (engines == engine) & (devices == device)
+def widths(held: Held) -> dict[str, float]:
+    """Return how wide residuals are on each device of one engine, beside the engine's own; few rows shrink to it."""
+    typical = float(np.median(np.abs(held.residual)))
     found = {}
-    for group, mask in masks.items():
-        count = len(set(clusters[mask]))
-        if count >= least or group == f"{ANY}|{ANY}":
-            found[group] = residual_quantiles(residual[mask], count)
+    for device in sorted(set(held.devices)):
+        own = np.abs(held.residual[held.devices == device])
+        share = len(own) / (len(own) + SHRINK_ROWS)
+        found[device] = float(np.exp(share * np.log(max(np.median(own), 1e-3) / typical)))
     return found
 
 
-def held_out_residuals(rows: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log(measured / predicted) with layouts held out, the rows that stay known then, and with models held out."""
-    layouts = np.array(rows.layouts)
-    parallel = -fit_serving.held_out(rows, layouts)
-    known = fit_serving.known_pairs(rows, layouts)
-    unseen = -fit_serving.held_out(rows, rows.keys(("arch",)))
-    return parallel, known, unseen
+def by_group(held: Held, elsewhere: Held) -> dict[str, dict[str, Any]]:
+    """Quantiles by engine and device, and by engine and of all for what was never measured.
+
+    Within an engine every device has the engine's quantiles, times how wide its own residuals are: so a level
+    holds over the engine's rows, and no device stands on the few that it has. ``elsewhere``: residuals of devices
+    (for ``any|any`` of engines) that were held out whole.
+    """
+    found = {f"{ANY}|{ANY}": residual_quantiles(elsewhere.residual, len(set(elsewhere.clusters)))}
+    for engine in sorted(set(held.engines)):
+        own, out = held.pick(held.engines == engine), elsewhere.pick(elsewhere.engines == engine)
+        if len(out.residual) >= LEAST_ROWS:
+            found[f"{engine}|{ANY}"] = residual_quantiles(out.residual, len(set(out.clusters)))
+        if len(own.residual) >= LEAST_ROWS:
+            width = widths(own)
+            standard = own.residual / np.array([width[device] for device in own.devices])
+            for device, scale in width.items():
+                inside = own.devices == device
+                group = residual_quantiles(standard, len(set(own.clusters[inside])), scale=scale)
+                found[f"{engine}|{device}"] = group | {"count": int(inside.sum())}
+    return widened(found)
+
+
+def widened(groups: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Groups where a wider one is never narrower than those inside it; devices of few rows are left to theirs."""
+    kept = {name: group for name, group in groups.items() if ANY in name or group["count"] >= LEAST_ROWS}
+    for name in sorted(kept, key=lambda name: name.startswith(ANY)):
+        if name.endswith(ANY):
+            engine = name.split("|")[0]
+            inside = [group for other, group in kept.items() if engine in (ANY, other.split("|")[0])]
+            for bound in ("absolute", "upper"):
+                kept[name] = kept[name] | {bound: [max(at) for at in zip(*(one[bound] for one in inside), strict=True)]}
+    return kept
+
+
+def held_rows(rows: Arrays, residual: np.ndarray, clusters: np.ndarray) -> Held:
+    """Put residuals beside the columns that groups are made of."""
+    return Held(residual, rows.keys(("engine",)), rows.keys(("device",)), clusters)
+
+
+def held_out_residuals(rows: Arrays) -> dict[str, Held]:
+    """Residuals with layouts (known), models (unseen) and devices (elsewhere) held out whole."""
+    layouts, models, devices = np.array(rows.layouts), rows.keys(("arch",)), rows.keys(("device",))
+    known = fit_serving.known_pairs(rows, layouts, FOLDS)
+    parallel = held_rows(rows, -fit_serving.held_out(rows, layouts, FOLDS), layouts)
+    return {
+        "known": parallel.pick(known),
+        "unseen": held_rows(rows, -fit_serving.held_out(rows, models, FOLDS), models),
+        "elsewhere": held_rows(rows, -fit_serving.held_out(rows, devices, len(set(devices))), devices),
+    }
+
+
+def document(held: dict[str, Held]) -> dict[str, Any]:
+    """Lay the quantiles out as the catalogue file has them; what was fitted elsewhere is kept."""
+    kept = json.loads(FILE.read_text()) if FILE.exists() else {}
+    standings = {
+        "known": by_group(held["known"], held["elsewhere"]),
+        "unseen": by_group(held["unseen"], held["elsewhere"]),
+    }
+    return {
+        "source": "serving points as in factors.json; layouts (known), models (unseen) and devices held out whole",
+        "levels": LEVELS,
+        "quantities": kept.get("quantities", {}) | {"tpot": standings},
+    }
 
 
 def main() -> None:
     """Fit on a folder and write the catalogue file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    folder = parser.parse_args().data
-    rows = arrays(list(read_serving(folder)))
-    parallel, known, unseen = held_out_residuals(rows)
-    layouts = np.array(rows.layouts)
-    tree = {
-        "source": "serving points as in factors.json; whole layouts (known) or whole models (unseen) held out",
-        "levels": LEVELS,
-        "quantities": {
-            "tpot": {
-                "known": by_group(rows.pick(known), parallel[known], layouts[known], LEAST_LAYOUTS),
-                "unseen": by_group(rows, unseen, rows.keys(("arch",)), LEAST_MODELS),
-            }
-        },
-    }
-    FILE.write_text(json.dumps(tree) + "\n")
+    rows = arrays(fit_serving.fitted_rows(list(read_serving(parser.parse_args().data))))
+    found = held_out_residuals(rows.pick(fit_serving.trusted(rows)))
+    FILE.write_text(json.dumps(document(found)) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 from shardproof.formulations.costs.engine_memory import EngineMemory
 from shardproof.formulations.costs.engine_profiles import load_profiles
 from shardproof.formulations.costs.serving.closed_loop import StepClock
+from shardproof.formulations.costs.serving.architecture import device_key
 from shardproof.formulations.costs.serving.confidence import Interval, interval
 from shardproof.formulations.costs.serving.factors import is_known, setting_of
 from shardproof.formulations.costs.sharding import divide_up
@@ -179,7 +180,7 @@ def _engine(instance: Instance) -> str:
 def _interval(instance: Instance, value: float, level: float) -> Interval:
     engine = _engine(instance)
     familiar = is_known(setting_of(instance.model, instance.device, engine))
-    return interval(value, level, engine=engine, device=instance.device.name, known=familiar)
+    return interval(value, level, engine=engine, device=device_key(instance.device), known=familiar)
 
 
 def _assumptions(instance: Instance, fitted: StepClock | None, plan: Plan) -> tuple[str, ...]:

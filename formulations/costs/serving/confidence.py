@@ -1,16 +1,16 @@
 """Doubt: an interval about a prediction from the residuals of measurements that were held out of the fit.
 
 Split conformal prediction: among n held-out residuals of the same kind, the ceil((n + 1) level)-th smallest
-bounds a new one with probability of at least ``level`` if both come from the same source. Rows of one layout
-(or, for unseen models, of one model) err together, so the level is raised as if each layout were one residual.
-Residuals are kept by engine and device where enough layouts are known, else by engine, else of all together; and
-apart for models that were measured under the engine (``known``) and for those that were not (``unseen``).
+bounds a new one with probability of at least ``level`` if both come from the same source. Residuals are kept by
+engine, and by device with the engine's quantiles times how wide the device's own residuals are; for devices that
+were not measured under an engine, those of devices held out whole; apart for models that were measured under the
+engine (``known``) and for those that were not (``unseen``). The narrowest group speaks at every level, so a higher
+level is never narrower.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import exp
@@ -30,7 +30,7 @@ Standing = Literal["known", "unseen"]
 class Residuals(Record):
     """Quantiles of held-out residuals, log(measured / predicted), of one kind of prediction.
 
-    ``count`` rows of ``clusters`` layouts (or models, where these were held out);
+    ``count`` rows of ``clusters`` layouts (or models or devices, where these were held out);
     ``absolute``: of their absolute value; ``upper``: of the residual itself, at the catalogue's levels.
     """
 
@@ -89,10 +89,8 @@ def interval(
     prediction: float, level: float, *, engine: str, device: str, quantity: str = "tpot", known: bool = True
 ) -> Interval:
     """Return the two-sided interval about a prediction, in the prediction's unit."""
-    found = _groups(engine=engine, device=device, quantity=quantity, known=known)
-    group, residuals = _resolving(found, level, lambda held: held.absolute)
+    group, standing, residuals = find_residuals(engine=engine, device=device, quantity=quantity, known=known)
     width = _quantile(residuals.absolute, level)
-    standing: Standing = "known" if known else "unseen"
     return Interval(prediction * exp(-width), prediction * exp(width), level, group, standing, residuals.count)
 
 
@@ -100,8 +98,7 @@ def upper_bound(
     prediction: float, level: float, *, engine: str, device: str, quantity: str = "tpot", known: bool = True
 ) -> float:
     """Return the value that the measurement stays below with probability ``level``: what a plan is held to."""
-    found = _groups(engine=engine, device=device, quantity=quantity, known=known)
-    _, residuals = _resolving(found, level, lambda held: held.upper)
+    _, _, residuals = find_residuals(engine=engine, device=device, quantity=quantity, known=known)
     return prediction * exp(_quantile(residuals.upper, level))
 
 
@@ -116,16 +113,6 @@ def _groups(*, engine: str, device: str, quantity: str, known: bool) -> list[tup
     groups = load_confidence().quantities[quantity]["known" if known else "unseen"]
     names = (f"{engine}|{device}", f"{engine}|{ANY}", f"{ANY}|{ANY}")
     return [(name, groups[name]) for name in names if name in groups]
-
-
-def _resolving(
-    groups: list[tuple[str, Residuals]], level: float, values: Callable[[Residuals], tuple[float, ...]]
-) -> tuple[str, Residuals]:
-    """Return the narrowest group with enough clusters for a level; a small one knows only its largest residual."""
-    for name, residuals in groups:
-        if _quantile(values(residuals), level) < values(residuals)[-1]:
-            return name, residuals
-    return groups[-1]
 
 
 def _quantile(values: tuple[float, ...], level: float) -> float:
