@@ -56,7 +56,9 @@ def with_confidence(instance: Instance, level: Fraction) -> Instance:
 
     engine = "vllm" if instance.engine == "any" else instance.engine
     known = is_known(setting_of(instance.model, instance.device, engine))
-    factor = upper_bound(1.0, parse_level(f"{float(level):g}"), engine=engine, device=device_key(instance.device), known=known)
+    factor = upper_bound(
+        1.0, parse_level(f"{float(level):g}"), engine=engine, device=device_key(instance.device), known=known
+    )
     margin = max(instance.margin, Fraction(round(factor * 10_000) - 10_000, 10_000))
     said = f"times are inflated by {float(margin):.1%}: {float(level):.0%} of measured deployments stay within that"
     return instance.model_copy(update={"margin": margin, "assumptions": (*instance.assumptions, said)})

@@ -8,8 +8,8 @@ from typing import Any
 
 from shardproof.formulations.costs.engine_memory import EngineMemory
 from shardproof.formulations.costs.engine_profiles import load_profiles
-from shardproof.formulations.costs.serving.closed_loop import StepClock
 from shardproof.formulations.costs.serving.architecture import device_key
+from shardproof.formulations.costs.serving.closed_loop import StepClock
 from shardproof.formulations.costs.serving.confidence import Interval, interval
 from shardproof.formulations.costs.serving.factors import is_known, setting_of
 from shardproof.formulations.costs.sharding import divide_up
