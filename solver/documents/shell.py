@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-MAX_WORDS = 4_000
-MAX_WORD = 20_000
+from shardproof.solver.documents.shell_words import BREAKS, MAX_WORD, Quoted, Word, split, words_of_text
+
 MAX_NESTED = 4
 _ASSIGNMENT = re.compile(r"^([A-Za-z_]\w*)(\+?)=(.*)$", re.S)
 _VARIABLE = re.compile(
@@ -21,15 +21,6 @@ _VARIABLE = re.compile(
 _HERE = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_]\w*)\1")
 _SHELLS = frozenset({"sh", "bash", "/bin/sh", "/bin/bash", "/usr/bin/bash", "zsh", "/bin/zsh", "ash", "dash"})
 _KEYWORDS = frozenset({"then", "do", "else", "{", "(", "!", "time", "exec", "nohup", "sudo", "$", ">", "command"})
-_BREAKS = frozenset({";", "&&", "||", "|", "&", ";;", "\n"})
-
-
-@dataclass(frozen=True)
-class Word:
-    """One word of a command and the line that it stands on."""
-
-    text: str
-    line: int
 
 
 @dataclass(frozen=True)
@@ -84,8 +75,8 @@ def read_script(
     text, here = _take_here_documents(text, line)
     script.files |= here
     pending: list[Word] = []
-    for word in _words(text, line, script.comments):
-        if word.text in _BREAKS and not getattr(word, "quoted", False):
+    for word in words_of_text(text, line, script.comments):
+        if word.text in BREAKS and not getattr(word, "quoted", False):
             _finish(script, pending, nested)
             pending = []
         else:
@@ -114,14 +105,6 @@ def expand(text: str, environment: dict[str, str]) -> str:
     return text
 
 
-@dataclass(frozen=True)
-class _Quoted(Word):
-    """A word that was quoted: an operator in it is none, and single quotes keep its variables."""
-
-    quoted: bool = True
-    literal: bool = False
-
-
 def _take_here_documents(text: str, line: int) -> tuple[str, dict[str, tuple[str, int]]]:
     """Cut here-documents out, leaving empty lines; return them by the name of the file they are written to."""
     lines, kept, found = text.split("\n"), [], {}
@@ -144,128 +127,6 @@ def _take_here_documents(text: str, line: int) -> tuple[str, dict[str, tuple[str
     return "\n".join(kept), found
 
 
-def _words(text: str, line: int, comments: list[Word]) -> list[Word]:
-    """Split text into words and operators; a line break is the operator of that name."""
-    return _Lexer(text, line, comments).read()
-
-
-class _Lexer:
-    """Walks a text once, character by character; holds the word that is being read."""
-
-    def __init__(self, text: str, line: int, comments: list[Word]) -> None:
-        self.text, self.line, self.comments = text, line, comments
-        self.found: list[Word] = []
-        self.place = 0
-        self.began = line
-        self.current = ""
-        self.quoted = self.literal = self.array = False
-
-    def read(self) -> list[Word]:
-        """Return the words and operators."""
-        while self.place < len(self.text) and len(self.found) < MAX_WORDS:
-            if not self.current and not self.quoted:
-                self.began = self.line
-            self.step(self.text[self.place])
-        self.close()
-        return self.found
-
-    def step(self, character: str) -> None:
-        """Take what stands at the current place."""
-        text, place = self.text, self.place
-        if character == "\\" and place + 1 < len(text):
-            self._escape(text[place + 1])
-        elif character in "'\"":
-            end = _closing(text, place)
-            self.quoted, self.literal = True, self.literal or character == "'"
-            self._take(text[place + 1 : end], end + 1)
-        elif text.startswith("$(", place) or (character == "`" and text.find("`", place + 1) > 0):
-            end = _substitution(text, place)
-            self._take(text[place:end], end)
-        elif character == "#" and not self.current and not self.quoted:
-            end = text.find("\n", place)
-            end = len(text) if end < 0 else end
-            self.comments.append(Word(text[place + 1 : end].strip(), self.line))
-            self.place = end
-        elif character in "\n;&|<>" and not self.array:
-            self._operator(character)
-        else:
-            self._plain(character)
-
-    def close(self) -> None:
-        """End the current word."""
-        if self.current or self.quoted:
-            text = self.current[:MAX_WORD]
-            word = _Quoted(text, self.began, literal=self.literal) if self.quoted else Word(text, self.began)
-            self.found.append(word)
-        self.current, self.quoted, self.literal = "", False, False
-
-    def _take(self, text: str, place: int) -> None:
-        self.current += text
-        self.line += self.text.count("\n", self.place, place)
-        self.place = place
-
-    def _escape(self, following: str) -> None:
-        self.place += 2
-        if following == "\n":
-            self.line += 1
-            self.close()
-        elif following == " " and self.text[self.place : self.place + 1] == "\n":
-            self.place += 1  # a blank after the backslash: the writer meant the line to go on
-            self.line += 1
-            self.close()
-        else:
-            self.current += following
-
-    def _operator(self, character: str) -> None:
-        if match := re.compile(r">>?\s*&\s*[-0-9]|&>>?").match(self.text, self.place):
-            if self.current.isdigit():
-                self.current = ""
-            self.place = match.end()
-            if match[0].startswith("&"):
-                self.found.append(Word(">", self.line))
-            return
-        self.close()
-        pair = self.text[self.place : self.place + 2]
-        operator = pair if pair in ("&&", "||", ";;") else character
-        self.found.append(Word(operator, self.line))
-        self.line += character == "\n"
-        self.place += len(operator)
-
-    def _plain(self, character: str) -> None:
-        self.place += 1
-        if character == "(" and re.fullmatch(r"[A-Za-z_]\w*\+?=", self.current):
-            self.array = True
-        elif self.array and character == ")":
-            self.array = False
-        if character.isspace():
-            self.close()
-            self.line += character == "\n"
-        else:
-            self.current += character
-
-
-def _closing(text: str, place: int) -> int:
-    """Return where a quote ends; the end of the line where it is never closed."""
-    quote, end = text[place], place + 1
-    while end < len(text) and text[end] != quote:
-        end += 2 if text[end] == "\\" and quote == '"' else 1
-    if end >= len(text):
-        end = text.find("\n", place)
-    return len(text) if end < 0 else min(end, len(text))
-
-
-def _substitution(text: str, place: int) -> int:
-    if text[place] == "`":
-        return text.find("`", place + 1) + 1
-    depth, end = 0, place + 1
-    while end < len(text):
-        depth += (text[end] == "(") - (text[end] == ")")
-        end += 1
-        if depth == 0:
-            return end
-    return len(text)
-
-
 def _finish(script: _Script, pending: list[Word], nested: int) -> None:
     """Take the words between two operators: assignments, and the command after them."""
     words = _gather_arrays(script, _without_redirections(pending))
@@ -278,7 +139,7 @@ def _finish(script: _Script, pending: list[Word], nested: int) -> None:
             words = words[1:]
     prefix: dict[str, str] = {}
     while words and (match := _ASSIGNMENT.match(words[0].text)):
-        literal = isinstance(words[0], _Quoted) and words[0].literal
+        literal = isinstance(words[0], Quoted) and words[0].literal
         before = own.get(match[1], "") if match[2] else ""
         value = match[3] if literal else expand(match[3], own)
         prefix[match[1]] = f"{before} {value}".strip() if match[2] else value
@@ -339,7 +200,7 @@ def _without_redirections(words: list[Word]) -> list[Word]:
     for word in words:
         if skip:
             skip = False
-        elif word.text in ("<", ">") and not isinstance(word, _Quoted):
+        elif word.text in ("<", ">") and not isinstance(word, Quoted):
             skip = True
             if kept and re.fullmatch(r"[0-2]", kept[-1].text):
                 kept.pop()
@@ -364,18 +225,16 @@ def _expanded(words: list[Word], environment: dict[str, str]) -> list[Word]:
     """Put variables in; one that holds several words becomes several, unless it is quoted for one."""
     found: list[Word] = []
     for word in words:
-        if isinstance(word, _Quoted) and word.literal:
+        if isinstance(word, Quoted) and word.literal:
             found.append(word)
             continue
         text = expand(word.text, environment)
         whole = _VARIABLE.fullmatch(word.text) is not None and " " in text
-        if whole and (not isinstance(word, _Quoted) or "[@]" in word.text):
+        if whole and (not isinstance(word, Quoted) or "[@]" in word.text):
             found += [Word(part, word.line) for part in split(text)]
         else:
             found.append(replace(word, text=text))
     return found
 
 
-def split(text: str) -> list[str]:
-    """Split a text into words as a shell does, without its operators."""
-    return [word.text for word in _words(text, 1, []) if word.text not in _BREAKS]
+__all__ = ["Command", "Script", "Word", "expand", "read_script", "script_word", "split"]
