@@ -31,6 +31,7 @@ _ALTERNATIVES = re.compile(
     r"|only|requires?|needs?|single|per|every|each|across|all)\b"
 )
 _HTML = re.compile(r"\s*</?(?:t[dhr]|table|tbody|thead|img|div|p|a|details|summary)\b")
+_PART_OF_MODEL = re.compile(r"\b(?:mtp|modules?|draft|excluding|block|embedding|encoder|vision|activated per)\b")
 _PLAN_WORDS = re.compile(r"\b(?:gpus?|gi?b|layers?|experts?|tp|pp|dp|ep|nodes?|heads?|param\w*|memory|weights?|kv)\b")
 _DECLARES = re.compile(
     r"\b(?:we|our|this (?:plan|deployment|server|service|setup|cluster|engine|configuration)|in total|in all|total"
@@ -138,6 +139,8 @@ class _Reader:
         advice = advice and bool(self.launches)
         if self.launches:
             found = [s for s in found if s.field != "sum" or _PLAN_WORDS.search(said)]
+        if _PART_OF_MODEL.search(said):
+            found = [s for s in found if s.field not in ("parameters", "active_parameters")]
         if not several and not advice:
             return found
         return [s for s in found if s.field not in DEGREES or s.subject or (not advice and s.field not in values)]
