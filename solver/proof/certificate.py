@@ -148,8 +148,11 @@ def certificate_of_evidence(evidence: Evidence, instance: Instance, *, claimed_b
             refused[level] = free
         elif tree is not None:
             refused[level] = alike_claims(program.layouts, tree.gpus, tree.trees, program.batch_sizes)
+    tree = evidence.refutations.get("gpus")
     if evidence.infeasible and "gpus" in refused:
         bounds["gpus"] = program.max_gpus + 1
+    elif "gpus" not in bounds and tree is not None:
+        bounds["gpus"] = tree.gpus + 1
     by = claimed_by or evidence.claimed_by or f"claimed by CP-SAT {version('ortools')}"
     return Certificate(
         instance.fingerprint, program, fleet, _claims(fleet, bounds, refused, by), replicas=evidence.replicas
