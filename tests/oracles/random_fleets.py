@@ -147,8 +147,8 @@ def _joined(random: Random, family: RandomFamily) -> RandomFamily:
     ]
     if len({gpus for _, gpus in edges}) < 2:
         return family
-    (one, narrow), (other, wide) = random.sample(edges, 2)
-    demand = tuple(max(1, a + b) for a, b in zip(one, other, strict=True))
+    (less, narrow), (more, wide) = random.sample(edges, 2)
+    demand = tuple(max(1, a + b) for a, b in zip(less, more, strict=True))
     return replace(family, demand=demand, max_gpus=min(9, narrow + wide + random.choice((0, 0, 1, 2))))
 
 
