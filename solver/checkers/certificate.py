@@ -80,8 +80,8 @@ class Problem:
             layout["max_gpus"] = self.most if layout["max_gpus"] is None else layout["max_gpus"]
             for axis in layout["axes"]:
                 values, n = [item["value"] for item in axis["choices"]], axis["size"]
-                whole = values[:1] == [1] and all(b == -(-n // (-(-n // a) - 1)) for a, b in pairwise(values))
-                whole &= axis["rule"] == "ceilings" and 0 < n <= values[-1]
+                whole = axis["rule"] == "ceilings" and values[:1] == [1] and 0 < n <= values[-1]
+                whole = whole and all(b == -(-n // (-(-n // a) - 1)) for a, b in pairwise(values))
                 need(bool(values) and (whole or axis["rule"] == "listed"), f"missing case: a choice of {axis['name']}")
 
     def cost(self, index: int, option: int, *, floor: bool) -> list[int]:
