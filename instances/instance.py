@@ -259,10 +259,6 @@ def _check_engine(file: InstanceFile, device: Device, longest: int, where: str) 
     if engine.name != "any" and device.engines is not None and engine.name not in device.engines:
         known = ", ".join(device.engines) or "none that is known here"
         raise refuse(where, f"{engine.name} does not run on {device.name}; it takes {known}", field="engine")
-    if engine.name == "trtllm" and device.vendor and device.vendor.lower() != "nvidia":
-        raise refuse(
-            where, f"TensorRT-LLM runs on NVIDIA devices only, not on {device.name}", field="engine", value=engine.name
-        )
     if engine.max_model_len is not None and longest > engine.max_model_len:
         raise refuse(
             where,
