@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Literal
 
 from shardproof.instances.errors import InputError
+from shardproof.instances.instance import Instance
+from shardproof.instances.workload import ClosedLoop, Workload
 
 TIME_SLACK = 2
 """Nanoseconds by which a rounded-up cell may exceed the exact time, at most."""
@@ -39,6 +42,14 @@ def _within_reason(nanoseconds: int) -> int:
 def fitted_nanoseconds(seconds: float) -> int:
     """Seconds of a fitted model as nanoseconds: six significant digits, so that last bits do not show."""
     return _within_reason(round(float(f"{seconds:.5e}") * 1e9))
+
+
+def allowed_time(instance: Instance, quantity: Literal["ttft", "tpot"], workload: Workload, limit_ns: int) -> int:
+    """Largest TTFT or TPOT that an instance's limit leaves once its margin is taken off, ns."""
+    margin = instance.margin
+    if quantity == "ttft" and isinstance(workload, ClosedLoop) and instance.loop_ttft_margin is not None:
+        margin = instance.loop_ttft_margin
+    return limit_within_margin(limit_ns, margin)
 
 
 def limit_within_margin(limit_ns: int, margin: Fraction) -> int:

@@ -139,8 +139,9 @@ class Instance(Record):
     ``max_stage_gpus``: widest stage; ``runtime_reserve``: bytes of one device that the runtime keeps;
     ``margin``: share by which every time is inflated before it is held against a limit; ``calibration``:
     catalogue name of the device whose curves time operations, and a digest of them (``None``: flat shares);
-    ``confidence``: share of measurements that must lie within what the plan is held to; ``load_profile``: the
-    loads that a file held, or the name of a synthetic profile.
+    ``loop_ttft_margin``: ``margin`` of TTFTs of closed loops (``None``: the same); ``confidence``: share of
+    measurements that must lie within what the plan is held to; ``load_profile``: the loads that a file held, or
+    the name of a synthetic profile.
     """
 
     name: str
@@ -156,6 +157,7 @@ class Instance(Record):
     runtime_reserve: int
     load_profile: LoadProfile | str | None = None
     margin: Ratio = Fraction(0)
+    loop_ttft_margin: Ratio | None = None
     confidence: Ratio | None = None
     replicas: Literal["free", "alike"] = "free"
     calibration: tuple[str, str] | None = None
@@ -182,6 +184,7 @@ _DETERMINES_NOTHING: Any = {
     "name": True,
     "assumptions": True,
     "checkpoint": True,
+    "loop_ttft_margin": True,
     "load_profile": {"name", "source"},
     "model": {"source", "notes", "family", "published_parameters"},
     "device": {"source", "sources", "notes", "vendor", "price_per_hour"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 
+from shardproof.formulations.costs.serving.doubt import margin_of
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import Balance, ImbalanceTable
 from shardproof.formulations.deployment.build import Deployment
@@ -49,19 +50,20 @@ def under_rules(deployment: Deployment, rules: tuple[Rule, ...]) -> Deployment:
 
 
 def with_confidence(instance: Instance, level: Fraction) -> Instance:
-    """Return the instance with the margin of a confidence level, no less than its own."""
-    from shardproof.formulations.costs.serving.architecture import device_key
-    from shardproof.formulations.costs.serving.confidence import parse_level, upper_bound
-    from shardproof.formulations.costs.serving.factors import is_known, setting_of
+    """Return the instance with the margins of a confidence level, no less than its own.
 
-    engine = "vllm" if instance.engine == "any" else instance.engine
-    known = is_known(setting_of(instance.model, instance.device, engine))
-    factor = upper_bound(
-        1.0, parse_level(f"{float(level):g}"), engine=engine, device=device_key(instance.device), known=known
+    A plan is held to the upper end of the interval that `predict` prints at that level, of TPOT and, in closed
+    loops, of TTFT.
+    """
+    margin = max(instance.margin, margin_of(instance, "tpot", level))
+    first = max(instance.margin, margin_of(instance, "ttft", level))
+    said = (
+        f"confidence {float(level):.0%} is doubt about the model, no percentile of requests: times are inflated by "
+        f"{float(margin):.1%}, TTFTs of closed loops by {float(first):.1%}, the upper ends of the intervals that hold "
+        f"{float(level):.0%} of measured deployments"
     )
-    margin = max(instance.margin, Fraction(round(factor * 10_000) - 10_000, 10_000))
-    said = f"times are inflated by {float(margin):.1%}: {float(level):.0%} of measured deployments stay within that"
-    return instance.model_copy(update={"margin": margin, "assumptions": (*instance.assumptions, said)})
+    changes = {"margin": margin, "loop_ttft_margin": first, "assumptions": (*instance.assumptions, said)}
+    return instance.model_copy(update=changes)
 
 
 def _table(instance: Instance, rules: tuple[Rule, ...]) -> ImbalanceTable | None:

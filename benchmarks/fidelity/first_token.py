@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.fidelity.figure import Figure, figure, share_figure
 from benchmarks.fidelity.memory import number, read_rows
 from benchmarks.fidelity.rows import ServingRow, read_serving
+from shardproof.formulations.costs.serving.doubt import Quantity, interval_of
 from shardproof.formulations.costs.serving.factors import Setting
 from shardproof.instances.calibration import calibration_digest, calibration_for
 from shardproof.instances.instance import Instance
@@ -29,6 +30,7 @@ LEVEL_WITHIN = 1.6
 NO_LEVEL = ("open_loop_burst",)
 QUEUED = "queue_dominated_ttft"
 TARGET, P90_TARGET, REFUSED_TARGET = 0.18, 0.60, 0.03
+COVERED, COVERAGE_TARGET = (0.5, 0.8, 0.9, 0.95), 0.03
 LOOSE = 2
 """A deployment is refused when its own TTFT exceeds this many times the measured one."""
 
@@ -154,6 +156,29 @@ def evaluate_first_tokens(rows: Sequence[FirstToken]) -> list[Figure]:
     ]
 
 
+def coverage(rows: Sequence[FirstToken], engine: str | None = None) -> list[Figure]:
+    """How far the share of rows that the shipped intervals hold lies from their level (``None``: of all engines)."""
+    chosen = [row for row in rows if engine in (None, row.row.engine)]
+    found = []
+    for level in COVERED:
+        inside = [holds(row, level) for row in chosen]
+        share = sum(inside) / len(inside) if inside else None
+        name = f"TTFT intervals of {level:.0%}" + ("" if engine is None else f", {engine}")
+        off = None if share is None else abs(share - level)
+        note = "" if share is None else f"they hold {share:.1%}"
+        found.append(Figure(name, len(inside), None, None, COVERAGE_TARGET, "share", note, share=off))
+    return found
+
+
+def holds(row: FirstToken, level: float) -> bool:
+    """Whether the interval about a row's prediction holds the measurement."""
+    quantity: Quantity = "ttft" if row.admitted else "ttft_waiting"
+    found = interval_of(instance_of(row.row), quantity, row.predicted_ms, level)
+    return found.low <= row.measured_ms <= found.high
+
+
 def evaluate(folder: Path) -> list[Figure]:
     """Figures of the shipped factors over a folder."""
-    return evaluate_first_tokens(list(read_first_tokens(folder)))
+    rows = list(read_first_tokens(folder))
+    engines = sorted({row.row.engine for row in rows})
+    return evaluate_first_tokens(rows) + [one for engine in (None, *engines) for one in coverage(rows, engine)]

@@ -128,8 +128,7 @@ def _sweeps() -> Reader:
 
 def _configs() -> Reader:
     folder = catalogue.FOLDER / "models"
-    items = [yaml.safe_load(path.read_bytes()) for path in sorted(folder.glob("*.yaml"))[::4]]
-    trees = [item["config"] for item in items if "config" in item]
+    trees = [yaml.safe_load(path.read_bytes())["config"] for path in sorted(folder.glob("*.yaml"))[::4]]
 
     def make(chance: random.Random) -> tuple[bytes, str]:
         return json.dumps(changed(chance, chance.choice(trees)), default=str).encode(), ".json"

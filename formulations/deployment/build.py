@@ -8,8 +8,12 @@ spans nodes on the scale-out link. A tied head costs nothing on a replica of one
 
 Axes: requests per prefill microbatch (under an engine also chunks of prompts, `prefill`), and per decode microbatch
 where a TPOT limit asks for it: of all values that give the same number of microbatches only the smallest, because
-every cost grows with it. A closed loop decodes in no more microbatches than it has stages. Engines that run all stages
-alike add an axis over the options.
+every cost grows with it. Engines that run all stages alike add an axis over the options.
+=======
+Axes: requests per prefill microbatch, and per decode microbatch where a TPOT limit asks for it: of all
+values that give the same number of microbatches only the smallest, because every cost grows with it. A closed
+loop decodes in no more microbatches than it has stages.
+Engines that run all stages alike add an axis over the options.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ce
 from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
 from shardproof.formulations.engines.rules import Rule, rules_of, runs_alone
 from shardproof.formulations.engines.told import default_batch
-from shardproof.formulations.scaling import TIME_SLACK, limit_within_margin, nanoseconds_up
+from shardproof.formulations.scaling import TIME_SLACK, allowed_time, limit_within_margin, nanoseconds_up
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.workload import ClosedLoop, Scenario
@@ -160,11 +164,10 @@ class Deployment(Cells):
     def _axes(self, variant: Variant, scenario: Scenario, requests: int) -> Iterator[Axis]:
         values = distinct_ceilings(requests)
         if isinstance(scenario.workload, ClosedLoop):
+            sizes = self._loop_sizes(variant, requests)
             yield Axis(
                 f"decode_requests[{scenario.name}]",
-                Lazy(len(values), lambda place: self._loop(variant, scenario, requests, values[place])),
-                rule="ceilings",
-                size=requests,
+                Lazy(len(sizes), lambda place: self._loop(variant, scenario, requests, sizes[place])),
             )
             return
         shapes = self._shapes(scenario, requests)
@@ -181,6 +184,12 @@ class Deployment(Cells):
                 rule="ceilings",
                 size=requests,
             )
+
+    def _loop_sizes(self, variant: Variant, requests: int) -> tuple[int, ...]:
+        """Sequences in a decode microbatch of a closed loop: those of no more microbatches than stages could be."""
+        stages = min(len(self.layer_kinds), self.instance.max_gpus // variant.replicas)
+        most = 1 if variant.single_stage else stages
+        return tuple(size for size in distinct_ceilings(requests) if divide_up(requests, size) <= most)
 
     def _shapes(self, scenario: Scenario, requests: int) -> tuple[PrefillShape, ...]:
         """Ways to prefill a scenario's requests: whole prompts or, under an engine that cuts them, chunks too."""
@@ -227,7 +236,8 @@ class Deployment(Cells):
         slack = TIME_SLACK + max(map(self._loosest_balance, loop.steps))
         iteration, first_token = loop.tables(self.options, slack)
         tpot = None if limits.tpot is None else limit_within_margin(limits.tpot, self.instance.margin)
-        ttft = None if limits.ttft is None else limit_within_margin(limits.ttft, self.instance.margin)
+        workload = scenario.workload
+        ttft = None if limits.ttft is None else allowed_time(self.instance, "ttft", workload, limits.ttft)
         caps = list(self._loop_caps(variant, scenario, loop.steps[0], decode_step(scenario, requests)))
         if microbatches > 1:
             caps.append(self._stages_cap(scenario, microbatches))

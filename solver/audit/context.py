@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Literal
 
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.prefill import distinct_ceilings
-from shardproof.formulations.scaling import limit_within_margin
+from shardproof.formulations.scaling import allowed_time
 from shardproof.instances.errors import ShardproofError
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
@@ -205,11 +206,13 @@ class Context:
         step = max(1, len(sizes) // MICROBATCH_TRIALS)
         return sorted({*sizes[:6], *sizes[::step]})
 
-    def allowed(self, limit: Fraction) -> Fraction:
-        """What the instance's margin leaves of a time limit, seconds."""
+    def allowed(self, limit: Fraction, name: str) -> Fraction:
+        """What the instance's margin leaves of a limit on ``ttft`` or ``tpot``, seconds."""
         if self.deployment is None:
             return limit
-        return Fraction(limit_within_margin(int(limit * 10**9), self.deployment.instance.margin), 10**9)
+        instance = self.deployment.instance
+        quantity: Literal["ttft", "tpot"] = "ttft" if name == "ttft" else "tpot"
+        return Fraction(allowed_time(instance, quantity, instance.scenarios[0].workload, int(limit * 10**9)), 10**9)
 
     @cached_property
     def deployment(self) -> Deployment | None:

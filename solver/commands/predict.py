@@ -60,10 +60,12 @@ def _show(prediction: Prediction) -> None:
     )
     if prediction.running < prediction.requests:
         console.print(f"each replica runs {prediction.running} of its {prediction.requests} requests; the others wait")
-    for found in prediction.intervals.values():
+    for name, found in prediction.intervals.items():
+        quantity, unit = name.rsplit("_", 1)
+        within = f"{found.level:.0%} of measurements lie from {found.low:.3g} to {found.high:.3g} {unit}"
         console.print(
-            f"  {found.level:.0%} of measurements lie from {found.low:.2f} to {found.high:.2f} ms "
-            f"({found.count} held-out rows of {found.group}, model {found.standing})"
+            f"  {quantity.upper()}: {within} ({found.count} held-out rows of {found.group}, model {found.standing}; "
+            "doubt about the model, no percentile of requests)"
         )
     table = Table("operation (one decode iteration)", "time")
     for name, time in prediction.operations.items():

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Literal
 
 from shardproof.formulations.costs.communication import hand_over
 from shardproof.formulations.costs.compute import Step, embedding_operation, head_operation
@@ -21,7 +22,7 @@ from shardproof.formulations.deployment.loops import Loop, LoopTimes
 from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings
 from shardproof.formulations.engines.rules import broken_rules
 from shardproof.formulations.engines.told import memory_budget, running
-from shardproof.formulations.scaling import limit_within_margin
+from shardproof.formulations.scaling import allowed_time
 from shardproof.formulations.timeline import simulate_prefill, tpot
 from shardproof.instances.errors import CheckFailed
 from shardproof.instances.instance import Instance
@@ -304,9 +305,12 @@ class _Evaluator:
             name, limits = figures.scenario.name, figures.scenario.limits
             for index, found in enumerate(figures.stages):
                 yield Check(f"memory[{name}]", f"{self.name}stage={index}", found.memory, budget, "bytes")
-            for group, value, limit in (("ttft", figures.ttft, limits.ttft), ("tpot", figures.tpot, limits.tpot)):
+            workload = figures.scenario.workload
+            times: tuple[tuple[Literal["ttft", "tpot"], int, int | None], ...]
+            times = ("ttft", figures.ttft, limits.ttft), ("tpot", figures.tpot, limits.tpot)
+            for group, value, limit in times:
                 if limit is not None:
-                    allowed = limit_within_margin(limit, instance.margin)
+                    allowed = allowed_time(instance, group, workload, limit)
                     yield Check(f"{group}[{name}]", f"{self.name}plan", value, allowed, "ns")
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from shardproof.formulations.costs.engine_memory import EngineMemory
 from shardproof.formulations.costs.engine_profiles import load_profiles
-from shardproof.formulations.costs.serving.architecture import device_key
 from shardproof.formulations.costs.serving.closed_loop import StepClock
-from shardproof.formulations.costs.serving.confidence import Interval, interval
-from shardproof.formulations.costs.serving.factors import is_known, setting_of
+from shardproof.formulations.costs.serving.confidence import Interval
+from shardproof.formulations.costs.serving.doubt import Quantity, interval_of
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.instance import Instance
@@ -117,7 +116,7 @@ def _scenario(
         requests=figures.requests,
         operations=dict(sorted(operations.items(), key=lambda item: -item[1])),
         memory_bytes=fullest.memory_bytes,
-        intervals={} if level is None or fitted is None else {"tpot_ms": _interval(instance, tpot, level)},
+        intervals={} if level is None or fitted is None else _intervals(instance, figures, level),
         engine_memory=engine_memory(instance, plan),
         assumptions=_assumptions(instance, fitted, plan),
         violations=_violations(instance, plan, evaluation, figures),
@@ -177,10 +176,12 @@ def _engine(instance: Instance) -> str:
     return DEFAULT_ENGINE if instance.engine == "any" else instance.engine
 
 
-def _interval(instance: Instance, value: float, level: float) -> Interval:
-    engine = _engine(instance)
-    familiar = is_known(setting_of(instance.model, instance.device, engine))
-    return interval(value, level, engine=engine, device=device_key(instance.device), known=familiar)
+def _intervals(instance: Instance, figures: ScenarioFigures, level: float) -> dict[str, Interval]:
+    quantity: Quantity = "ttft" if figures.running >= figures.requests else "ttft_waiting"
+    return {
+        "ttft_s": interval_of(instance, quantity, figures.ttft / 1e9, level),
+        "tpot_ms": interval_of(instance, "tpot", figures.tpot / 1e6, level),
+    }
 
 
 def _assumptions(instance: Instance, fitted: StepClock | None, plan: Plan) -> tuple[str, ...]:

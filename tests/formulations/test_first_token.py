@@ -213,3 +213,35 @@ def test_what_waits_adds_no_throughput() -> None:
     running = crowd.scenarios[0].running
     calm = evaluate(question(workload={"concurrency": running, "input_tokens": 8000}), one_stage())
     assert crowd.throughput().requests_per_s == pytest.approx(calm.throughput().requests_per_s, rel=1e-3)
+
+
+def test_a_first_token_has_its_own_doubt_and_a_higher_level_is_wider() -> None:
+    plan = one_stage()
+    found = [predict(question(), plan, level=level)[0].intervals for level in (0.5, 0.8, 0.89, 0.9, 0.95)]
+    for name, value in (
+        ("ttft_s", predict(question(), plan)[0].ttft_s),
+        ("tpot_ms", predict(question(), plan)[0].tpot_ms),
+    ):
+        lows, highs = [one[name].low for one in found], [one[name].high for one in found]
+        assert lows == sorted(lows, reverse=True)
+        assert highs == sorted(highs)
+        assert lows[0] <= value <= highs[0]
+    assert found[0]["ttft_s"].count != found[0]["tpot_ms"].count
+
+
+def test_solve_plans_against_what_predict_prints() -> None:
+    limits = {"max_gpus": 8, "ttft": "400 ms", "tpot": "15 ms"}
+    careful = question(limits=limits, confidence="90%")
+    result = solve(careful)
+    assert result.plan is not None
+    found = predict(question(limits=limits), result.plan, level=0.9)[0]
+    assert found.intervals["ttft_s"].high <= 0.4001
+    assert found.intervals["tpot_ms"].high <= 15.01
+    assert (result.gpus or 0) >= (solve(question(limits=limits)).gpus or 0)
+    assert "no percentile" in " ".join(result.assumptions)
+
+
+def test_more_confidence_never_needs_fewer_gpus() -> None:
+    limits = {"max_gpus": 8, "ttft": "500 ms", "tpot": "20 ms"}
+    fewest = [solve(question(limits=limits, confidence=level)).gpus or 99 for level in ("50%", "80%", "89%", "90%")]
+    assert fewest == sorted(fewest)

@@ -23,6 +23,7 @@ from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.reading import read_mapping, validate
 
 FILE = Path(instances.__file__).parent / "catalog" / "serving" / "confidence.json"
+FIRST_TOKEN_FILE = FILE.with_name("first_token_confidence.json")
 ANY = "any"
 Standing = Literal["known", "unseen"]
 
@@ -62,8 +63,11 @@ class Interval:
 
 @lru_cache(maxsize=1)
 def load_confidence() -> ConfidenceCatalogue:
-    """Read the catalogue file once."""
-    return validate(ConfidenceCatalogue, read_mapping(FILE), where="catalogue: serving/confidence.json")
+    """Read the catalogue files once: of tokens, and of first tokens."""
+    found = validate(ConfidenceCatalogue, read_mapping(FILE), where="catalogue: serving/confidence.json")
+    first = read_mapping(FIRST_TOKEN_FILE)
+    firsts = validate(ConfidenceCatalogue, first, where="catalogue: serving/first_token_confidence.json")
+    return found.model_copy(update={"quantities": found.quantities | firsts.quantities})
 
 
 def parse_level(text: str) -> float:

@@ -144,7 +144,7 @@ def judge_meets(context: Context, statement: Statement) -> Claim:
     if not figures:
         return not_checkable(statement, "the plan's times cannot be recomputed from what is stated")
     best, worst = min(figures), max(figures)
-    allowed = context.allowed(limit)
+    allowed = context.allowed(limit, name)
     formula = f"recomputed {show(best, 'time')}, limit {show(limit, 'time')}"
     formula += "" if allowed == limit else f", {show(allowed, 'time')} with the margin taken off"
     floor = ttft_floor(context) if name == "ttft" else None
