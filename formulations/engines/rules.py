@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from shardproof.formulations.costs.engine_profiles import version_key
 from shardproof.formulations.engines.shards import Shard, quantised_shards
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import (
@@ -23,6 +24,10 @@ from shardproof.instances.option import Option
 
 SMALL_NODE = 8
 """GPUs of a node up to which stages fill it evenly; larger ones (NVL72) are filled by powers of two as well."""
+
+MERGED_CUT_SINCE = (0, 14)
+"""vLLM's first release in which merged projections may be cut through blocks (ColumnParallelLinear.
+_maybe_allow_fp8_block_shape_mismatch)."""
 
 VOCABULARY_PADDING = 64
 """Rows to which engines pad the embedding table before they cut it."""
@@ -114,7 +119,16 @@ def _is_grouped(shard: Shard) -> bool:
 
 
 def _whole_blocks(instance: Instance, option: Option) -> bool:
-    return all(shard.whole or _is_grouped(shard) for shard in quantised_shards(instance.model, option))
+    merged = _cuts_merged_blocks(instance)
+    shards = quantised_shards(instance.model, option)
+    return all(shard.whole or _is_grouped(shard) or (merged and shard.merged) for shard in shards)
+
+
+def _cuts_merged_blocks(instance: Instance) -> bool:
+    """Whether the engine cuts merged projections anywhere: vLLM since pull request 30836 (December 2025)."""
+    settings = instance.engine_settings
+    new = settings.version is None or version_key(settings.version) >= MERGED_CUT_SINCE
+    return instance.engine == "vllm" and new
 
 
 def _whole_groups(instance: Instance, option: Option) -> bool:
@@ -199,7 +213,8 @@ WHOLE_BLOCKS = Rule(
     "a sharded dimension of block-quantised weights stays a multiple of the block",
     _whole_blocks,
     source="vLLM layers/quantization/utils/fp8_utils.py, validate_fp8_block_shape, and fp8.py, Fp8MoEMethod."
-    "create_weights; SGLang layers/quantization/fp8.py, the same two checks",
+    "create_weights; SGLang layers/quantization/fp8.py, the same two checks; vLLM since 0.14 exempts what is merged "
+    "into one (query, key, value; gate and up of a dense part): linear.py, _maybe_allow_fp8_block_shape_mismatch",
 )
 WHOLE_GROUPS = Rule(
     "whole-groups",

@@ -24,6 +24,9 @@ PACKED = 8
 SMALLEST_GROUP = 32
 """Groups of expert weights are halved until they fit a shard, down to this size."""
 
+MERGED = frozenset({"query", "key", "value", "gate", "up"})
+"""Matrices that become one with their neighbours: the projections of attention, both inputs of a gated part."""
+
 PADDED = frozenset({"mxfp4"})
 """Formats whose shards engines pad to whole blocks."""
 
@@ -54,6 +57,12 @@ class Shard:
         if self.matrix.tensor_class == "experts" and stored.dtype in ("int4", "int8"):
             return min(columns, SMALLEST_GROUP)
         return columns
+
+    @property
+    def merged(self) -> bool:
+        """Whether engines load the matrix as a part of a merged projection that is cut along its outputs."""
+        matrix = self.matrix
+        return matrix.cut == "outputs" and matrix.name in MERGED and matrix.tensor_class != "experts"
 
     @property
     def whole(self) -> bool:

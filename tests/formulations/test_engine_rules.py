@@ -181,3 +181,13 @@ def test_stages_fill_nodes_or_are_powers_of_two_in_a_rack(device, gpus, accepted
         rule.name for rule in broken_rules(resolve_tree(tree, where="t"), Option(1, gpus, 1, gpus), rules_of("any"))
     }
     assert ("nodes" not in broken_names) == accepted
+
+
+@pytest.mark.parametrize(("engine", "holds"), [("vllm", True), ("vllm@0.12", False), ("sglang", False)])
+def test_vllm_cuts_merged_projections_through_blocks_since_a_release(engine, holds):
+    # 4 KV heads of 192 over 4 ranks are no whole blocks of 128, and the recipe published for vLLM starts.
+    workload = {"kind": "burst", "batch_size": 4, "input_tokens": 64, "output_tokens": 16}
+    tree = {"model": "mimo-v2-flash", "device": "h100-sxm", "engine": engine, "workload": workload}
+    instance = resolve_tree(tree, where="question")
+    broken_names = {rule.name for rule in broken_rules(instance, Option(4, 1, 1, 4), rules_of(instance.engine))}
+    assert ("whole-blocks" not in broken_names) == holds

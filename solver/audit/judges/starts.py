@@ -61,7 +61,8 @@ def judge_layout(context: Context, statement: Statement) -> Claim:
     if not context.readings:
         return contradicted(statement, _no_reading(context))
     engine = context.document.engine if context.document.engine in ENGINES else "any"
-    asked = cast(Instance, SimpleNamespace(model=served_model(context), device=facts.device, engine=engine))
+    model, told = served_model(context), EngineSettings()
+    asked = cast(Instance, SimpleNamespace(model=model, device=facts.device, engine=engine, engine_settings=told))
     filled = {"whole-experts"} if facts.stated("redundant_experts") else set()
     rules = tuple(rule for rule in rules_of(engine) if rule.name not in PLANNER_RULES | filled)
     broken = [_broken(asked, reading, rules) for reading in context.readings]

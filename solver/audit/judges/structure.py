@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from shardproof.formulations.engines.rules import WHOLE_BLOCKS, WHOLE_GROUPS
+from shardproof.instances.engine import EngineSettings
 from shardproof.instances.instance import Instance
 from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
@@ -119,7 +120,8 @@ def _broken_block(context: Context, statement: Statement) -> Claim | None:
     model = context.facts.model
     if model is None or not context.readings or not context.document.engine:
         return None
-    asked = cast(Instance, SimpleNamespace(model=model))
+    engine = context.document.engine
+    asked = cast(Instance, SimpleNamespace(model=model, engine=engine, engine_settings=EngineSettings()))
     for rule in (WHOLE_BLOCKS, WHOLE_GROUPS):
         if not any(rule.accepts(asked, reading.option) for reading in context.readings):
             return contradicted(statement, f"{model.name}: {rule.sentence}; with TP {int(statement.number)} it is not")
