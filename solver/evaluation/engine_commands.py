@@ -6,15 +6,20 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import ceil
 
 from shardproof.formulations.costs.engine_memory import Launch
 from shardproof.formulations.costs.engine_profiles import version_key
 from shardproof.instances.catalogue import published_name
+from shardproof.instances.formats import Formats
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.plan import Group
 from shardproof.solver.evaluation.engine_plan import EnginePlan
+
+ONLINE: Mapping[str, tuple[str, ...]] = {"vllm": ("fp8",), "sglang": ("fp8",), "trtllm": ()}
+"""Dtypes to which engines quantise 16-bit weights after they loaded them."""
 
 MASTER = "$MASTER_ADDR"
 """Variable that holds the address of a replica's first node."""
@@ -108,9 +113,29 @@ class Told:
         return CACHE_DTYPES[self.instance.engine].get(self.instance.model.kv_dtype)
 
     def quantisation(self) -> list[str]:
-        """Flag that quantises a 16-bit checkpoint while it is loaded."""
+        """Flag that quantises a 16-bit checkpoint while it is loaded, where it fits before that."""
+        return ["--quantization fp8"] if self.quantises and self.fits_before else []
+
+    @property
+    def quantises(self) -> bool:
+        """Whether the engine makes 8 bits of a checkpoint's 16."""
         own, wanted = self.instance.checkpoint.weights, self.instance.model.formats.attention.dtype
-        return ["--quantization fp8"] if wanted == "fp8" and own in ("bf16", "fp16") else []
+        return wanted in ONLINE[self.instance.engine] and own in ("bf16", "fp16")
+
+    @cached_property
+    def before(self) -> int:
+        """Bytes of weights on the fullest device as the checkpoint stores them: engines load them so at first."""
+        own = self.instance.checkpoint.weights
+        assert own is not None
+        stored = self.instance.model.with_formats(Formats.uniform(own))
+        instance = self.instance.model_copy(update={"model": stored})
+        found = EnginePlan(instance, self.plan)
+        return max(found.stage_account(place).weights_bytes for place in range(len(self.plan.stages)))
+
+    @property
+    def fits_before(self) -> bool:
+        """Whether the weights fit a device before they are quantised."""
+        return self.before <= self.engine.account.total_bytes
 
 
 def percent_up(share: Fraction) -> Fraction:

@@ -16,9 +16,6 @@ from shardproof.solver.evaluation.engine_commands import WRITERS, Told, served_n
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.groups import questions
 
-ONLINE = {"vllm": ("fp8",), "sglang": ("fp8",), "trtllm": ()}
-"""Dtypes to which engines quantise 16-bit weights while they load them."""
-
 
 def engine_flags(instance: Instance, plan: Plan) -> tuple[str, ...]:
     """Return the command lines of one replica of a plan, node by node, and notes on them.
@@ -59,18 +56,26 @@ def _notes(told: Told) -> list[str]:
     ]
     if plan.replicas > 1:
         notes.append(f"that is one replica; {plan.replicas} of them run beside each other")
-    stored, own = instance.model.formats, instance.checkpoint.weights
-    wanted = stored.attention.dtype
-    if own is not None and wanted not in ONLINE[instance.engine]:
-        notes.append(
-            f"{served_name(instance)} stores its weights in {own}: no flag serves them in {wanted}; quantise the "
-            "checkpoint first, or name one that is"
-        )
-    elif own is not None and own not in ("bf16", "fp16", "fp32"):
-        notes.append(f"{served_name(instance)} stores its weights in {own}: the engine does not requantise them")
-    elif own is not None:
-        notes.append(f"{served_name(instance)} stores its weights in {own}; the engine quantises them as it loads them")
+    notes += _weight_notes(told)
     cache = instance.model.kv_dtype
     if told.cache_dtype() is None and cache not in ("bf16", "fp16"):
         notes.append(f"{instance.engine} has no KV cache in {cache}: its flag is left out")
     return notes
+
+
+def _weight_notes(told: Told) -> list[str]:
+    """Say what the checkpoint stores, where the plan counts on another dtype."""
+    instance, own = told.instance, told.instance.checkpoint.weights
+    if own is None:
+        return []
+    wanted, said = instance.model.formats.attention.dtype, f"{served_name(instance)} stores its weights in {own}"
+    if not told.quantises:
+        return [
+            f"{said}: no flag serves them in {wanted}; quantise the checkpoint first, or name one that is stored so"
+        ]
+    if not told.fits_before:
+        return [
+            f"{said}, {told.before / 1e9:.1f} GB on each device before the engine could quantise them, more than it "
+            f"has: name a checkpoint that is stored in {wanted}"
+        ]
+    return [f"{said}; the engine quantises them after it loaded them"]

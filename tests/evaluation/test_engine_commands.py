@@ -138,6 +138,15 @@ def test_weights_that_no_checkpoint_has_are_said() -> None:
     assert any("stores its weights in bf16" in line for line in missing)
 
 
+def test_weights_that_do_not_fit_before_they_are_quantised_are_said() -> None:
+    """141 GB of Llama-3.3-70B in bf16 pass through no card of 80 GB on their way to FP8."""
+    tree = asked(model="meta-llama/Llama-3.3-70B-Instruct", precision={"weights": "fp8"})
+    alone, halved = flags_of(tree, [stage(0, 79)]), flags_of(tree, [stage(0, 79, tp=2)])
+    assert "--quantization" not in values(alone[0])
+    assert any("GB on each device before" in line for line in alone)
+    assert values(halved[0])["--quantization"] == "fp8"
+
+
 def test_settings_are_printed_as_they_were_set() -> None:
     engine = {
         "name": "vllm",
