@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shardproof.solver.api.catalogued import Catalogued, catalog
     from shardproof.solver.api.doctor import Setup, doctor
     from shardproof.solver.api.explained import Explained, explain
+    from shardproof.solver.api.exported import Exported, export
     from shardproof.solver.api.placed import Placed, PlacedWithin, place, place_within
     from shardproof.solver.api.predicted import Predicted, predict
     from shardproof.solver.api.schemas import schema
@@ -43,6 +44,7 @@ _HOMES = {
     "shardproof.solver.api.catalogued": ("Catalogued", "catalog"),
     "shardproof.solver.api.doctor": ("Setup", "doctor"),
     "shardproof.solver.api.explained": ("Explained", "explain"),
+    "shardproof.solver.api.exported": ("Exported", "export"),
     "shardproof.solver.api.placed": ("Placed", "PlacedWithin", "place", "place_within"),
     "shardproof.solver.api.predicted": ("Predicted", "predict"),
     "shardproof.solver.api.schemas": ("schema",),
@@ -63,6 +65,7 @@ __all__ = [
     "CheckFailed",
     "Compared",
     "Explained",
+    "Exported",
     "InputError",
     "Instance",
     "InternalError",
@@ -88,6 +91,7 @@ __all__ = [
     "compare",
     "doctor",
     "explain",
+    "export",
     "load_instance",
     "load_plan",
     "place",

@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "batch": "Solve many instances across models, devices and limits.",
     "report": "Write a batch run as one HTML page.",
     "predict": "Predict times and memory of a given plan.",
+    "export": "Write a plan as the files of an engine or a cluster.",
     "simulate": "Play a plan in service, event by event.",
     "calibrate": "Measure this machine's GPU and fit its curves.",
     "catalog": "List and show the models and devices known.",

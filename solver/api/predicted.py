@@ -122,6 +122,20 @@ def _is_plan_file(path: Path) -> bool:
     return path.is_dir() is False and "stages" in (text := read_document_text(path)) and "attn_tp" in text
 
 
+def asked_and_stated(plan: AnyPlan, instance: Question | None, fields: dict[str, Any]) -> tuple[Instance, Plan]:
+    """Return the question and the plan that a verb on plans is given, in whatever form.
+
+    Raises
+    ------
+    InputError
+        If either is wrong or missing.
+    """
+    if instance is None and isinstance(plan, Solved):
+        instance = plan.instance
+    asked = instance_from(instance, fields)
+    return asked, _stated(plan, asked) if isinstance(plan, str | Path) else plan_from(plan)
+
+
 @shows_fields
 def predict(plan: AnyPlan, instance: Question | None = None, **fields: Unpack[Fields]) -> Predicted:
     """Predict TTFT, TPOT, time by operation and memory by part of a plan.
@@ -148,10 +162,7 @@ def predict(plan: AnyPlan, instance: Question | None = None, **fields: Unpack[Fi
 
     given: dict[str, Any] = dict(fields)
     confidence = given.pop("confidence", None)
-    if instance is None and isinstance(plan, Solved):
-        instance = plan.instance
-    asked = instance_from(instance, given)
-    wanted = _stated(plan, asked) if isinstance(plan, str | Path) else plan_from(plan)
+    asked, wanted = asked_and_stated(plan, instance, given)
     if confidence is None and asked.confidence is not None:
         confidence = f"{float(asked.confidence):g}"
     level = None if confidence is None else parse_level(str(confidence))

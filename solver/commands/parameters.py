@@ -74,6 +74,26 @@ class WritablePath(click.Path):
         return path
 
 
+class FolderPath(click.Path):
+    """A folder that will be written to: it, or the folder that it will be made in, allows that."""
+
+    def __init__(self) -> None:
+        """Give the folder as a path."""
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or fail with what is wrong with it."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.exists() and not path.is_dir():
+            self.fail(f"{path}: is a file; name a folder", param, ctx)
+        above = path if path.is_dir() else path.absolute().parent
+        if not above.is_dir():
+            self.fail(f"{path}: there is no folder {above}; make it first", param, ctx)
+        if not os.access(above, os.W_OK):
+            self.fail(f"{path}: cannot be written; name a folder elsewhere", param, ctx)
+        return path
+
+
 class PlotPath(WritablePath):
     """A picture that will be drawn; matplotlib is looked for before the work begins."""
 
@@ -92,4 +112,5 @@ class PlotPath(WritablePath):
 
 DURATION = DurationType()
 WRITABLE = WritablePath()
+FOLDER = FolderPath()
 PLOT = PlotPath()

@@ -11,7 +11,7 @@ import click
 
 from shardproof.solver.api.question import FIELDS
 from shardproof.solver.commands.instance_options import instance_options
-from shardproof.solver.commands.parameters import DURATION, WRITABLE, Verb
+from shardproof.solver.commands.parameters import DURATION, FOLDER, WRITABLE, Verb
 
 if TYPE_CHECKING:
     from shardproof.solver.api.solved import Solved
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=WRITABLE, help="Write the plan here, YAML or (*.json) JSON.")
 @click.option("--write-instance", type=WRITABLE, help="Keep the question itself as an instance file.")
 @click.option("--certificate", type=WRITABLE, help="Write the certificate here.")
+@click.option(
+    "--export",
+    "exports",
+    multiple=True,
+    metavar="TARGET=DIR",
+    help="Write the plan's files for vllm, docker-compose, kubernetes ...; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @click.option("--time-limit", type=DURATION, help="After it the best plan so far is given, with unit, e.g. 60s.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Workers of CP-SAT.")
@@ -40,6 +47,7 @@ def command(
     output: str | None,
     write_instance: str | None,
     certificate: str | None,
+    exports: tuple[str, ...],
     as_json: bool,
     **fields: Any,
 ) -> int:
@@ -56,9 +64,12 @@ def command(
     if write_instance:
         asked = {name: value for name, value in fields.items() if name in FIELDS}
         _write_tree(Path(write_instance), solved.question(instance, **asked))
+    targets = _targets(exports)
     answer = _solve(instance, fields)
     if output and answer.plan is not None:
         _write_tree(Path(output), answer.plan.model_dump(mode="json", exclude_none=True))
+    if answer.plan is not None:
+        _export(answer, targets)
     if certificate:
         _write_certificate(Path(certificate), answer)
     if as_json:
@@ -66,6 +77,24 @@ def command(
     else:
         click.echo(answer.text(colour=_colour()), color=_colour())
     return answer.exit_code
+
+
+def _targets(exports: tuple[str, ...]) -> dict[str, Path]:
+    """Read what is to be exported before the work begins."""
+    found = {}
+    for text in exports:
+        target, equals, folder = text.partition("=")
+        if not equals or not target or not folder:
+            raise click.UsageError(f"--export {text}: write TARGET=DIR, for example kubernetes=deploy")
+        found[target] = FOLDER.convert(folder, None, None)
+    return found
+
+
+def _export(answer: Solved, targets: dict[str, Path]) -> None:
+    from shardproof.solver.api.exported import export
+
+    for target, folder in targets.items():
+        export(answer, to=target).write(folder)
 
 
 def _solve(instance: str | None, fields: dict[str, Any]) -> Solved:

@@ -37,6 +37,9 @@ WIDE_CACHE = {"vllm": "bfloat16", "sglang": "bf16", "trtllm": "auto"}
 PREFILL_TOKENS = 16384
 """SGLang's default ``--max-prefill-tokens``, which also bounds a batch of prompts."""
 
+OWN_ATTENTION_DP = (0, 5, 23)
+"""Version of SGLang whose option list has ``--attn-dp-size``; older ones are told as they were before."""
+
 NODES_SINCE = (0, 11)
 """Version from which on vLLM spans nodes without Ray."""
 
@@ -191,7 +194,7 @@ def sglang(told: Told) -> list[str]:
     option, launch, settings = told.option, told.launch, told.instance.engine_settings
     flags = [f"--tp-size {option.gpus}", f"--pp-size {told.stages}"]
     if option.attn_dp > 1:
-        flags += [f"--dp-size {option.attn_dp}", "--enable-dp-attention"]
+        flags += _attention_dp(told)
     if option.moe_ep > 1:
         flags.append(f"--ep-size {option.moe_ep}")
     flags += [
@@ -216,6 +219,14 @@ def sglang(told: Told) -> list[str]:
         return [line]
     shared = f"--nnodes {told.nodes} --dist-init-addr {MASTER}:20000"
     return [f"{line} {shared} --node-rank {node}" for node in range(told.nodes)]
+
+
+def _attention_dp(told: Told) -> list[str]:
+    """Since 0.5.23 ``--dp-size`` counts replicas, and DP attention has a flag of its own."""
+    version, degree = told.instance.engine_settings.version, told.option.attn_dp
+    if version is not None and version_key(version) < OWN_ATTENTION_DP:
+        return [f"--dp-size {degree}", "--enable-dp-attention"]
+    return [f"--attn-dp-size {degree}"]
 
 
 def trtllm(told: Told) -> list[str]:

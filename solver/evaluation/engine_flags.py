@@ -29,7 +29,7 @@ def engine_flags(instance: Instance, plan: Plan) -> tuple[str, ...]:
     if plan.engine not in WRITERS or instance.engine != plan.engine or len(widths) != 1:
         return ()
     told = Told(EnginePlan(instance, plan))
-    return (*WRITERS[plan.engine](told), *_notes(told))
+    return (*WRITERS[plan.engine](told), *engine_notes(told))
 
 
 def _fleet_flags(instance: Instance, plan: Plan) -> Iterator[str]:
@@ -46,7 +46,8 @@ def engine_account(instance: Instance, plan: Plan) -> EngineMemory:
     return EnginePlan(instance, plan).binding
 
 
-def _notes(told: Told) -> list[str]:
+def engine_notes(told: Told) -> list[str]:
+    """Return what is to be said beside the lines: the engine's account, copies, weights that no flag serves."""
     instance, plan = told.instance, told.plan
     found = told.engine.binding
     verdict = f"; by that account it would refuse: {found.refusal}" if found.refusal else ""

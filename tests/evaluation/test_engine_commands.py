@@ -85,8 +85,15 @@ def test_sglang_counts_requests_and_chunks_over_all_dp_ranks() -> None:
     )
     assert (one["--max-running-requests"], eight["--max-running-requests"]) == ("8", "8")
     assert int(eight["--chunked-prefill-size"]) % 8 == 0
-    assert eight["--dp-size"] == "8"
-    assert "--enable-dp-attention" in eight
+    assert eight["--attn-dp-size"] == "8"
+    assert "--dp-size" not in eight  # replicas, since 0.5.23
+
+
+def test_older_releases_of_sglang_are_told_as_they_were() -> None:
+    tree = asked(model="deepseek-r1", device="h200-sxm", engine="sglang@0.5.5")
+    old = values(flags_of(tree, [stage(0, 60, dp=8, ep=8)])[0])
+    assert old["--dp-size"] == "8"
+    assert "--enable-dp-attention" in old
 
 
 def test_unequal_stages_are_told_their_layers() -> None:

@@ -31,6 +31,7 @@ ROOMS = (
     "evaluation",
     "simulation",
     "analysis",
+    "exporters",
     "documents",
     "result",
     "solve",

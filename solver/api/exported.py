@@ -1,0 +1,91 @@
+"""`export`: a plan as the files of an engine, a container runtime, a cluster or a batch system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from shardproof.solver.api.predicted import asked_and_stated
+from shardproof.solver.api.question import Fields, check_fields, shows_fields
+from shardproof.solver.api.record import Answered
+
+if TYPE_CHECKING:
+    from shardproof.instances.instance import Instance
+    from shardproof.instances.plan import Plan
+    from shardproof.solver.api.predicted import AnyPlan
+    from shardproof.solver.api.question import Question
+    from shardproof.solver.exporters.export import Export
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Exported(Answered):
+    """The files with which a target runs a plan; nothing is written until `write`."""
+
+    instance: Instance
+    plan: Plan
+    export: Export
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Text of every file by its path below the folder."""
+        return self.export.files
+
+    def write(self, folder: str | Path) -> None:
+        """Write the files below a folder, which is made where it is missing.
+
+        Raises
+        ------
+        InputError
+            If something else stands in their place.
+        """
+        self.export.write(Path(folder))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return target and files."""
+        return {"target": self.export.target, "files": dict(self.files)}
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row for each file."""
+        return [{"file": name, "lines": len(text.splitlines())} for name, text in self.files.items()]
+
+    def __str__(self) -> str:
+        """Return the target and its files in one line."""
+        return f"{self.export.target}: {', '.join(self.files)}"
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Exported({self.export.target!r}, {len(self.files)} files)"
+
+
+@shows_fields
+def export(plan: AnyPlan, instance: Question | None = None, *, to: str, **fields: Unpack[Fields]) -> Exported:
+    """Return the files with which a target runs a plan, or refuse with the reason why it cannot.
+
+    Parameters
+    ----------
+    plan
+        A `Plan`, an answer of `solve`, a mapping, the path of a plan in any form that `audit` reads, or an engine's
+        command line.
+    instance
+        The question that the plan answers; may be left out for an answer of `solve`.
+    to
+        ``vllm``, ``sglang``, ``trtllm``, ``docker-compose``, ``kubernetes`` ...: the message for an unknown one
+        lists all.
+    **fields
+        What a flag of the command line says, under the flag's name.
+
+    Raises
+    ------
+    InputError
+        If plan or question is wrong, or the target cannot express the plan.
+    """
+    check_fields(fields, "export")
+    from shardproof.solver.evaluation.engine_plan import require_plan_of
+    from shardproof.solver.exporters.export import export as export_plan
+
+    asked, wanted = asked_and_stated(plan, instance, dict(fields))
+    for part in wanted.parts:
+        require_plan_of(asked, wanted.part(part))
+    return Exported(asked, wanted, export_plan(asked, wanted, to))

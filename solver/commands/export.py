@@ -1,0 +1,33 @@
+"""`shardproof export`: a plan as the files with which a target runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from shardproof.solver.commands.instance_options import instance_options
+from shardproof.solver.commands.parameters import FOLDER, Verb
+
+
+@click.command(name="export", cls=Verb)
+@click.argument("plan", type=click.Path())
+@click.option("--instance", "-i", type=click.Path(), help="Instance file that the plan answers.")
+@click.option("--to", "to", required=True, metavar="TARGET", help="vllm, docker-compose, kubernetes ... (see docs).")
+@click.option("-o", "--output", type=FOLDER, required=True, metavar="DIR", help="Folder of the files.")
+@instance_options
+def command(plan: str, instance: str | None, to: str, output: Path, **fields: Any) -> None:
+    """Write a plan as the files with which a target runs it, or say why the target cannot.
+
+    \b
+    Examples:
+      shardproof export plan.yaml -i case.yaml --to kubernetes -o deploy/
+      shardproof export plan.yaml -i case.yaml --to vllm -o scripts/
+    """
+    from shardproof.solver.api.exported import export
+
+    found = export(plan, instance, to=to, **fields)
+    found.write(output)
+    for name in found.files:
+        click.echo(str(output / name))

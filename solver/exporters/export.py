@@ -1,0 +1,83 @@
+"""Export: a plan in the files of one target, or the reason why the target cannot express it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shardproof.instances.errors import InputError
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
+from shardproof.instances.reading import refuse
+from shardproof.solver.exporters import compose, engines, kubernetes
+from shardproof.solver.exporters.readme import write_readme
+from shardproof.solver.exporters.text import cannot
+from shardproof.solver.exporters.units import Unit, units_of
+
+Exporter = Callable[[Sequence[Unit]], dict[str, str]]
+
+EXPORTERS: Mapping[str, Exporter] = {
+    "vllm": engines.vllm,
+    "sglang": engines.sglang,
+    "trtllm": engines.trtllm,
+    "docker-compose": compose.write,
+    "kubernetes": kubernetes.write,
+}
+"""All targets: each takes the groups of a plan and returns the text of every file by its path."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """The files of a target: text by path below the folder that they are written to."""
+
+    target: str
+    files: Mapping[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write every file, making the folders that are missing.
+
+        Raises
+        ------
+        InputError
+            If a file stands where a folder has to be.
+        """
+        for name, text in self.files.items():
+            path = folder / name
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            except (FileExistsError, NotADirectoryError, IsADirectoryError):
+                raise refuse("--output", f"{path} cannot be made, another kind of file is there") from None
+            if name.endswith(".sh"):
+                path.chmod(0o755)
+
+
+def _plans(plan: Plan, units: Sequence[Unit]) -> dict[str, str]:
+    """Return the plan itself; of a mixed fleet one file a group, since a plan's readers know one shape a document."""
+    files = {}
+    for unit, part in zip(units, plan.parts, strict=True):
+        name = f"{unit.name}.plan.json" if plan.groups else "plan.json"
+        tree = plan.part(part).model_dump(mode="json", exclude_none=True)
+        files[name] = json.dumps(tree, indent=2) + "\n"
+    return files
+
+
+def export(instance: Instance, plan: Plan, target: str) -> Export:
+    """Write a plan as the files of a target.
+
+    Raises
+    ------
+    InputError
+        If the target is unknown, or cannot express the plan: with the reason.
+    """
+    if target not in EXPORTERS:
+        raise InputError(f"--to: {target!r}: is no target; known are {', '.join(EXPORTERS)}")
+    units = units_of(instance, plan)
+    if target != "sglang" and any(unit.placement for unit in units):
+        raise cannot(target, "the map of experts is a file on every node; export to sglang", field="placement")
+    files = dict(EXPORTERS[target](units))
+    files |= _plans(plan, units)
+    files["README.md"] = write_readme(target, units, tuple(files))
+    return Export(target, files)

@@ -1,0 +1,114 @@
+"""Kubernetes: a Deployment for replicas of one node, a LeaderWorkerSet for those of several, a Service each.
+
+Sources: apps/v1; leaderworkerset.x-k8s.io/v1 (v0.10.0), which gives every pod ``LWS_LEADER_ADDRESS`` and
+``LWS_WORKER_INDEX``; Gateway API v1 HTTPRoute for the weights of groups that differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from shardproof.solver.exporters.pods import config_map, pod
+from shardproof.solver.exporters.routing import http_route
+from shardproof.solver.exporters.text import cannot, to_yaml
+from shardproof.solver.exporters.units import PORT, Process, Unit
+
+TARGET = "kubernetes"
+
+
+def write(units: Sequence[Unit]) -> dict[str, str]:
+    """Return one file a group, and the route over all of them where they are several."""
+    files = {}
+    for unit in units:
+        workload = _deployment(unit) if unit.nodes == 1 else _leader_workers(unit)
+        files[f"{unit.name}.yaml"] = to_yaml(*config_map(unit), workload, _service(unit))
+    if len(units) > 1:
+        names = [unit.name for unit in units]
+        files["route.yaml"] = to_yaml(http_route("inference", units, names, port=PORT))
+    return files
+
+
+def _labels(unit: Unit) -> dict[str, str]:
+    return {"app": unit.name}
+
+
+def _deployment(unit: Unit) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": unit.name, "labels": _labels(unit)},
+        "spec": {
+            "replicas": unit.replicas,
+            "selector": {"matchLabels": _labels(unit)},
+            "template": {"metadata": {"labels": _labels(unit)}, "spec": pod(unit, unit.processes[0], TARGET)},
+        },
+    }
+
+
+def leader_and_worker(unit: Unit, target: str) -> tuple[Process, Process]:
+    """Return what the leader and every other pod of a LeaderWorkerSet start.
+
+    Raises
+    ------
+    InputError
+        If the engine spans nodes by MPI or Ray, which need more than pods that start alike.
+    """
+    if unit.engine == "trtllm":
+        reason = "TensorRT-LLM spans nodes by MPI; export to slurm or dynamo, whose launchers start it"
+        raise cannot(target, reason, field="stages")
+    if unit.is_ray:
+        reason = "this version of vLLM spans nodes by Ray alone; name vllm@0.11 or later, or export to ray-serve"
+        raise cannot(target, reason, field="engine")
+    leader, worker = unit.processes[:2]
+    return _addressed(leader), _addressed(worker)
+
+
+def _addressed(process: Process) -> Process:
+    """Put the variables of a LeaderWorkerSet where addresses and ranks of nodes are told."""
+    words = [re.sub(r"^\$MASTER_ADDR", "$LWS_LEADER_ADDRESS", word) for word in process.words]
+    for place, word in enumerate(words[:-1]):
+        if word == "--node-rank" and words[place + 1] != "0":
+            words[place + 1] = "$LWS_WORKER_INDEX"
+    return Process(process.environment, tuple(words))
+
+
+def _leader_workers(unit: Unit) -> dict[str, Any]:
+    leader, worker = leader_and_worker(unit, TARGET)
+    if unit.nodes > 2 and "--data-parallel-start-rank" in worker.words:
+        worker = _ranked(worker)
+    return {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": {"name": unit.name},
+        "spec": {
+            "replicas": unit.replicas,
+            "leaderWorkerTemplate": {
+                "size": unit.nodes,
+                "restartPolicy": "RecreateGroupOnPodRestart",
+                "leaderTemplate": {
+                    "metadata": {"labels": _labels(unit)},
+                    "spec": pod(unit, leader, TARGET, shell=True),
+                },
+                "workerTemplate": {"spec": pod(unit, worker, TARGET, probes=False, shell=True)},
+            },
+        },
+    }
+
+
+def _ranked(worker: Process) -> Process:
+    """Compute the first data-parallel rank of a pod from its place in the group."""
+    words = list(worker.words)
+    place = words.index("--data-parallel-start-rank") + 1
+    words[place] = f"$(({words[place]} * LWS_WORKER_INDEX))"
+    return Process(worker.environment, tuple(words))
+
+
+def _service(unit: Unit) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": unit.name},
+        "spec": {"selector": _labels(unit), "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]},
+    }

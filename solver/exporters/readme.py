@@ -1,0 +1,51 @@
+"""README of an export: which files there are, what runs where, how requests are shared, what to know first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shardproof.solver.evaluation.engine_flags import engine_notes
+from shardproof.solver.exporters.contract import contract
+from shardproof.solver.exporters.routing import scenarios_of, weights_of
+from shardproof.solver.exporters.units import Unit
+
+START = {
+    "vllm": "Run the script of each node on every host that the seats file names.",
+    "sglang": "Run the script of each node on every host that the seats file names.",
+    "trtllm": "Run the script of each group on every host that the seats file names.",
+    "docker-compose": "On host N: `docker compose -f compose-host-N.yaml up -d`.",
+    "kubernetes": "`kubectl apply -f FILE` for each YAML file; groups of pods need the operator of LeaderWorkerSet.",
+}
+
+
+def write_readme(target: str, units: Sequence[Unit], files: Sequence[str]) -> str:
+    """Return the text."""
+    first = units[0]
+    version = contract(first.engine)[0]
+    lines = [f"# {first.instance.model.name}: files for {target}", "", START[target], ""]
+    lines += [f"Flags are those of {first.engine} {version}. The plan itself is JSON beside them.", ""]
+    lines += ["## Files", "", *(f"- `{name}`" for name in files), "", "## What runs where", ""]
+    lines += ["| name | times | accelerators of one | hosts of one |", "|---|---|---|---|", *map(_row, units), ""]
+    lines += ["```text", *(f"{unit.name}: {note}" for unit in units for note in engine_notes(unit.told)), "```", ""]
+    lines += _weights(units)
+    return "\n".join(lines) + "\n"
+
+
+def _row(unit: Unit) -> str:
+    return f"| `{unit.name}` | {unit.replicas} | {unit.told.plan.width} | {unit.nodes} |"
+
+
+def _weights(units: Sequence[Unit]) -> list[str]:
+    if sum(unit.replicas for unit in units) == 1:
+        return []
+    names = scenarios_of(units)
+    lines = ["## How the router shares requests", "", "Weight of one replica of each group, by scenario", ""]
+    lines += ["| group | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    columns = [weights_of(units, name) for name in names]
+    lines += [
+        f"| `{unit.name}` | " + " | ".join(str(column[place]) for column in columns) + " |"
+        for place, unit in enumerate(units)
+    ]
+    if len(names) > 1:
+        lines += ["", "Clients name their scenario in the header `X-Scenario`."]
+    return lines

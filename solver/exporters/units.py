@@ -1,0 +1,201 @@
+"""Units: each group of alike replicas as exporters see it: what every node starts, on what, how often."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shardproof.instances.hardware import Device
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
+from shardproof.instances.reading import refuse
+from shardproof.solver.evaluation.engine_commands import WRITERS, Told, served_name
+from shardproof.solver.evaluation.engine_plan import EnginePlan
+from shardproof.solver.evaluation.groups import questions
+from shardproof.solver.exporters.contract import check_words, check_yaml
+
+PLACEMENT = "placement.json"
+"""Name of the file that says which expert lives where."""
+
+PORT = 8000
+"""Port on which every exported server listens, where it is alone on its address."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """What one node of a replica starts: variables, then words that need no shell but for ``$MASTER_ADDR``."""
+
+    environment: Mapping[str, str]
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A group of alike replicas: ``processes`` of one of them, node by node.
+
+    ``config``: TensorRT-LLM's YAML; ``placement``: SGLang's map of experts, a file that ``PLACEMENT`` names.
+    """
+
+    name: str
+    place: int
+    told: Told
+    processes: tuple[Process, ...]
+    config: str | None
+    placement: str | None = None
+
+    @property
+    def instance(self) -> Instance:
+        """The group's part of the question."""
+        return self.told.instance
+
+    @property
+    def engine(self) -> str:
+        """The engine."""
+        return self.told.instance.engine
+
+    @property
+    def device(self) -> Device:
+        """The device."""
+        return self.told.instance.device
+
+    @property
+    def replicas(self) -> int:
+        """Copies."""
+        return self.told.plan.replicas
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of one replica."""
+        return self.told.nodes
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs of one replica on each of its nodes."""
+        return self.told.option.gpus * self.told.stages // self.told.nodes
+
+    @property
+    def model(self) -> str:
+        """What the engine is asked to load."""
+        return served_name(self.told.instance)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Requests of each scenario that the router hands to one replica."""
+        shares = {share.scenario: share.requests for share in self.told.plan.shares}
+        load = dict(zip((one.name for one in self.instance.scenarios), self.told.engine.load, strict=True))
+        return shares or load
+
+    @property
+    def is_ray(self) -> bool:
+        """Whether the engine reaches other nodes through Ray."""
+        return "ray" in self.processes[0].words
+
+    def alone(self) -> Process:
+        """Return what the first node starts, without the words that name nodes (a controller adds its own)."""
+        return without_nodes(self.processes[0])
+
+
+NODE_FLAGS = (
+    "--nnodes", "--node-rank", "--master-addr", "--dist-init-addr", "--data-parallel-address",
+    "--data-parallel-rpc-port", "--data-parallel-start-rank", "--data-parallel-size-local",
+    "--distributed-executor-backend",
+)  # fmt: skip
+"""Flags with a value that say where the other nodes are."""
+
+
+def without_nodes(process: Process) -> Process:
+    """Return a process without the words that name nodes."""
+    kept: list[str] = []
+    words = iter(process.words)
+    for word in words:
+        if word in NODE_FLAGS:
+            next(words, None)
+        elif word != "--headless":
+            kept.append(word)
+    return Process(process.environment, tuple(kept))
+
+
+def units_of(instance: Instance, plan: Plan) -> tuple[Unit, ...]:
+    """Return the groups of a plan, checked against the engine's contract of flags.
+
+    Raises
+    ------
+    InputError
+        If no engine runs the plan as it stands.
+    """
+    engine = plan.engine or instance.engine
+    if engine not in WRITERS:
+        raise refuse("plan", "is for no engine; solve with --engine vllm, sglang or trtllm", field="engine")
+    if engine != instance.engine:
+        raise refuse("plan", f"is for {engine}, the question for {instance.engine}; name one", field="engine")
+    stem = slug(instance.model.name)
+    found = []
+    for place, (asked, part) in enumerate(questions(instance, plan)):
+        if len({stage.option.degrees for stage in part.stages}) != 1:
+            remedy = f"{engine} runs every stage with the same degrees, these differ; no engine is told otherwise"
+            raise refuse("plan", remedy, field="stages")
+        name = f"{stem}-{place}" if plan.groups else stem
+        found.append(_unit(name, place, Told(EnginePlan(asked, part))))
+    return tuple(found)
+
+
+def _unit(name: str, place: int, told: Told) -> Unit:
+    engine = told.instance.engine
+    placement = _placement(told)
+    lines = WRITERS[engine](told)
+    if placement is not None:
+        redundant = told.option.moe_ep * told.option.extra_slots
+        lines = [f"{line} --init-expert-location {PLACEMENT}" for line in lines]
+        lines = [f"{line} --ep-num-redundant-experts {redundant}" if redundant else line for line in lines]
+    config = None
+    if engine == "trtllm":
+        config, lines = "\n".join(lines[1:]) + "\n", lines[:1]
+        check_yaml(config, engine, layers=told.instance.model.layer_count)
+    processes = tuple(_process(line, index) for index, line in enumerate(lines))
+    for process in processes:
+        check_words(process.words, engine, environment=process.environment, layers=told.instance.model.layer_count)
+    if len(processes) == 1 and told.nodes > 1 and engine != "trtllm":
+        processes *= told.nodes
+    return Unit(name, place, told, processes, config, placement)
+
+
+def _process(line: str, index: int) -> Process:
+    words = shlex.split(line)
+    environment: dict[str, str] = {}
+    while re.match(r"[A-Z][A-Z0-9_]*=", words[0]):
+        key, _, value = words.pop(0).partition("=")
+        environment[key] = value
+    listens = ["--host", "0.0.0.0", "--port", str(PORT)]  # servers in containers are reached from outside
+    is_server = index == 0 and "--headless" not in words
+    return Process(environment, (*words, *(listens if is_server else [])))
+
+
+def _placement(told: Told) -> str | None:
+    """Return SGLang's map of experts (``physical_to_logical_map`` and no other key); ``None`` where none is planned.
+
+    Raises
+    ------
+    InputError
+        If the engine takes no such map.
+    """
+    rows = told.plan.placement
+    if rows is None or not any(rows):
+        return None
+    if told.instance.engine != "sglang":
+        reason = "cannot be told here which expert lives where"
+        raise refuse(
+            "plan", f"{told.instance.engine} {reason}; solve for sglang, or without a load profile", field="placement"
+        )
+    experts = max(max(row) for row in rows if row) + 1
+    slots = max(len(row) for row in rows)
+    plain = [slot % experts for slot in range(slots)]
+    return json.dumps({"physical_to_logical_map": [list(row) or plain for row in rows]}) + "\n"
+
+
+def slug(text: str) -> str:
+    """Return a name as DNS labels are written: lower case, digits, dashes, at most 40 characters."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return (plain if plain[:1].isalpha() else f"m-{plain}")[:40].strip("-")
