@@ -1,7 +1,7 @@
 """Forged certificates: none with a false claim may be accepted, none may crash the checker.
 
 ``python -m benchmarks.forge --count 60000`` (some 5 minutes on one core) takes true certificates of small
-random programs whose limits are exactly tight and forges them, each forgery aimed at one check. What the
+random programs and fleets whose limits are exactly tight and forges them, each forgery aimed at one check. What the
 checker accepts is decided by brute force over the program *in the file*: an accepted forgery must be true.
 
 The strongest forgeries are bluffs, trees of simple leaves that may or may not hold, and transplants: the exact
@@ -17,51 +17,62 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from random import Random
 from typing import Any
 
 from benchmarks.two_rows import moved, two_rows
-from shardproof.formulations.deployment.tables import Program
+from shardproof.formulations.fleet.covering import covered, items
 from shardproof.instances.errors import InputError
 from shardproof.solver.checkers import certificate as checker
-from shardproof.solver.proof.certificate import from_document, to_document
-from shardproof.solver.proof.certificate_json import read_program, write_tree
+from shardproof.solver.proof.certificate import to_document
+from shardproof.solver.proof.certificate_json import write_tree
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Query
 from tests.oracles.agreement import certified
-from tests.oracles.brute_force import brute_force, evaluate, every_chain
-from tests.oracles.random_programs import ceilings, random_program, replica_counts
-from tests.oracles.restricted import restrict
+from tests.oracles.brute_force import evaluate, every_chain
+from tests.oracles.certificate_truth import falsehood, plan_values, share_programs, walls
+from tests.oracles.fleet_agreement import certified_fleet
+from tests.oracles.random_fleets import random_family
+from tests.oracles.random_programs import random_program
 
 Document = dict[str, Any]
 Forgery = Callable[[Random, Document], Document | None]
 BASES = 400
+MIXED = (
+    *(6, 13, 26, 30, 34, 52, 57, 154, 161, 174, 183, 193, 214, 241, 284, 306, 307, 312, 315, 317, 326, 327, 343, 346),
+    *(350, 361, 374, 409, 418, 438, 451, 453, 455, 460, 478, 479, 505, 510, 525, 527, 548, 602, 628, 631, 638, 645),
+)
+"""Seeds of fleets whose replicas differ; few random ones do."""
+
 TRIES = 8
 """Slightly different programs that a transplant tries."""
 
 
-@dataclass(frozen=True)
-class Base:
-    """A true certificate, as text, and its program."""
-
-    text: str
-    program: Program
-
-
 @cache
-def base(seed: int) -> Base:
-    """Return the true certificate of a seed."""
+def base(seed: int) -> str:
+    """Return the true certificate of a seed: of replicas all alike, or of a fleet."""
+    if seed % 2:
+        own = MIXED[seed // 2 % len(MIXED)] if seed % 4 == 1 else seed
+        return json.dumps(to_document(certified_fleet(random_family(own, slack=own % 3 == 0))))
     program = random_program(seed, max_layers=5, max_options=3, max_gpus=6, slack=seed % 3 == 0)
-    return Base(json.dumps(to_document(certified(program))), program)
+    return json.dumps(to_document(certified(program)))
+
+
+def _refused(document: Document) -> list[Document]:
+    """Every load that the document's claims refuse."""
+    return [one for claim in document["claims"].values() if claim is not None for one in claim["refused"]]
+
+
+def _layouts(document: Document) -> list[Document]:
+    return [layout for share in document["program"]["shares"] for layout in share["layouts"]]
 
 
 def _nodes(random: Random, document: Document) -> list[list[Any]] | None:
     """Pick a tree of the document."""
-    claims = [claim for claim in document["claims"].values() if claim is not None and claim["trees"]]
-    return random.choice(random.choice(claims)["trees"]) if claims else None
+    trees = [tree for one in _refused(document) for tree in one["trees"]]
+    return random.choice(trees) if trees else None
 
 
 def _pick(random: Random, items: list[Any]) -> Any:
@@ -70,11 +81,11 @@ def _pick(random: Random, items: list[Any]) -> Any:
 
 def plan_moves(random: Random, document: Document) -> Document | None:
     """Change one thing of the plan, and claim what a reader would compute for it."""
-    plan = document["plan"]
-    if plan is None:
+    if document["plan"] is None:
         return None
+    plan = random.choice(document["plan"])
     stage = random.choice(plan["stages"])
-    match random.randrange(7):
+    match random.randrange(9):
         case 0:
             stage[random.randrange(2)] += random.choice((-1, 1))
         case 1:
@@ -86,7 +97,11 @@ def plan_moves(random: Random, document: Document) -> Document | None:
         case 4 if plan["choices"]:
             plan["choices"][random.randrange(len(plan["choices"]))] += random.choice((-1, 1))
         case 5:
-            plan["layout"] = random.randrange(len(document["program"]["layouts"]) + 1)
+            plan["layout"] = random.randrange(3)
+        case 6:
+            plan["replicas"] = max(0, plan["replicas"] + random.choice((-1, 1)))
+        case 7:
+            plan["share"] = random.randrange(len(document["program"]["shares"]) + 1)
         case _:
             place = plan["stages"].index(stage)
             if place + 1 == len(plan["stages"]):
@@ -99,15 +114,13 @@ def plan_moves(random: Random, document: Document) -> Document | None:
 
 def _restated(document: Document) -> Document:
     """Restate the values of the plan as brute force sees it, so that only its feasibility is forged."""
-    if any(value < 0 for stage in document["plan"]["stages"] for value in stage):
+    if any(value < 0 for group in document["plan"] for stage in group["stages"] for value in stage):
         return document
     try:
-        certificate = from_document(document)
-        found = certificate.chain and evaluate(certificate.program, certificate.chain)
+        values = plan_values(document)
     except (IndexError, ValueError, InputError):
         return document
-    values = (found.gpus, found.ttft, found.memory) if found else (None, None, None)
-    for claim, value in zip(document["claims"].values(), values, strict=True):
+    for claim, value in zip(document["claims"].values(), values or (None,) * 4, strict=True):
         if claim is not None and value is not None:
             claim["upper"] = value
             claim["lower"] = min(claim["lower"], value)
@@ -139,7 +152,7 @@ def claims_move(random: Random, document: Document) -> Document | None:
 
 
 def limits_move(random: Random, document: Document) -> Document | None:
-    """Move a limit, a number of microbatches or a mark by one."""
+    """Move a limit or a number of microbatches by one, or have a later level lower another row."""
     row = random.choice(document["program"]["rows"])
     match random.randrange(4):
         case 0 | 1:
@@ -147,7 +160,9 @@ def limits_move(random: Random, document: Document) -> Document | None:
         case 2:
             row["microbatches"] += random.choice((-1, 1))
         case _:
-            row["marked"] = 1 - row["marked"]
+            kind, _, rest = row["name"].partition("[")
+            other = "ttft" if row["microbatches"] else "memory"
+            row["name"] = f"{'row' if kind == other else other}[{rest}"
     return document
 
 
@@ -164,14 +179,17 @@ def cells_move(random: Random, document: Document) -> Document | None:
 
 
 def shape_moves(random: Random, document: Document) -> Document | None:
-    """Change budgets, replicas, options, layers, or the pools that rows point into."""
+    """Change budgets, loads, options, layers, or the pools that rows point into."""
     program = document["program"]
-    layout = random.choice(program["layouts"])
+    layout = _pick(random, _layouts(document))
+    if layout is None:
+        return None
     match random.randrange(8):
         case 0:
             layout["max_gpus"] = random.choice((None, max(0, (layout["max_gpus"] or 1) + random.choice((-1, 1)))))
         case 1:
-            layout["replicas"] += random.choice((-1, 1))
+            load = random.choice(program["shares"])["load"]
+            load[random.randrange(len(load))] += random.choice((-1, 1))
         case 2:
             program["max_gpus"] += random.choice((-1, 1))
         case 3:
@@ -195,28 +213,45 @@ def shape_moves(random: Random, document: Document) -> Document | None:
 
 
 def cases_vanish(random: Random, document: Document) -> Document | None:
-    """Leave out a layout or a choice, with its part of every tree, and keep the claim."""
-    program, plan = document["program"], document["plan"]
-    place = random.randrange(len(program["layouts"]))
-    layout = program["layouts"][place]
+    """Leave out a layout, a choice or a load that is refused, with its part of every tree, and keep the claim."""
+    program, shares = document["program"], document["program"]["shares"]
+    claims = [claim for claim in document["claims"].values() if claim is not None and claim["refused"]]
+    if claims and random.random() < 0.4:
+        refused = random.choice(claims)["refused"]
+        one = random.choice(refused)
+        match random.randrange(3):
+            case 0:
+                refused.remove(one)
+            case 1:
+                one["gpus"] += random.choice((-1, 1))
+            case _:
+                one["share"] = random.randrange(len(shares))
+        return document
+    place = _pick(random, [place for place, share in enumerate(shares) if share["layouts"]])
+    if place is None:
+        return None
+    at = random.randrange(len(shares[place]["layouts"]))
+    layout = shares[place]["layouts"][at]
+    mine = [one for one in _refused(document) if one["share"] == place and len(one["trees"]) > at]
+    groups = [group for group in document["plan"] or () if group["share"] == place]
     if random.random() < 0.4 or not layout["axes"]:
-        program["layouts"].pop(place)
-        for claim in document["claims"].values():
-            if claim is not None and claim["trees"]:
-                claim["trees"].pop(place)
-        if plan is not None:
-            plan["layout"] -= plan["layout"] > place
+        shares[place]["layouts"].pop(at)
+        for one in mine:
+            one["trees"].pop(at)
+        for group in groups:
+            group["layout"] -= group["layout"] > at
         return document
     axis = random.randrange(len(layout["axes"]))
     choice = random.randrange(len(layout["axes"][axis]["choices"]))
-    for claim in document["claims"].values():
-        if claim is not None and claim["trees"]:
-            claim["trees"][place] = _without(claim["trees"][place], layout, axis, choice)
+    for one in mine:
+        one["trees"][at] = _without(one["trees"][at], layout, axis, choice)
     layout["axes"][axis]["choices"].pop(choice)
-    if plan is not None and plan["layout"] == place:
-        plan["choices"][axis] -= plan["choices"][axis] > choice
+    for group in groups:
+        if group["layout"] == at:
+            group["choices"][axis] -= group["choices"][axis] > choice
     if random.random() < 0.3:
         layout["axes"][axis]["size"] += random.choice((-1, 1))
+    del program
     return document
 
 
@@ -242,13 +277,15 @@ def _without(nodes: list[list[Any]], layout: Document, axis: int, choice: int) -
 def rules_move(random: Random, document: Document) -> Document | None:
     """Claim another completeness rule than the one that holds."""
     program = document["program"]
-    axis = _pick(random, [axis for layout in program["layouts"] for axis in layout["axes"]])
+    axis = _pick(random, [axis for layout in _layouts(document) for axis in layout["axes"]])
     if axis is None or random.random() < 0.3:
-        sizes = program["batch_sizes"]
-        if sizes and random.random() < 0.7:
-            sizes[random.randrange(len(sizes))] += random.choice((-1, 1))
+        demand, chance = program["demand"], random.random()
+        if chance < 0.6:
+            demand[random.randrange(len(demand))] += random.choice((-1, 1))
+        elif chance < 0.8:
+            demand.append(random.randint(0, 6))
         else:
-            sizes.append(random.randint(0, 6))
+            program["replicas"] = random.choice(("alike", "free", "any"))
         return document
     match random.randrange(3):
         case 0:
@@ -290,8 +327,8 @@ def trees_tampered(random: Random, document: Document) -> Document | None:
 
 def labels_move(random: Random, document: Document) -> Document | None:
     """Change a frontier: its rows, its weights, a label's layer or value; drop or add labels."""
-    claims = [claim for claim in document["claims"].values() if claim is not None]
-    leaves = [node for claim in claims for tree in claim["trees"] for node in tree if node[0] == "leaf" and node[2]]
+    trees = [tree for one in _refused(document) for tree in one["trees"]]
+    leaves = [node for tree in trees for node in tree if node[0] == "leaf" and node[2]]
     leaf = _pick(random, leaves)
     if leaf is None:
         return None
@@ -354,51 +391,77 @@ def malformed(random: Random, document: Document) -> Document | None:
     return document
 
 
-def _changed(random: Random, document: Document) -> Program | None:
-    """Return a program that differs from the document's in one thing."""
-    changed = json.loads(json.dumps(document))
+def _changed(random: Random, document: Document) -> Document | None:
+    """Return a document whose problem differs in one thing."""
+    changed: Document = json.loads(json.dumps(document))
     move = random.choice((limits_move, cells_move, shape_moves, cells_move, limits_move))
     if move(random, changed) is None or changed["program"]["kinds"] != document["program"]["kinds"]:
         return None
     try:
         checker.shaped(changed, checker.SHAPE, "changed")
         checker.Problem(json.loads(json.dumps(changed["program"])))
-    except (checker.CheckError, IndexError, ValueError):
+    except (checker.CheckError, IndexError, ValueError, ArithmeticError):
         return None
-    return read_program(changed["program"])
+    return changed
 
 
-def _refuted(random: Random, document: Document, query: Query) -> list[list[list[Any]]] | None:
-    """Return the trees that refute a query for a slightly different program."""
+def _refusals(document: Document, query: Query) -> list[Document]:
+    """Refuse every share of a problem to replicas as wide as can be."""
+    found = []
+    for place, (_, program) in enumerate(share_programs(document)):
+        for gpus in range(query.gpus, 0, -1):
+            spans = (layout.max_gpus is None or layout.max_gpus >= gpus for layout in program.layouts)
+            answer = Prover(program, floor=True).decide(Query(gpus, query.ttft, query.memory)) if any(spans) else None
+            if answer is not None and answer.refutation is not None:
+                trees = list(map(write_tree, answer.refutation.trees))
+                found.append({"gpus": gpus, "share": place, "trees": trees})
+                break
+    return found
+
+
+def _refuted(random: Random, document: Document, query: Query) -> list[Document] | None:
+    """Return what is refused in a slightly different problem, more than in the document's own."""
+    true = [(wall.gpus, wall.load) for wall in walls(document, ttft=query.ttft, memory=query.memory)]
     for _ in range(TRIES):
         other = _changed(random, document)
-        refutation = None if other is None else Prover(other, floor=True).decide(query).refutation
-        if refutation is not None:
-            return list(map(write_tree, refutation.trees))
+        found = [] if other is None else _refusals(other, query)
+        if any(one["share"] < len(true) and one["gpus"] > true[one["share"]][0] for one in found):
+            return found
     return None
 
 
 def transplanted(random: Random, document: Document) -> Document | None:
     """Prove a false bound for a slightly different program, and claim it for the true one."""
-    best = brute_force(read_program(document["program"]), floor=True)
-    trees = None if best is None else _refuted(random, document, Query(gpus=best.gpus))
-    if best is None or trees is None:
+    lower = _true_bound(document)
+    found = None if lower is None else _refuted(random, document, Query(gpus=lower))
+    if lower is None or found is None:
         return None
-    return _bounded(document, best.gpus + 1, trees)
+    return _bounded(document, lower + 1, found)
 
 
-def _bounded(document: Document, lower: int, trees: list[list[list[Any]]]) -> Document:
+def _true_bound(document: Document) -> int | None:
+    """Fewest GPUs that the loads truly refused leave a fleet (``None``: none is left)."""
+    demand, most = tuple(document["program"]["demand"]), document["program"]["max_gpus"]
+    shapes = 1 if document["program"]["replicas"] == "alike" else None
+    return covered(demand, items(demand, walls(document), most), most, shapes)
+
+
+def _bounded(document: Document, lower: int, refused: list[Document]) -> Document:
     """Return the document with a bound on GPUs alone."""
-    claim = {"lower": lower, "upper": None, "by": "certified", "trees": trees}
-    return document | {"plan": None, "claims": {"gpus": claim, "ttft_ns": None, "memory_bytes": None}}
+    claim = {"lower": lower, "upper": None, "by": "certified", "refused": refused}
+    return document | {"plan": None, "claims": dict.fromkeys(document["claims"]) | {"gpus": claim}}
 
 
 def bluffed(random: Random, document: Document) -> Document | None:
     """Claim the true bound, or one more, on trees of the simplest leaves: some hold, some are bluff."""
-    program = read_program(document["program"])
-    best = brute_force(program, floor=True)
-    lower = (program.max_gpus + 1 if best is None else best.gpus) + random.choice((0, 1))
-    return _bounded(document, lower, [_bluff(random, layout, document) for layout in document["program"]["layouts"]])
+    bound, most = _true_bound(document), document["program"]["max_gpus"]
+    lower = (most + 1 if bound is None else bound) + random.choice((0, 1))
+    refused = []
+    for place, wall in enumerate(walls(document)):
+        layouts = document["program"]["shares"][place]["layouts"]
+        trees = [_bluff(random, layout, document) for layout in layouts]
+        refused.append({"gpus": max(0, wall.gpus + random.choice((0, 0, 1))), "share": place, "trees": trees})
+    return _bounded(document, lower, refused)
 
 
 def _bluff(random: Random, layout: Document, document: Document) -> list[list[Any]]:
@@ -446,27 +509,50 @@ def two_rows_moved(random: Random, document: Document) -> Document | None:
 
 def levels_transplanted(random: Random, document: Document) -> Document | None:
     """Give a worse plan, and prove it best at its level for a slightly different program."""
-    program = read_program(document["program"])
-    best = brute_force(program)
-    if best is None or best.ttft is None:
+    plan, claims = document["plan"], document["claims"]
+    if plan is None or claims["ttft_ns"] is None:
         return None
-    worse = []
+    group = random.choice(plan)
+    program = share_programs(document)[group["share"]][1]
+    width = sum(program.options[option].gpus for _, _, option in group["stages"])
+    best, worse = claims["ttft_ns"]["upper"], []
     for chain in islice(every_chain(program), 3000):
         found = evaluate(program, chain)
-        if found is not None and found.gpus == best.gpus and (found.ttft or 0) > best.ttft:
-            worse.append((chain, found))
+        if found is not None and found.gpus == width and (found.ttft or 0) > best:
+            worse.append((chain, found.ttft))
     if not worse:
         return None
-    chain, found = random.choice(worse)
-    level, query = "ttft_ns", Query(gpus=found.gpus, ttft=(found.ttft or 1) - 1)
-    trees = _refuted(random, document, query)
-    if trees is None:
+    chain, ttft = random.choice(worse)
+    gpus = claims["gpus"]["upper"]
+    refused = _refuted(random, document, Query(gpus=gpus, ttft=(ttft or 1) - 1))
+    if refused is None:
         return None
-    stages = [[stage.start, stage.stop, stage.option] for stage in chain.stages]
-    document["plan"] = {"layout": chain.layout, "choices": list(chain.choices), "stages": stages}
-    document["claims"][level] = {"lower": found.ttft, "upper": found.ttft, "by": "certified", "trees": trees}
-    document["claims"]["memory_bytes"] = None
+    group["layout"], group["choices"] = chain.layout, list(chain.choices)
+    group["stages"] = [[stage.start, stage.stop, stage.option] for stage in chain.stages]
+    claims["ttft_ns"] = {"lower": ttft, "upper": ttft, "by": "certified", "refused": refused}
+    claims["memory_bytes"] = None
     return document
+
+
+def fleets_forged(random: Random, document: Document) -> Document | None:
+    """Overstate or understate what a width carries, and claim the bound that would follow."""
+    refused, program = document["claims"]["gpus"]["refused"], document["program"]
+    if not refused:
+        return None
+    one = random.choice(refused)
+    load = program["shares"][one["share"]]["load"]
+    place = random.randrange(len(load))
+    match random.randrange(4):
+        case 0:
+            load[place] = max(0, load[place] + random.choice((-1, 1)))
+        case 1:
+            one["gpus"] += 1
+        case 2:
+            program["demand"][random.randrange(len(load))] += 1
+        case _:
+            refused.remove(one)
+    changed = document["claims"]["gpus"]["lower"] + random.choice((0, 1))
+    return _bounded(document, changed, refused)
 
 
 FORGERIES: tuple[Forgery, ...] = (
@@ -486,6 +572,8 @@ FORGERIES: tuple[Forgery, ...] = (
     bluffed,
     two_rows_moved,
     levels_transplanted,
+    fleets_forged,
+    fleets_forged,
 )
 
 
@@ -493,63 +581,8 @@ def forged(seed: int) -> tuple[str, str] | None:
     """Return the forgery's name and the text of the forged certificate of a seed."""
     random = Random(f"forgery {seed}")
     forge = FORGERIES[seed % len(FORGERIES)]
-    document = forge(random, json.loads(base(random.randrange(BASES)).text))
+    document = forge(random, json.loads(base(random.randrange(BASES))))
     return None if document is None else (forge.__name__, json.dumps(document))
-
-
-def falsehood(document: Document) -> str | None:
-    """Say which claim of an accepted document is false by brute force (``None``: all hold)."""
-    certificate = from_document(_with_layout_paths_on_an_axis(document))
-    program, chain = certificate.program, certificate.chain
-    found = None if chain is None else evaluate(program, chain)
-    if chain is not None and found is None:
-        return "the plan is not feasible"
-    values = (None, None, None) if found is None else (found.gpus, found.ttft, found.memory)
-    limits: list[int | None] = []
-    for level, (name, value) in enumerate(zip(("gpus", "ttft", "memory"), values, strict=True)):
-        claim = certificate.claims.get(name)  # type: ignore[call-overload]
-        if claim is not None and claim.upper != value:
-            return f"{name} of the plan is {value}"
-        if claim is not None and claim.by == "certified" and claim.lower > 0:
-            gpus, ttft, memory = [*limits, claim.lower - 1, None, None][:3]
-            if brute_force(restrict(program, gpus=gpus, ttft=ttft, memory=memory), floor=True) is not None:
-                return f"{name} can be below {claim.lower}"
-        limits.append(value)
-        del level
-    return _incompleteness(program)
-
-
-def _with_layout_paths_on_an_axis(document: Document) -> Document:
-    """Move rows that a forgery has put where no program has them (a path of a layout) to an axis of one choice.
-
-    The trees go: what a claim says does not depend on them.
-    """
-    program, plan = document["program"], document["plan"]
-    for claim in document["claims"].values():
-        if claim is not None:
-            claim["trees"] = []
-    for place, layout in enumerate(program["layouts"]):
-        paths = [index for index in layout["rows"] if program["rows"][index]["microbatches"]]
-        if paths:
-            layout["rows"] = [index for index in layout["rows"] if index not in paths]
-            choice = {"value": 0, "rows": paths, "options": None}
-            layout["axes"].append({"name": "moved", "rule": "listed", "size": 0, "choices": [choice]})
-            if plan is not None and plan["layout"] == place:
-                plan["choices"].append(0)
-    return document
-
-
-def _incompleteness(program: Program) -> str | None:
-    for layout in program.layouts:
-        for axis in layout.axes:
-            if axis.rule == "ceilings" and [choice.value for choice in axis.choices] != ceilings(axis.size):
-                return f"{axis.name} lacks a choice"
-    if program.batch_sizes:
-        for replicas in replica_counts(program.batch_sizes, program.max_gpus):
-            spans = [layout.max_gpus for layout in program.layouts if layout.replicas == replicas]
-            if not any(span is None or span * replicas > program.max_gpus - replicas for span in spans):
-                return f"{replicas} replicas are missing"
-    return None
 
 
 def verdict(text: str) -> str | None:

@@ -74,7 +74,6 @@ def other_units(program: Program, random: Random) -> bool:
 def split(program: Program, random: Random) -> bool:
     """The fewest GPUs are the fewer of both halves of a split on an axis (or on the layouts)."""
     layouts = [place for place, layout in enumerate(program.layouts) if layout.axes]
-    open_program = replace(program, batch_sizes=())
     if not layouts or len(program.layouts[layouts[0]].axes[0].choices) < 2:
         at = random.randint(0, len(program.layouts))
         halves = [program.layouts[:at], program.layouts[at:]]
@@ -88,7 +87,7 @@ def split(program: Program, random: Random) -> bool:
             axes = (replace(first, choices=part, rule="listed"), *layout.axes[1:])
             own = (replace(layout, axes=axes),) if part else ()
             halves.append((*program.layouts[:place], *own, *program.layouts[place + 1 :]))
-    parts = [fewest(replace(open_program, layouts=tuple(half))) for half in halves if half]
+    parts = [fewest(replace(program, layouts=tuple(half))) for half in halves if half]
     return min(parts) == fewest(program)
 
 

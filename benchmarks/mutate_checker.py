@@ -212,7 +212,7 @@ def judged(module: types.ModuleType, text: str) -> str | None:
 
 def candidates(count: int, first: int = 0) -> list[tuple[str, str | None]]:
     """Return true certificates and forgeries with the checker's verdicts."""
-    texts = [base(seed).text for seed in range(min(BASES, count // 10))] + frontiers(count)
+    texts = [base(seed) for seed in range(min(BASES, count // 10))] + frontiers(count)
     full = [text for seed in range(count) if (text := two_rows(seed)) is not None]
     changed = (moved(text, Random(f"moved {place}")) for place, text in enumerate(full * 4))
     texts += full[: count // 4] + [text for text in changed if text is not None]
@@ -258,7 +258,7 @@ def _replaced(text: str, *pairs: tuple[str, str]) -> str:
 
 def _without_trees(text: str) -> str:
     document = json.loads(text)
-    document["claims"]["gpus"]["trees"] = []
+    document["claims"]["gpus"]["refused"] = []
     return json.dumps(document)
 
 
@@ -270,7 +270,8 @@ def frontiers(count: int) -> list[str]:
         random = Random(f"frontier {seed}")
         document = json.loads(text)
         claims = [claim for claim in document["claims"].values() if claim is not None]
-        leaves = [node for claim in claims for tree in claim["trees"] for node in tree if node[0] == "leaf"]
+        trees = [tree for claim in claims for one in claim["refused"] for tree in one["trees"]]
+        leaves = [node for tree in trees for node in tree if node[0] == "leaf"]
         leaves = [leaf for leaf in leaves if leaf[1] and len(leaf[2]) > 1]
         if not leaves or (len(texts) > count // 2 and all(len(leaf[1]) < 2 for leaf in leaves)):
             continue
@@ -293,7 +294,7 @@ def handmade() -> list[tuple[str, str | None]]:
         ('"max_gpus": 4', '"max_gpus": 4, "max_gpus": 4'),
         ('"max_gpus": 4', '"max_gpus": 4.0'),
         ('"max_gpus": 4', '"max_gpus": true'),
-        ("certificate 1", "certificate 2"),
+        ("certificate 2", "certificate 1"),
         ('"stages": [[0, 3, 1]]', '"stages": [[0, 1, 1], [2, 3, 1]]'),
         ('"stages": [[0, 3, 1]]', '"stages": [[0, 2, 0], [2, 3, 0], [3, 3, 0]]'),
         ('"stages": [[0, 3, 1]]', '"stages": [[0, 1, 0], [1, 1, 0], [1, 3, 0]]'),
@@ -304,6 +305,16 @@ def handmade() -> list[tuple[str, str | None]]:
         ('"options": [[1, 1, 1, 1]', '"options": [[0, 1, 1, 0]'),
         ('"options": [[1, 1, 1, 1]', '"options": [[2, 1, 1, 1]'),
         ('"replicas": 1', '"replicas": 0'),
+        ('"replicas": 1', '"replicas": 2'),
+        ('"replicas": "free"', '"replicas": "alike"'),
+        ('"replicas": "free"', '"replicas": "any"'),
+        ('"load": [1]', '"load": [0]'),
+        ('"load": [1]', '"load": [2]'),
+        ('"load": [1]', '"load": [1, 1]'),
+        ('"gpus": 1,', '"gpus": 0,'),
+        ('"gpus": 1,', '"gpus": 2,'),
+        ('"name": "ttft"', '"name": "memory"'),
+        ('"name": "memory"', '"name": "ttft"'),
         ('"layer": [[4], [3]]', '"layer": [[4], [3], [1]]'),
         ('"layer": [[4], [3]]', '"layer": [[4, 9], [3]]'),
         ('"layer": [[4], [3]]', '"layer": [[4], []]'),
@@ -329,9 +340,10 @@ def handmade() -> list[tuple[str, str | None]]:
         ('"size": 1', '"size": 2'),
         ('"rule": "ceilings", "size": 1', '"rule": "listed", "size": 0'),
         ('"choices": [{"value": 1, "rows": [1], "options": null}]', '"choices": []'),
-        ('"batch_sizes": [1]', '"batch_sizes": []'),
-        ('"batch_sizes": [1]', '"batch_sizes": [0]'),
-        ('"batch_sizes": [1]', '"batch_sizes": [1, 2]'),
+        ('"demand": [1]', '"demand": []'),
+        ('"demand": [1]', '"demand": [0]'),
+        ('"demand": [1]', '"demand": [2]'),
+        ('"demand": [1]', '"demand": [1, 2]'),
         ('"lower": 2', '"lower": 0'),
         ('"lower": 2', '"lower": 1'),
         ('"by": "certified"', '"by": "claimed by X"'),
@@ -404,7 +416,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verdicts = stored()
     fresh = handmade() + candidates(chosen.collect, chosen.first) if chosen.collect else []
     total, survivors = 0, list[Mutant]()
-    accepted = base(1).text
+    accepted = base(1)
     for mutant in mutants():
         total += 1
         if killer(mutant, verdicts) is not None or outside_its_limits(mutant.module, accepted):

@@ -22,22 +22,23 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from benchmarks.forge import cells_move, limits_move, shape_moves
 from benchmarks.mutate_checker import edits, node_at
-from shardproof.formulations.deployment.tables import Program
+from shardproof.formulations.deployment.tables import Layout, Program
+from shardproof.formulations.fleet.fleet import Fleet
 from shardproof.solver.checkers import certificate as checker
+from shardproof.solver.proof.capacity import alike_claims
 from shardproof.solver.proof.certificate import (
     Certificate,
-    certificate_of,
     certificate_of_evidence,
-    to_document,
     to_json,
 )
-from shardproof.solver.proof.certificate_json import read_program
+from shardproof.solver.proof.certificate_json import read_program, read_shares, write_program
 from shardproof.solver.proof.evidence import Evidence
 from tests.oracles.agreement import Named, certified
 from tests.oracles.brute_force import Best, brute_force
@@ -76,21 +77,38 @@ def judged(certificate: Certificate, truth: int) -> str:
 
 def faulty_program(random: Random, program: Program) -> Program | None:
     """Return the program with one thing off by one."""
-    document: dict[str, Any] = to_document(Certificate("x", program, None, {}))
+    claims = alike_claims(program.layouts, program.max_gpus, None, program.batch_sizes)
+    written = write_program(program, [(claim.load, claim.layouts) for claim in claims], replicas="alike")
+    document: dict[str, Any] = {"program": written, "claims": {}, "plan": None}
+    kinds = json.dumps(written["kinds"])
     move = random.choice((limits_move, cells_move, shape_moves))
-    if move(random, document) is None or document["program"]["kinds"] != to_document_kinds(program):
+    if move(random, document) is None or json.dumps(written["kinds"]) != kinds:
         return None
     try:
-        checker.Problem(json.loads(json.dumps(document["program"])))
-    except (checker.CheckError, IndexError, ValueError):
+        checker.Problem(json.loads(json.dumps(written)))
+    except (checker.CheckError, ArithmeticError, IndexError, ValueError):
         return None
-    return read_program(document["program"])
+    base, shares = read_program(written), read_shares(written)
+    layouts: list[Layout] = []
+    for claim, (_, read) in zip(claims, shares, strict=True):
+        replicas = next(layout.replicas for layout in claim.layouts)
+        layouts += [replace(layout, replicas=replicas) for layout in read]
+    return replace(base, layouts=tuple(layouts))
 
 
-def to_document_kinds(program: Program) -> list[list[int]]:
-    """Return the layer kinds as a document writes them."""
-    kinds: list[list[int]] = to_document(Certificate("x", program, None, {}))["program"]["kinds"]
-    return kinds
+def with_true_layouts(certificate: Certificate, program: Program) -> Certificate:
+    """Return the certificate of a faulty program with the true program's tables and rows."""
+    true = {}
+    for claim in alike_claims(program.layouts, program.max_gpus, None, program.batch_sizes):
+        true[claim.load] = tuple(replace(layout, replicas=1) for layout in claim.layouts)
+    claims = {}
+    for level, claim_ in certificate.claims.items():
+        refused = tuple(replace(one, layouts=true[one.load]) for one in claim_.refused)
+        claims[level] = replace(claim_, refused=refused)
+    groups = () if certificate.fleet is None else certificate.fleet.groups
+    own = [replace(group, program=replace(group.program, layouts=true[group.load])) for group in groups]
+    fleet = Fleet(tuple(own)) if own else None
+    return replace(certificate, program=program, fleet=fleet, claims=claims)
 
 
 def planted_in_programs(count: int) -> Counter[str]:
@@ -104,27 +122,12 @@ def planted_in_programs(count: int) -> Counter[str]:
             continue
         try:
             solved = certified(faulty)
-            trees = {level: _Trees(claim.trees) for level, claim in solved.claims.items()}
-            bounds = {level: claim.lower for level, claim in solved.claims.items()}
-            written = certificate_of(
-                program,
-                instance="x",
-                chain=solved.chain,
-                bounds=bounds,
-                refutations=trees,  # type: ignore[arg-type]
-            )
+            written = with_true_layouts(solved, program)
         except Exception:  # the search, or the writer, stops on its own checks
             outcomes["caught"] += 1
             continue
         outcomes[judged(written, truth_of(program))] += 1
     return outcomes
-
-
-class _Trees:
-    """Stands for a refutation where only its trees are read."""
-
-    def __init__(self, trees: tuple[Any, ...]) -> None:
-        self.trees = trees
 
 
 def mutants(name: str) -> Iterator[tuple[int, str, Any]]:

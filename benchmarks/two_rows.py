@@ -11,7 +11,8 @@ from random import Random
 from typing import Any
 
 from shardproof.solver.checkers import certificate as checker
-from shardproof.solver.proof.certificate import Certificate, to_document
+from shardproof.solver.proof.capacity import alike_claims
+from shardproof.solver.proof.certificate_json import write_program
 from tests.oracles.brute_force import brute_force
 from tests.oracles.random_programs import random_program
 
@@ -23,19 +24,31 @@ def two_rows(seed: int) -> str | None:
     program = random_program(seed, max_layers=5, max_options=2, max_gpus=5)
     best = brute_force(program)
     lower = program.max_gpus + 1 if best is None else best.gpus
-    document = to_document(Certificate("two-rows", program, None, {}))
-    problem = checker.Problem(json.loads(json.dumps(document["program"])))
-    rows = 2 + seed % 2
-    trees = [_tree(problem, layout, lower - 1, rows) for layout in problem.layouts]
-    if any(tree is None for tree in trees):
-        return None
-    claim = {"lower": lower, "upper": None, "by": "certified", "trees": trees}
-    return json.dumps(document | {"claims": {"gpus": claim, "ttft_ns": None, "memory_bytes": None}})
+    claims = alike_claims(program.layouts, lower - 1, None, program.batch_sizes)
+    shares = [(claim.load, claim.layouts) for claim in claims]
+    written = write_program(program, shares, replicas="alike")
+    problem = checker.Problem(json.loads(json.dumps(written)))
+    rows, refused = 2 + seed % 2, []
+    for place, claim in enumerate(claims):
+        trees = [_tree(problem, layout, claim.gpus, rows) for layout in problem.shares[place]["layouts"]]
+        if any(tree is None for tree in trees):
+            return None
+        refused.append({"gpus": claim.gpus, "share": place, "trees": trees})
+    gpus = {"lower": lower, "upper": None, "by": "certified", "refused": refused}
+    rest = {"shapes": None, "ttft_ns": None, "memory_bytes": None}
+    document = {"format": checker.FORMAT, "instance": "two-rows", "program": written, "plan": None}
+    return json.dumps(document | {"claims": {"gpus": gpus, **rest}})
+
+
+def _in_force(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as the checker reads it at the first level."""
+    limit = row["limit"]
+    return row | {"lo": -1, "top": None if limit is None else limit // max(1, row["microbatches"])}
 
 
 def _tree(problem: checker.Problem, layout: dict[str, Any], gpus: int, surrogates: int) -> list[Any] | None:
     nodes: list[Any] = []
-    most = min(gpus // layout["replicas"], layout["max_gpus"])
+    most = min(gpus, layout["max_gpus"])
     fit = {option for option, count in enumerate(problem.gpus) if count <= most}
 
     def grow(depth: int, rows: list[int], options: set[int]) -> bool:
@@ -44,7 +57,7 @@ def _tree(problem: checker.Problem, layout: dict[str, Any], gpus: int, surrogate
             choices = layout["axes"][depth]["choices"]
             kept = [options if c["options"] is None else options & set(c["options"]) for c in choices]
             return all(grow(depth + 1, rows + c["rows"], own) for c, own in zip(choices, kept, strict=True))
-        known = {problem.rows[i]["name"]: checker.limited(problem.rows[i], None, None) for i in rows}
+        known = {problem.rows[i]["name"]: _in_force(problem.rows[i]) for i in rows}
         leaf = _leaf(problem, known, options, most, surrogates)
         nodes.append(leaf)
         return leaf is not None
@@ -115,7 +128,7 @@ def _extensions(problem: checker.Problem, known: dict[str, Any], surrogates: Any
 def moved(text: str, random: Random) -> str | None:
     """Return the certificate with a label of it moved, dropped or joined with another."""
     document = json.loads(text)
-    trees = document["claims"]["gpus"]["trees"]
+    trees = [tree for one in document["claims"]["gpus"]["refused"] for tree in one["trees"]]
     rows = [items for tree in trees for node in tree if node[0] == "leaf" for items in node[2][1:] if items]
     if not rows:
         return None

@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +264,11 @@ def _spellings(kind: str) -> dict[str, str]:
     return {**aliases(kind), **{slug: slug for slug in _names(kind)}}
 
 
+ALIKE = 0.4
+"""Share of equal characters from which on a name of another family may be meant."""
+
+
+@lru_cache(maxsize=256)
 def nearest(kind: str, name: str, *, count: int = 5) -> tuple[str, ...]:
     """Return the items of a kind whose names are nearest: of the same family first, then by edit distance."""
     return _nearest(name.strip().lower()[:100], _spellings(kind), count)
@@ -274,14 +279,17 @@ def _nearest(wanted: str, known: Mapping[str, str], count: int) -> tuple[str, ..
     family = re.match(r"[a-z]*", tail)
     start = family[0] if family else ""
 
-    def distance(spelling: str) -> tuple[bool, bool, float]:
+    matcher = difflib.SequenceMatcher(None, b=tail)
+    ranked: list[tuple[bool, bool, float, str]] = []
+    for spelling in known:
         other = spelling.rsplit("/", 1)[-1]
-        alike = difflib.SequenceMatcher(None, tail, other).ratio()
-        return (not (tail and tail in other), not (start and other.startswith(start)), -alike)
-
-    ranked = sorted(known, key=distance)
-    close = [item for item in ranked if distance(item)[:2] != (True, True) or distance(item)[2] <= -0.4]
-    return tuple(dict.fromkeys(known[item] for item in close))[:count]
+        inside, related = bool(tail) and tail in other, bool(start) and other.startswith(start)
+        matcher.set_seq1(other)
+        if inside or related or matcher.quick_ratio() >= ALIKE:
+            alike = matcher.ratio()
+            if inside or related or alike >= ALIKE:
+                ranked.append((not inside, not related, -alike, spelling))
+    return tuple(dict.fromkeys(known[item[-1]] for item in sorted(ranked)))[:count]
 
 
 def _unknown(kind: str, name: str, known: Mapping[str, str]) -> InputError:

@@ -90,7 +90,17 @@ def _result(instance: Instance, deployment: Deployment, outcome: Outcome, settin
         plan = plan.model_copy(update={"instance_fingerprint": instance.fingerprint})
     gpus = outcome.levels["gpus"]
     status = _status(outcome, gpus)
-    evidence = Evidence(deployment.program, outcome.chain, outcome.levels, outcome.refutations, outcome.claimed_by)
+    evidence = Evidence(
+        deployment.program,
+        outcome.chain,
+        outcome.levels,
+        outcome.refutations,
+        outcome.claimed_by,
+        fleet=outcome.fleet,
+        capacities=outcome.capacities,
+        replicas=deployment.instance.replicas,
+        infeasible=outcome.infeasible,
+    )
     return Result(
         status=status,
         proof=_proof(status, outcome, evidence, instance, settings),
@@ -138,7 +148,8 @@ def _proof(status: Status, outcome: Outcome, evidence: Evidence, instance: Insta
     if status == "undecided":
         return "none"
     needs_none = status != "infeasible" and gpus.bound == 1
-    if not settings.certify or ("gpus" not in outcome.refutations and not needs_none):
+    behind = outcome.capacities.get("gpus") or outcome.refutations.get("gpus")
+    if not settings.certify or (behind is None and not needs_none):
         return "solver-claimed"
     from shardproof.solver.proof.certificate import accepted
 

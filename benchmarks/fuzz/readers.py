@@ -128,7 +128,8 @@ def _sweeps() -> Reader:
 
 def _configs() -> Reader:
     folder = catalogue.FOLDER / "models"
-    trees = [yaml.safe_load(path.read_bytes())["config"] for path in sorted(folder.glob("*.yaml"))[::4]]
+    items = [yaml.safe_load(path.read_bytes()) for path in sorted(folder.glob("*.yaml"))[::4]]
+    trees = [item["config"] for item in items if "config" in item]
 
     def make(chance: random.Random) -> tuple[bytes, str]:
         return json.dumps(changed(chance, chance.choice(trees)), default=str).encode(), ".json"

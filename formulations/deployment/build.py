@@ -8,12 +8,8 @@ spans nodes on the scale-out link. A tied head costs nothing on a replica of one
 
 Axes: requests per prefill microbatch (under an engine also chunks of prompts, `prefill`), and per decode microbatch
 where a TPOT limit asks for it: of all values that give the same number of microbatches only the smallest, because
-every cost grows with it. Engines that run all stages alike add an axis over the options.
-=======
-Axes: requests per prefill microbatch, and per decode microbatch where a TPOT limit asks for it: of all
-values that give the same number of microbatches only the smallest, because every cost grows with it. A closed
-loop decodes in no more microbatches than it has stages.
-Engines that run all stages alike add an axis over the options.
+every cost grows with it. A closed loop decodes in no more microbatches than it has stages. Engines that run all stages
+alike add an axis over the options.
 """
 
 from __future__ import annotations

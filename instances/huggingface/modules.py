@@ -14,6 +14,8 @@ ROOTS = ("model.language_model.", "language_model.model.", "model.", "language_m
 
 NESTED_REPETITION = re.compile(r"\([^()]*[+*}][^()]*\)[+*{]")
 MAX_EXPRESSIONS = 2000
+ONE_LAYER = re.compile(r"layers\.([0-9]+)\.")
+EVERY_LAYER = "*"
 LAYER_START = re.compile(r"layers\.[0-9]+\.[^*?\[]*\*")
 
 ATTENTION_NAMES: dict[str, tuple[str, ...]] = {
@@ -125,13 +127,18 @@ class Patterns:
         for start in starts:
             layer = start.split(".")[1]
             self._starts[layer] = (*self._starts.get(layer, ()), start)
-        self._expressions = tuple(
-            _compile(item)
-            for item in rootless
-            if (item.startswith("re:") or _wild(item)) and not LAYER_START.fullmatch(item)
-        )
-        if len(self._expressions) > MAX_EXPRESSIONS:
+        wild = [
+            item for item in rootless if (item.startswith("re:") or _wild(item)) and not LAYER_START.fullmatch(item)
+        ]
+        if len(wild) > MAX_EXPRESSIONS:
             raise re.error(f"more than {MAX_EXPRESSIONS} wildcards")
+        self._expressions = tuple(_compile(item) for item in wild if item.startswith("re:"))
+        named: dict[str, list[str]] = {}
+        for item in wild:
+            if not item.startswith("re:"):
+                numbered = ONE_LAYER.match(item)
+                named.setdefault(numbered[1] if numbered else EVERY_LAYER, []).append(_translated(item))
+        self._wildcards = {layer: re.compile("|".join(items)) for layer, items in named.items()}
 
     def match(self, module: Module) -> bool:
         """Tell whether any name of the module, or a parent of it, is on the list."""
@@ -145,10 +152,12 @@ class Patterns:
             return True
         if any(part in f".{name}." for part in self._parts):
             return True
-        if not self._expressions:
+        expressions = [*self._expressions]
+        expressions += [self._wildcards[layer] for layer in (EVERY_LAYER, parts[1]) if layer in self._wildcards]
+        if not expressions:
             return False
         full = [f"model.{name}", *("model." + ".".join(parts[:count]) for count in range(2, len(parts)))]
-        return any(expression.match(text) for expression in self._expressions for text in full)
+        return any(expression.match(text) for expression in expressions for text in full)
 
 
 def _wild(pattern: str) -> bool:
@@ -164,8 +173,10 @@ def _rootless(pattern: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _compile(pattern: str) -> re.Pattern[str]:
-    if pattern.startswith("re:"):
-        if NESTED_REPETITION.search(pattern):
-            raise re.error("a repetition inside a repetition can take forever")
-        return re.compile(pattern.removeprefix("re:"))
-    return re.compile(translate(f"model.{pattern}" if pattern.startswith("layers.") else pattern))
+    if NESTED_REPETITION.search(pattern):
+        raise re.error("a repetition inside a repetition can take forever")
+    return re.compile(pattern.removeprefix("re:"))
+
+
+def _translated(pattern: str) -> str:
+    return translate(f"model.{pattern}" if pattern.startswith("layers.") else pattern)

@@ -106,7 +106,7 @@ def _assemble(
         hidden=config.hidden,
         vocab=config.integer("vocab_size"),
         tied=config.flag("tie_word_embeddings", default=False),
-        max_position=config.integer("max_position_embeddings"),
+        max_position=_positions(config),
         kinds=kinds,
         runs=fold_runs(order),
         final_norm_parameters=decoder.final_norm_parameters,
@@ -115,6 +115,23 @@ def _assemble(
         kv_dtype=storage.kv_dtype,
         notes=(*notes, *storage.notes, *said, *_left_out(config)),
     )
+
+
+def _positions(config: Config) -> int:
+    """Return the longest context: as stated, or what YaRN makes of the original one where that is more.
+
+    As vLLM derives it (``config/model.py``, ``_get_and_verify_max_len``).
+    """
+    stated = config.integer("max_position_embeddings")
+    scaling = config.section("rope_scaling") or config.section("rope_parameters") or {}
+    rope = Config(fields=scaling, where=f"{config.where}: rope_scaling")
+    if "yarn" not in (scaling.get("rope_type"), scaling.get("type")):
+        return stated
+    factor = scaling.get("factor")
+    original = rope.optional_integer("original_max_position_embeddings")
+    if original is None or isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor <= 4096:
+        return stated
+    return max(stated, int(original * factor))
 
 
 def _left_out(config: Config) -> tuple[str, ...]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_bytes, format_duration
+from shardproof.solver.analysis.inputs import with_limit
 from shardproof.solver.analysis.limiting import fewest_gpus
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.prover import Prover
@@ -68,7 +70,7 @@ def limits_of(instance: Instance) -> Iterator[Limit]:
         for field in ("ttft", "tpot"):
             value = getattr(scenario.limits, field)
             if value is not None:
-                raised = _latency(instance, place, field)
+                raised = partial(with_limit, instance, place, field)
                 yield Limit(f"{field.upper()}{label}", value, value * BEYOND, raised, format_duration)
 
 
@@ -79,16 +81,6 @@ def _gpus(instance: Instance, value: int) -> Instance:
 def _running(instance: Instance, value: int) -> Instance:
     settings = instance.engine_settings.model_copy(update={"max_num_seqs": value})
     return instance.model_copy(update={"engine_settings": settings})
-
-
-def _latency(instance: Instance, place: int, field: str) -> Callable[[int], Instance]:
-    def raised(value: int) -> Instance:
-        own = instance.scenarios[place]
-        scenario = own.model_copy(update={"limits": own.limits.model_copy(update={field: value})})
-        scenarios = (*instance.scenarios[:place], scenario, *instance.scenarios[place + 1 :])
-        return instance.model_copy(update={"scenarios": scenarios})
-
-    return raised
 
 
 def has_plan(instance: Instance) -> bool:

@@ -14,6 +14,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_bytes, format_duration
 from shardproof.instances.workload import Scenario
 from shardproof.solver.proof.refutation import (
+    CapacityClaim,
     Empty,
     Frontier,
     Node,
@@ -65,6 +66,44 @@ def why_not_fewer(deployment: Deployment, refutation: Refutation) -> tuple[str, 
         if layout.replicas not in counts.setdefault(key, []):
             counts[key].append(layout.replicas)
     return tuple(f"{_replicas(counts[key])}: {text}" for key, text in sentences.items())
+
+
+SHOWN = 8
+"""Widths whose reason is written out; what further ones carry stands in one sentence."""
+
+
+def why_no_fleet(deployment: Deployment, claims: tuple[CapacityClaim, ...], gpus: int) -> tuple[str, ...]:
+    """Say what a replica of each width carries at most and why, and that ``gpus`` GPUs cannot carry all.
+
+    Numbers of requests are those that the certificate's table of sums is made of.
+    """
+    program, demand = deployment.program, deployment.demand
+    sentences = []
+    for claim in sorted(claims, key=lambda claim: -claim.gpus):
+        reasons = dict[str, None]()
+        for layout, tree in zip(claim.layouts, claim.trees or (), strict=False):
+            widest = claim.gpus if layout.max_gpus is None else min(claim.gpus, layout.max_gpus)
+            place = Place(program, replace(layout, replicas=1), widest)
+            reasons[_tree_sentence(deployment, place, tree)] = None
+        why = "; ".join(reasons) or "by the word of a solver"
+        head = f"a replica of at most {_gpus(claim.gpus)} does not take {_requests(deployment, claim.load)}"
+        sentences.append(f"{head}: {why}")
+    rest = len(sentences) - SHOWN
+    shown = sentences[:SHOWN] + ([f"{rest} narrower widths fall likewise"] if rest > 0 else [])
+    every = _requests(deployment, demand)
+    return (*shown, f"no fleet of {_gpus(gpus)} of replicas that carry no more than that takes {every}")
+
+
+def _gpus(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"
+
+
+def _requests(deployment: Deployment, load: tuple[int, ...]) -> str:
+    scenarios = deployment.instance.scenarios
+    if len(scenarios) == 1:
+        return f"{load[0]:,} request{'s' if load[0] != 1 else ''}"
+    parts = (f"{count:,} of {item.name}" for count, item in zip(load, scenarios, strict=True) if count)
+    return f"requests {' and '.join(parts)}"
 
 
 def _replicas(counts: list[int]) -> str:
@@ -134,13 +173,16 @@ def _memory_volume(deployment: Deployment, place: Place, row: Cap) -> str:
     have, need = row.limit * place.budget * replicas, _volume(place, row.table) * replicas
     weights = replicas * sum(count * least for count, least in _weights(deployment, place))
     workload = _scenario_of(deployment.instance, row.name).workload
+    at = deployment.instance.scenarios.index(_scenario_of(deployment.instance, row.name))
+    alone = replicas == 1 and bool(place.layout.load)
+    requests = place.layout.load[at] if alone else workload.requests
     kept = _layers_volume(place, row.table) * replicas - weights
     rest = need - weights - kept
     gpus = place.budget * replicas
     copies = "" if replicas == 1 else f" of {replicas} copies"
     return (
         f"{gpus} GPU{'s' if gpus > 1 else ''} hold {format_bytes(have)}; the layers' weights{copies}, "
-        f"{format_bytes(weights)}, the KV cache of {workload.requests:,} x {workload.resident_tokens:,} tokens, "
+        f"{format_bytes(weights)}, the KV cache of {requests:,} x {workload.resident_tokens:,} tokens, "
         f"{format_bytes(kept)}, and embedding, head and what every GPU keeps for itself, at least "
         f"{format_bytes(rest)}, need {format_bytes(need)}"
     )

@@ -6,42 +6,18 @@ answer can only get worse as an input does, bisection over proven decisions find
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
-from shardproof.instances.workload import Scenario
+from shardproof.solver.analysis.inputs import Input
 from shardproof.solver.analysis.limiting import fewest_gpus
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Query
-
-MILLION = 1_000_000
-FURTHEST = 1024
-"""Factor beyond which an input is not worsened any further."""
-
-
-@dataclass(frozen=True)
-class Input:
-    """One number of an instance: its value in ``unit``, and the instance with another value.
-
-    ``falling``: smaller is worse (memory, bandwidth, limits); otherwise larger is (batch, lengths).
-    """
-
-    name: str
-    unit: str
-    value: int
-    falling: bool
-    changed: Callable[[int], Instance]
-
-    @property
-    def extreme(self) -> int:
-        """Worst value looked at."""
-        return max(1, self.value // FURTHEST) if self.falling else self.value * FURTHEST
 
 
 @dataclass(frozen=True)
@@ -67,60 +43,6 @@ class Step:
     value: int
     gpus: int | None
     bound: int | None
-
-
-def inputs_of(instance: Instance) -> tuple[Input, ...]:
-    """Every input whose worsening can only make the answer worse."""
-    return (*_device_inputs(instance), *_workload_inputs(instance))
-
-
-def _device_inputs(instance: Instance) -> Iterator[Input]:
-    def device(**update: Any) -> Instance:
-        return instance.model_copy(update={"device": instance.device.model_copy(update=update)})
-
-    own = instance.device
-    share = int(own.mfu * MILLION)
-    yield Input("mfu", "millionths", share, True, lambda value: device(mfu=Fraction(value, MILLION)))
-    bandwidth = int(own.memory_bandwidth)
-    yield Input("memory bandwidth", "bytes/s", bandwidth, True, lambda value: device(memory_bandwidth=value))
-    for name in ("scale_up", "scale_out"):
-        link = getattr(own, name)
-
-        def changed(value: int, name: str = name, link: Any = link) -> Instance:
-            return device(**{name: link.model_copy(update={"bandwidth": value})})
-
-        yield Input(f"{name.replace('_', '-')} bandwidth", "bytes/s", int(link.bandwidth), True, changed)
-    memory = instance.memory_limit
-    yield Input("memory per device", "bytes", memory, True, lambda v: instance.model_copy(update={"memory_limit": v}))
-
-
-def _workload_inputs(instance: Instance) -> Iterator[Input]:
-    for place, scenario in enumerate(instance.scenarios):
-        label = "" if len(instance.scenarios) == 1 else f" [{scenario.name}]"
-        requests = "batch_size" if scenario.workload.kind == "burst" else "concurrency"
-        for field, unit in ((requests, "requests"), ("input_tokens", "tokens"), ("output_tokens", "tokens")):
-
-            def workload(value: int, place: int = place, field: str = field) -> Instance:
-                own = instance.scenarios[place]
-                update = {"workload": own.workload.model_copy(update={field: value})}
-                return _with_scenario(instance, place, own.model_copy(update=update))
-
-            yield Input(field + label, unit, getattr(scenario.workload, field), False, workload)
-        for field in ("ttft", "tpot"):
-            limit = getattr(scenario.limits, field)
-
-            def limits(value: int, place: int = place, field: str = field) -> Instance:
-                own = instance.scenarios[place]
-                update = {"limits": own.limits.model_copy(update={field: value})}
-                return _with_scenario(instance, place, own.model_copy(update=update))
-
-            if limit is not None:
-                yield Input(f"{field} limit{label}", "ns", limit, True, limits)
-
-
-def _with_scenario(instance: Instance, place: int, scenario: Scenario) -> Instance:
-    scenarios = (*instance.scenarios[:place], scenario, *instance.scenarios[place + 1 :])
-    return instance.model_copy(update={"scenarios": scenarios})
 
 
 def last_good(good: Callable[[int], bool], item: Input) -> int | None:

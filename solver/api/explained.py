@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
     from shardproof.solver.analysis.conflicts import Conflict
     from shardproof.solver.api.question import Question
+    from shardproof.solver.proof.refutation import CapacityClaim
     from shardproof.solver.result import Result
 
 
@@ -109,13 +110,27 @@ def explanation_of(instance: Instance, result: Result) -> Explained:
 
 
 def _reasons(instance: Instance, result: Result) -> tuple[str, ...]:
-    refutation = None if result.evidence is None else result.evidence.refutations.get("gpus")
-    if refutation is None or result.evidence is None:
+    evidence = result.evidence
+    if evidence is None:
         return ()
-    from shardproof.solver.analysis.explain import why_not_fewer
+    from shardproof.solver.analysis.explain import why_no_fleet, why_not_fewer
     from shardproof.solver.problem import deployment_of
+    from shardproof.solver.proof.capacity import alike_claims
 
-    return why_not_fewer(deployment_of(instance).limited(result.evidence.program.max_gpus), refutation)
+    deployment = deployment_of(instance).limited(evidence.program.max_gpus)
+    refutation, claims = evidence.refutations.get("gpus"), evidence.capacities.get("gpus", ())
+    below = evidence.program.max_gpus if result.bound is None else result.bound - 1
+    if refutation is None:
+        return why_no_fleet(deployment, claims, below) if claims else ()
+    reasons = why_not_fewer(deployment, refutation)
+    alike = alike_claims(evidence.program.layouts, refutation.gpus, refutation.trees, deployment.demand)
+    return reasons if _within(claims, alike) else reasons + why_no_fleet(deployment, claims, below)
+
+
+def _within(claims: Sequence[CapacityClaim], alike: Sequence[CapacityClaim]) -> bool:
+    """Whether replicas all alike refuse every load that a fleet's proof needs."""
+    known = {(claim.gpus, claim.load) for claim in alike}
+    return all((claim.gpus, claim.load) in known for claim in claims)
 
 
 @shows_fields

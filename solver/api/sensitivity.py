@@ -15,7 +15,8 @@ from shardproof.solver.api.record import Answered
 if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
-    from shardproof.solver.analysis.sensitivity import Input, Slack, Step
+    from shardproof.solver.analysis.inputs import Input
+    from shardproof.solver.analysis.sensitivity import Slack, Step
     from shardproof.solver.api.question import Question
     from shardproof.solver.result import Result
 
@@ -136,7 +137,8 @@ def sensitivity(
     """
     check_fields(fields, "sensitivity")
     check_options("sensitivity", {"points": points})
-    from shardproof.solver.analysis.sensitivity import around, curve, inputs_of, slack_of
+    from shardproof.solver.analysis.inputs import inputs_of
+    from shardproof.solver.analysis.sensitivity import around, curve, slack_of
     from shardproof.solver.solve import solve
 
     say = on_progress or _silent

@@ -12,6 +12,8 @@ from shardproof.solver.api.question import instance_from
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
+    from shardproof.formulations.deployment.build import Deployment
+    from shardproof.formulations.deployment.tables import Layout
     from shardproof.solver.api.question import Question
 
 
@@ -83,7 +85,9 @@ def _judge(raw: bytes, instance: Question | None) -> tuple[bool, str | None, str
         claim = checker.check(raw)
         if instance is not None:
             _compare(raw, instance)
-            claim += f", which are those of {_name(instance)}"
+            claim = claim.replace(
+                checker.SCOPE, f"for the cost tables in the file, which are those of {_name(instance)}"
+            )
     except checker.CheckError as error:
         return False, None, str(error)
     return True, claim, None
@@ -141,8 +145,8 @@ def _need_json(raw: bytes, where: str) -> None:
 def _compare(raw: bytes, instance: Question) -> None:
     """Refuse unless the certificate is about this instance: its fingerprint, and its program cell by cell.
 
-    With a plan of G GPUs the file may hold the program limited to G: what needs more cannot beat the plan. It
-    may leave out all axes of a layout that is not the plan's: fewer rows refute less, never more.
+    With a plan of G GPUs the file may hold the program limited to G or more: what needs more cannot beat the plan.
+    It may leave out all axes of a layout that is not the plan's: fewer rows refute less, never more.
     """
     from shardproof.solver.checkers import certificate as checker
     from shardproof.solver.problem import deployment_of
@@ -153,17 +157,60 @@ def _compare(raw: bytes, instance: Question) -> None:
     if document["instance"] != question.fingerprint:
         raise checker.CheckError(f"the fingerprint of {name} is {question.fingerprint}")
     budget = question.max_gpus if document["plan"] is None else document["program"]["max_gpus"]
-    program = deployment_of(question).limited(budget).program
-    planned = None if document["plan"] is None else document["plan"]["layout"]
-    held = document["program"]["layouts"] + [{"axes": None}] * len(program.layouts)
-    layouts = tuple(
-        layout if held[place]["axes"] or place == planned else replace(layout, axes=())
-        for place, layout in enumerate(program.layouts)
-    )
-    yielded = write_program(replace(program, layouts=layouts))
-    different = _difference(document["program"], yielded, "program")
+    deployment = deployment_of(question).limited(budget)
+    shares = [
+        (share["load"], _layouts(document, place, deployment))
+        for place, share in enumerate(document["program"]["shares"])
+    ]
+    yielded = write_program(deployment.program, shares, replicas=question.replicas)
+    different = _difference(document["program"], yielded, "program") or _falling_costs(deployment, shares)
     if different is not None:
         raise checker.CheckError(f"{different} is not what {name} yields")
+
+
+def _layouts(document: Any, place: int, deployment: Deployment) -> list[Layout]:
+    """Return the layouts that a replica of a share must have, with the axes that the file keeps."""
+    from shardproof.solver.checkers import certificate as checker
+
+    share, node = document["program"]["shares"][place], deployment.instance.device.devices_per_node
+    claims = [claim for claim in document["claims"].values() if claim is not None]
+    widest = max((one["gpus"] for claim in claims for one in claim["refused"] if one["share"] == place), default=1)
+    if len(share["load"]) != len(deployment.demand):
+        raise checker.CheckError(f"program.shares[{place}].load is not a load of each scenario")
+    for width in sorted({widest, deployment.instance.max_gpus}):
+        found = deployment.replica_program(tuple(share["load"]), width).layouts
+        if [layout.name for layout in found] == [layout["name"] for layout in share["layouts"]] or width > node:
+            break
+    planned = {group["layout"] for group in document["plan"] or () if group["share"] == place}
+    held = share["layouts"] + [{"axes": None}] * len(found)
+    return [
+        layout if held[at]["axes"] or at in planned else replace(layout, axes=()) for at, layout in enumerate(found)
+    ]
+
+
+def _falling_costs(deployment: Deployment, shares: list[tuple[list[int], list[Layout]]]) -> str | None:
+    """Name a row that asks for less at a higher load (``None``: who carries more carries less, as is assumed)."""
+    for place, (load, layouts) in enumerate(shares):
+        for other, (more, larger) in enumerate(shares):
+            if load != more and all(a <= b for a, b in zip(load, more, strict=True)):
+                names = {layout.name.partition(", ")[2]: layout for layout in larger}
+                for layout in layouts:
+                    row = _falls(layout, names.get(layout.name.partition(", ")[2]), deployment)
+                    if row is not None:
+                        return f"that shares[{other}] ask for no less than shares[{place}] in row {row}"
+    return None
+
+
+def _falls(layout: Layout, larger: Layout | None, deployment: Deployment) -> str | None:
+    caps = {} if larger is None else {cap.name: cap.table for cap in larger.caps}
+    for cap in layout.caps:
+        table = caps.get(cap.name)
+        for option in range(len(deployment.options)) if table is not None else ():
+            assert table is not None
+            pairs = zip(cap.table.layer[option], table.layer[option], strict=True)
+            if cap.table.base[option] > table.base[option] or any(less > more for less, more in pairs):
+                return cap.name
+    return None
 
 
 def _difference(left: Any, right: Any, where: str) -> str | None:

@@ -1,54 +1,43 @@
-"""Check a shardproof certificate: ``python checker.py cert.json``. Format and rules: docs/certificate.md.
-
-Standard library only, exact integers, no code shared with the solver; what it can recompute it does not read.
-"""
+"""Check a shardproof certificate: ``python certificate.py cert.json`` (standard library only; docs/certificate.md)."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from bisect import bisect_right
-from collections.abc import Iterator
-from itertools import accumulate, zip_longest
+from itertools import accumulate, pairwise
 from typing import Any
 
-VERSION, FORMAT, MAX_BYTES, LARGEST, MAX_LAYERS = "1", "shardproof certificate 1", 64 * 2**20, 10**40, 4096
-ROW = {"name": str, "table": int, "limit": ("?", int), "microbatches": int, "marked": int}
+VERSION, FORMAT, MAX_BYTES, LARGEST, MAX_LAYERS = "2", "shardproof certificate 2", 64 * 2**20, 10**40, 4096
+SCOPE = "for the cost tables in the file, compared with no instance"
+ROW = {"name": str, "table": int, "limit": ("?", int), "microbatches": int}
 TABLE = {"base": [int], "entry": [int], "first": [int], "last": [int], "layer": [[int]], "slack": int}
 AXIS = {"name": str, "rule": str, "size": int, "choices": [{"value": int, "rows": [int], "options": ("?", [int])}]}
-LAYOUT = {"name": str, "replicas": int, "max_gpus": ("?", int), "rows": [int], "axes": [AXIS]}
+SHARE = {"load": [int], "layouts": [{"name": str, "max_gpus": ("?", int), "rows": [int], "axes": [AXIS]}]}
 PROGRAM = {"kinds": [(int, int)], "options": [(int, int, int, int)], "tables": [TABLE], "rows": [ROW]}
-PROGRAM |= {"layouts": [LAYOUT], "max_gpus": int, "batch_sizes": [int]}
-PLAN = {"layout": int, "choices": [int], "stages": [(int, int, int)]}
-CLAIM = {"lower": int, "upper": ("?", int), "by": str, "trees": [[[object]]]}
-CLAIMS = {"gpus": CLAIM, "ttft_ns": ("?", CLAIM), "memory_bytes": ("?", CLAIM)}
-SHAPE = {"format": str, "instance": str, "program": PROGRAM, "plan": ("?", PLAN), "claims": CLAIMS}
+PROGRAM |= {"shares": [SHARE], "demand": [int], "max_gpus": int, "replicas": str}
+GROUP = {"replicas": int, "share": int, "layout": int, "choices": [int], "stages": [(int, int, int)]}
+CLAIM = {"lower": int, "upper": ("?", int), "by": str, "refused": [{"gpus": int, "share": int, "trees": [[[object]]]}]}
+CLAIMS = {"gpus": CLAIM, "shapes": ("?", CLAIM), "ttft_ns": ("?", CLAIM), "memory_bytes": ("?", CLAIM)}
+SHAPE = {"format": str, "instance": str, "program": PROGRAM, "plan": ("?", [GROUP]), "claims": CLAIMS}
 NODES = {"axis": (str, int), "max": (str, str, int), "leaf": (str, [[(str, str, int)]], [[[int]]])}
-Costs = dict[int, list[int]]  # per option: beginning at layer 0, beginning later, layers before j = 0..L (and ending)
 
 
 class CheckError(Exception):
     """The certificate does not prove what it claims; the message says where."""
 
 
-def need(condition: bool, reason: str) -> None:
+def need(condition: bool, reason: str) -> bool:
     """Refuse unless the condition holds."""
     if not condition:
         raise CheckError(reason)
+    return True
 
 
 def parse(text: str) -> Any:
     """JSON of objects, arrays, strings, null and short natural numbers; no key twice in an object."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        need(len(dict(pairs)) == len(pairs), "malformed: a key stands twice in one object")
-        return dict(pairs)
-
-    def refused(number: str) -> None:
-        raise CheckError(f"malformed: the number {number[:40]}")
-
-    return json.loads(text, object_pairs_hook=unique, parse_float=refused, parse_constant=refused)
+    pairs = lambda found: need(len(dict(found)) == len(found), "malformed: a key stands twice") and dict(found)  # noqa: E731
+    return json.loads(text, object_pairs_hook=pairs, parse_float=complex, parse_constant=complex)
 
 
 def shaped(value: Any, want: Any, where: str) -> bool:
@@ -60,57 +49,43 @@ def shaped(value: Any, want: Any, where: str) -> bool:
     if type(value) is list and type(want) in (list, tuple) and (type(want) is list or len(want) == len(value)):
         wants = want * len(value) if type(want) is list else want
         return all(shaped(item, part, where) for item, part in zip(value, wants, strict=True))
-    fits = type(value) is want and (0 <= value < LARGEST if want is int else re.fullmatch("[ -~]{1,200}", str(value)))
-    need(bool(fits) or want is object, f"malformed: {where} is {str(value)[:50]!r}")
-    return True
-
-
-def limited(row: dict[str, Any], ttft: int | None, memory: int | None) -> dict[str, Any]:
-    """Lower a marked row's limit to the level's, and say what follows for a single stage."""
-    level = (ttft if row["microbatches"] else memory) if row["marked"] else None
-    limit = min((value for value in (row["limit"], level) if value is not None), default=None)
-    return row | {"limit": limit, "lo": -1, "top": None if limit is None else limit // max(1, row["microbatches"])}
-
-
-def ceilings(sizes: list[int], most: int) -> Iterator[int]:
-    """Yield the smallest q of each distinct tuple ceil(size / q), q = 1..most, ascending."""
-    q: int | None = 1
-    while q is not None and q <= most:
-        yield q
-        counts = [(size, -(-size // q) - 1) for size in sizes]
-        q = min((-(-size // fewer) for size, fewer in counts if fewer > 0), default=None)
+    fits = want is type(value) and (0 <= value < LARGEST if want is int else len(value) < 201 and value.isprintable())
+    return need(fits or want is object, f"malformed: {where} is {str(value)[:50]!r}")
 
 
 class Problem:
-    """The integer problem of the file; refused when a replica count or a value of an axis is missing."""
+    """The integer problem of the file; refused when a value of an axis is missing."""
 
     def __init__(self, program: dict[str, Any]):
         need(0 < sum(count for _, count in program["kinds"]) <= MAX_LAYERS, "malformed: the number of layers")
         self.kinds = [kind for kind, count in program["kinds"] for _ in range(count)]
         self.gpus = [shape[0] * shape[1] for shape in program["options"]]
         self.tables, self.rows, self.known = program["tables"], program["rows"], dict[Any, list[int]]()
-        self.layouts, self.most = program["layouts"], program["max_gpus"]
-        choices = [item for layout in self.layouts for axis in layout["axes"] for item in axis["choices"]]
+        self.shares, self.most, self.demand = program["shares"], program["max_gpus"], tuple(program["demand"])
+        self.shapes = 1 if program["replicas"] == "alike" else None
+        layouts = [layout for share in self.shares for layout in share["layouts"]]
+        choices = [item for layout in layouts for axis in layout["axes"] for item in axis["choices"]]
         cells = [row for table in self.tables for key, row in table.items() if key != "slack"]
-        sound = all(a * b == c * d > 0 for a, b, c, d in program["options"])
-        sound &= all(len(row) == len(self.gpus) for row in cells) and all(item["replicas"] for item in self.layouts)
+        for item in choices:
+            item["options"] = range(len(self.gpus)) if item["options"] is None else item["options"]
+        sound = all(a * b == c * d > 0 for a, b, c, d in program["options"]) and len(self.demand) > 0
+        sound &= all(len(row) == len(self.gpus) for row in cells) and program["replicas"] in ("alike", "free")
         sound &= all(len(row) > max(self.kinds) for table in self.tables for row in table["layer"])
         sound &= all(r["table"] < len(self.tables) and (r["microbatches"] or r["limit"] is not None) for r in self.rows)
-        sound &= all(index < len(self.rows) for part in self.layouts + choices for index in part["rows"])
-        sound &= all(option < len(self.gpus) for item in choices for option in item["options"] or ())
+        sound &= all(r["name"].split("[")[0] != ("memory" if r["microbatches"] else "ttft") for r in self.rows)
+        sound &= all(index < len(self.rows) for part in layouts + choices for index in part["rows"])
+        sound &= all(option < len(self.gpus) for item in choices for option in item["options"])
         need(sound, "malformed: an option, a table, a row or an index is none")
-        for layout in self.layouts:
+        for layout in layouts:
             layout["max_gpus"] = self.most if layout["max_gpus"] is None else layout["max_gpus"]
             for axis in layout["axes"]:
-                values, sizes = [item["value"] for item in axis["choices"]], ceilings([axis["size"]], axis["size"])
-                whole = axis["rule"] == "ceilings" and all(a == b for a, b in zip_longest(values, sizes))
+                values, n = [item["value"] for item in axis["choices"]], axis["size"]
+                whole = axis["rule"] == "ceilings" and values[:1] == [1] and 0 < n <= values[-1]
+                whole = whole and all(b == -(-n // (-(-n // a) - 1)) for a, b in pairwise(values))
                 need(bool(values) and (whole or axis["rule"] == "listed"), f"missing case: a choice of {axis['name']}")
-        for replicas in ceilings(program["batch_sizes"], self.most) if program["batch_sizes"] else ():
-            spans = [item["max_gpus"] for item in self.layouts if item["replicas"] == replicas]
-            need(max(spans, default=-1) >= self.most // replicas, f"missing case: {replicas} replicas")
 
     def cost(self, index: int, option: int, *, floor: bool) -> list[int]:
-        """Read one option of a table (see ``Costs``), rounded down or up."""
+        """Read one option: beginning at layer 0, beginning later, layers before j = 0..L (the last: and ending)."""
         if (index, option, floor) not in self.known:
             table, less = self.tables[index], self.tables[index]["slack"] * floor
             ends = (max(0, table[key][option] - less) for key in ("base", "first", "entry", "last"))
@@ -119,29 +94,62 @@ class Problem:
             self.known[index, option, floor] = [*sums[:-1], sums[-1] + last]
         return self.known[index, option, floor]
 
-    def measure(self, plan: dict[str, Any]) -> tuple[int, int | None, int | None]:
-        """GPUs, TTFT and peak memory of the plan, every cost rounded up; refused when it breaks a row."""
-        layout, stages, marked = self.layouts[plan["layout"]], plan["stages"], list[tuple[bool, int]]()
-        width, ends = sum(self.gpus[option] for _, _, option in stages), [0, *(stop for _, stop, _ in stages)]
-        need(width <= min(self.most // layout["replicas"], layout["max_gpus"]), f"the plan's replica has {width} GPUs")
-        whole = all(at == i < j for at, (i, j, _) in zip(ends[:-1], stages, strict=True))
-        need(whole and ends[-1] == len(self.kinds), "the plan's stages are not every layer once, in order")
-        picked = [axis["choices"][at] for axis, at in zip(layout["axes"], plan["choices"], strict=True)]
-        allowed = [set(choice["options"]) for choice in picked if choice["options"] is not None]
-        need(all(option in kept for kept in allowed for _, _, option in stages), "the plan uses an option left out")
-        for row in (self.rows[index] for part in (layout, *picked) for index in part["rows"]):
-            cells = [(self.cost(row["table"], option, floor=False), i, j) for i, j, option in stages]
-            costs, further = [c[i > 0] + c[j + 2] - c[i + 2] for c, i, j in cells], row["microbatches"] - 1
-            value = max(costs) if further < 0 else sum(costs) + further * max(costs)
-            need(row["limit"] is None or value <= row["limit"], f"the plan breaks {row['name']}: {value}")
-            marked += [(further < 0, value)] * (row["marked"] > 0)
-        ttft, memory = (max((value for cap, value in marked if cap is want), default=None) for want in (False, True))
-        return width * layout["replicas"], ttft, memory
+    def measure(self, plan: list[dict[str, Any]]) -> list[Any]:
+        """GPUs, shapes, TTFT and peak memory of the plan, every cost rounded up; refused when it breaks a row."""
+        sums, found = [[0] * (1 + len(self.demand))], dict[str, int]()
+        for group in plan:
+            share, stages, count = self.shares[group["share"]], group["stages"], group["replicas"]
+            layout, ends = share["layouts"][group["layout"]], [0, *(stop for _, stop, _ in stages)]
+            width = sum(self.gpus[option] for _, _, option in stages)
+            sums.append([count * width, *(count * requests for requests in share["load"])])
+            whole = all(at == i < j for at, (i, j, _) in zip(ends[:-1], stages, strict=True))
+            picked = [axis["choices"][at] for axis, at in zip(layout["axes"], group["choices"], strict=True)]
+            whole &= width <= layout["max_gpus"] and all(o in part["options"] for part in picked for _, _, o in stages)
+            need(
+                whole and ends[-1] == len(self.kinds), "the plan's stages are not every layer once, as wide as allowed"
+            )
+            for row in (self.rows[index] for part in (layout, *picked) for index in part["rows"]):
+                cells = [(self.cost(row["table"], option, floor=False), i, j) for i, j, option in stages]
+                costs, further = [c[i > 0] + c[j + 2] - c[i + 2] for c, i, j in cells], row["microbatches"] - 1
+                value, of = max(costs) if further < 0 else sum(costs) + further * max(costs), row["name"].split("[")[0]
+                found[of] = max(value, found.get(of, 0))
+                need(row["limit"] is None or value <= row["limit"], f"the plan breaks {row['name']}: {value}")
+        gpus, *carried = map(sum, zip(*sums, strict=True))
+        need(gpus <= self.most and len(plan) <= (self.shapes or gpus), f"the plan has {gpus} GPUs, {len(plan)} shapes")
+        need(all(map(int.__ge__, carried, self.demand)), f"the plan carries {carried} of {list(self.demand)} requests")
+        return [gpus, len(plan), found.get("ttft"), found.get("memory")]
 
-    def refute(self, layout: dict[str, Any], tree: list[list[Any]], gpus: int, rows: list[dict[str, Any]]) -> None:
+    def prove(self, refused: list[Any], limits: list[Any]) -> None:
+        """Refute every fleet within the limits: the loads that single replicas are refused leave none of them."""
+        (gpus, shapes, ttft, memory), rows, walls = limits, list[Any](), list[tuple[int, tuple[int, ...]]]()
+        for row in self.rows:
+            tops = (row["limit"], {"ttft": ttft, "memory": memory}.get(row["name"].split("[")[0]))
+            limit = min((top for top in tops if top is not None), default=None)
+            rows.append(row | {"limit": limit, "lo": -1, "top": limit and limit // max(1, row["microbatches"])})
+        for width, share, trees in ((item["gpus"], self.shares[item["share"]], item["trees"]) for item in refused):
+            need(any(x["max_gpus"] >= width for x in share["layouts"]), f"missing case: replicas of {width} GPUs")
+            for layout, tree in zip(share["layouts"], trees, strict=True):
+                self.refute(layout, tree, min(width, layout["max_gpus"]), rows)
+            walls.append((width, tuple(share["load"])))
+        maximal: Any = lambda found: {v for v in found if not any(v != w and all(map(int.__le__, v, w)) for w in found)}  # noqa: E731
+        able = [[{(0,) * len(self.demand)}] * (gpus + 1) for _ in range(2 if shapes is None else shapes + 1)]
+        for width in sorted({1, *(wide + 1 for wide, _ in walls)}):
+            most = {self.demand}  # the most that a replica of this width may carry, as far as the walls say
+            for load in (load for wide, load in walls if wide >= width):
+                over = {v for v in most if all(a >= b for a, b in zip(v, load, strict=True))}
+                under = {(*v[:s], w - 1, *v[s + 1 :]) for v in over for s, w in enumerate(load) if w}
+                most = maximal(most - over | under)
+            for top, count in ((top, count) for top in most for count in range(len(able) - 1, 0, -1)):
+                before, used = able[count - (shapes is not None)], [set[Any]()] * (gpus + 1)
+                for at in range(width, gpus + 1):
+                    sums = (map(sum, zip(v, top, strict=True)) for v in before[at - width] | used[at - width])
+                    used[at] = maximal({tuple(map(min, v, self.demand)) for v in sums})
+                able[count] = [maximal(old | new) for old, new in zip(able[count], used, strict=True)]
+        need(self.demand not in able[-1][gpus], f"some fleet of {gpus} GPUs is not refuted")
+
+    def refute(self, layout: dict[str, Any], tree: list[list[Any]], most: int, rows: list[dict[str, Any]]) -> None:
         """Walk a tree, its nodes in pre-order: every context must end in a leaf whose contradiction holds."""
-        most, every = min(gpus // layout["replicas"], layout["max_gpus"]), range(len(self.gpus))
-        options = {option for option in every if self.gpus[option] <= most}
+        options = {option for option, gpus in enumerate(self.gpus) if gpus <= most}
         stack = [({rows[index]["name"]: rows[index] for index in layout["rows"]}, options)]
         for node in tree:
             need(bool(stack) and shaped(node, NODES[node[0]], "node"), "malformed: a tree has nodes to spare")
@@ -149,8 +157,7 @@ class Problem:
             if kind == "axis":
                 for choice in reversed(layout["axes"][name]["choices"]):
                     extra = {rows[index]["name"]: rows[index] for index in choice["rows"]}
-                    kept = every if choice["options"] is None else choice["options"]
-                    stack.append((known | extra, options.intersection(kept)))
+                    stack.append((known | extra, options.intersection(choice["options"])))
             elif kind == "max":
                 row, at = known[name], node[2]
                 low = at if row["top"] is None else min(row["top"], at)
@@ -161,16 +168,14 @@ class Problem:
                 self.leaf(caps, [self.surrogate(known, options, most, parts) for parts in name], node[2], options, most)
         need(not stack, f"missing case: a tree of layout {layout['name']} ends too early")
 
-    def surrogate(
-        self, known: dict[str, Any], options: set[int], most: int, parts: list[Any]
-    ) -> tuple[int, Costs, Costs]:
+    def surrogate(self, known: Any, options: set[int], most: int, parts: list[Any]) -> tuple[int, Any, Any]:
         """Weigh and add rows: the limit, the costs, and these with the least rest of a chain after layer j < L."""
         limit, costs = 0, {option: [0] * (len(self.kinds) + 3) for option in options}
         for kind, name, weight in parts:
             row, volume = known[name], kind == "volume"
             need(row["limit"] is not None and (volume or row["microbatches"] > 0), f"{name} has no limit to use")
-            further = (row["microbatches"] - 1) * (row["lo"] + 1)
-            limit += weight * (row["top"] * most if volume else row["limit"] - further)
+            room = row["top"] * most if volume else row["limit"] - (row["microbatches"] - 1) * (row["lo"] + 1)
+            limit += weight * room
             for option in options:
                 factor = weight * (self.gpus[option] if volume else 1)
                 cells = zip(costs[option], self.cost(row["table"], option, floor=True), strict=True)
@@ -182,9 +187,8 @@ class Problem:
 
     def leaf(self, caps: list[Any], sums: list[Any], given: list[Any], options: set[int], most: int) -> None:
         """Every extension of every label breaks a cap, is hopeless, or is dominated; none reaches the last layer."""
-        last, labels = len(self.kinds), [[[0] * (len(sums) + 1)], *given[1:]]
+        last, stairs, labels = len(self.kinds), list[list[list[int]]]([[]]), [[[0] * (len(sums) + 1)], *given[1:]]
         need(all(len(x) == len(sums) + 1 and x[0] < last for items in labels for x in items), "malformed: a label")
-        stairs: list[list[list[int]]] = [[]]
         for items in labels[1:] + [[]] * (most + 1 - len(labels)):
             held = sorted(stairs[-1] + items, key=lambda item: item[1:])
             tops = accumulate((item[0] for item in held), max, initial=0)
@@ -213,30 +217,26 @@ def judge(document: Any) -> str:
     """Say what the document proves, in one line."""
     need(shaped(document, SHAPE, "certificate") and document["format"] == FORMAT, f"the format is not {FORMAT!r}")
     problem, plan, claims, said = Problem(document["program"]), document["plan"], document["claims"], []
-    best, certified = problem.measure(plan) if plan else (None, None, None), claims["gpus"]["by"] == "certified"
+    best, certified = problem.measure(plan) if plan else [None] * 4, claims["gpus"]["by"] == "certified"
     for level, (name, value) in enumerate(zip(CLAIMS, best, strict=True)):
-        lower, upper, by, trees = (claims[name][key] for key in CLAIM) if claims[name] else (0, value, "certified", [])
-        fits = lower <= value if value is not None else lower * level == 0
-        need(fits and upper == value, f"{name}: {lower}..{upper} with a plan of {value}")
-        need(by == "certified" or re.match("(claimed|agreed) by ", by) is not None, f"{name}: by {by}")
+        lower, upper, by, of = (claims[name][key] for key in CLAIM) if claims[name] else (0, value, "certified", [])
+        fits = upper == value and (lower <= value if value is not None else lower * level == 0)
+        need(fits, f"{name}: {lower}..{upper} with a plan of {value}")
+        need(by == "certified" or by.startswith(("claimed by ", "agreed by ")), f"{name}: by {by}")
         if by == "certified" and lower > 0:
-            gpus, ttft, memory = [*best[:level], lower - 1, None, None][:3]
-            rows = [limited(row, ttft, memory) for row in problem.rows]
-            for layout, tree in zip(problem.layouts, trees, strict=True):
-                problem.refute(layout, tree, gpus, rows)
+            problem.prove(of, [*best[:level], lower - 1, *[problem.shapes, None, None][level:]])
         said += [f"{name} {lower}..{'none' if value is None else value} ({by})"] * (claims[name] is not None)
-    low, scope = claims["gpus"]["lower"], f"instance {document['instance']} in exact integer arithmetic"
+    low, fleet = claims["gpus"]["lower"], "replicas all alike" if problem.shapes else "any fleet"
     need(low <= problem.most + 1 and (certified or plan), "the claim is about more than the file holds")
     kind = "optimal" if low == best[0] else "gap" if plan else "infeasible" if low > problem.most else "bound"
     said[0] = f"{f'certified-{kind}' if certified else 'solver-claimed'}: {said[0]}"
-    return f"{', '.join(said)}; for {scope}, verified by checker {VERSION}, conditional on the cost tables in the file"
+    return f"{', '.join(said)}; {fleet}, in exact integer arithmetic, verified by checker {VERSION}, {SCOPE}"
 
 
 def check(raw: bytes) -> str:
     """Say what a certificate proves, in one line; `CheckError` when anything is malformed, missing or wrong."""
-    need(len(raw) <= MAX_BYTES, f"malformed: more than {MAX_BYTES} bytes")
     try:
-        return judge(parse(raw.decode()))
+        return judge(parse(raw.decode())) if need(len(raw) <= MAX_BYTES, f"more than {MAX_BYTES} bytes") else ""
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise CheckError(f"malformed: {error!r:.200}") from None
 

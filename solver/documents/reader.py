@@ -17,6 +17,7 @@ from shardproof.solver.documents.forms.known import Known
 from shardproof.solver.documents.forms.trtllm_options import TELLING
 from shardproof.solver.documents.interpret import interpret
 from shardproof.solver.documents.launch import Launch, launch_of_call
+from shardproof.solver.documents.named import named_devices
 from shardproof.solver.documents.notebook import Part, is_notebook, parts_of
 from shardproof.solver.documents.page import read_page
 from shardproof.solver.documents.plans import Page, documents_of
@@ -139,7 +140,10 @@ def _script(text: str, name: str, known: Known) -> list[Document]:
         return read_page(text, name, known)
     from shardproof.solver.documents.batch_jobs import with_batch_request
 
-    page = Page(name, "command", lines=tuple(lines[:200]))
+    comments = "\n".join(line if line.lstrip().startswith("#") else "" for line in text.split("\n"))
+    told = [statement for launch in launches for statement in launch.statements]
+    devices = named_devices(told, comments, several=len(launches) > 1, strict=True)
+    page = Page(name, "command", tuple(devices), lines=tuple(lines[:200]))
     return documents_of(page, [with_batch_request(launch, text) for launch in launches])
 
 

@@ -1,51 +1,60 @@
 """Certificates: what a search has established, as one self-contained JSON document, and back.
 
 The format and the rules of the checker are documented in docs/certificate.md. Writing derives nothing new: the
-program, the chain, each level's bound and the trees that refute anything below it.
+programs of single replicas, the fleet, each level's bound, and the loads refused to replicas that refute anything
+below it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Literal
 
-from shardproof.formulations.deployment.chains import Chain, StageChoice, path_cost, stage_cost
-from shardproof.formulations.deployment.tables import Cap, Path, Program
+from shardproof.formulations.deployment.chains import Chain, StageChoice, peak_memory, worst_ttft
+from shardproof.formulations.deployment.tables import Program
+from shardproof.formulations.fleet.fleet import Fleet, Group
 from shardproof.instances.errors import InputError
 from shardproof.solver.checkers import certificate as checker
-from shardproof.solver.proof.certificate_json import read_program, read_tree, write_program, write_tree
-from shardproof.solver.proof.refutation import Empty, Node, Refutation, SplitAxis
+from shardproof.solver.proof.capacity import alike_claims
+from shardproof.solver.proof.certificate_json import Shares, read_program, read_shares, read_tree, write_tree
+from shardproof.solver.proof.refutation import CapacityClaim, Refutation
 
 if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
     from shardproof.solver.proof.evidence import Evidence
 
-LevelName = Literal["gpus", "ttft", "memory"]
-KEYS: dict[LevelName, str] = {"gpus": "gpus", "ttft": "ttft_ns", "memory": "memory_bytes"}
+LevelName = Literal["gpus", "shapes", "ttft", "memory"]
+KEYS: dict[LevelName, str] = {"gpus": "gpus", "shapes": "shapes", "ttft": "ttft_ns", "memory": "memory_bytes"}
 CERTIFIED = "certified"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One level: the plan's value (``None``: no plan), the bound, by whom, and the trees behind the bound."""
+    """One level: the plan's value (``None``: no plan), the bound, by whom, and the loads refused that prove it."""
 
     lower: int
     upper: int | None
     by: str
-    trees: tuple[Node, ...] = ()
+    refused: tuple[CapacityClaim, ...] = ()
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A program, a chain of it (or none), and what is claimed about both."""
+    """A problem, a fleet that solves it (or none), and what is claimed about both.
+
+    ``program``: kinds, options, budget and demand (``batch_sizes``); its layouts say nothing here. ``replicas``:
+    whether they must be ``alike``, or are ``free`` to differ.
+    """
 
     instance: str
     program: Program
-    chain: Chain | None
+    fleet: Fleet | None
     claims: dict[LevelName, Claim]
+    replicas: str = "alike"
 
 
 def certificate_of(
@@ -53,11 +62,11 @@ def certificate_of(
     *,
     instance: str,
     chain: Chain | None,
-    bounds: dict[LevelName, int],
-    refutations: dict[LevelName, Refutation],
+    bounds: Mapping[LevelName, int],
+    refutations: Mapping[LevelName, Refutation],
     claimed_by: str = "claimed by shardproof",
 ) -> Certificate:
-    """Put together what a search has found.
+    """Put together what a search of replicas that are all alike has found.
 
     Parameters
     ----------
@@ -66,24 +75,58 @@ def certificate_of(
     refutations
         per level the refutation of everything below the bound; a bound without one is marked ``claimed_by``.
     """
+    refused = {
+        level: alike_claims(program.layouts, tree.gpus, tree.trees, program.batch_sizes)
+        for level, tree in refutations.items()
+    }
+    fleet = None if chain is None else Fleet((alike_group(program, chain),))
+    return Certificate(instance, program, fleet, _claims(fleet, bounds, refused, claimed_by))
+
+
+def alike_group(program: Program, chain: Chain) -> Group:
+    """Return the only group of replicas that are all alike."""
+    found = program.layouts[chain.layout]
+    places = [place for place, layout in enumerate(program.layouts) if layout.replicas == found.replicas]
+    load = tuple(-(-requests // found.replicas) for requests in program.batch_sizes)
+    layouts = tuple(replace(program.layouts[place], replicas=1) for place in places)
+    own = replace(program, layouts=layouts, batch_sizes=())
+    return Group(found.replicas, load, own, replace(chain, layout=places.index(chain.layout)))
+
+
+def _claims(
+    fleet: Fleet | None,
+    bounds: Mapping[LevelName, int],
+    refused: Mapping[LevelName, Sequence[CapacityClaim]],
+    claimed_by: str,
+) -> dict[LevelName, Claim]:
     claims: dict[LevelName, Claim] = {}
-    values: dict[LevelName, int | None] = {"gpus": None, "ttft": None, "memory": None}
-    if chain is not None:
-        values = {"gpus": chain.gpus(program), "ttft": ttft_of(program, chain), "memory": memory_of(program, chain)}
-    for level, value in values.items():
+    for level, value in values_of(fleet).items():
         lower = bounds.get(level)
         if level == "gpus":
             lower = lower or 0
         if lower is None or (value is None and level != "gpus"):
             continue
-        refutation = refutations.get(level)
-        if level == "gpus" and lower == 1 and refutation is None:
-            refutation = Refutation(0, tuple(Empty() for _ in program.layouts))
-        if refutation is None and lower > 0:
-            claims[level] = Claim(lower, value, claimed_by)
-        else:
-            claims[level] = Claim(lower, value, CERTIFIED, () if refutation is None else refutation.trees)
-    return Certificate(instance, program, chain, claims)
+        found = refused.get(level)
+        needs_none = lower <= (1 if level in ("gpus", "shapes") else 0)
+        proven = needs_none or (found is not None and all(claim.trees is not None for claim in found))
+        claims[level] = (
+            Claim(lower, value, CERTIFIED, tuple(found or ())) if proven else Claim(lower, value, claimed_by)
+        )
+    return claims
+
+
+def values_of(fleet: Fleet | None) -> dict[LevelName, int | None]:
+    """Value of a fleet on every level, on ceiling tables (``None``: no fleet, or no such row)."""
+    if fleet is None:
+        return {"gpus": None, "shapes": None, "ttft": None, "memory": None}
+    ttft = [worst_ttft(group.program, group.chain, floor=False) for group in fleet.groups]
+    memory = [peak_memory(group.program, group.chain) for group in fleet.groups]
+    return {
+        "gpus": fleet.gpus,
+        "shapes": len(fleet.groups),
+        "ttft": max((value for value in ttft if value is not None), default=None),
+        "memory": max((value for value in memory if value is not None), default=None),
+    }
 
 
 def certificate_of_evidence(evidence: Evidence, instance: Instance, *, claimed_by: str | None = None) -> Certificate:
@@ -91,35 +134,29 @@ def certificate_of_evidence(evidence: Evidence, instance: Instance, *, claimed_b
 
     ``claimed_by`` names who says so where no refutation stands behind a bound (default: CP-SAT and its version).
     """
-    bounds: dict[LevelName, int] = {}
+    program, fleet, bounds = evidence.program, evidence.fleet, dict[LevelName, int]()
     for level in KEYS:
         found = evidence.levels.get(level)
         if found is not None and found.bound is not None:
             bounds[level] = found.bound
-    if evidence.chain is None and "gpus" in evidence.refutations:
-        bounds["gpus"] = evidence.refutations["gpus"].gpus + 1
-    return certificate_of(
-        without_unused_axes(evidence),
-        instance=instance.fingerprint,
-        chain=evidence.chain,
-        bounds=bounds,
-        refutations={level: tree for level in KEYS if (tree := evidence.refutations.get(level)) is not None},
-        claimed_by=claimed_by or evidence.claimed_by or f"claimed by CP-SAT {version('ortools')}",
+    if fleet is None and evidence.chain is not None:
+        fleet = Fleet((alike_group(program, evidence.chain),))
+    refused: dict[LevelName, Sequence[CapacityClaim]] = {}
+    for level in KEYS:
+        tree, free = evidence.refutations.get(level), evidence.capacities.get(level)
+        if free is not None:
+            refused[level] = free
+        elif tree is not None:
+            refused[level] = alike_claims(program.layouts, tree.gpus, tree.trees, program.batch_sizes)
+    tree = evidence.refutations.get("gpus")
+    if evidence.infeasible and "gpus" in refused:
+        bounds["gpus"] = program.max_gpus + 1
+    elif "gpus" not in bounds and tree is not None:
+        bounds["gpus"] = tree.gpus + 1
+    by = claimed_by or evidence.claimed_by or f"claimed by CP-SAT {version('ortools')}"
+    return Certificate(
+        instance.fingerprint, program, fleet, _claims(fleet, bounds, refused, by), replicas=evidence.replicas
     )
-
-
-def without_unused_axes(evidence: Evidence) -> Program:
-    """Return the program without the axes of layouts that no tree splits and that the plan does not use.
-
-    Fewer rows refute less, so what is refuted without them is refuted with them.
-    """
-    used = set() if evidence.chain is None else {evidence.chain.layout}
-    for refutation in evidence.refutations.values():
-        used |= {place for place, tree in enumerate(refutation.trees) if isinstance(tree, SplitAxis)}
-    layouts = tuple(
-        layout if place in used else replace(layout, axes=()) for place, layout in enumerate(evidence.program.layouts)
-    )
-    return replace(evidence.program, layouts=layouts)
 
 
 def certificate_document(evidence: Evidence, instance: Instance, *, claimed_by: str | None = None) -> dict[str, Any]:
@@ -137,52 +174,47 @@ def accepted(evidence: Evidence, instance: Instance) -> bool:
     return certificate.claims["gpus"].by == CERTIFIED
 
 
-def ttft_of(program: Program, chain: Chain) -> int | None:
-    """Largest TTFT row of a chain in ns, on ceiling tables (``None``: no such row)."""
-    _, paths = rows_of(program, chain)
-    return max((path_cost(program, path, chain.stages) for path in paths if path.ttft), default=None)
-
-
-def memory_of(program: Program, chain: Chain) -> int | None:
-    """Largest memory row of a chain in bytes (``None``: no such row)."""
-    caps, _ = rows_of(program, chain)
-    costs = (stage_cost(program, cap.table, stage) for cap in caps if cap.memory for stage in chain.stages)
-    return max(costs, default=None)
-
-
-def rows_of(program: Program, chain: Chain) -> tuple[list[Cap], list[Path]]:
-    """Caps and paths of a chain's layout and choices."""
-    layout = program.layouts[chain.layout]
-    picked = [axis.choices[index] for axis, index in zip(layout.axes, chain.choices, strict=True)]
-    caps = [*layout.caps, *(cap for choice in picked for cap in choice.caps)]
-    return caps, [path for choice in picked for path in choice.paths]
-
-
 def to_document(certificate: Certificate) -> dict[str, Any]:
     """Return the JSON document of a certificate."""
-    chain = certificate.chain
+    shares = Shares()
+    for refused in (one for level in certificate.claims.values() for one in level.refused):
+        shares.refuse(refused)
     plan = None
-    if chain is not None:
-        stages = [[stage.start, stage.stop, stage.option] for stage in chain.stages]
-        plan = {"layout": chain.layout, "choices": list(chain.choices), "stages": stages}
+    if certificate.fleet is not None:
+        plan = [_write_group(group, shares) for group in certificate.fleet.groups]
     claims = {
-        key: None
-        if (claim := certificate.claims.get(level)) is None
-        else {
-            "lower": claim.lower,
-            "upper": claim.upper,
-            "by": claim.by,
-            "trees": [write_tree(tree) for tree in claim.trees],
-        }
+        key: None if (claim := certificate.claims.get(level)) is None else _write_claim(claim, shares)
         for level, key in KEYS.items()
     }
     return {
         "format": checker.FORMAT,
         "instance": certificate.instance,
-        "program": write_program(certificate.program),
+        "program": shares.write(certificate.program, replicas=certificate.replicas),
         "plan": plan,
         "claims": claims,
     }
+
+
+def _write_group(group: Group, shares: Shares) -> dict[str, Any]:
+    return {
+        "replicas": group.replicas,
+        "share": shares.plan(group.load, group.program.layouts, group.chain.layout),
+        "layout": group.chain.layout,
+        "choices": list(group.chain.choices),
+        "stages": [[stage.start, stage.stop, stage.option] for stage in group.chain.stages],
+    }
+
+
+def _write_claim(claim: Claim, shares: Shares) -> dict[str, Any]:
+    refused = [
+        {
+            "gpus": one.gpus,
+            "share": shares.place(one.load, one.layouts),
+            "trees": list(map(write_tree, one.trees or ())),
+        }
+        for one in claim.refused
+    ]
+    return {"lower": claim.lower, "upper": claim.upper, "by": claim.by, "refused": refused}
 
 
 def to_json(certificate: Certificate) -> str:
@@ -206,31 +238,36 @@ def from_document(document: Any) -> Certificate:
     try:
         checker.shaped(document, checker.SHAPE, "certificate")
         program = read_program(document["program"])
-        return Certificate(
-            document["instance"], program, _read_chain(document["plan"]), _read_claims(document, program)
-        )
+        fleet = None if document["plan"] is None else _read_fleet(document, program)
+        claims = _read_claims(document)
+        return Certificate(document["instance"], program, fleet, claims, document["program"]["replicas"])
     except checker.CheckError as error:
         raise InputError(str(error)) from None
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"not a certificate: {error}") from None
 
 
-def _read_claims(document: Any, program: Program) -> dict[LevelName, Claim]:
-    claims: dict[LevelName, Claim] = {}
+def _read_fleet(document: Any, program: Program) -> Fleet:
+    shares, groups = read_shares(document["program"]), []
+    for group in document["plan"]:
+        load, layouts = shares[group["share"]]
+        chain = Chain(group["layout"], tuple(group["choices"]), tuple(StageChoice(*stage) for stage in group["stages"]))
+        groups.append(Group(group["replicas"], load, replace(program, layouts=layouts), chain))
+    return Fleet(tuple(groups))
+
+
+def _read_claims(document: Any) -> dict[LevelName, Claim]:
+    shares, claims = read_shares(document["program"]), dict[LevelName, Claim]()
     for level, key in KEYS.items():
         value = document["claims"][key]
         if value is not None:
-            pairs = zip(value["trees"], program.layouts, strict=False)
-            trees = tuple(read_tree(nodes, layout) for nodes, layout in pairs)
-            claims[level] = Claim(value["lower"], value["upper"], value["by"], trees)
+            refused = []
+            for one in value["refused"]:
+                load, layouts = shares[one["share"]]
+                trees = tuple(read_tree(nodes, layout) for nodes, layout in zip(one["trees"], layouts, strict=False))
+                refused.append(CapacityClaim(one["gpus"], load, layouts, trees))
+            claims[level] = Claim(value["lower"], value["upper"], value["by"], tuple(refused))
     return claims
-
-
-def _read_chain(plan: Any) -> Chain | None:
-    if plan is None:
-        return None
-    stages = tuple(StageChoice(*stage) for stage in plan["stages"])
-    return Chain(plan["layout"], tuple(plan["choices"]), stages)
 
 
 def read_certificate(path: FilePath) -> Certificate:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.tables import Program
-from shardproof.solver.proof.refutation import Refutation
+from shardproof.formulations.fleet.fleet import Fleet
+from shardproof.solver.proof.refutation import CapacityClaim, Refutation
 
 StopReason = Literal["proved", "time-limit", "interrupted", "search-limit"]
 
@@ -35,3 +37,10 @@ class Evidence:
     refutations: dict[str, Refutation]
     claimed_by: str | None = None
     """Who says so where no refutation stands behind a bound: ``claimed by ...`` or ``agreed by ...``."""
+    fleet: Fleet | None = None
+    """The plan, where its replicas are not alike."""
+    capacities: Mapping[str, tuple[CapacityClaim, ...]] = field(default_factory=dict)
+    """Per level the loads refused to single replicas, where a fleet was searched."""
+    replicas: str = "alike"
+    """Whether replicas must be ``alike`` or are ``free`` to differ."""
+    infeasible: bool = False

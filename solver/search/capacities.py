@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shardproof.formulations.deployment.chains import Chain
-from shardproof.formulations.deployment.tables import Layout, Program
+from shardproof.formulations.deployment.tables import Program
 from shardproof.formulations.fleet.covering import Item, Load, Refused, reaches
 from shardproof.formulations.fleet.fleet import Family
-from shardproof.solver.proof.refutation import CapacityClaim, Node
+from shardproof.solver.proof.refutation import CapacityClaim
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Answer, Query
 
@@ -102,20 +102,3 @@ class Capacities:
         trees = None if answer.refutation is None else answer.refutation.trees
         self.add(CapacityClaim(gpus, load, tuple(prover.program.layouts), trees))
         return False
-
-
-def alike_claims(
-    layouts: tuple[Layout, ...], gpus: int, trees: tuple[Node, ...] | None, demand: Load
-) -> list[CapacityClaim]:
-    """Read the refutation of ``gpus`` GPUs in replicas all alike as one claim for each replica count."""
-    found: dict[int, list[int]] = {}
-    for place, layout in enumerate(layouts):
-        found.setdefault(layout.replicas, []).append(place)
-    claims = []
-    for replicas, places in found.items():
-        load = tuple(-(-requests // replicas) for requests in demand)
-        own = None if trees is None else tuple(trees[place] for place in places)
-        if gpus // replicas:
-            mine = tuple(layouts[place] for place in places)
-            claims.append(CapacityClaim(gpus // replicas, load, mine, own))
-    return claims

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.tables import Program
 from shardproof.formulations.fleet.fleet import Family
-from shardproof.solver.search.capacities import Capacities, Provers, alike_claims
+from shardproof.solver.proof.capacity import alike_claims
+from shardproof.solver.search.capacities import Capacities, Provers
 from shardproof.solver.search.fleet import FleetLoop
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Answer, Query

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.tables import Program
 from shardproof.formulations.fleet.fleet import Family, Fleet
+from shardproof.solver.proof.capacity import alike_claims
 from shardproof.solver.proof.evidence import Level
-from shardproof.solver.search.capacities import Capacities, Provers, alike_claims
+from shardproof.solver.search.capacities import Capacities, Provers
 from shardproof.solver.search.fleet import FleetLoop
 from shardproof.solver.search.lexicographic import LexicographicSearch
 from shardproof.solver.search.mixed_levels import MixedLevels

@@ -11,16 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from shardproof.instances.instance import Instance, load_instance
-from shardproof.solver.analysis.sensitivity import (
-    Input,
-    around,
-    curve,
-    enough,
-    inputs_of,
-    last_good,
-    plan_holds,
-    slack_of,
-)
+from shardproof.solver.analysis.inputs import Input, inputs_of
+from shardproof.solver.analysis.sensitivity import around, curve, enough, last_good, plan_holds, slack_of
 from shardproof.solver.commands.sensitivity import command
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.solve import solve

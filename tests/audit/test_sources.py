@@ -149,6 +149,11 @@ def test_hostile_forms_end_in_one_message(text: str, suffix: str) -> None:
     assert "\n" not in str(refused.value).strip()
 
 
+def test_a_comment_of_a_script_names_the_device(tmp_path: Path) -> None:
+    (tmp_path / "run.sh").write_text(f"# one L4 is not enough\n{SERVE} 1\n")
+    assert {claim.statement.field for claim in review(tmp_path / "run.sh").claims if claim.wrong} == {"weights_fit"}
+
+
 def test_nothing_is_executed(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     script = (

@@ -14,18 +14,18 @@ ALL = deployments()
 
 
 def test_there_are_enough() -> None:
-    assert len(ALL) >= 50
+    assert len(ALL) >= 70
     assert all(deployment.facts["source"] for deployment in ALL)
 
 
-@pytest.mark.parametrize("deployment", ALL, ids=lambda item: item.name)
+@pytest.mark.parametrize("deployment", ALL, ids=lambda item: f"{item.engine}: {item.name}")
 def test_what_was_published_as_working_starts(deployment: Deployment) -> None:
     instance, plan = deployment.instance(told=True), deployment.plan()
     assert evaluate(instance, plan).violations == ()
     assert EnginePlan(instance, plan).binding.refusal is None
 
 
-@pytest.mark.parametrize("deployment", ALL, ids=lambda item: item.name)
+@pytest.mark.parametrize("deployment", ALL, ids=lambda item: f"{item.engine}: {item.name}")
 def test_no_answer_needs_more_or_is_refused(deployment: Deployment) -> None:
     instance = deployment.instance(told=False)
     result = solve(instance, settings=Settings(time_limit_s=20, explain=False))

@@ -252,3 +252,9 @@ def test_block_selection_caches_one_key_a_token():
     option = Option(1, 1, 1, 1)
     more = kv_bytes_per_request(model, indexed, option, 7) - kv_bytes_per_request(model, plain, option, 7)
     assert more == 7 * 128 * 2
+
+
+def test_yarn_lengthens_the_context():
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    assert read({**QWEN_MOE, "rope_scaling": yarn}).max_position == 131_072
+    assert read({**QWEN_MOE, "rope_scaling": {"rope_type": "llama3", "factor": 8.0}}).max_position == 32_768

@@ -21,28 +21,35 @@ def document() -> dict[str, Any]:
     memory = {"base": [0, 0], "entry": [0, 0], "first": [0, 0], "last": [0, 0], "layer": [[3], [2]], "slack": 0}
     time = {"base": [1, 1], "entry": [0, 0], "first": [0, 0], "last": [0, 0], "layer": [[4], [3]], "slack": 0}
     rows = [
-        {"name": "memory", "table": 0, "limit": 6, "microbatches": 0, "marked": 1},
-        {"name": "ttft", "table": 1, "limit": 12, "microbatches": 1, "marked": 1},
+        {"name": "memory", "table": 0, "limit": 6, "microbatches": 0},
+        {"name": "ttft", "table": 1, "limit": 12, "microbatches": 1},
     ]
     choice = {"value": 1, "rows": [1], "options": None}
     axis = {"name": "requests", "rule": "ceilings", "size": 1, "choices": [choice]}
-    layout = {"name": "replicas=1", "replicas": 1, "max_gpus": None, "rows": [0], "axes": [axis]}
+    layout = {"name": "requests=1", "max_gpus": None, "rows": [0], "axes": [axis]}
     program = {
         "kinds": [[0, 3]],
         "options": [[1, 1, 1, 1], [2, 1, 1, 2]],
         "tables": [memory, time],
         "rows": rows,
-        "layouts": [layout],
+        "shares": [{"load": [1], "layouts": [layout]}],
+        "demand": [1],
         "max_gpus": 4,
-        "batch_sizes": [1],
+        "replicas": "free",
     }
     return {
         "format": checker.FORMAT,
         "instance": "by-hand",
         "program": program,
-        "plan": {"layout": 0, "choices": [0], "stages": [[0, 3, 1]]},
+        "plan": [{"replicas": 1, "share": 0, "layout": 0, "choices": [0], "stages": [[0, 3, 1]]}],
         "claims": {
-            "gpus": {"lower": 2, "upper": 2, "by": "certified", "trees": [[["leaf", [[["volume", "memory", 1]]], []]]]},
+            "gpus": {
+                "lower": 2,
+                "upper": 2,
+                "by": "certified",
+                "refused": [{"gpus": 1, "share": 0, "trees": [[["leaf", [[["volume", "memory", 1]]], []]]]}],
+            },
+            "shapes": None,
             "ttft_ns": None,
             "memory_bytes": None,
         },

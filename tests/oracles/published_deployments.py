@@ -35,6 +35,11 @@ class Deployment:
         return f"{self.facts['model']} on {self.gpus} {self.facts['device']}"
 
     @property
+    def engine(self) -> str:
+        """The engine that was started."""
+        return str(self.facts.get("engine", "vllm"))
+
+    @property
     def gpus(self) -> int:
         """GPUs of one replica."""
         width: int = self.facts["tp"] * self.facts.get("dp", 1) * self.facts.get("pp", 1)
@@ -50,7 +55,7 @@ class Deployment:
             "name": self.name,
             "model": self.facts["model"],
             "device": self.facts["device"],
-            "engine": {"name": "vllm", "max_model_len": length, **settings},
+            "engine": {"name": self.engine, "max_model_len": length, **settings},
             "workload": {
                 "kind": "closed-loop",
                 "concurrency": self.facts.get("dp", 1),
@@ -81,7 +86,7 @@ class Deployment:
                 )
                 for start, end in zip(starts, ends, strict=True)
             ),
-            engine="vllm",
+            engine=self.engine,
         )
 
 

@@ -119,9 +119,12 @@ class _Builder:
         for value in values:
             microbatches = -(-size // value) if size else self.random.randint(1, 4)
             prefix = name if shared else f"{name}={value}"
-            path = self.path(f"path[{prefix}]", scale=value, microbatches=microbatches, ttft=ttft, free=0.25)
+            path = self.path(
+                f"{'ttft' if ttft else 'path'}[{prefix}]", scale=value, microbatches=microbatches, ttft=ttft, free=0.25
+            )
             second = (self.path(f"second[{prefix}]", scale=1, microbatches=microbatches, ttft=False, free=0.2),)
-            caps = (self.cap(f"cap[{prefix}]", memory=self.random.random() < 0.5),)
+            memory = self.random.random() < 0.5
+            caps = (self.cap(f"{'memory' if memory else 'cap'}[{prefix}]", memory=memory),)
             choices.append(
                 Choice(
                     value=value,
@@ -156,8 +159,8 @@ def random_program(
         slack=slack,
     )
     budget = random.randint(1, max_gpus)
-    batch_sizes = tuple(random.randint(1, 6) for _ in range(random.randint(0, 2)))
-    counts = replica_counts(batch_sizes, budget) if batch_sizes else sorted({1, random.randint(1, budget)})
+    batch_sizes = tuple(random.randint(1, 6) for _ in range(random.randint(1, 2)))
+    counts = replica_counts(batch_sizes, budget)
     axis_count = random.choice((0, 1, 1, 1, 2))
     base_cap = builder.cap("memory", memory=True)
     layouts = []

@@ -20,7 +20,8 @@ from shardproof.instances.load_profile.read import load_profile
 from shardproof.instances.plan import Plan, Stage
 from shardproof.solver import problem
 from shardproof.solver.analysis.conflicts import conflicts, has_plan
-from shardproof.solver.analysis.sensitivity import enough, inputs_of, plan_holds, step_at
+from shardproof.solver.analysis.inputs import inputs_of
+from shardproof.solver.analysis.sensitivity import enough, plan_holds, step_at
 from shardproof.solver.commands.explain import command as explain
 from shardproof.solver.commands.predict import command as predict
 from shardproof.solver.commands.verify import command as verify

@@ -20,6 +20,8 @@ from shardproof.solver.proof.certificate import (
     write_certificate,
 )
 from shardproof.solver.proof.refutation import Empty, Frontier, Reach, Refutation, SplitAxis, SplitMax, Sum, Volume
+from shardproof.solver.search.lexicographic import LexicographicSearch
+from shardproof.solver.search.settings import Settings
 from tests.oracles.agreement import certified, disagreement, program_of
 from tests.oracles.places import CASES
 from tests.oracles.random_programs import random_program
@@ -74,11 +76,10 @@ def test_every_kind_of_node_is_written() -> None:
 
 def test_a_bound_without_refutation_is_only_claimed() -> None:
     program = next(p for p in map(random_program, range(99)) if certified(p).claims["gpus"].upper == 4)
-    solved = certified(program)
     claimed = certificate_of(
         program,
         instance="x",
-        chain=solved.chain,
+        chain=LexicographicSearch(program, Settings()).run().chain,
         bounds={"gpus": 4},
         refutations={},
         claimed_by="claimed by CP-SAT 9.15",

@@ -34,7 +34,7 @@ def refusal(value: Any) -> str:
 def with_tree(*nodes: list[Any], lower: int = 2) -> dict[str, Any]:
     """The document with another tree under its GPU claim."""
     value = document()
-    value["claims"]["gpus"] |= {"trees": [list(nodes)], "lower": lower}
+    value["claims"]["gpus"] |= {"refused": [{"gpus": lower - 1, "share": 0, "trees": [list(nodes)]}], "lower": lower}
     return value
 
 
@@ -65,8 +65,8 @@ def test_runs_as_a_script(tmp_path: Path) -> None:
 
 def test_wording() -> None:
     assert judged(document()) == (
-        "certified-optimal: gpus 2..2 (certified); for instance by-hand in exact integer arithmetic, "
-        f"verified by checker {checker.VERSION}, conditional on the cost tables in the file"
+        "certified-optimal: gpus 2..2 (certified); any fleet, in exact integer arithmetic, "
+        f"verified by checker {checker.VERSION}, for the cost tables in the file, compared with no instance"
     )
 
 
@@ -138,13 +138,13 @@ def test_sum_is_exact(limit: int, *, holds: bool) -> None:
         ([[0, 2, 1], [1, 3, 1]], "every layer once"),
         ([[1, 3, 1]], "every layer once"),
         ([], "every layer once"),
-        ([[0, 1, 1], [1, 2, 1], [2, 3, 1]], "6 GPUs"),
+        ([[0, 1, 1], [1, 2, 1], [2, 3, 1]], "as wide as allowed"),
         ([[0, 3, 2]], "malformed"),
     ],
 )
 def test_plan_must_hold(stages: list[list[int]], reason: str) -> None:
     value = document()
-    value["plan"]["stages"] = stages
+    value["plan"][0]["stages"] = stages
     assert reason in refusal(value)
 
 
@@ -163,7 +163,7 @@ def test_levels_not_certified_are_named(by: str, claim: str) -> None:
 
 def test_status_of_each_claim() -> None:
     gap = document()
-    gap["plan"]["stages"] = [[0, 2, 1], [2, 3, 0]]
+    gap["plan"][0]["stages"] = [[0, 2, 1], [2, 3, 0]]
     gap["claims"]["gpus"]["upper"] = 3
     gap["program"]["rows"][1]["limit"] = 13
     assert judged(gap).startswith("certified-gap: gpus 2..3 (certified)")
@@ -173,23 +173,64 @@ def test_status_of_each_claim() -> None:
     bound["program"]["max_gpus"] = 1
     assert judged(bound).startswith("certified-infeasible: gpus 2..none (certified)")
     bound["program"]["max_gpus"] = 0
+    assert "missing case: replicas of 1 GPUs" in refusal(bound)
+    bound["claims"]["gpus"] |= {"by": "claimed by X", "refused": []}
     assert "more than the file holds" in refusal(bound)
 
 
 def test_missing_cases_are_refused() -> None:
     choices = document()
-    choices["program"]["layouts"][0]["axes"][0]["size"] = 2
+    choices["program"]["shares"][0]["layouts"][0]["axes"][0]["size"] = 2
     assert "missing case: a choice of requests" in refusal(choices)
-    choices["program"]["layouts"][0]["axes"][0]["rule"] = "listed"
+    choices["program"]["shares"][0]["layouts"][0]["axes"][0]["rule"] = "listed"
     assert judged(choices)
-    replicas = document()
-    replicas["program"]["batch_sizes"] = [2]
-    assert "missing case: 2 replicas" in refusal(replicas)
-    replicas["program"]["batch_sizes"] = []
-    assert judged(replicas)
+    load = document()
+    load["program"]["demand"] = [2]
+    assert "carries [1] of [2] requests" in refusal(load)
+    load["plan"][0]["replicas"] = 2
+    load["claims"]["gpus"] |= {"upper": 4, "lower": 3}
+    assert "some fleet of 2 GPUs is not refuted" in refusal(load)
+    load["claims"]["gpus"]["lower"] = 2
+    assert judged(load).startswith("certified-gap")
     span = document()
-    span["program"]["layouts"][0]["max_gpus"] = 3
-    assert "missing case: 1 replicas" in refusal(span)
+    span["program"]["shares"][0]["layouts"][0]["max_gpus"] = 0
+    span["plan"] = None
+    span["claims"]["gpus"]["upper"] = None
+    assert "missing case: replicas of 1 GPUs" in refusal(span)
+
+
+def fleet() -> dict[str, Any]:
+    """Three requests on 4 GPUs: two of 2 GPUs carry 1 each at most, whereas 4 GPUs would carry 2; 6 GPUs are needed."""
+    value = document()
+    value["program"] |= {"demand": [3], "max_gpus": 9}
+    value["plan"][0]["replicas"] = 3
+    leaf = ["leaf", [[["volume", "memory", 1]]], []]
+    value["claims"]["gpus"] = {"lower": 3, "upper": 6, "by": "certified", "refused": []}
+    value["claims"]["gpus"]["refused"] = [{"gpus": 1, "share": 0, "trees": [[leaf]]}]
+    return value
+
+
+def test_fleets_that_no_wall_refuses_are_not_refuted() -> None:
+    value = fleet()
+    assert "some fleet of 2 GPUs is not refuted" in refusal(value)
+    value["program"]["replicas"] = "alike"
+    assert "some fleet of 2 GPUs is not refuted" in refusal(value)
+    value["claims"]["gpus"]["lower"] = 2
+    assert judged(value).startswith("certified-gap: gpus 2..6 (certified); replicas all alike")
+    value["program"]["replicas"] = "any"
+    assert "malformed" in refusal(value)
+
+
+def test_shapes_of_a_plan_are_counted() -> None:
+    value = fleet()
+    value["claims"]["gpus"]["lower"] = 2
+    value["plan"] = [value["plan"][0] | {"replicas": 1}, value["plan"][0] | {"replicas": 2}]
+    value["claims"]["shapes"] = {"lower": 1, "upper": 2, "by": "certified", "refused": []}
+    assert "shapes 1..2 (certified)" in judged(value)
+    value["claims"]["shapes"]["lower"] = 2
+    assert "some fleet of 6 GPUs is not refuted" in refusal(value)
+    value["program"]["replicas"] = "alike"
+    assert "2 shapes" in refusal(value)
 
 
 def malformed() -> list[tuple[str, bytes]]:
@@ -213,7 +254,7 @@ def malformed() -> list[tuple[str, bytes]]:
         ("key twice", good.replace('"max_gpus": 4', '"max_gpus": 4, "max_gpus": 4').encode()),
         ("unknown key", good.replace('"max_gpus": 4', '"max_gpus": 4, "more": 4').encode()),
         ("many layers", good.replace("[[0, 3]]", "[[0, 99999999999999999999]]").encode()),
-        ("another format", good.replace(checker.FORMAT, "shardproof certificate 2").encode()),
+        ("another format", good.replace(checker.FORMAT, "shardproof certificate 1").encode()),
         ("line break in a name", good.replace("by-hand", "by\\nhand").encode()),
         ("too large", b" " * (checker.MAX_BYTES + 1)),
     ]
