@@ -8,6 +8,7 @@ called one.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from shardproof.formulations.deployment.build import Deployment
@@ -56,14 +57,9 @@ def solve(instance: Instance, *, settings: Settings | None = None) -> Result:
 
 
 def _search(deployment: Deployment, settings: Settings) -> Outcome:
+    started = time.monotonic()
     if not deployment.options:
         return Outcome(deployment, infeasible=True, levels={"gpus": Level(None, None)})
-    if settings.search == "cp-sat":
-        from shardproof.solver.search.cp_sat import search_with_cp_sat
-
-        outcome = search_with_cp_sat(deployment.program, settings)
-        outcome.deployment = deployment
-        return outcome
     held = [deployment]
 
     def limited(chain: Chain) -> tuple[Deployment, Chain]:
@@ -72,11 +68,33 @@ def _search(deployment: Deployment, settings: Settings) -> Outcome:
 
     outcome = FleetSearch(deployment, settings, limited=limited, mixed=deployment.instance.replicas == "free").run()
     outcome.deployment = held[-1]
-    if settings.search == "both" and outcome.chain is not None:
-        from shardproof.solver.search.cp_sat import confirm
-
-        confirm(held[-1].program, outcome.chain, settings)
+    if settings.search == "both":
+        _compare(deployment, outcome, settings, started)
     return outcome
+
+
+def _compare(deployment: Deployment, outcome: Outcome, settings: Settings, started: float) -> None:
+    """Hold CP-SAT's own answer against the exact search's: GPUs, shapes, TTFT and memory, as far as both are known.
+
+    Raises
+    ------
+    InternalError
+        If they contradict each other.
+    """
+    left = None if settings.time_limit_s is None else settings.time_limit_s - (time.monotonic() - started)
+    if left is not None and left <= 0:
+        return
+    asked = replace(settings, search="cp-sat", time_limit_s=left, on_progress=None)
+    other = FleetSearch(deployment, asked, mixed=deployment.instance.replicas == "free").run()
+    if outcome.stop_reason == other.stop_reason == "proved" and outcome.infeasible != other.infeasible:
+        raise InternalError(f"CP-SAT says {'no' if other.infeasible else 'a'} plan exists, the exact search does not")
+    for name, level in outcome.levels.items():
+        found = other.levels.get(name)
+        pairs = [(level.bound, found and found.value), (found and found.bound, level.value)]
+        if any(bound is not None and value is not None and value < bound for bound, value in pairs):
+            raise InternalError(f"{name}: CP-SAT says {found}, the exact search {level}")
+        if found is None or not found.proven or not level.proven:
+            return
 
 
 def _result(instance: Instance, deployment: Deployment, outcome: Outcome, settings: Settings, started: float) -> Result:
@@ -150,6 +168,8 @@ def _proof(status: Status, outcome: Outcome, evidence: Evidence, instance: Insta
     needs_none = status != "infeasible" and gpus.bound == 1
     behind = outcome.capacities.get("gpus") or outcome.refutations.get("gpus")
     if not settings.certify or (behind is None and not needs_none):
+        return "solver-claimed"
+    if any(claim.trees is None for claim in outcome.capacities.get("gpus", ())):
         return "solver-claimed"
     from shardproof.solver.proof.certificate import accepted
 

@@ -5,7 +5,6 @@ Who carries more carries less, and who does it with fewer GPUs does it with more
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,8 +13,15 @@ from shardproof.formulations.deployment.tables import Program
 from shardproof.formulations.fleet.covering import Item, Load, Refused, reaches
 from shardproof.formulations.fleet.fleet import Family
 from shardproof.solver.proof.refutation import CapacityClaim
-from shardproof.solver.search.prover import Prover
+from shardproof.solver.search.lexicographic import AnyProver
 from shardproof.solver.search.query import Answer, Query
+
+
+class Maker(Protocol):
+    """Makes the prover of a program; ``beside`` is one of the same kinds and options, to share arrays with."""
+
+    def __call__(self, program: Program, *, floor: bool, beside: AnyProver | None) -> AnyProver:
+        """Return the prover."""
 
 
 class Undecided(Protocol):
@@ -30,16 +36,16 @@ class Provers:
     """One prover for each replica program and rounding; they share the arrays of their tables."""
 
     family: Family
-    check_stop: Callable[[], None]
-    _provers: dict[tuple[Load, int, bool], Prover] = field(default_factory=dict)
-    _first: dict[bool, Prover] = field(default_factory=dict)
+    make: Maker
+    _provers: dict[tuple[Load, int, bool], AnyProver] = field(default_factory=dict)
+    _first: dict[bool, AnyProver] = field(default_factory=dict)
 
-    def of(self, load: Load, widest: int, *, floor: bool) -> Prover:
+    def of(self, load: Load, widest: int, *, floor: bool) -> AnyProver:
         """Return the prover of one replica with its load."""
         program = self.family.replica_program(load, widest)
         key = (load, id(program), floor)
         if key not in self._provers:
-            made = Prover(program, floor, self.check_stop, self._first.get(floor))
+            made = self.make(program, floor=floor, beside=self._first.get(floor))
             self._provers[key] = self._first.setdefault(floor, made) if floor not in self._first else made
         return self._provers[key]
 
@@ -94,7 +100,7 @@ class Capacities:
         prover = self._provers.of(load, gpus, floor=self.floor)
         answer = prover.decide(query)
         chain = answer.chain
-        if chain is None and answer.refutation is None:
+        if chain is None and answer.unknown:
             chain = self._undecided(prover.program, query, answer, floor=self.floor)
         if chain is not None:
             self._carried[Item(chain.gpus(prover.program), load)] = (prover.program, chain, load)

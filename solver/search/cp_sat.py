@@ -65,10 +65,11 @@ def configured(settings: Settings) -> cp_model.CpSolver:
 
 
 def solve_level(
-    model: Model, level: ObjectiveLevel, settings: Settings, *, hint: Chain | None = None, at_least: int = 0
+    model: Model, level: ObjectiveLevel | None, settings: Settings, *, hint: Chain | None = None, at_least: int = 0
 ) -> Found:
-    """Minimise one level of a model."""
-    minimise(model, level, at_least=at_least)
+    """Minimise one level of a model (``None``: any chain will do)."""
+    if level is not None:
+        minimise(model, level, at_least=at_least)
     if hint is not None:
         add_hint(model, hint)
     solver = configured(settings)
@@ -97,17 +98,38 @@ def decide_cases(
     program: Program, query: Query, unknown: Sequence[Unknown], *, floor: bool, settings: Settings
 ) -> Claim:
     """Decide a query on the cases that the exact search left open."""
-    limits = Limits(query.gpus, query.ttft, query.memory)
+    limits = Limits(min(query.gpus, program.max_gpus), query.ttft, query.memory)
     cases = [Case(program.layouts[item.layout], item.choices) for item in unknown]
-    found = solve_level(build(program, cases, limits, floor=floor), "gpus", settings)
-    refuted = found.chain is None and found.finished
-    claim = Claim(found.chain, refuted, f"claimed by {NAME}")
-    if not (refuted and floor):
-        return claim
+    started, claimed = time.monotonic(), f"claimed by {NAME}"
+    for case in cases:
+        left = _left(settings, started)
+        if left is not None and left <= 0:
+            return Claim(None, refuted=False, solver=claimed)
+        found = solve_level(build(program, [case], limits, floor=floor), None, replace(settings, time_limit_s=left))
+        if found.chain is not None or not found.finished:
+            return Claim(found.chain, refuted=False, solver=claimed)
+    if not floor:
+        return Claim(None, refuted=True, solver=claimed)
+    return Claim(None, refuted=True, solver=_agreed(program, cases, limits, settings, started) or claimed)
+
+
+def _left(settings: Settings, started: float) -> float | None:
+    return None if settings.time_limit_s is None else settings.time_limit_s - (time.monotonic() - started)
+
+
+def _agreed(program: Program, cases: Sequence[Case], limits: Limits, settings: Settings, started: float) -> str | None:
+    """Ask a second solver about what CP-SAT alone refuted, as long as there is time."""
     from shardproof.solver.search.second_opinion import agreeing_solver
 
-    other = agreeing_solver(build(program, cases, limits, floor=True), time_limit_s=SECOND_OPINION_S)
-    return claim if other is None else replace(claim, solver=f"agreed by {NAME} and {other}")
+    names: dict[str, None] = {}
+    for case in cases:
+        left = _left(settings, started)
+        limit = SECOND_OPINION_S if left is None else min(SECOND_OPINION_S, left / 2)
+        other = agreeing_solver(build(program, [case], limits, floor=True), time_limit_s=limit) if limit > 0 else None
+        if other is None:
+            return None
+        names[other] = None
+    return f"agreed by {NAME} and {', '.join(names)}"
 
 
 def confirm(program: Program, chain: Chain, settings: Settings) -> None:

@@ -8,8 +8,9 @@ from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.tables import Program
 from shardproof.formulations.fleet.fleet import Family
 from shardproof.solver.proof.capacity import alike_claims
-from shardproof.solver.search.capacities import Capacities, Provers
+from shardproof.solver.search.capacities import Capacities, Maker, Provers
 from shardproof.solver.search.fleet import FleetLoop
+from shardproof.solver.search.lexicographic import AnyProver
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Answer, Query
 
@@ -22,6 +23,13 @@ def _left_open(program: Program, query: Query, answer: Answer, *, floor: bool) -
     raise LeftOpenError(f"{len(answer.unknown)} cases of {query} in {program.layouts[0].name}, floor {floor}")
 
 
+def _maker(check_stop: Callable[[], None]) -> Maker:
+    def make(program: Program, *, floor: bool, beside: AnyProver | None) -> AnyProver:
+        return Prover(program, floor, check_stop, beside if isinstance(beside, Prover) else None)
+
+    return make
+
+
 def ruled_out(family: Family, query: Query, *, mixed: bool, check_stop: Callable[[], None]) -> bool:
     """Whether no fleet of at most the query's GPUs keeps its limits (also ``False``: it was left open).
 
@@ -31,7 +39,7 @@ def ruled_out(family: Family, query: Query, *, mixed: bool, check_stop: Callable
     refutation = Prover(program, floor=True, check_stop=check_stop).decide(query).refutation
     if refutation is None or not mixed:
         return refutation is not None
-    known = Capacities(Provers(family, check_stop), _left_open, floor=True, limits=query)
+    known = Capacities(Provers(family, _maker(check_stop)), _left_open, floor=True, limits=query)
     for claim in alike_claims(program.layouts, query.gpus, refutation.trees, family.demand):
         known.add(claim)
     try:
@@ -46,7 +54,7 @@ def fewest_gpus(family: Family, *, mixed: bool, check_stop: Callable[[], None]) 
     if not mixed or alike == 1:
         return alike
     most = family.program.max_gpus if alike is None else alike - 1
-    known = Capacities(Provers(family, check_stop), _left_open, floor=False, limits=Query(0))
+    known = Capacities(Provers(family, _maker(check_stop)), _left_open, floor=False, limits=Query(0))
     try:
         fleet = FleetLoop(known, family.demand, most).run()
     except LeftOpenError:

@@ -69,7 +69,7 @@ class FleetSearch(LexicographicSearch):
             return
         outcome, gpus = self.outcome, self._gpus()
         outcome.alike = Level(gpus, None if outcome.infeasible else self.bound)
-        provers = Provers(self._family, self._check_stop)
+        provers = Provers(self._family, self._prover)
         self._loop = FleetLoop(self._seeded(provers), self._family.demand, (gpus or self.program.max_gpus + 1) - 1)
         relaxed = self._loop.run()
         self._bounded, self.bound = True, self._loop.budget + 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.check import broken_row
@@ -20,6 +21,29 @@ from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Answer, Interrupted, Objective, Query
 from shardproof.solver.search.settings import Progress, Settings
+
+
+class AnyProver(Protocol):
+    """Who answers questions about one program: the exact search (`Prover`) or CP-SAT (`CpSatProver`).
+
+    An answer with neither chain, refutation nor open cases is somebody's claim that there is no chain.
+    """
+
+    program: Program
+    floor: bool
+
+    def decide(self, query: Query) -> Answer:
+        """Find a chain within the query's limits, or refute every layout."""
+
+    def least(self, query: Query, objective: Objective, start: Chain) -> Answer:
+        """Return a chain with the least value of an objective within the query's limits."""
+
+    def value(self, objective: Objective, chain: Chain) -> int | None:
+        """Value of an objective."""
+
+    def below(self, query: Query, objective: Objective, chain: Chain) -> Query:
+        """Return the query that only chains better than this one meet."""
+
 
 Limited = Callable[[Chain], tuple[Program, Chain]]
 """From a chain to the program of no more GPUs than it has, and the chain in that program."""
@@ -38,9 +62,19 @@ class LexicographicSearch:
         self.started = time.monotonic()
         self.outcome = Outcome()
         self._level = "gpus"
-        self._upper = Prover(program, floor=False, check_stop=self._check_stop)
-        self._lower = Prover(program, floor=True, check_stop=self._check_stop)
+        self._upper = self._prover(program, floor=False)
+        self._lower = self._prover(program, floor=True)
         self.bound = 1
+
+    def _prover(self, program: Program, *, floor: bool, beside: AnyProver | None = None) -> AnyProver:
+        """Return who answers for a program: the exact search, or CP-SAT in its place."""
+        if self.settings.search == "cp-sat":
+            from shardproof.solver.search.cp_sat import NAME
+            from shardproof.solver.search.cp_sat_prover import CpSatProver
+
+            self.outcome.claimed_by = f"claimed by {NAME}"
+            return CpSatProver(program, floor, self._check_stop, self._remaining)
+        return Prover(program, floor, self._check_stop, beside if isinstance(beside, Prover) else None)
 
     def run(self) -> Outcome:
         """Search until proved, out of time or interrupted; what is known by then is kept."""
@@ -75,7 +109,7 @@ class LexicographicSearch:
     def _note_gpus(self) -> None:
         self.outcome.levels["gpus"] = Level(self._gpus(), None if self.outcome.infeasible else self.bound)
 
-    def _decide(self, prover: Prover, query: Query) -> tuple[Chain | None, Refutation | None]:
+    def _decide(self, prover: AnyProver, query: Query) -> tuple[Chain | None, Refutation | None]:
         """Decide a query; cases that the exact search leaves open go to CP-SAT."""
         answer = prover.decide(query)
         if answer.chain is not None or not answer.unknown:
@@ -135,8 +169,8 @@ class LexicographicSearch:
     def _shrink(self, limited: Limited) -> None:
         assert self.outcome.chain is not None
         self.program, self.outcome.chain = limited(self.outcome.chain)
-        self._upper = Prover(self.program, floor=False, check_stop=self._check_stop)
-        self._lower = Prover(self.program, floor=True, check_stop=self._check_stop)
+        self._upper = self._prover(self.program, floor=False)
+        self._lower = self._prover(self.program, floor=True)
 
     def _prove_infeasible(self, most: int) -> None:
         chain, refutation = self._decide(self._lower, Query(gpus=most))
@@ -199,8 +233,9 @@ class LexicographicSearch:
             answer = self._lower.decide(below)
             if answer.chain is not None:
                 raise InternalError(f"{objective} below its proven bound")
+            if answer.unknown:
+                return
             refutation = answer.refutation
         if refutation is not None:
             self.outcome.refutations[objective] = refutation
-            value = self.outcome.levels[objective].value
-            self.outcome.levels[objective] = Level(value, lowest)
+        self.outcome.levels[objective] = Level(self.outcome.levels[objective].value, lowest)

@@ -19,6 +19,8 @@ Exact: L bounds every e_s, and is the big-M of an unused stage.
 
 from __future__ import annotations
 
+from ortools.sat.python import cp_model
+
 from shardproof.formulations.deployment.check import broken_cover
 from shardproof.formulations.deployment.variables import Model
 
@@ -46,6 +48,24 @@ def post(model: Model) -> None:
             made.add(variables.final[stage] == used)
         made.add(stop == layers).only_enforce_if(variables.final[stage])
     _post_counts(model)
+    if max(program.kinds) == 0:
+        _post_order(model)
+
+
+def _post_order(model: Model) -> None:
+    """Order the stages between the first and the last: by option, longer ones first.
+
+    With one layer kind they cost the same in any order, so an optimum remains.
+    """
+    made, variables, layers = model.solver_model, model.variables, len(model.program.kinds)
+
+    def key(stage: int) -> cp_model.LinearExprT:
+        places = sum(place * variables.runs[stage, option] for place, option in enumerate(model.options))
+        return (layers + 1) * places - (variables.stop[stage] - variables.stop[stage - 1])
+
+    for stage in range(1, len(variables.used) - 1):
+        both = [variables.used[stage + 1], ~variables.final[stage + 1]]
+        made.add(key(stage) <= key(stage + 1)).only_enforce_if(both)
 
 
 def _post_counts(model: Model) -> None:

@@ -1,0 +1,97 @@
+"""CP-SAT in the place of the exact search: the same questions of one program, answered case by case.
+
+Cases fall by hand-checkable bounds first (`shardproof.solver.search.cuts`); each that is left is a model of its own
+whose stages are no more than the budget has GPUs. What CP-SAT refutes here has no tree: it is claimed, not certified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from shardproof.formulations.deployment.chains import Chain, peak_memory, worst_ttft
+from shardproof.formulations.deployment.program import build
+from shardproof.formulations.deployment.tables import Case, Program
+from shardproof.formulations.deployment.variables import Limits
+from shardproof.solver.search.cp_sat import solve_level
+from shardproof.solver.search.cuts import Cuts
+from shardproof.solver.search.query import Answer, Interrupted, Objective, Query
+from shardproof.solver.search.settings import Settings
+
+_STEPS_BEFORE_HALVING = 3
+"""Chains that a case may improve one by one before what is left of its objective is halved."""
+
+
+@dataclass
+class CpSatProver:
+    """Searches one program with CP-SAT; ``remaining`` gives the settings with the time that is left.
+
+    ``check_stop`` is called between models and raises `Interrupted` to end the search.
+    """
+
+    program: Program
+    floor: bool
+    check_stop: Callable[[], None]
+    remaining: Callable[[], Settings]
+
+    def __post_init__(self) -> None:
+        """Prepare the bounds."""
+        self._cuts = Cuts(self.program, self.floor)
+
+    def decide(self, query: Query) -> Answer:
+        """Find a chain within the query's limits; neither chain nor open cases: CP-SAT claims that there is none."""
+        for case in self._cases(query):
+            chain = self._solve(case, query)
+            if chain is not None:
+                return Answer(chain, None)
+        return Answer(None, None)
+
+    def least(self, query: Query, objective: Objective, start: Chain) -> Answer:
+        """Return a chain with the least value of an objective within the query's limits, ``start`` or better.
+
+        Feasibility is what CP-SAT decides fast here: each case is asked for a better chain, a few times for any,
+        then for one in the lower half of what is left.
+        """
+        best = start
+        for case in self._cases(self.below(query, objective, start)):
+            low, steps = 0, 0
+            while (most := self._value(objective, best) - 1) >= low:
+                asked = most if steps < _STEPS_BEFORE_HALVING else (low + most) // 2
+                steps += 1
+                limits = replace(query, ttft=asked) if objective == "ttft" else replace(query, memory=asked)
+                chain = self._solve(case, limits)
+                best, low = (best, asked + 1) if chain is None else (chain, low)
+        return Answer(best, None)
+
+    def _value(self, objective: Objective, chain: Chain) -> int:
+        return self.value(objective, chain) or 0
+
+    def value(self, objective: Objective, chain: Chain) -> int | None:
+        """Value of an objective on this prover's tables."""
+        if objective == "ttft":
+            return worst_ttft(self.program, chain, floor=self.floor)
+        return peak_memory(self.program, chain)
+
+    def below(self, query: Query, objective: Objective, chain: Chain) -> Query:
+        """Return the query that only chains better than this one meet."""
+        value = self.value(objective, chain)
+        less = -1 if value is None else value - 1
+        return replace(query, ttft=less) if objective == "ttft" else replace(query, memory=less)
+
+    def _cases(self, query: Query) -> Iterator[Case]:
+        if (query.ttft is not None and query.ttft < 0) or (query.memory is not None and query.memory < 0):
+            return
+        for layout in self.program.layouts:
+            budget = min(query.gpus, self.program.max_gpus) // layout.replicas
+            budget = budget if layout.max_gpus is None else min(budget, layout.max_gpus)
+            if budget > 0:
+                yield from self._cuts.cases(layout, query, budget)
+
+    def _solve(self, case: Case, query: Query) -> Chain | None:
+        self.check_stop()
+        limits = Limits(min(query.gpus, self.program.max_gpus), query.ttft, query.memory)
+        model = build(self.program, [case], limits, floor=self.floor)
+        found = solve_level(model, None, self.remaining())
+        if found.chain is None and not found.finished:
+            raise Interrupted
+        return found.chain
