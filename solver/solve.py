@@ -89,11 +89,11 @@ def _compare(deployment: Deployment, outcome: Outcome, settings: Settings, start
     if outcome.stop_reason == other.stop_reason == "proved" and outcome.infeasible != other.infeasible:
         raise InternalError(f"CP-SAT says {'no' if other.infeasible else 'a'} plan exists, the exact search does not")
     for name, level in outcome.levels.items():
-        found = other.levels.get(name)
-        pairs = [(level.bound, found and found.value), (found and found.bound, level.value)]
-        if any(bound is not None and value is not None and value < bound for bound, value in pairs):
-            raise InternalError(f"{name}: CP-SAT says {found}, the exact search {level}")
-        if found is None or not found.proven or not level.proven:
+        found = other.levels.get(name, Level(None, None))
+        for bound, value in ((level.bound, found.value), (found.bound, level.value)):
+            if bound is not None and value is not None and value < bound:
+                raise InternalError(f"{name}: CP-SAT says {found}, the exact search {level}")
+        if not found.proven or not level.proven:
             return
 
 
