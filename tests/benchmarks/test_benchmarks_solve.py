@@ -15,6 +15,7 @@ from benchmarks.solve.__main__ import application
 from benchmarks.solve.catalogue import pairs, summary
 from benchmarks.solve.per_layer import build_per_layer
 from benchmarks.solve.thousand_layers import Shape, measure, synthetic_program
+from benchmarks.solve.timing import peak_memory_bytes
 from shardproof.formulations.deployment.objective import minimise
 from shardproof.formulations.deployment.peers.mixed_integer import MixedInteger, mixed_integer_of
 from shardproof.formulations.deployment.program import build, cases_of
@@ -106,7 +107,8 @@ def test_one_pair_of_the_catalogue() -> None:
 def test_main_process() -> None:
     found = main_case.summary(main_case.measure(count=1, dropped=0))
     assert found["pairs"] == 1
-    assert found["solve_memory_bytes"] < 10**9
+    # Linux counts what the process had before it became another: the memory of these tests themselves.
+    assert found["solve_memory_bytes"] < max(10**9, peak_memory_bytes() + 1)
 
 
 def test_command_prints_one_document() -> None:

@@ -36,16 +36,33 @@ CONFIDENT = {
     "engine": "vllm",
     "confidence": "90%",
     "workload": {"kind": "closed-loop", "concurrency": 4, "input_tokens": 2048, "output_tokens": 512},
-    "limits": {"tpot": "12 ms", "max_gpus": 4},
+    "limits": {"max_gpus": 4},
 }
 FLAGS = (
     "--model qwen3-30b-a3b --device h100-sxm --engine vllm --isl 2048 --osl 512 --concurrency 4 --max-gpus 4 "
-    "--tpot 12ms --confidence 90%"
+    "--confidence 90%"
 ).split()
 
 
 def confident(**limits: str) -> Instance:
     return resolve_tree(CONFIDENT | {"limits": CONFIDENT["limits"] | limits}, where="x")  # type: ignore[operator]
+
+
+@pytest.fixture(scope="module")
+def between() -> int:
+    """A TPOT limit, ns, that plans keep by the prediction but not with 90 % confidence."""
+
+    def least(**changes: object) -> int:
+        low, high = 100_000, 10**9
+        while high - low > low // 50:
+            middle = (low + high) // 2
+            tree = CONFIDENT | changes | {"limits": {"max_gpus": 4, "tpot": f"{middle} ns"}}
+            low, high = (low, middle) if has_plan(resolve_tree(tree, where="x")) else (middle, high)
+        return high
+
+    doubtful, plain = least(), least(confidence=None)
+    assert plain * 11 < doubtful * 10
+    return (doubtful + plain) // 2
 
 
 def skewed(folder: Path, name: str, rows: list[list[float]], **changes: Any) -> Path:
@@ -90,30 +107,30 @@ def _little_effort(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 pytestmark = pytest.mark.usefixtures("_little_effort")
 
 
-def test_what_solve_cannot_do_explain_does_not_promise() -> None:
+def test_what_solve_cannot_do_explain_does_not_promise(between: int) -> None:
     """Every conflict's way out is one that `solve` takes, and one step less is none."""
-    found = conflicts(confident())
-    assert found
-    assert {item.name for item in found} == {"TPOT"}
-    needed = found[0].needed
+    found = conflicts(confident(tpot=f"{between} ns"))
+    needed = next(item.needed for item in found if item.name == "TPOT")
     assert needed is not None
-    assert needed > 12_000_000
+    assert needed > between
     assert solve(confident(tpot=f"{needed} ns"), settings=QUICK).status == "optimal"
     assert solve(confident(tpot=f"{needed * 999 // 1000} ns"), settings=QUICK).status == "infeasible"
 
 
-def test_explain_names_no_alternative_that_solve_refuses() -> None:
-    document = json.loads(CliRunner().invoke(explain, [*FLAGS, "--json"], standalone_mode=False).output)
+def test_explain_names_no_alternative_that_solve_refuses(between: int) -> None:
+    asked_for = ["--tpot", f"{between}ns", *FLAGS]
+    document = json.loads(CliRunner().invoke(explain, [*asked_for, "--json"], standalone_mode=False).output)
     assert document["status"] == "infeasible"
-    plain = json.loads(CliRunner().invoke(explain, [*FLAGS[:-2], "--json"], standalone_mode=False).output)
+    plain = json.loads(CliRunner().invoke(explain, [*asked_for[:-2], "--json"], standalone_mode=False).output)
     assert plain["status"] == "optimal"
     for sentence in document["alternatives"]:
         gpus = int(sentence.split(": ")[1].split()[0])
-        asked = resolve_tree(CONFIDENT | {"precision": {"kv_cache": "fp8"}}, where="x")
+        limits = {"max_gpus": 4, "tpot": f"{between} ns"}
+        asked = resolve_tree(CONFIDENT | {"precision": {"kv_cache": "fp8"}, "limits": limits}, where="x")
         assert solve(asked, settings=QUICK).gpus == gpus
 
 
-def test_sensitivity_keeps_the_confidence() -> None:
+def test_sensitivity_keeps_the_confidence(between: int) -> None:
     instance = confident(tpot="40 ms")
     result = solve(instance, settings=QUICK)
     assert result.plan is not None
@@ -122,7 +139,7 @@ def test_sensitivity_keeps_the_confidence() -> None:
     assert step_at(instance, 0).gpus == result.gpus
     tpot = next(item for item in inputs_of(instance) if item.name == "tpot limit")
     assert enough(tpot.changed(40_000_000), result.gpus)
-    assert not has_plan(tpot.changed(12_000_000))
+    assert not has_plan(tpot.changed(between))
     tight = tpot.changed(int(result.metrics.tpot_ms * 1e6) + 1)
     assert not plan_holds(tight, result.plan)
 

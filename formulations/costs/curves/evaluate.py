@@ -39,7 +39,8 @@ def roofline(
     """Microseconds of the saturating roofline (see `families`)."""
     family = FAMILIES[family_name]
     work = family.work(sizes, precision)
-    peak = figures.peak_flops.get(precision.compute) or figures.peak_flops["bf16"]
+    peaks = figures.peak_flops
+    peak = peaks.get(precision.compute) or peaks.get("bf16") or peaks["fp16"]
     link = figures.cross_bandwidth if cross else figures.link_bandwidth
     launch, compute, memory, *own = np.exp(np.asarray(base))
     computing = 1e6 * work.flops / peak * compute
