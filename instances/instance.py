@@ -434,7 +434,7 @@ def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[s
     )
     assume(
         "closed-loop" in kinds,
-        "closed loop: prompts are prefilled one at a time beside the decode; a first token waits for one before it",
+        "closed loop: every request in flight is resident; prefill runs beside the decode; waits grow with the load",
     )
     assume(
         file.load_profile is None and not isinstance(file.model, Model),

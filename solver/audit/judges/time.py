@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
+from shardproof.instances.workload import ClosedLoop
 from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
 from shardproof.solver.audit.mistakes import TIME_MISTAKES, Recipe, Trial, explain
@@ -86,7 +87,13 @@ def _microbatches(context: Context) -> int | None:
 
 
 def ttft_floor(context: Context) -> float | None:
-    """The least time for the linear layers on all GPUs that are stated, seconds."""
+    """The least time for the linear layers on all GPUs that are stated, seconds (``None``: also of a closed loop).
+
+    In a closed loop no request waits for the prompts of all others, so the burst's floor says nothing.
+    """
+    deployment = context.deployment
+    if deployment is not None and isinstance(deployment.instance.scenarios[0].workload, ClosedLoop):
+        return None
     recipe = ttft_recipe(context)
     return min(trial.value for trial in recipe(frozenset({"pipeline-fill-ignored"}))) if recipe else None
 
