@@ -14,7 +14,13 @@ from shardproof.solver.commands.parameters import FOLDER, Verb
 @click.command(name="export", cls=Verb)
 @click.argument("plan", type=click.Path())
 @click.option("--instance", "-i", type=click.Path(), help="Instance file that the plan answers.")
-@click.option("--to", "to", required=True, metavar="TARGET", help="vllm, docker-compose, kubernetes ... (see docs).")
+@click.option(
+    "--to",
+    "to",
+    required=True,
+    metavar="TARGET",
+    help="vllm, sglang, trtllm, docker-compose, kubernetes, slurm, kserve, dynamo, llm-d, production-stack, ray-serve.",
+)
 @click.option("-o", "--output", type=FOLDER, required=True, metavar="DIR", help="Folder of the files.")
 @instance_options
 def command(plan: str, instance: str | None, to: str, output: Path, **fields: Any) -> None:

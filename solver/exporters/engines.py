@@ -23,8 +23,7 @@ def sglang(units: Sequence[Unit]) -> dict[str, str]:
 
 def trtllm(units: Sequence[Unit]) -> dict[str, str]:
     """Scripts that start TensorRT-LLM, and the file of options that it reads."""
-    files = _scripts("trtllm", units)
-    return files | {_config(unit): unit.config for unit in units if unit.config is not None}
+    return _scripts("trtllm", units)
 
 
 def _config(unit: Unit) -> str:
@@ -39,7 +38,12 @@ def _scripts(target: str, units: Sequence[Unit]) -> dict[str, str]:
     engine = units[0].engine
     if engine != target:
         raise cannot(target, f"the plan is for {engine}; export it to {engine}", field="engine")
-    files = {}
+    return scripts(units)
+
+
+def scripts(units: Sequence[Unit]) -> dict[str, str]:
+    """Return a script a node, files that they read, seats on hosts, and a router where there are replicas."""
+    files = {_config(unit): unit.config for unit in units if unit.config is not None}
     for unit in units:
         for node, process in enumerate(unit.processes):
             suffix = f".node-{node}" if len(unit.processes) > 1 else ""

@@ -11,7 +11,17 @@ from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.reading import refuse
-from shardproof.solver.exporters import compose, engines, kubernetes
+from shardproof.solver.exporters import (
+    compose,
+    dynamo,
+    engines,
+    kserve,
+    kubernetes,
+    llm_d,
+    production_stack,
+    ray_serve,
+    slurm,
+)
 from shardproof.solver.exporters.readme import write_readme
 from shardproof.solver.exporters.text import cannot
 from shardproof.solver.exporters.units import Unit, units_of
@@ -24,6 +34,12 @@ EXPORTERS: Mapping[str, Exporter] = {
     "trtllm": engines.trtllm,
     "docker-compose": compose.write,
     "kubernetes": kubernetes.write,
+    "slurm": slurm.write,
+    "kserve": kserve.write,
+    "dynamo": dynamo.write,
+    "llm-d": llm_d.write,
+    "production-stack": production_stack.write,
+    "ray-serve": ray_serve.write,
 }
 """All targets: each takes the groups of a plan and returns the text of every file by its path."""
 

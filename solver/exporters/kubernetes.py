@@ -62,7 +62,7 @@ def leader_and_worker(unit: Unit, target: str) -> tuple[Process, Process]:
         reason = "this version of vLLM spans nodes by Ray alone; name vllm@0.11 or later, or export to ray-serve"
         raise cannot(target, reason, field="engine")
     leader, worker = unit.processes[:2]
-    return _addressed(leader), _addressed(worker)
+    return _addressed(leader), _ranked(_addressed(worker)) if unit.nodes > 2 else _addressed(worker)
 
 
 def _addressed(process: Process) -> Process:
@@ -76,8 +76,6 @@ def _addressed(process: Process) -> Process:
 
 def _leader_workers(unit: Unit) -> dict[str, Any]:
     leader, worker = leader_and_worker(unit, TARGET)
-    if unit.nodes > 2 and "--data-parallel-start-rank" in worker.words:
-        worker = _ranked(worker)
     return {
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
         "kind": "LeaderWorkerSet",
@@ -100,6 +98,8 @@ def _leader_workers(unit: Unit) -> dict[str, Any]:
 def _ranked(worker: Process) -> Process:
     """Compute the first data-parallel rank of a pod from its place in the group."""
     words = list(worker.words)
+    if "--data-parallel-start-rank" not in words:
+        return worker
     place = words.index("--data-parallel-start-rank") + 1
     words[place] = f"$(({words[place]} * LWS_WORKER_INDEX))"
     return Process(worker.environment, tuple(words))

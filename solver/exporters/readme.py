@@ -15,6 +15,12 @@ START = {
     "trtllm": "Run the script of each group on every host that the seats file names.",
     "docker-compose": "On host N: `docker compose -f compose-host-N.yaml up -d`.",
     "kubernetes": "`kubectl apply -f FILE` for each YAML file; groups of pods need the operator of LeaderWorkerSet.",
+    "slurm": "`sbatch FILE` for each job file, in this folder on a file system that every node sees.",
+    "kserve": "`kubectl apply -f FILE`; the cluster needs KServe with LLMInferenceService.",
+    "dynamo": "`kubectl apply -f FILE`; the cluster needs Dynamo's operator, of the release that the image names.",
+    "llm-d": "`helm install NAME llm-d-modelservice/llm-d-modelservice -f FILE`.",
+    "production-stack": "`helm install NAME vllm/vllm-stack -f FILE`.",
+    "ray-serve": "`kubectl apply -f FILE`; the cluster needs KubeRay, and vLLM is the one of Ray's image.",
 }
 
 

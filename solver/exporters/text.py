@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from shardproof.instances.errors import InputError
 from shardproof.instances.reading import refuse
+from shardproof.solver.exporters.units import Unit
 
 
 class _Literal(yaml.SafeDumper):
@@ -39,6 +40,19 @@ def shell_words(words: Iterable[str]) -> str:
     return " ".join(
         word if re.fullmatch(r"\$[A-Z_]+(?::\d+)?|\$\(\([\d A-Z_*]+\)\)", word) else shlex.quote(word) for word in words
     )
+
+
+def alone(units: Sequence[Unit], target: str, reason: str) -> Unit:
+    """Return the only group of a plan.
+
+    Raises
+    ------
+    InputError
+        If replicas differ, for the reason given.
+    """
+    if len(units) > 1:
+        raise cannot(target, f"replicas differ, and {reason}; solve with --replicas alike", field="groups")
+    return units[0]
 
 
 def cannot(target: str, reason: str, *, field: str) -> InputError:

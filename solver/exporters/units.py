@@ -118,6 +118,14 @@ def without_nodes(process: Process) -> Process:
     return Process(process.environment, tuple(kept))
 
 
+def flags_of(process: Process) -> list[tuple[str, str | None]]:
+    """Return the flags of a process with their values; ``None`` where a flag has none."""
+    words = process.words
+    following = [*words[1:], "--"]
+    pairs = zip(words, following, strict=True)
+    return [(word, None if after.startswith("--") else after) for word, after in pairs if word.startswith("--")]
+
+
 def units_of(instance: Instance, plan: Plan) -> tuple[Unit, ...]:
     """Return the groups of a plan, checked against the engine's contract of flags.
 

@@ -20,11 +20,17 @@ from tests.exporters.plans import NAMES, question
 from tests.oracles.places import SHARED
 
 SCHEMAS = {"LeaderWorkerSet": "lws", "LLMInferenceService": "llmisvc", "RayService": "rayservice"}
+NODES = {"vllm-nodes", "vllm-dp-nodes", "vllm-dp-three-nodes", "sglang-nodes", "trtllm-nodes"}
+OTHERS = {name for name in NAMES if name.startswith(("sglang", "trtllm"))}
 CANNOT = {
-    "docker-compose": {"vllm-nodes", "vllm-dp-nodes", "vllm-dp-three-nodes", "vllm-amd", "sglang-nodes",
-                     "trtllm-nodes"},
+    "docker-compose": NODES | {"vllm-amd"},
     "kubernetes": {"trtllm-nodes"},
-}  # fmt: skip
+    "kserve": OTHERS | {"mixed"},
+    "dynamo": {"mixed", "vllm-amd"},
+    "llm-d": OTHERS | {"mixed"},
+    "production-stack": NODES | OTHERS | {"mixed"},
+    "ray-serve": OTHERS | {"mixed", "vllm-amd", "vllm-dp", "vllm-dp-nodes", "vllm-dp-three-nodes"},
+}
 ENGINES = ("vllm", "sglang", "trtllm")
 
 

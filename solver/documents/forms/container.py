@@ -76,10 +76,12 @@ def commands_of(container: Node, known: Known) -> list[Command]:
 def launches_of(container: Node, known: Known, group: Group, pod: Node | None = None) -> list[Launch]:
     """Return the engine starts of a container, with GPUs, copies and device of its pod."""
     image = container.text("image")
+    own = words_of(container.get("command") or container.get("entrypoint"))
+    is_script = bool(own) and bool(_SHELL.search(own[0].text))
     found = []
     for command in commands_of(container, known):
         call = read_call(command, sections=known.sections)
-        if call is None and engine_of_image(image) and _bare_flags(command):
+        if call is None and not is_script and engine_of_image(image) and _bare_flags(command):
             head = (Word("vllm", command.line), Word("serve", command.line))
             call = read_call(replace(command, words=head + command.words), sections=known.sections)
         if call is not None:

@@ -45,7 +45,9 @@ def _model_spec(spec: Node, known: Known) -> Launch:
     config = spec.get("vllmConfig") or Node(spec.line)
     words = words_of(spec.get("extraArgs")) + words_of(config.get("extraArgs"))
     extra = " ".join(f"'{word.text}'" for word in words)
-    launch = engine_launch("vllm", spec.get("modelURL"), spec.line, PRODUCTION_STACK, known.sections, extra=extra)
+    variables = {item.text("name"): item.text("value") for item in spec.each("env")}
+    url, sections = spec.get("modelURL"), known.sections
+    launch = engine_launch("vllm", url, spec.line, PRODUCTION_STACK, sections, extra=extra, variables=variables)
     own = [
         statement
         for key, node in (*spec.pairs(), *config.pairs())

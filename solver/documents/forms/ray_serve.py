@@ -52,7 +52,8 @@ def _applications(tree: Node, known: Known, shift: int) -> list[Launch]:
 def _config(config: Node, known: Known, shift: int) -> Launch:
     model = config.get("model_loading_config", "model_source") or config.get("model_loading_config", "model_id")
     placed = replace(model, line=model.line + shift) if model is not None else None
-    launch = engine_launch("vllm", placed, config.line + shift, FORM, known.sections)
+    variables = {key: node.scalar or "" for key, node in config.pairs("runtime_env", "env_vars")}
+    launch = engine_launch("vllm", placed, config.line + shift, FORM, known.sections, variables=variables)
     arguments = config.get("engine_kwargs")
     own = options_of("vllm", arguments, known.sections, shift=shift) if arguments is not None else []
     added: list[Statement] = []

@@ -1,0 +1,71 @@
+"""NVIDIA Dynamo: a DynamoGraphDeployment (nvidia.com/v1beta1) of a frontend and workers.
+
+Sources: the operator's documentation: ``spec.components`` with ``type``, ``replicas``, ``multinode.nodeCount`` and
+``podTemplate`` whose container ``main`` is the worker; the operator adds addresses and ranks of nodes, and probes,
+itself. Workers take the engine's own flags (``python3 -m dynamo.vllm``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from shardproof.solver.exporters.images import resource_of
+from shardproof.solver.exporters.pods import config_map, pod, split
+from shardproof.solver.exporters.text import alone, cannot, to_yaml
+from shardproof.solver.exporters.units import Process, Unit
+
+TARGET = "dynamo"
+IMAGES = {"vllm": "vllm-runtime", "sglang": "sglang-runtime", "trtllm": "tensorrtllm-runtime"}
+RELEASE = "1.5.0"
+"""Of Dynamo; an image holds one version of its engine."""
+
+
+def write(units: Sequence[Unit]) -> dict[str, str]:
+    """Return the graph, and TensorRT-LLM's options as a ConfigMap."""
+    unit = alone(units, TARGET, "its frontend routes by load and cached prefixes, and takes no weights of workers")
+    if unit.device.vendor != "NVIDIA":
+        raise cannot(TARGET, f"its images are for NVIDIA devices, not for {unit.device.name}", field="device")
+    resource_of(unit, TARGET)
+    spec = {"backendFramework": unit.engine, "components": [_frontend(unit), _worker(unit)]}
+    head = {"apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeployment"}
+    graph = {**head, "metadata": {"name": unit.name}, "spec": spec}
+    return {f"{unit.name}.yaml": to_yaml(*config_map(unit), graph)}
+
+
+def _image(unit: Unit) -> str:
+    return f"nvcr.io/nvidia/ai-dynamo/{IMAGES[unit.engine]}:{RELEASE}"
+
+
+def _frontend(unit: Unit) -> dict[str, Any]:
+    container = {"name": "main", "image": _image(unit)}
+    return {
+        "name": "frontend",
+        "type": "frontend",
+        "replicas": 1,
+        "podTemplate": {"spec": {"containers": [container]}},
+    }
+
+
+def _worker(unit: Unit) -> dict[str, Any]:
+    process = Process(unit.processes[0].environment, tuple(_words(unit)))
+    spec = pod(unit, process, TARGET, probes=False)
+    words = ["/config/config.yaml" if word == "config.yaml" else word for word in process.words]
+    container = spec["containers"][0] | {"name": "main", "image": _image(unit)} | split(words)
+    found: dict[str, Any] = {"name": "worker", "type": "worker", "replicas": unit.replicas}
+    if unit.nodes > 1:
+        found["multinode"] = {"nodeCount": unit.nodes}
+    return found | {"podTemplate": {"spec": spec | {"containers": [container]}}}
+
+
+def _words(unit: Unit) -> list[str]:
+    """Words of the worker: the engine's flags without those that a server or the operator's nodes need."""
+    words = list(unit.alone().words)
+    for flag in ("--host", "--port"):
+        place = words.index(flag)
+        del words[place : place + 2]
+    if unit.engine == "vllm":
+        return ["python3", "-m", "dynamo.vllm", "--model", *words[2:]]
+    if unit.engine == "sglang":
+        return ["python3", "-m", "dynamo.sglang", *words[words.index("--model-path") :]]
+    return ["python3", "-m", "dynamo.trtllm", "--model-path", unit.model, "--extra-engine-args", "config.yaml"]
