@@ -20,7 +20,7 @@ def draw(arguments: list[str]) -> str:
     out = io.StringIO()
     with patch.object(solve, "_colour", lambda: True), redirect_stdout(out), suppress(SystemExit):
         cli.main(arguments)
-    console = Console(record=True, width=104, file=io.StringIO())
+    console = Console(record=True, width=84, file=io.StringIO())
     console.print(Text.from_ansi(f"$ shardproof {' '.join(arguments)}\n{out.getvalue()}"))
     picture = console.export_svg(title="shardproof")
     return re.sub(r"@font-face\s*{[^}]*}", "", picture)

@@ -196,7 +196,7 @@ def _none(fixed: Fixed, sentence: str) -> Completion:
 def _written(fixed: Fixed, plan: Plan, figures: Evaluation, *, status: Status, bound: int | None) -> Completion:
     reached = CompletedFigures(figures.ttft / 1e9, figures.tpot / 1e6, figures.peak_memory)
     sentence = (
-        f"{plan.gpus} GPUs in {_stages(plan)}, TTFT {reached.ttft_s:.4g} s, "
+        f"{plan.gpus} {'GPU' if plan.gpus == 1 else 'GPUs'} in {_stages(plan)}, TTFT {reached.ttft_s:.4g} s, "
         f"peak memory {reached.peak_memory_bytes / 1e9:.4g} GB ({status})"
     )
     return Completion(fixed.name, status, sentence, plan.gpus, bound, plan, reached)
@@ -204,4 +204,6 @@ def _written(fixed: Fixed, plan: Plan, figures: Evaluation, *, status: Status, b
 
 def _stages(plan: Plan) -> str:
     counts = {len(group.stages) for group in plan.parts}
+    if counts == {1}:
+        return "1 stage"
     return f"{min(counts)} stages" if len(counts) == 1 else f"{min(counts)} to {max(counts)} stages"

@@ -15,6 +15,7 @@ from shardproof.solver.audit.claim import Claim, Verdict
 from shardproof.solver.audit.completed import Completions
 from shardproof.solver.documents.text import printable
 from shardproof.solver.evaluation.figures import Check, Violation
+from shardproof.solver.writers.layout import counted, terminal_width, wrapped
 
 if TYPE_CHECKING:
     from shardproof.solver.audit.review import Review
@@ -30,9 +31,13 @@ def render_review(found: Review, *, colour: bool, every: bool = False) -> str:
     if len(texts) == 1 and not found.source.skipped:
         return texts[0]
     out = io.StringIO()
-    console = Console(file=out, force_terminal=colour, no_color=not colour, width=110, highlight=False, emoji=False)
+    console = Console(
+        file=out, force_terminal=colour, no_color=not colour, width=terminal_width(), highlight=False, emoji=False
+    )
     wrong = sum(audit.exit_code != 0 for audit in found.audits)
-    console.print(Text(f"{printable(found.source.name)}: {len(texts)} plans, {wrong} of them wrong", style="bold"))
+    console.print(
+        Text(f"{printable(found.source.name)}: {counted(len(texts), 'plan')}, {wrong} of them wrong", style="bold")
+    )
     for (file, _), text, audit in zip(found.source.plans, texts, found.audits, strict=True):
         where = f"{file}, " if found.source.is_folder else ""
         line = f"line {audit.document.start[0]}" if audit.document.start is not None else "its text"
@@ -46,7 +51,9 @@ def render_review(found: Review, *, colour: bool, every: bool = False) -> str:
 def render_audit(audit: Audit, *, colour: bool, every: bool = False) -> str:
     """Lay an audit out for a terminal; ``every`` also lists what was confirmed, claim by claim."""
     out = io.StringIO()
-    console = Console(file=out, force_terminal=colour, no_color=not colour, width=110, highlight=False, emoji=False)
+    console = Console(
+        file=out, force_terminal=colour, no_color=not colour, width=terminal_width(), highlight=False, emoji=False
+    )
     console.print(_headline(audit))
     _claims(console, list(audit.wrong))
     if every:
@@ -61,7 +68,7 @@ def render_audit(audit: Audit, *, colour: bool, every: bool = False) -> str:
         f"line {item.line}: {item.text}" + (f"  ({item.reason})" if item.reason else "")
         for item in audit.document.unread
     ]
-    _list(console, f"Not read ({len(unread)} lines)", unread[: MOST_SHOWN if every else 40])
+    _list(console, f"Not read ({counted(len(unread), 'line')})", unread[: MOST_SHOWN if every else 40])
     return out.getvalue().rstrip("\n")
 
 
@@ -71,12 +78,12 @@ def _read_as(audit: Audit) -> list[str]:
 
 def _headline(audit: Audit) -> Text:
     counts = Counter(claim.verdict for claim in audit.claims)
-    text = Text(f"{printable(audit.document.name)}: {len(audit.claims)} claims read\n", style="bold")
+    text = Text(f"{printable(audit.document.name)}: {counted(len(audit.claims), 'claim')} read\n", style="bold")
     for place, verdict in enumerate(_ORDER):
         text.append(("; " if place else "") + f"{counts[verdict]} {verdict}", style=_STYLE[verdict])
     best = audit.context.best
     if best is not None:
-        text.append(f"\nread as: {best.reading.name}; {best.plan.gpus} GPUs", style="dim")
+        text.append(f"\nread as: {best.reading.name}; {counted(best.plan.gpus, 'GPU')}", style="dim")
     return text
 
 
@@ -138,4 +145,5 @@ def _list(console: Console, title: str, lines: list[str]) -> None:
         return
     console.print(Text(f"\n{title}", style="bold"))
     for line in lines:
-        console.print(Text(f"  {printable(line, limit=400)}"))
+        shown = wrapped(printable(line, limit=400), width=console.width, first="  ", rest="    ")
+        console.print(Text(shown), soft_wrap=True)

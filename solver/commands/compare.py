@@ -69,6 +69,8 @@ def _text(found: Compared, *, colour: bool) -> str:
     from rich.table import Table
     from rich.text import Text
 
+    from shardproof.solver.writers.layout import terminal_width, wrapped
+
     columns = list(found.columns)
     table = Table(header_style="bold")
     table.add_column("")
@@ -77,12 +79,15 @@ def _text(found: Compared, *, colour: bool) -> str:
     for title, cells in _rows(columns):
         table.add_row(title, *(Text(cell) for cell in cells))
     out = io.StringIO()
-    console = Console(file=out, force_terminal=colour, no_color=not colour, width=110, highlight=False, emoji=False)
+    console = Console(
+        file=out, force_terminal=colour, no_color=not colour, width=terminal_width(), highlight=False, emoji=False
+    )
     console.print(table)
     for name, sentences in found.comparison.savings:
         console.print(Text(f"\n{name}", style="bold"))
         for sentence in sentences:
-            console.print(Text(f"  {sentence}"))
+            shown = wrapped(sentence, width=console.width, first="  ", rest="    ")
+            console.print(Text(shown), soft_wrap=True)
     return out.getvalue().rstrip("\n")
 
 

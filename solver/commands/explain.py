@@ -26,7 +26,11 @@ def command(instance: str | None, as_json: bool, **fields: Any) -> int:
       shardproof explain instances/cases/qwen3-235b-a22b.yaml --ttft 2s --max-gpus 8
     """
     from shardproof.solver.api.explained import explain
+    from shardproof.solver.writers.layout import outline, terminal_width
 
     explained = explain(instance, **fields)
-    click.echo(json.dumps(explained.to_dict(), indent=2) if as_json else str(explained))
+    if as_json:
+        click.echo(json.dumps(explained.to_dict(), indent=2))
+    else:
+        click.echo(outline(str(explained), width=terminal_width()))
     return explained.exit_code

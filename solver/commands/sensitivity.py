@@ -63,7 +63,13 @@ def _show(gpus: int, found: Sensitivity) -> None:
     console = Console(highlight=False)
     title = f"How far inputs may worsen; the plan has {gpus} GPU{'s' if gpus > 1 else ''}"
     table = Table(title=title, title_justify="left")
-    for name in ("input", "now", "this plan holds until", f"{gpus} GPUs suffice until", "beyond it"):
+    for name in (
+        "input",
+        "now",
+        "this plan holds until",
+        "1 GPU suffices until" if gpus == 1 else f"{gpus} GPUs suffice until",
+        "beyond it",
+    ):
         table.add_column(name, justify="left" if name in ("input", "beyond it") else "right", overflow="fold")
     for slack in found.inputs:
         beyond = _beyond(slack)

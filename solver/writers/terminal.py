@@ -13,86 +13,101 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Stage
 from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.result import Metrics, Result
+from shardproof.solver.writers.layout import counted, engine_lines, item, terminal_width, wrapped
 
 _STATUS_STYLE = {"optimal": "bold green", "feasible": "bold yellow", "infeasible": "bold red", "undecided": "bold red"}
 _PROOF_WORDS = {
-    "certified-optimal": "certified: the independent checker accepted the proof",
-    "certified-gap": "certified gap: the independent checker accepted the bound",
+    "certified-optimal": "certified by the independent checker",
+    "certified-gap": "the bound is certified by the independent checker",
     "solver-claimed": "claimed by the solver, not certified",
     "none": "nothing proved",
 }
 
 
 def render_result(instance: Instance, result: Result, *, colour: bool) -> str:
-    """Lay a result out for a terminal of at least 80 columns."""
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=colour, no_color=not colour, width=100, highlight=False)
-    console.print(_headline(instance, result))
+    """Lay a result out within the terminal: verdict, plan, how to run it, why, and last what was assumed."""
+    out, width = io.StringIO(), terminal_width()
+    console = Console(file=out, force_terminal=colour, no_color=not colour, width=width, highlight=False)
+    _print_headline(console, instance, result)
     if result.plan is not None and result.metrics is not None:
-        console.print(_figures(instance, result, result.metrics))
         for place, group in enumerate(result.plan.parts):
-            console.print(_stages(group, f"group {place}: " if result.plan.groups else ""))
+            _print_stages(console, group, f"group {place}: " if result.plan.groups else "")
+        console.print(_figures(instance, result, result.metrics))
         _list(console, "Time of a stage goes to", [_time_shares(group) for group in result.plan.parts])
+    if result.engine_flags:
+        console.print(Text("Run it with", style="bold"))
+        for line in engine_lines(result.engine_flags, width=width):
+            console.print(Text(line), soft_wrap=True)
     _list(console, "Why", list(result.explanation))
-    _list(console, "Engine flags", list(result.engine_flags), whole=True)
     _list(console, "Assumed", list(result.assumptions))
-    return out.getvalue().rstrip("\n")
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().split("\n"))
 
 
-def _headline(instance: Instance, result: Result) -> Text:
-    style = _STATUS_STYLE[result.status]
-    text = Text()
-    text.append(f"{instance.model.name} on {instance.device.name}: ")
+def _print_headline(console: Console, instance: Instance, result: Result) -> None:
+    """Print the verdict, and how far it is proven."""
+    text = Text(f"{instance.model.name} on {instance.device.name}: ")
+    text.append(_verdict(instance, result), style="bold")
     if result.gpus is not None:
-        text.append(f"{result.gpus} GPUs", style="bold")
-        bound = f"no plan has fewer than {result.bound}" if result.bound != 1 else "no plan has fewer than 1"
-        text.append(f"; {bound}")
+        text.append(f"; no plan has fewer than {result.bound}")
         if result.gap:
             text.append(f" (gap {result.gap:.1%})")
-    elif result.status == "infeasible":
-        text.append(f"no plan exists with up to {instance.max_gpus} GPUs", style="bold")
-    else:
-        text.append(f"no plan found yet; at least {result.bound} GPUs are needed", style="bold")
-    text.append(f"\n{result.status}", style=style)
-    text.append(f" - {_PROOF_WORDS[result.proof]}; stopped: {result.stop_reason}; {result.seconds:.2f} s")
-    return text
+    console.print(text)
+    proof = f"{result.status} - {_PROOF_WORDS[result.proof]}; stopped: {result.stop_reason}; {result.seconds:.2f} s"
+    shown = Text(wrapped(proof, width=console.width))
+    shown.stylize(_STATUS_STYLE[result.status], 0, len(result.status))
+    console.print(shown)
+
+
+def _verdict(instance: Instance, result: Result) -> str:
+    if result.gpus is not None:
+        return counted(result.gpus, "GPU")
+    if result.status == "infeasible":
+        return f"no plan exists with up to {counted(instance.max_gpus, 'GPU')}"
+    return f"no plan found yet; it takes at least {counted(result.bound or 1, 'GPU')}"
 
 
 def _figures(instance: Instance, result: Result, metrics: Metrics) -> Table:
     limits = instance.scenarios[0].limits
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    first = "TTFT (slowest request)" if not result.service else "TTFT (99th percentile in service)"
-    table.add_row(first, f"{metrics.ttft_s:.3f} s", _limit(limits.ttft))
-    table.add_row("TTFT (mean)", f"{metrics.ttft_mean_s:.3f} s", "")
-    table.add_row("TPOT", f"{metrics.tpot_ms:.2f} ms", _limit(limits.tpot))
+    if result.service:
+        tail = next((row.limit for row in limits.percentiles if row.figure == "ttft" and row.percent == 99), None)
+        table.add_row("TTFT (p99 in service)", f"{metrics.ttft_s:.3f} s{_limit(tail)}")
+    else:
+        table.add_row("TTFT (slowest request)", f"{metrics.ttft_s:.3f} s{_limit(limits.ttft)}")
+    table.add_row("TTFT (mean)", f"{metrics.ttft_mean_s:.3f} s{_limit(limits.ttft) if result.service else ''}")
+    table.add_row("TPOT", f"{metrics.tpot_ms:.2f} ms{_limit(limits.tpot)}")
     peak = f"{format_bytes(metrics.peak_memory_bytes)} per device"
-    table.add_row("Peak memory", peak, f"limit {format_bytes(memory_budget(instance))}")
-    table.add_row("Memory utilisation", f"{metrics.memory_utilisation:.1%}", "")
-    table.add_row("Compute utilisation", f"{metrics.compute_utilisation:.1%}", "of the time until the last first token")
-    table.add_row("Throughput", *_throughput(metrics))
+    table.add_row("Peak memory", f"{peak} (limit {format_bytes(memory_budget(instance))})")
+    table.add_row("Memory utilisation", f"{metrics.memory_utilisation:.1%}")
+    table.add_row("Compute utilisation", f"{metrics.compute_utilisation:.1%} of the time until the last first token")
+    rate = f"{metrics.requests_per_s:.4g} requests/s, {metrics.output_tokens_per_s:,.4g} output tokens/s"
+    table.add_row("Throughput", rate)
+    each = f"{metrics.output_tokens_per_s_per_gpu:,.4g} tokens/s per GPU"
+    table.add_row("", f"{each}, {metrics.output_tokens_per_s_per_user:.4g} per user")
     price = instance.device.price_per_hour
     if price is not None and result.gpus is not None:
-        table.add_row("Price", f"{float(price) * result.gpus:.2f} USD/h", "")
+        table.add_row("Price", f"{float(price) * result.gpus:.2f} USD/h")
     return table
 
 
-def _throughput(metrics: Metrics) -> tuple[str, str]:
-    """Requests and output tokens in a second, of all GPUs, of one GPU and of one reader."""
-    rate = f"{metrics.requests_per_s:.4g} requests/s, {metrics.output_tokens_per_s:,.4g} tokens/s"
-    each = f"{metrics.output_tokens_per_s_per_gpu:,.4g} tokens/s per GPU"
-    return rate, f"{each}, {metrics.output_tokens_per_s_per_user:.4g} per user"
-
-
 def _limit(limit: int | None) -> str:
-    return "no limit" if limit is None else f"limit {format_duration(limit)}"
+    return "" if limit is None else f" (limit {format_duration(limit)})"
 
 
-def _stages(plan: Group, head: str) -> Table:
-    title = f"{head}{plan.replicas} replica{'s' if plan.replicas > 1 else ''} x {len(plan.stages)} stages, "
-    title += f"microbatch {plan.microbatch_tokens} tokens{_share(plan)}"
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for name in ("stage", "layers", "GPUs", "attention", "experts", "memory", "weights", "KV", "stage time"):
-        table.add_column(name, justify="left" if name in ("attention", "experts") else "right")
+def _print_stages(console: Console, plan: Group, head: str) -> None:
+    """Print a row for each stage, closer together where the terminal is too narrow for them."""
+    title = f"{head}{counted(plan.replicas, 'replica')} x {counted(len(plan.stages), 'stage')}, "
+    console.print(
+        Text(wrapped(f"{title}microbatch {plan.microbatch_tokens:,} tokens{_share(plan)}", width=console.width))
+    )
+    wide = _stages(plan, gap=2)
+    console.print(wide if console.measure(wide).maximum <= console.width else _stages(plan, gap=1))
+
+
+def _stages(plan: Group, *, gap: int) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
+    for name in ("stage", "layers", "GPUs", "attention", "experts", "memory", "weights", "KV", "time"):
+        table.add_column(name, justify="left" if name in ("attention", "experts") else "right", no_wrap=True)
     for index, stage in enumerate(plan.stages):
         table.add_row(str(index), *_stage_cells(stage))
     return table
@@ -127,9 +142,8 @@ def _time_shares(plan: Group) -> str:
     return "slowest stage: " + ", ".join(f"{name} {value / total:.1%}" for name, value in parts if value * 1000 > total)
 
 
-def _list(console: Console, title: str, lines: list[str], *, whole: bool = False) -> None:
-    """Print lines below a title; ``whole``: never broken, so that commands can be copied."""
+def _list(console: Console, title: str, lines: list[str]) -> None:
     if lines:
         console.print(Text(title, style="bold"))
         for line in lines:
-            console.print(Text(f"  - {line}"), soft_wrap=whole)
+            console.print(Text(item(line, width=console.width)), soft_wrap=True)
