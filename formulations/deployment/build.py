@@ -182,9 +182,8 @@ class Deployment(Cells):
             )
 
     def _loop_sizes(self, variant: Variant, requests: int) -> tuple[int, ...]:
-        """Sequences in a decode microbatch of a closed loop: those of no more microbatches than stages could be."""
-        stages = min(len(self.layer_kinds), self.instance.max_gpus // variant.replicas)
-        most = 1 if variant.single_stage else stages
+        """Sequences in a decode microbatch of a closed loop: no more microbatches than layers, whatever the budget."""
+        most = 1 if variant.single_stage else len(self.layer_kinds)
         return tuple(size for size in distinct_ceilings(requests) if divide_up(requests, size) <= most)
 
     def _shapes(self, scenario: Scenario, requests: int) -> tuple[PrefillShape, ...]:
