@@ -100,9 +100,15 @@ class Told:
 
     @property
     def nodes(self) -> int:
-        """Nodes of one replica: the fewest that its GPUs fill evenly."""
-        width, node = self.option.gpus * self.stages, self.instance.device.devices_per_node
-        return next(count for count in range(ceil(width / node), width + 1) if width % count == 0)
+        """Nodes of one replica: the fewest alike ones of which each runs whole stages, or a whole share of one stage.
+
+        Engines number ranks stage by stage and cut them evenly: of 5 stages on 2 nodes SGLang starts only 4
+        (``_calculate_rank_ranges``, engine.py), and vLLM and TensorRT-LLM would tear the third one apart.
+        """
+        gpus, node = self.option.gpus, self.instance.device.devices_per_node
+        width = gpus * self.stages
+        even = (count for count in range(ceil(width / node), width + 1) if width % count == 0)
+        return next(count for count in even if gpus % (width // count) == 0 or (width // count) % gpus == 0)
 
     @property
     def partition(self) -> str:

@@ -102,6 +102,22 @@ def test_unequal_stages_are_told_their_layers() -> None:
     assert values(line)["--pipeline-parallel-size"] == "2"
 
 
+@pytest.mark.parametrize(
+    ("stages", "tp", "nodes"),
+    [(5, 2, 5), (6, 2, 2), (2, 8, 2), (3, 4, 3), (4, 4, 2), (1, 16, 2), (2, 16, 4), (9, 1, 3), (11, 1, 11)],
+)
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_no_stage_is_torn_apart_between_nodes(engine: str, stages: int, tp: int, nodes: int) -> None:
+    layers = [place * 80 // stages for place in range(stages + 1)]
+    tree = asked(model="llama-3.1-70b", engine=engine, limits={"max_gpus": 32})
+    lines = flags_of(tree, [stage(layers[at], layers[at + 1] - 1, tp=tp) for at in range(stages)])
+    told = [values(line) for line in lines if "--node-rank" in line]
+    assert [line["--nnodes"] for line in told] == [str(nodes)] * nodes
+    each = stages * tp // nodes
+    assert each <= 8
+    assert each % tp == 0 or tp % each == 0
+
+
 def test_each_node_has_its_line() -> None:
     tree = asked(model="llama-3.1-405b", engine="vllm")
     lines = [line for line in flags_of(tree, [stage(0, 62, tp=8), stage(63, 125, tp=8)]) if "vllm serve" in line]
