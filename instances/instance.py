@@ -428,6 +428,8 @@ def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[s
         file.limits.max_gpus is None and file.limits.price_per_hour is None,
         f"at most {DEFAULT_MAX_GPUS} GPUs are searched: limits.max_gpus is not given",
     )
+    widest = min(device.devices_per_node, WIDEST_DEFAULT_STAGE)
+    assume(file.max_stage_gpus is None, f"a stage is at most {widest} devices wide: max_stage_gpus is not given")
     kinds = {scenario.workload.kind for scenario in file.scenarios or (_main_scenario(file),)}
     assume(
         "burst" in kinds and not named, "prefill runs in microbatches of whole prompts; a stage works on one at a time"
@@ -440,6 +442,7 @@ def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[s
         file.load_profile is None and not isinstance(file.model, Model),
         "expert loads: equal, no load profile is given",
     )
+    assume(file.replicas == "alike", "replicas are all alike, as asked for (replicas: alike)")
     return tuple(sentences)
 
 

@@ -87,6 +87,31 @@ def alike_sentences(deployment: Deployment, gpus: int | None, stop_at: float = m
     return (f"replicas that need not be alike would do with {free} GPUs: alike costs {_counted(gpus - free)}",)
 
 
+LIFTED = ("nodes",)
+"""Restrictions of the search space, by rule, that no formula of the costs needs."""
+
+
+def lifted_sentences(deployment: Deployment, gpus: int | None, stop_at: float = math.inf) -> Iterator[str]:
+    """Say which restrictions of the search space cost a GPU, each lifted alone."""
+    if gpus == 1:
+        return
+    instance = deployment.instance
+    for rule in deployment.rules:
+        if rule.name in LIFTED:
+            kept = tuple(other for other in deployment.rules if other is not rule)
+            fewer = fewest_gpus(_with_rules(deployment, kept, gpus), stop_at)
+            if fewer is not None and (gpus is None or fewer < gpus):
+                yield f"without the restriction '{rule.name}' ({rule.sentence}) {_counted(fewer)} would do"
+    most = instance.max_gpus if gpus is None else gpus
+    if instance.max_stage_gpus < most:
+        wide = instance.model_copy(update={"max_gpus": most, "max_stage_gpus": most})
+        own = Deployment(wide, rules=deployment.rules, clock=deployment.clock, imbalance=deployment.imbalance)
+        fewer = fewest_gpus(own, stop_at)
+        if fewer is not None and (gpus is None or fewer < gpus):
+            widest = _counted(instance.max_stage_gpus)
+            yield f"with stages wider than {widest} (max_stage_gpus) {_counted(fewer)} would do"
+
+
 def _counted(gpus: int) -> str:
     return "1 GPU" if gpus == 1 else f"{gpus} GPUs"
 

@@ -106,7 +106,29 @@ def explanation_of(instance: Instance, result: Result) -> Explained:
         from shardproof.solver.analysis.conflicts import conflicts as found
 
         conflicts, alternatives = tuple(found(instance)), tuple(cheaper_formats(instance))
-    return Explained(instance, result, _reasons(instance, result), conflicts, alternatives)
+    reasons = (*_reasons(instance, result), *_lifted(instance, result))
+    return Explained(instance, result, reasons, conflicts, alternatives)
+
+
+LIFTED_WITHIN_S = 5.0
+"""Seconds for finding out which restrictions of the search space cost a GPU."""
+
+
+def _lifted(instance: Instance, result: Result) -> tuple[str, ...]:
+    if result.status != "optimal" or result.gpus is None or result.gpus <= 1:
+        return ()
+    import time
+
+    from shardproof.solver.analysis.limiting import lifted_sentences
+    from shardproof.solver.problem import deployment_of
+    from shardproof.solver.search.query import Interrupted
+
+    found: list[str] = []
+    try:
+        found.extend(lifted_sentences(deployment_of(instance), result.gpus, time.monotonic() + LIFTED_WITHIN_S))
+    except Interrupted:
+        found.append("which restrictions of the search space cost a GPU takes longer to find out")
+    return tuple(found)
 
 
 def _reasons(instance: Instance, result: Result) -> tuple[str, ...]:

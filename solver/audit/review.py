@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
 from shardproof.solver.audit.audit import Audit, audit_document
 from shardproof.solver.audit.claim import Claim
+from shardproof.solver.documents.reader import parse_document
 from shardproof.solver.documents.sources import Source, read_source
 from shardproof.solver.documents.statement import Document
+from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import Violation
+from shardproof.solver.evaluation.groups import questions
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,26 @@ def review(source: str | Path, instance: Instance | None = None) -> Review:
 def review_of(document: Document, instance: Instance | None = None) -> Review:
     """Audit one plan that was read already."""
     return Review(Source(document.name, ((document.name, document),)), (audit_document(document, instance),))
+
+
+def fleet_review(plan: Plan, instance: Instance, name: str) -> Review:
+    """Audit every group of a mixed fleet as a plan of its own, asked for the requests that it takes.
+
+    What binds the groups together (requests that nobody takes, GPUs of all) is a violation of the first.
+    """
+    documents, audits = [], []
+    for place, (asked, part) in enumerate(questions(instance, plan)):
+        text = json.dumps(part.model_dump(mode="json", exclude_none=True, exclude={"shares"}), indent=1)
+        document = parse_document(text, name=f"{name}, group {place}", suffix=".json")
+        documents.append((name, document))
+        audits.append(audit_document(document, asked))
+    common = [item for item in evaluate(instance, plan).violations if item.group.partition("[")[0] in _COMMON]
+    audits[0] = replace(audits[0], violations=(*audits[0].violations, *common))
+    return Review(Source(name, tuple(documents)), tuple(audits))
+
+
+_COMMON = ("load", "max_gpus")
+"""Groups of rows that bind all replicas together."""
 
 
 def completed(found: Review, *, time_limit_s: float | None) -> Review:
