@@ -44,6 +44,12 @@ def deployment_of(instance: Instance) -> Deployment:
     return Deployment(instance, imbalance=_table(instance, rules_of(instance.engine)))
 
 
+def with_wide_stages(deployment: Deployment, max_gpus: int) -> Deployment:
+    """Return the same question with stages as wide as the GPU budget."""
+    wide = deployment.instance.model_copy(update={"max_gpus": max_gpus, "max_stage_gpus": max_gpus})
+    return Deployment(wide, rules=deployment.rules, clock=deployment.clock, imbalance=deployment.imbalance)
+
+
 def under_rules(deployment: Deployment, rules: tuple[Rule, ...]) -> Deployment:
     """Return the same question under other rules than its engine's."""
     return deployment.under(rules, imbalance=_table(deployment.instance, rules))

@@ -9,7 +9,7 @@ from itertools import combinations
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.engines.rules import ENGINES, PHYSICAL, Rule
-from shardproof.solver.problem import under_rules
+from shardproof.solver.problem import under_rules, with_wide_stages
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.search import fleet_questions
 from shardproof.solver.search.query import Interrupted, Query
@@ -104,9 +104,7 @@ def lifted_sentences(deployment: Deployment, gpus: int | None, stop_at: float = 
                 yield f"without the restriction '{rule.name}' ({rule.sentence}) {_counted(fewer)} would do"
     most = instance.max_gpus if gpus is None else gpus
     if instance.max_stage_gpus < most:
-        wide = instance.model_copy(update={"max_gpus": most, "max_stage_gpus": most})
-        own = Deployment(wide, rules=deployment.rules, clock=deployment.clock, imbalance=deployment.imbalance)
-        fewer = fewest_gpus(own, stop_at)
+        fewer = fewest_gpus(with_wide_stages(deployment, most), stop_at)
         if fewer is not None and (gpus is None or fewer < gpus):
             widest = _counted(instance.max_stage_gpus)
             yield f"with stages wider than {widest} (max_stage_gpus) {_counted(fewer)} would do"
