@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shardproof.instances.plan import Plan, Stage, load_plan
     from shardproof.solver.api.audited import Audited, Compared, audit, compare
     from shardproof.solver.api.batched import Batched, Reported, batch, batch_tasks, report
+    from shardproof.solver.api.benchmarked import Benched, Checked, bench, check
     from shardproof.solver.api.calibrated import Calibrated, calibrate
     from shardproof.solver.api.catalogued import Catalogued, catalog
     from shardproof.solver.api.doctor import Setup, doctor
@@ -40,6 +41,7 @@ _HOMES = {
     "shardproof.instances.plan": ("Plan", "Stage", "load_plan"),
     "shardproof.solver.api.audited": ("Audited", "Compared", "audit", "compare"),
     "shardproof.solver.api.batched": ("Batched", "Reported", "batch", "batch_tasks", "report"),
+    "shardproof.solver.api.benchmarked": ("Benched", "Checked", "bench", "check"),
     "shardproof.solver.api.calibrated": ("Calibrated", "calibrate"),
     "shardproof.solver.api.catalogued": ("Catalogued", "catalog"),
     "shardproof.solver.api.doctor": ("Setup", "doctor"),
@@ -60,9 +62,11 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Audited",
     "Batched",
+    "Benched",
     "Calibrated",
     "Catalogued",
     "CheckFailed",
+    "Checked",
     "Compared",
     "Explained",
     "Exported",
@@ -86,8 +90,10 @@ __all__ = [
     "audit",
     "batch",
     "batch_tasks",
+    "bench",
     "calibrate",
     "catalog",
+    "check",
     "compare",
     "doctor",
     "explain",

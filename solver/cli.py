@@ -23,6 +23,8 @@ VERBS: dict[str, str] = {
     "report": "Write a batch run as one HTML page.",
     "predict": "Predict times and memory of a given plan.",
     "export": "Write a plan as the files of an engine or a cluster.",
+    "bench": "Write the lines that measure a plan as planned.",
+    "check": "Hold measurements or a start log against a plan.",
     "simulate": "Play a plan in service, event by event.",
     "calibrate": "Measure this machine's GPU and fit its curves.",
     "catalog": "List and show the models and devices known.",

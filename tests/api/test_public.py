@@ -20,12 +20,12 @@ from shardproof.solver.cli import VERBS, application
 from tests.oracles.places import ROOT
 
 FUNCTIONS = (
-    "audit batch batch_tasks calibrate catalog compare doctor explain export load_instance load_plan place "
+    "audit batch batch_tasks bench calibrate catalog check compare doctor explain export load_instance load_plan place "
     "place_within predict question report schema sensitivity simulate solve verify"
 ).split()
 RECORDS = (
-    "Audited Batched Calibrated Catalogued Compared Explained Exported Instance Placed PlacedWithin Plan Predicted "
-    "Problem Reported Sensitivity Setup Simulated Solved Stage Verified"
+    "Audited Batched Benched Calibrated Checked Catalogued Compared Explained Exported Instance Placed PlacedWithin "
+    "Plan Predicted Problem Reported Sensitivity Setup Simulated Solved Stage Verified"
 ).split()
 ERRORS = ["CheckFailed", "InputError", "InternalError", "ShardproofError"]
 HEAVY = ("numpy", "ortools", "pydantic", "yaml", "click", "rich", "jinja2", "importlib.metadata", "tomllib")
@@ -74,7 +74,7 @@ def test_typed_fields_are_the_list_of_fields() -> None:
     assert list(Fields.__annotations__) == list(FIELDS)
 
 
-@pytest.mark.parametrize("verb", ["solve", "explain", "sensitivity", "predict", "simulate", "export"])
+@pytest.mark.parametrize("verb", ["solve", "explain", "sensitivity", "predict", "simulate", "export", "bench", "check"])
 def test_keywords_are_the_flags(verb: str) -> None:
     command = application.get_command(click.Context(application), verb)
     assert command is not None

@@ -32,6 +32,7 @@ ROOMS = (
     "simulation",
     "analysis",
     "exporters",
+    "benchmarking",
     "documents",
     "result",
     "solve",

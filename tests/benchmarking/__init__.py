@@ -1,0 +1,1 @@
+"""Benchmarks of plans: lines, results, start logs."""
