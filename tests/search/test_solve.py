@@ -253,3 +253,17 @@ def test_calibrated_times_come_from_measurements() -> None:
     assert fitted.status == "optimal"
     assert fitted.metrics.ttft_s != flat.metrics.ttft_s
     assert any("curves fitted to measurements" in sentence for sentence in fitted.assumptions)
+
+
+@pytest.mark.parametrize("max_gpus", [8, 64])
+def test_a_closed_loop_is_certified_whatever_the_budget(max_gpus: int) -> None:
+    """What is refuted under a plan's own GPUs must fit the program of the whole budget."""
+    tree = {
+        "model": "gpt-oss-20b",
+        "device": "l4",
+        "engine": "sglang",
+        "workload": {"kind": "closed-loop", "concurrency": 100, "input_tokens": 1024, "output_tokens": 256},
+        "limits": {"ttft": "2 s", "max_gpus": max_gpus},
+    }
+    answer = solve(resolve_tree(tree, where="case"), settings=Settings(explain=False))
+    assert answer.proof == "certified-optimal"
