@@ -25,6 +25,8 @@ from shardproof.instances.reading import read_mapping, read_text, refuse, valida
 
 FOLDER = Path(__file__).parent / "catalog"
 SUFFIXES = (".json", ".yaml", ".yml")
+_BETWEEN = re.compile(r"[ _]+")
+"""What people write in the place of a name's dashes, as ``nvidia-smi`` does: NVIDIA H100 80GB HBM3."""
 ALIASES = re.compile(r"^aliases: \[([^\]\n]*)\]$", re.MULTILINE)
 """The aliases of an item stand on one line, so that finding a name parses no file."""
 
@@ -65,8 +67,9 @@ def device_names() -> tuple[str, ...]:
 
 def is_device(name: str) -> bool:
     """Tell whether a name is that of a catalogue device."""
+    spellings = _spellings("devices")
     wanted = name.strip().lower()
-    return wanted in _names("devices") or wanted in aliases("devices")
+    return wanted in spellings or _dashed(wanted) in spellings
 
 
 def is_plain_name(name: str) -> bool:
@@ -255,9 +258,15 @@ def _find(kind: str, name: str) -> str:
     if wanted in _names(kind):
         return wanted
     spellings = _spellings(kind)
-    if wanted in spellings:
-        return spellings[wanted]
+    for spelling in (wanted, _dashed(wanted)):
+        if spelling in spellings:
+            return spellings[spelling]
     raise _unknown(kind.removesuffix("s"), name, spellings)
+
+
+def _dashed(wanted: str) -> str:
+    """Return a bare name with dashes between its words; an organisation's id stands as it is."""
+    return wanted if "/" in wanted else _BETWEEN.sub("-", wanted)
 
 
 def _spellings(kind: str) -> dict[str, str]:

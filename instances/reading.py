@@ -109,7 +109,9 @@ def _problem(details: ErrorDetails, where: str) -> Problem:
     if kind == "missing":
         return Problem(where, field, "", "is missing; add it")
     value = _shorten(details.get("input"))
-    return Problem(where, field, value, message.removeprefix("Value error, "))
+    said = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    share = kind in ("less_than", "less_than_equal") and 1 in details.get("ctx", {}).values()
+    return Problem(where, field, value, f"{said}; a share is written '60%' or 0.6" if share else said)
 
 
 def _shorten(value: object) -> str:

@@ -171,6 +171,7 @@ def overrides_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     if named is not None:
         tree["engine"] |= _engine_tree(str(named))
     workload = tree.get("workload", {})
+    _one_load(fields)
     if "rate" in workload:
         workload["rate"] = _per_second(workload["rate"])
     if "rate" in workload or "trace" in workload:
@@ -180,6 +181,17 @@ def overrides_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     elif "batch_size" in tree.get("workload", {}):
         tree["workload"]["kind"] = "burst"
     return tree
+
+
+def _one_load(fields: Mapping[str, Any]) -> None:
+    """Refuse two ways in which requests come, which no one question has."""
+    from shardproof.instances.reading import refuse
+
+    ways = {"batch_size": "a burst", "concurrency": "a closed loop", "request_rate": "requests that come by themselves"}
+    given = [name for name in ways if fields.get(name) is not None]
+    if len(given) > 1:
+        said = " and ".join(f"--{name.replace('_', '-')} ({ways[name]})" for name in given)
+        raise refuse("command line", f"requests come in one way: {said} exclude each other; leave one")
 
 
 def tree_of(

@@ -149,14 +149,14 @@ def _print(result: PlacementResult) -> None:
         loads = (found.max_load, found.greedy_load, found.bound.value)
         ratios = [f"{float(load / mean):.4f}" for load in loads]
         table.add_row(str(found.layer), *ratios, f"{float(found.gap):.3%}", found.status)
-    console = Console()
-    console.print(table)
     summary = result.summary()
+    console = Console()
     console.print(
         f"median gap {summary['median_gap']:.3%}, 95 % of layers within {summary['p95_gap']:.3%}, "
         f"{summary['optimal']} of {summary['layers']} proven optimal; {result.seconds:.1f} s, {result.stop_reason}",
         highlight=False,
     )
+    console.print(table)
 
 
 def _print_inverse(found: PlacedWithin) -> None:

@@ -91,7 +91,9 @@ def _beyond(slack: Slack) -> str:
     if slack.refuted_beyond is None:
         return "open (rounding)"
     between = abs(slack.refuted_beyond - slack.optimum_until)
-    return "refuted" if between == 0 else f"refuted after {between} more {slack.unit}"
+    counted = slack.unit in ("requests", "tokens")
+    more = f"{between:,} more {slack.unit}" if counted else f"{_written(between, slack.unit)} more"
+    return "refuted" if between == 0 else f"refuted after {more}"
 
 
 def _gpus_of(step: Step) -> str:

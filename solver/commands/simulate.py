@@ -69,7 +69,9 @@ def _show(found: Outcome) -> None:
         console.print("+-: 95 % confidence over the runs", style="dim")
     if found.limits:
         shares = [run.share_within(found.limits) for run in found.runs]
-        console.print(f"goodput: {min(shares):.1%} to {max(shares):.1%} of requests keep every limit")
+        least, most = f"{min(shares):.1%}", f"{max(shares):.1%}"
+        span = least if least == most else f"{least} to {most}"
+        console.print(f"goodput: {span} of requests keep every limit")
     refused, preempted = sum(run.refused for run in found.runs), sum(run.preemptions for run in found.runs)
     if refused:
         console.print(f"refused: {refused} requests are longer than the cache", style="bold red")

@@ -70,6 +70,8 @@ def test_flags_need_no_file(tmp_path: Path) -> None:
         (["solve", MAIN, "--device", "h100-sxn"], 2, ["h100-sxm"]),
         (["solve", MAIN, "--time-limit", "0 s"], 3, []),
         (["solve", "--model", "qwen3-8b"], 2, ["--device"]),
+        (["solve", MAIN, "--mfu", "60"], 2, ["60: must be", "'60%' or 0.6"]),
+        (["solve", MAIN, "--batch-size", "2", "--concurrency", "3"], 2, ["--batch-size", "--concurrency", "leave one"]),
         (["sole", MAIN], 2, ["solve"]),
         (["verify", "no-such-file.json"], 2, ["cannot be read"]),
     ],

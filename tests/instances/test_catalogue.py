@@ -15,6 +15,7 @@ from shardproof.instances.errors import InputError
 from shardproof.instances.instance import resolve_tree
 from shardproof.solver.api.catalogued import describe_model
 from shardproof.solver.commands.catalog import command
+from shardproof.solver.exporters.images import PRODUCTS
 from tests.oracles.places import SHARED
 
 # Totals of the text models, as counted in the checkpoints or given by the makers.
@@ -142,12 +143,26 @@ def test_aliases_are_unambiguous():
                 seen[alias.lower()] = name
 
 
+def test_a_device_is_known_by_the_name_that_its_driver_prints() -> None:
+    for slug, label in PRODUCTS.items():
+        for name in (label, label.replace("-", " ")):
+            assert catalogue.load_device(name).name == slug
+            assert catalogue.is_device(name)
+
+
+def test_spaces_and_underscores_stand_for_dashes() -> None:
+    names = ("qwen3-8b", "qwen3_8b", "Qwen3 8B", "Qwen/Qwen3-8B")
+    assert {catalogue.load_model(name).name for name in names} == {"qwen3-8b"}
+    with pytest.raises(InputError, match=r"nearest: qwen3-8b"):  # an id of an organisation is another checkpoint
+        catalogue.load_model("Qwen/Qwen3_8B")
+
+
 @pytest.mark.parametrize(
     ("look_up", "name", "nearest"),
     [
         (catalogue.load_model, "qwen3-235b-a22", "qwen3-235b-a22b"),
         (catalogue.load_model, "lama-3.1-70b", "llama-3.1-70b"),
-        (catalogue.load_device, "h100_sxm", "h100-sxm"),
+        (catalogue.load_device, "h100_sxn", "h100-sxm"),
     ],
 )
 def test_unknown_names_come_with_the_nearest(look_up, name, nearest):
