@@ -20,8 +20,8 @@ _SCALE = 0.1
 _STEP = 1e-4
 
 
-def fit_base(rows: Measured, key: CurveKey, figures: Figures, start: Array, *, hold: float) -> Array:
-    """Fit the logarithms of the factors; ``hold`` is the weight that keeps each near its start."""
+def fit_base(rows: Measured, key: CurveKey, figures: Figures, start: Array, *, hold: Array) -> Array:
+    """Fit the logarithms of the factors; ``hold`` keeps each near its start (one weight, or one each)."""
     precision = Precision.of(key.dtype, key.kv_dtype)
     measured = np.log(rows.microseconds)
 

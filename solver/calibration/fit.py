@@ -20,6 +20,8 @@ from shardproof.solver.calibration.settings import centre_count, generation_of, 
 
 Owner = tuple[str, CurveKey]
 Say = Callable[[str], None]
+_LOOSE = 0.1
+"""Weight that keeps a factor near its start where a family states none."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,10 @@ def _bases(
     def fit(position: int, start: Array) -> Array:
         device, key = owners[position]
         mine = rows.take(np.flatnonzero(owner == position))
-        return fit_base(mine, key, figures[device], start, hold=0.1)
+        return fit_base(mine, key, figures[device], start, hold=hold)
 
     start = np.asarray(FAMILIES[rows.family].start)
+    hold = np.asarray(FAMILIES[rows.family].hold or _LOOSE)
     first = [fit(position, start) for position in range(len(owners))]
     middles = {
         pool: np.median(np.stack([base for base, name in zip(first, pools, strict=True) if name == pool]), axis=0)
@@ -171,6 +174,17 @@ def _finished(owner: Owner, base: Array, weights: Array, centres: Centres, figur
 def held_out_errors(rows: Measured, figures: Mapping[str, Figures], *, folds: int, run: int) -> Array:
     """Return the absolute relative errors on shapes held out, all curves together."""
     found = list(_held_out_errors(rows, figures, place_centres(rows), folds=folds, run=run).values())
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def errors_without(rows: Measured, figures: Mapping[str, Figures], size: str, value: float) -> Array:
+    """Return the absolute relative errors on the rows of one value of a size, all of which were held out."""
+    inside = getattr(rows.sizes, size) == value
+    kept, left = rows.take(np.flatnonzero(~inside)), rows.take(np.flatnonzero(inside))
+    if not len(kept.keys) or not len(left.keys):
+        return np.zeros(0)
+    centres = place_centres(kept)
+    found = [errors for _, errors in errors_of(left, fit_rows(kept, figures, centres), centres, figures)]
     return np.concatenate(found) if found else np.zeros(0)
 
 

@@ -15,6 +15,9 @@ from shardproof.formulations.costs.flat import FlatClock
 from shardproof.formulations.costs.operations import Operation, OperationKind, Shape
 from shardproof.instances.calibration import calibration_for, load_calibration, measured_devices, relatives
 from shardproof.instances.catalogue import device_names, load_device
+from shardproof.solver.calibration.figures import figures_by_device
+from shardproof.solver.calibration.fit import errors_without
+from shardproof.solver.calibration.measurements import read_measurements
 from tests.oracles.places import SHARED
 
 GEMM = Operation(name="projection", kind="gemm", dtype="bf16", shape=Shape(m=256, n=4096, k=4096))
@@ -151,3 +154,40 @@ def test_the_recorded_measurements_are_met() -> None:
     rows = read_measurements(folder / "op_level.csv.gz")["nccl_all_gather"]
     errors = sorted(abs(error.relative) for error in errors_of(rows))
     assert errors[len(errors) // 2] < 0.04
+
+
+def rank_time(device: str, ranks: int, tokens: float, skew: float = 0.0) -> float:
+    """Microseconds of one rank's experts in expert-parallel decode, as the shipped curve has them."""
+    calibration = load_calibration(device)
+    curve = max((one for one in calibration.curves if one.key.family == "moe_ep_decode"), key=lambda one: one.rows)
+    shape = {"hidden": 7168.0, "inter": 2048.0, "topk": 8.0, "experts": 256.0, "tp": 1.0, "ep": float(ranks)}
+    sizes = shape | {"skew": skew, "balanced": 0.0}
+    table = table_of(curve, calibration.centres["moe_ep_decode"], calibration.figures, sizes, reach=(tokens,))
+    return table.microseconds((tokens,))
+
+
+@pytest.mark.parametrize("device", ["h100-sxm", "h200-sxm", "b200-sxm", "gb300-nvl72"])
+def test_expert_parallel_decode_follows_the_experts_that_a_rank_holds(device: str) -> None:
+    """Where every expert is touched, a rank reads 256 / ranks of them: 2 to 256 ranks, measured counts or not."""
+    bandwidth = float(load_device(device).memory_bandwidth)
+    times = {ranks: rank_time(device, ranks, 512) for ranks in (2, 4, 8, 16, 32, 64, 128, 256)}
+    for ranks, time in times.items():
+        reading = 1e6 * 256 / ranks * 3 * 7168 * 2048 / bandwidth
+        assert reading < time < 1.7 * reading + 40
+    assert sorted(times.values(), reverse=True) == list(times.values())
+
+
+def test_a_skewed_load_is_no_quicker_on_many_ranks() -> None:
+    assert (
+        rank_time("h200-sxm", 128, 8192, 1.2) > rank_time("h200-sxm", 128, 8192, 0.6) > rank_time("h200-sxm", 128, 8192)
+    )
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the recorded measurements")
+@pytest.mark.slow  # reads 88,000 rows
+@pytest.mark.parametrize("ranks", [8, 32, 128])
+def test_rank_counts_that_were_never_fitted_stay_within_the_target(ranks: int) -> None:
+    rows = read_measurements(SHARED / "fidelity" / "op_level.csv.gz")["moe_ep_decode"].of_device("h200-sxm")
+    errors = errors_without(rows, figures_by_device(rows.devices), "ep", ranks)
+    assert len(errors)
+    assert sorted(errors)[len(errors) // 2] < 0.15

@@ -26,7 +26,8 @@ class Family:
     """One kind of operation: how sizes become work and coordinates.
 
     ``axes``: sizes in which the time never falls; ``sharpness``: exponent s of the roofline's corner;
-    ``start``: p0, p1, ... before fitting; ``scales``: coordinate lengths over which residuals vary (log2).
+    ``start``: p0, p1, ... before fitting; ``hold``: weights that keep each near its start (empty: all alike);
+    ``scales``: coordinate lengths over which residuals vary (log2).
     """
 
     name: str
@@ -36,6 +37,7 @@ class Family:
     scales: tuple[float, ...]
     start: tuple[float, ...]
     sharpness: float = 2.0
+    hold: tuple[float, ...] = ()
 
 
 def _ring(ranks: Array) -> Array:
@@ -66,8 +68,11 @@ def _matrices() -> Iterator[Family]:
     )
     yield Family("elementwise", ("m",), of.elementwise_work, of.elementwise_coordinates, (3.0, 3.0), (1.5, 0.0, 0.3))
     scales, start = (11.0, 5.0, 8.0, 1.6, 4.0, 9.0, 1.5), (2.3, 0.4, 0.3, -1.0, -3.0, -3.0)
-    for name in ("moe", "moe_wideep", "moe_ep_prefill", "moe_ep_decode"):
+    for name in ("moe", "moe_wideep", "moe_ep_prefill"):
         yield Family(name, ("tokens",), of.experts_work, of.experts_coordinates, scales, start)
+    masked, first = (of.masked_experts_work, of.experts_coordinates), (3.0, 0.4, 0.25, -3.0)
+    held = (10.0, 1.0, 1.0, 1.0)  # launch near 20 us: rows of few ranks alone would take weights for launch
+    yield Family("moe_ep_decode", ("tokens",), *masked, scales, first, hold=held)
 
 
 def _attentions() -> Iterator[Family]:

@@ -150,6 +150,21 @@ def experts_work(s: Sizes, p: Precision) -> Work:
     )
 
 
+def masked_experts_work(s: Sizes, p: Precision) -> Work:
+    """Work of the slowest rank of expert-parallel decode: its experts' weights, its pairs; own term: copies of pairs.
+
+    Of skewed loads the slowest rank gets more pairs than the mean, the more the more ranks there are, and no more
+    than every token's; the exponents are fitted on 2 to 128 ranks.
+    """
+    local, pairs, _ = _expert_loads(s)
+    slowest = np.minimum(pairs * s.ep ** (0.43 * s.skew), s.tokens * np.minimum(local, s.topk))
+    spread = local * (1 - np.exp(-np.cbrt(s.ep) * 2.0**-s.skew * pairs / local))
+    touched = np.maximum(np.where(s.skew > 0, spread, np.minimum(local, pairs)), np.minimum(1, pairs))
+    inter = s.inter / s.tp
+    moved = touched * 3 * s.hidden * inter * p.weight + slowest * (4 * s.hidden + 6 * inter)
+    return Work(6 * slowest * s.hidden * inter, moved, 0 * pairs, (slowest / 1000,))
+
+
 def experts_coordinates(s: Sizes) -> Array:
     """Tokens, pairs an expert, experts a rank, hidden, intermediate size, ranks, skew of the load."""
     local, pairs, _ = _expert_loads(s)
