@@ -12,10 +12,11 @@ from shardproof.formulations.fleet.program import fewest_gpus
 from shardproof.instances.instance import Instance, resolve_tree
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.predictions import predict
+from shardproof.solver.search.fleet_search import FleetSearch
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.solve import solve
 from tests.oracles.fleet_agreement import fleet_disagreement
-from tests.oracles.random_fleets import random_family
+from tests.oracles.random_fleets import brute_force_fleet, random_family
 
 
 def question(requests: int, **fields: Any) -> Instance:
@@ -107,3 +108,15 @@ def test_scenarios_share_replicas() -> None:
     assert result.gpus is not None
     assert result.gpus >= 5
     assert evaluate(asked, result.plan).violations == ()
+
+
+@pytest.mark.parametrize("seed", [4, 8, MIXED[0], MIXED[3]])
+def test_cp_sat_alone_finds_the_same_fleet(seed: int) -> None:
+    family = random_family(seed)
+    best = brute_force_fleet(family)
+    outcome = FleetSearch(family, Settings(search="cp-sat", workers=1)).run()
+    assert outcome.levels["gpus"].value == (None if best is None else best.gpus)
+    assert outcome.claimed_by is not None
+    if best is not None:
+        assert outcome.levels["ttft"].value == best.ttft if best.ttft is not None else True
+        assert outcome.levels["memory"].value == best.memory
