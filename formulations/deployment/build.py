@@ -73,14 +73,14 @@ class Deployment(Cells):
         found = Deployment(
             limited(self.instance, max_gpus), rules=self.rules, clock=self.clock, imbalance=self.imbalance
         )
-        found._layer_cells = self._layer_cells
+        found._layer_cells, found._end_cells = self._layer_cells, self._end_cells
         return found
 
     def under(self, rules: tuple[Rule, ...], *, imbalance: ImbalanceTable | None) -> Deployment:
         """The same question under other rules, with what its load profile makes of the widths that they accept."""
         found = Deployment(self.instance, rules=rules, clock=self.clock, imbalance=imbalance)
         if imbalance is None and self.imbalance is None:
-            found._layer_cells = self._layer_cells
+            found._layer_cells, found._end_cells = self._layer_cells, self._end_cells
         return found
 
     @property

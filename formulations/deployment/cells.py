@@ -34,6 +34,7 @@ from shardproof.formulations.deployment.balance import (
     base_kind,
     grouped_kinds,
 )
+from shardproof.formulations.deployment.remembered import EndTimes, Remembered, remembered
 from shardproof.formulations.engines.told import account_of
 from shardproof.formulations.scaling import fitted_nanoseconds, nanoseconds_up
 from shardproof.instances.instance import Instance
@@ -61,15 +62,6 @@ class Variant:
         """Name of the layout."""
         single = ", one stage" if self.single_stage else ""
         return f"requests={'/'.join(map(str, self.load))}, {self.link}{single}"
-
-
-@dataclass(frozen=True)
-class EndTimes:
-    """Times of a stage outside its layers, ns: hand-over to a later stage, embedding, head."""
-
-    entry: int
-    first: int
-    last: int
 
 
 @dataclass(frozen=True)
@@ -139,7 +131,8 @@ class Cells:
         if self.engine is not None:
             self.layer_kinds = grouped_kinds(self.layer_kinds, self.engine.groups)
         self.kind_names = tuple(dict.fromkeys(self.layer_kinds))
-        self._layer_cells: dict[tuple[object, ...], int] = {}
+        own = clock is not None or imbalance is not None
+        self._layer_cells, self._end_cells = Remembered.nothing() if own else remembered(instance)
         self._waits: dict[tuple[str | None, int, Fraction], Wait] = {}
 
     def memory_parts(self, variant: Variant, scenario: Scenario, step: Step | None, option: Option) -> MemoryParts:
@@ -207,6 +200,12 @@ class Cells:
 
     def end_times(self, option: Option, step: Step, link: LinkName) -> EndTimes:
         """Times of a stage outside its layers, ns, rounded up."""
+        key = (option, step, link)
+        if key not in self._end_cells:
+            self._end_cells[key] = self._end_times(option, step, link)
+        return self._end_cells[key]
+
+    def _end_times(self, option: Option, step: Step, link: LinkName) -> EndTimes:
         model, dtype = self.instance.model, self.instance.activations
 
         def timed(operation: Operation) -> int:

@@ -13,6 +13,7 @@ from functools import cached_property
 
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import LinkName
+from shardproof.formulations.costs.serving.factors import width_of
 from shardproof.formulations.costs.serving.first_token import Wait
 from shardproof.formulations.deployment.cells import Cells, decode_step, own_prefill_step, prefill_step
 from shardproof.formulations.deployment.lazy import Lazy
@@ -79,14 +80,32 @@ class Loop:
 
     def wait(self, option: Option) -> Wait:
         """Waits of a first token under an option."""
+        spread = (option.attn_dp, width_of(option))
+        if spread not in self._waits:
+            self._waits[spread] = self._wait(option)
+        return self._waits[spread]
+
+    @cached_property
+    def _waits(self) -> dict[tuple[int, str], Wait]:
+        """Waits by all of an option that they depend on."""
+        return {}
+
+    def _wait(self, option: Option) -> Wait:
         alone = isinstance(self.scenario.workload, ClosedLoop) and self.scenario.workload.independent
         running = Fraction(1) if alone else Fraction(max(self.running, option.attn_dp), option.attn_dp)
         return self.cells.wait(option, self.scenario, running)
 
     def prompts(self, option: Option) -> Fraction:
         """Prompts that one attention replica prefills in an iteration of a microbatch."""
-        sequences = Fraction(max(self.size, option.attn_dp), option.attn_dp)
-        return sequences / self.scenario.workload.output_tokens
+        if option.attn_dp not in self._prompts:
+            sequences = Fraction(max(self.size, option.attn_dp), option.attn_dp)
+            self._prompts[option.attn_dp] = sequences / self.scenario.workload.output_tokens
+        return self._prompts[option.attn_dp]
+
+    @cached_property
+    def _prompts(self) -> dict[int, Fraction]:
+        """Prompts by attention replicas."""
+        return {}
 
     def tables(self, options: Iterable[Option], slack: int) -> tuple[Table, Table]:
         """Tables of an iteration and of a first token; ``slack``: of a cell of any of their steps, ns."""
@@ -94,19 +113,23 @@ class Loop:
         looser = slack + _up(slack * max((self.prompts(option) for option in listed), default=Fraction(0)))
         waits = [self.wait(option) for option in listed]
         loosest = max((first_token_time(slack, looser, wait) + 1 for wait in waits), default=0)
-        return self._table(listed, "iteration", looser + 1), self._table(listed, "first_token", loosest)
+        kinds = self.cells.kind_names
+        ends = Lazy(len(listed), lambda place: self.ends(listed[place]))
+        layers = Lazy(len(listed), lambda place: tuple(self.layer(kind, listed[place]) for kind in kinds))
+        return _table(ends, layers, "iteration", looser + 1), _table(ends, layers, "first_token", loosest)
 
-    def _table(self, options: tuple[Option, ...], name: str, slack: int) -> Table:
-        count, kinds = len(options), self.cells.kind_names
-        ends = Lazy(count, lambda place: self.ends(options[place]))
-        return Table(
-            base=(0,) * count,
-            entry=Lazy(count, lambda place: getattr(ends[place].entry, name)),
-            first=Lazy(count, lambda place: getattr(ends[place].first, name)),
-            last=Lazy(count, lambda place: getattr(ends[place].last, name)),
-            layer=Lazy(count, lambda place: tuple(getattr(self.layer(kind, options[place]), name) for kind in kinds)),
-            slack=slack,
-        )
+
+def _table(ends: Lazy[LoopEnds], layers: Lazy[tuple[LoopTimes, ...]], name: str, slack: int) -> Table:
+    """Table of one of the times, over ends and layers that both tables of a loop read."""
+    count = len(ends)
+    return Table(
+        base=(0,) * count,
+        entry=Lazy(count, lambda place: getattr(ends[place].entry, name)),
+        first=Lazy(count, lambda place: getattr(ends[place].first, name)),
+        last=Lazy(count, lambda place: getattr(ends[place].last, name)),
+        layer=Lazy(count, lambda place: tuple(getattr(times, name) for times in layers[place])),
+        slack=slack,
+    )
 
 
 def _up(value: Fraction) -> int:

@@ -1,0 +1,59 @@
+"""Cells that were computed before: questions that differ in workloads, limits or budgets alone pay for them once.
+
+A cell's cost depends on the model, the device, the engine, the type of activations and the curves, besides what its
+key names (layer kind, option, step, link); on nothing else of an instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shardproof.instances.instance import Instance
+
+STORES = 4
+"""Subjects whose cells are kept: the latest ones."""
+CELLS_AT_MOST = 200_000
+"""Cells of one subject, about 60 MB; beyond it they are forgotten and computed anew."""
+
+
+@dataclass(frozen=True)
+class EndTimes:
+    """Times of a stage outside its layers, ns: hand-over to a later stage, embedding, head."""
+
+    entry: int
+    first: int
+    last: int
+
+
+class Remembered(NamedTuple):
+    """Cells by key: of layers, bytes or ns; of the ends of stages."""
+
+    layer: dict[tuple[Hashable, ...], int]
+    ends: dict[tuple[Hashable, ...], EndTimes]
+
+    @classmethod
+    def nothing(cls) -> Remembered:
+        """Return a store without cells."""
+        return cls({}, {})
+
+
+_kept: list[tuple[tuple[object, ...], Remembered]] = []
+
+
+def remembered(instance: Instance) -> Remembered:
+    """Return the store of an instance's subject, to read from and to add to."""
+    subject = _subject(instance)
+    place = next((place for place, (known, _) in enumerate(_kept) if known == subject), None)
+    found = Remembered.nothing() if place is None else _kept.pop(place)[1]
+    if len(found.layer) + len(found.ends) > CELLS_AT_MOST:
+        found = Remembered.nothing()
+    _kept.append((subject, found))
+    del _kept[:-STORES]
+    return found
+
+
+def _subject(instance: Instance) -> tuple[object, ...]:
+    """All of an instance that a cell depends on; compared by value, which is quick for records that are shared."""
+    return (instance.calibration, instance.engine, instance.activations, instance.device, instance.model)
