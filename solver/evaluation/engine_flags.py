@@ -57,14 +57,14 @@ def engine_notes(told: Told) -> list[str]:
     ]
     if plan.replicas > 1:
         notes.append(f"that is one replica; {plan.replicas} of them run beside each other")
-    notes += _weight_notes(told)
+    notes += weight_notes(told)
     cache = instance.model.kv_dtype
     if told.cache_dtype() is None and cache not in ("bf16", "fp16"):
         notes.append(f"{instance.engine} has no KV cache in {cache}: its flag is left out")
     return notes
 
 
-def _weight_notes(told: Told) -> list[str]:
+def weight_notes(told: Told) -> list[str]:
     """Say what the checkpoint stores, where the plan counts on another dtype."""
     instance, own = told.instance, told.instance.checkpoint.weights
     if own is None:

@@ -78,13 +78,14 @@ def _router() -> dict[str, Any]:
         "image": "nginx:1.29",
         "ports": ["80:80"],
         "volumes": ["./router.nginx.conf:/etc/nginx/nginx.conf:ro"],
-        "extra_hosts": ["host-0:host-gateway"],
         "restart": "unless-stopped",
     }
 
 
 def _addresses(seats: Sequence[Seat]) -> dict[int, list[str]]:
+    """Services of the router's own host are known by name, those of other hosts by their published port."""
     found: dict[int, list[str]] = {seat.unit.place: [] for seat in seats}
     for seat in seats:
-        found[seat.unit.place].append(f"host-{seat.host}:{_published(seat)}")
+        beside = f"{seat.unit.name}-{seat.replica}:{PORT}"
+        found[seat.unit.place].append(beside if seat.host == 0 else f"host-{seat.host}:{_published(seat)}")
     return found

@@ -31,14 +31,14 @@ def write_readme(target: str, units: Sequence[Unit], files: Sequence[str]) -> st
     lines = [f"# {first.instance.model.name}: files for {target}", "", START[target], ""]
     lines += [f"Flags are those of {first.engine} {version}. The plan itself is JSON beside them.", ""]
     lines += ["## Files", "", *(f"- `{name}`" for name in files), "", "## What runs where", ""]
-    lines += ["| name | times | accelerators of one | hosts of one |", "|---|---|---|---|", *map(_row, units), ""]
+    lines += ["| name | times | hosts of one | each host gives |", "|---|---|---|---|", *map(_row, units), ""]
     lines += ["```text", *(f"{unit.name}: {note}" for unit in units for note in engine_notes(unit.told)), "```", ""]
     lines += _weights(units)
     return "\n".join(lines) + "\n"
 
 
 def _row(unit: Unit) -> str:
-    return f"| `{unit.name}` | {unit.replicas} | {unit.told.plan.width} | {unit.nodes} |"
+    return f"| `{unit.name}` | {unit.replicas} | {unit.nodes} | {unit.gpus_per_node} x {unit.device.name} |"
 
 
 def _weights(units: Sequence[Unit]) -> list[str]:

@@ -13,6 +13,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.reading import refuse
 from shardproof.solver.evaluation.engine_commands import WRITERS, Told, served_name
+from shardproof.solver.evaluation.engine_flags import weight_notes
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.groups import questions
 from shardproof.solver.exporters.contract import check_words, check_yaml
@@ -152,6 +153,7 @@ def units_of(instance: Instance, plan: Plan) -> tuple[Unit, ...]:
 
 def _unit(name: str, place: int, told: Told) -> Unit:
     engine = told.instance.engine
+    _refuse_weights(told)
     placement = _placement(told)
     lines = WRITERS[engine](told)
     if placement is not None:
@@ -179,6 +181,12 @@ def _process(line: str, index: int) -> Process:
     listens = ["--host", "0.0.0.0", "--port", str(PORT)]  # servers in containers are reached from outside
     is_server = index == 0 and "--headless" not in words
     return Process(environment, (*words, *(listens if is_server else [])))
+
+
+def _refuse_weights(told: Told) -> None:
+    """Refuse a plan whose weights the engine cannot make of the checkpoint that is named."""
+    if told.instance.checkpoint.weights is not None and not (told.quantises and told.fits_before):
+        raise refuse("plan", weight_notes(told)[0], field="precision.weights")
 
 
 def _placement(told: Told) -> str | None:

@@ -14,9 +14,10 @@ import yaml
 
 import shardproof
 from shardproof.instances.errors import InputError
+from shardproof.instances.instance import resolve_tree
 from shardproof.instances.plan import Group
 from shardproof.solver.exporters.export import EXPORTERS, export
-from tests.exporters.plans import NAMES, question
+from tests.exporters.plans import CASES, NAMES, question
 from tests.oracles.places import SHARED
 
 SCHEMAS = {"LeaderWorkerSet": "lws", "LLMInferenceService": "llmisvc", "RayService": "rayservice"}
@@ -161,6 +162,20 @@ def test_ranks_of_more_than_two_nodes_follow_the_place_in_the_group() -> None:
     assert "--data-parallel-start-rank $((8 * LWS_WORKER_INDEX))" in words
     assert "--data-parallel-address $LWS_LEADER_ADDRESS" in words
     assert len(shlex.split(words)) > 10
+
+
+def test_weights_that_no_flag_makes_of_the_checkpoint_are_refused() -> None:
+    instance, plan = question("trtllm-one")
+    other = resolve_tree(CASES["trtllm-one"].tree | {"precision": {"weights": "fp8"}}, where="test")
+    assert export(instance, plan, "trtllm").files
+    with pytest.raises(InputError, match="quantise the checkpoint first"):
+        export(other, plan, "trtllm")
+
+
+def test_services_beside_the_router_are_known_by_name() -> None:
+    files = export(*question("vllm-copies"), "docker-compose").files
+    servers = [line.split()[1] for line in files["router.nginx.conf"].splitlines() if "weight" in line]
+    assert servers == [*(f"qwen3-8b-{place}:8000" for place in range(4)), "host-1:8000"]
 
 
 def test_solve_exports_too(tmp_path: Path) -> None:
