@@ -181,7 +181,7 @@ def _memory_volume(deployment: Deployment, place: Place, row: Cap) -> str:
     gpus = place.budget * replicas
     copies = "" if replicas == 1 else f" of {replicas} copies"
     return (
-        f"{gpus} GPU{'s' if gpus > 1 else ''} hold {format_bytes(have)}; the layers' weights{copies}, "
+        f"{gpus} GPU{'s hold' if gpus > 1 else ' holds'} {format_bytes(have)}; the layers' weights{copies}, "
         f"{format_bytes(weights)}, the KV cache of {requests:,} x {workload.resident_tokens:,} tokens, "
         f"{format_bytes(kept)}, and embedding, head and what every GPU keeps for itself, at least "
         f"{format_bytes(rest)}, need {format_bytes(need)}"
@@ -228,7 +228,8 @@ def _work(place: Place, row: Cap | Path) -> str:
     gpus = place.budget
     return (
         f"the work of {passes} microbatch{'es' if passes > 1 else ''} takes at least {format_duration(need)} of "
-        f"GPU time; {gpus} GPU{'s' if gpus > 1 else ''} have {format_duration(limit * gpus)} within {_limit_words(row)}"
+        f"GPU time; {gpus} GPU{'s have' if gpus > 1 else ' has'} {format_duration(limit * gpus)} within "
+        f"{_limit_words(row)}"
     )
 
 

@@ -15,7 +15,8 @@ Examples:
   shardproof audit instances/plans/qwen3-235b-handwritten.md
   shardproof audit deploy/ --json
   shardproof audit "vllm serve Qwen/Qwen3-32B --tensor-parallel-size 3"
-  shardproof audit plan.yaml --instance instances/cases/qwen3-235b-a22b.yaml --json
+  shardproof audit plan.yaml --instance instances/cases/qwen3-235b-a22b.yaml \\
+    --json
 """
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   shardproof calibrate --device-name h100-sxm -o h100-sxm.json
-  shardproof calibrate --from-measurements op_level.csv.gz --device-name l40s -o l40s.json
+  shardproof calibrate --from-measurements op_level.csv.gz \\
+    --device-name l40s -o l40s.json
   shardproof calibrate --from-measurements op_level.csv.gz -o curves/
 """
 

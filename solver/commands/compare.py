@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
-  shardproof compare instances/plans/qwen3-235b-handwritten.md --instance instances/cases/qwen3-235b-a22b.yaml
-  shardproof compare a.yaml b.md --instance question.yaml --document deployment.md
+  shardproof compare instances/plans/qwen3-235b-handwritten.md \\
+    --instance instances/cases/qwen3-235b-a22b.yaml
+  shardproof compare a.yaml b.md --instance question.yaml \\
+    --document deployment.md
 """
 
 

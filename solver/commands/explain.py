@@ -23,7 +23,8 @@ def command(instance: str | None, as_json: bool, **fields: Any) -> int:
     \b
     Examples:
       shardproof explain instances/cases/qwen3-235b-a22b.yaml
-      shardproof explain instances/cases/qwen3-235b-a22b.yaml --ttft 2s --max-gpus 8
+      shardproof explain instances/cases/qwen3-235b-a22b.yaml --ttft 2s \\
+        --max-gpus 8
     """
     from shardproof.solver.api.explained import explain
     from shardproof.solver.writers.layout import outline, terminal_width

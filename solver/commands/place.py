@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
-  shardproof place --model qwen3-235b-a22b --profile zipf:0.9 --ranks 16 --redundant 32
-  shardproof place --profile loads.npz --ranks 32 --redundant 32 --export sglang=placement.json
-  shardproof place --profile day.csv --profile night.csv --serve worst --ranks 16 --redundant 16
+  shardproof place --model qwen3-235b-a22b --profile zipf:0.9 --ranks 16 \\
+    --redundant 32
+  shardproof place --profile loads.npz --ranks 32 --redundant 32 \\
+    --export sglang=placement.json
+  shardproof place --profile day.csv --profile night.csv --serve worst \\
+    --ranks 16 --redundant 16
   shardproof place --profile loads.npz --ranks 32 --max-imbalance 1.05
 
 Exit code 0: a placement; 2: bad input; 3: no placement found for --max-imbalance.

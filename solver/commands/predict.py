@@ -29,8 +29,10 @@ def command(plan: str, instance: str | None, as_json: bool, **fields: Any) -> in
     \b
     Examples:
       shardproof predict plan.yaml --instance instances/cases/qwen3-235b-a22b.yaml
-      shardproof predict plan.yaml -i case.yaml --concurrency 64 --engine vllm --confidence 90%
-      shardproof predict "vllm serve Qwen/Qwen3-32B -tp 4" -i case.yaml --engine vllm
+      shardproof predict plan.yaml -i case.yaml --concurrency 64 --engine vllm \\
+        --confidence 90%
+      shardproof predict "vllm serve Qwen/Qwen3-32B -tp 4" -i case.yaml \\
+        --engine vllm
     """
     from shardproof.solver.api.predicted import predict
 

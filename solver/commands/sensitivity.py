@@ -31,8 +31,10 @@ def command(instance: str | None, only: tuple[str, ...], plot: Path | None, poin
 
     \b
     Examples:
-      shardproof sensitivity instances/cases/qwen3-235b-a22b.yaml --only ttft --only mfu
-      shardproof sensitivity instances/cases/qwen3-235b-a22b.yaml --margin 15% --plot curves.svg
+      shardproof sensitivity instances/cases/qwen3-235b-a22b.yaml --only ttft \\
+        --only mfu
+      shardproof sensitivity instances/cases/qwen3-235b-a22b.yaml --margin 15% \\
+        --plot curves.svg
     """
     from shardproof.solver.api.sensitivity import sensitivity
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   shardproof simulate plan.yaml -i case.yaml --request-rate 20
-  shardproof simulate plan.yaml -i case.yaml --trace azure-2023-conv.csv --good ttft:2s --good tpot:50ms
+  shardproof simulate plan.yaml -i case.yaml --trace azure-2023-conv.csv \\
+    --good ttft:2s --good tpot:50ms
 """
 
 

@@ -56,8 +56,9 @@ def command(
     \b
     Examples:
       shardproof solve instances/cases/qwen3-235b-a22b.yaml -o plan.yaml
-      shardproof solve --model qwen3-235b-a22b-fp8 --device h100-sxm --isl 2048 --osl 2048 \\
-        --batch-size 128 --ttft 30s --engine vllm --max-gpus 16
+      shardproof solve --model qwen3-235b-a22b-fp8 --device h100-sxm \\
+        --isl 2048 --osl 2048 --batch-size 128 --ttft 30s --engine vllm \\
+        --max-gpus 16
     """
     from shardproof.solver.api import solved
 

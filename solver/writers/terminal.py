@@ -10,6 +10,7 @@ from rich.text import Text
 
 from shardproof.formulations.engines.told import memory_budget
 from shardproof.instances.instance import Instance
+from shardproof.instances.layers import MixtureOfExperts
 from shardproof.instances.plan import Group, Stage
 from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.result import Metrics, Result
@@ -31,7 +32,7 @@ def render_result(instance: Instance, result: Result, *, colour: bool) -> str:
     _print_headline(console, instance, result)
     if result.plan is not None and result.metrics is not None:
         for place, group in enumerate(result.plan.parts):
-            _print_stages(console, group, f"group {place}: " if result.plan.groups else "")
+            _print_stages(console, instance, group, f"group {place}: " if result.plan.groups else "")
         console.print(_figures(instance, result, result.metrics))
         _list(console, "Time of a stage goes to", [_time_shares(group) for group in result.plan.parts])
     if result.engine_flags:
@@ -94,20 +95,22 @@ def _limit(limit: int | None) -> str:
     return "" if limit is None else f" (limit {format_duration(limit)})"
 
 
-def _print_stages(console: Console, plan: Group, head: str) -> None:
+def _print_stages(console: Console, instance: Instance, plan: Group, head: str) -> None:
     """Print a row for each stage, closer together where the terminal is too narrow for them."""
     title = f"{head}{counted(plan.replicas, 'replica')} x {counted(len(plan.stages), 'stage')}, "
     console.print(
         Text(wrapped(f"{title}microbatch {plan.microbatch_tokens:,} tokens{_share(plan)}", width=console.width))
     )
-    wide = _stages(plan, gap=2)
-    console.print(wide if console.measure(wide).maximum <= console.width else _stages(plan, gap=1))
+    mixed = any(isinstance(layer.feed_forward, MixtureOfExperts) for layer in instance.model.kinds.values())
+    name = "experts" if mixed else "dense FFN"
+    wide = _stages(plan, name, gap=2)
+    console.print(wide if console.measure(wide).maximum <= console.width else _stages(plan, name, gap=1))
 
 
-def _stages(plan: Group, *, gap: int) -> Table:
+def _stages(plan: Group, feed_forward: str, *, gap: int) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, gap, 0, 0), pad_edge=False)
-    for name in ("stage", "layers", "GPUs", "attention", "experts", "memory", "weights", "KV", "time"):
-        table.add_column(name, justify="left" if name in ("attention", "experts") else "right", no_wrap=True)
+    for name in ("stage", "layers", "GPUs", "attention", feed_forward, "memory", "weights", "KV", "time"):
+        table.add_column(name, justify="left" if name in ("attention", feed_forward) else "right", no_wrap=True)
     for index, stage in enumerate(plan.stages):
         table.add_row(str(index), *_stage_cells(stage))
     return table

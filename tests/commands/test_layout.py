@@ -7,7 +7,7 @@ import shlex
 import pytest
 from click.testing import CliRunner
 
-from shardproof.solver.cli import application
+from shardproof.solver.cli import VERBS, application
 from shardproof.solver.writers.layout import command, counted, engine_lines, outline
 from tests.oracles.places import ROOT
 
@@ -30,6 +30,16 @@ def test_nothing_is_wider_than_the_terminal(arguments: list[str], width: int) ->
     lines = printed(*arguments, width=width).splitlines()
     assert max(len(line) for line in lines) <= width
     assert lines == [line.rstrip() for line in lines]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_fits_80_columns(verb: str) -> None:
+    assert max(len(line) for line in printed(verb, "--help", width=80).splitlines()) <= 80
+
+
+def test_a_dense_model_has_no_experts() -> None:
+    assert "dense FFN" in printed("solve", *SMALL.split(), width=80)
+    assert "dense FFN" not in printed("solve", MAIN, width=80)
 
 
 def test_verdict_plan_reasons_and_assumptions_come_in_this_order() -> None:
