@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.fidelity import fit_serving
 from benchmarks.fidelity.capacity import most_running
 from benchmarks.fidelity.figure import Figure, figure
 from benchmarks.fidelity.fit_serving import fitted_rows
 from benchmarks.fidelity.memory import number, read_rows
 from benchmarks.fidelity.rows import ServingRow, find_model, read_serving, trusted_rows
+from benchmarks.fidelity.serving_arrays import Arrays, arrays
 from shardproof.formulations.costs.serving.architecture import device_key
 from shardproof.formulations.costs.serving.closed_loop import Serving, StepClock
 from shardproof.formulations.costs.serving.confidence import interval
@@ -22,6 +24,7 @@ from shardproof.instances.catalogue import load_device
 from shardproof.instances.option import Option
 
 KNOWN_TARGET, UNSEEN_TARGET, STEP_TARGET = 0.06, 0.13, 0.08
+WIDE_RANKS, WIDE_TARGET = 16, 0.15
 KNOWN_P90_TARGET, COVERAGE_TARGET = 0.20, 0.03
 COVERED_LEVELS = (0.5, 0.8, 0.9, 0.95)
 LEAST_COVERED = 50
@@ -133,11 +136,11 @@ def _steps(folder: Path) -> Figure:
 
 def held_out(folder: Path) -> list[Figure]:
     """Refit with whole layouts, then whole models, held out in turn: what unseen rows will see."""
-    from benchmarks.fidelity import fit_serving
-    from benchmarks.fidelity.serving_arrays import arrays
-
-    rows = arrays(fitted_rows(list(read_serving(folder))))
-    rows = rows.pick(fit_serving.trusted(rows))
+    fitted = fitted_rows(list(read_serving(folder)))
+    rows = arrays(fitted)
+    trusted = fit_serving.trusted(rows)
+    ranks = np.array([row.option.moe_ep for row in fitted])[trusted]
+    rows = rows.pick(trusted)
     layouts, models = np.array(rows.layouts), rows.keys(("arch",))
     parallel = np.expm1(fit_serving.held_out(rows, layouts))
     pairs = fit_serving.known_pairs(rows, layouts)
@@ -145,4 +148,15 @@ def held_out(folder: Path) -> list[Figure]:
     return [
         figure("TPOT, known model and engine, layout held out", list(parallel[pairs]), target=KNOWN_TARGET),
         figure("TPOT, model held out", list(unseen), target=UNSEEN_TARGET),
+        _wide_ranks(rows, ranks),
     ]
+
+
+def _wide_ranks(rows: Arrays, ranks: np.ndarray) -> Figure:
+    """TPOT where experts lie on many ranks, all such rows held out of the fit."""
+    wide = ranks >= WIDE_RANKS
+    test, name = rows.pick(wide), f"TPOT, experts on {WIDE_RANKS} ranks or more, all of them held out"
+    if not wide.any() or wide.all():
+        return figure(name, [], target=WIDE_TARGET)
+    errors = np.expm1(fit_serving.fit_rows(rows.pick(~wide)).predict(test) - test.target)
+    return figure(name, list(errors), target=WIDE_TARGET)
