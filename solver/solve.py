@@ -196,12 +196,12 @@ def finished_plan(deployment: Deployment, plan: Plan) -> tuple[Plan, Evaluation]
 
 
 def _decoding(deployment: Deployment, group: Group) -> Group:
-    """Return the group with the decode microbatches that the program leaves open."""
+    """Return the group with the decode microbatches of bursts that have the lowest TPOT; limits hold a fortiori."""
     scenarios = {scenario.name: scenario for scenario in deployment.instance.scenarios}
     items = []
     for item in group.microbatches:
         scenario = scenarios[item.scenario]
-        if scenario.limits.tpot is None and not isinstance(scenario.workload, ClosedLoop):
+        if not isinstance(scenario.workload, ClosedLoop):
             count = best_decode_microbatches(deployment, group, scenario)
             items.append(item.model_copy(update={"decode_microbatches": count}))
         else:

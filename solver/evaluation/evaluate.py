@@ -325,13 +325,17 @@ def _shares(picoseconds: Counter[str], total_ns: int) -> dict[str, int]:
 def best_decode_microbatches(deployment: Deployment, plan: Group, scenario: Scenario) -> int:
     """Return the number of decode microbatches with the lowest TPOT that keeps the plan's peak memory.
 
-    One sequence a microbatch always qualifies: it is no larger than any prefill microbatch.
+    One sequence a microbatch always qualifies: it is no larger than any prefill microbatch. Where a limit made the
+    program choose a number, it met the limit and no more; its own choice qualifies, so that none is slower.
     """
     requests = requests_of(plan, scenario)
     item = next(item for item in plan.microbatches if item.scenario == scenario.name)
     evaluator = _Evaluator(deployment, plan)
     prefill = PrefillShape(item.prefill_requests, item.prompt_chunks).step(scenario)
     peak = evaluator.peak(scenario, prefill)
+    if scenario.limits.tpot is not None:
+        chosen = divide_up(requests, item.decode_microbatches)
+        peak = max(peak, evaluator.peak(scenario, decode_step(scenario, chosen)))
     best: tuple[int, int] | None = None
     for size in distinct_ceilings(requests):
         if best is not None and evaluator.peak(scenario, decode_step(scenario, size)) > peak:

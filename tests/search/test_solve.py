@@ -267,3 +267,16 @@ def test_a_closed_loop_is_certified_whatever_the_budget(max_gpus: int) -> None:
     }
     answer = solve(resolve_tree(tree, where="case"), settings=Settings(explain=False))
     assert answer.proof == "certified-optimal"
+
+
+@pytest.mark.parametrize("engine", ["any", "vllm"])
+@pytest.mark.parametrize("tpot", ["50 ms", "12 ms"])
+def test_a_tpot_limit_that_a_burst_keeps_anyway_makes_nothing_slower(engine: str, tpot: str) -> None:
+    """The limit is met by several numbers of decode microbatches; the plan has the fastest, as without a limit."""
+    changes = {"device": "h100-sxm", "engine": engine, "efficiency": "flat"}
+    bound = solve(small(**changes, limits={"tpot": tpot}))
+    free = solve(small(**changes))
+    assert bound.plan is not None
+    assert free.plan is not None
+    assert bound.plan.microbatches == free.plan.microbatches
+    assert bound.metrics == free.metrics
