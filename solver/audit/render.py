@@ -89,20 +89,25 @@ def _headline(audit: Audit) -> Text:
 
 def _claims(console: Console, claims: list[Claim]) -> None:
     for claim in claims[:MOST_SHOWN]:
-        console.print(_claim(claim))
+        console.print(_claim(claim, console.width), soft_wrap=True)
     if len(claims) > MOST_SHOWN:
         console.print(Text(f"\n... and {len(claims) - MOST_SHOWN} more; --json lists all of them"))
 
 
-def _claim(claim: Claim) -> Text:
+def _claim(claim: Claim, width: int) -> Text:
+    def lines(words: str) -> str:
+        return "\n" + wrapped(words, width=width, first="    ", rest="    ")
+
     statement = claim.statement
-    text = Text(f"\nline {statement.line}  ")
+    head = f"line {statement.line}  "
+    text = Text(f"\n{head}")
     text.append(claim.verdict, style=_STYLE[claim.verdict])
-    text.append(f"  {printable(statement.text)}\n")
-    text.append(f"    {printable(claim.formula, limit=400)}")
+    said = wrapped(f"{head}{claim.verdict}  {printable(statement.text)}", width=width, rest="    ")
+    text.append(said[len(head) + len(claim.verdict) :])
+    text.append(lines(printable(claim.formula, limit=400)))
     if claim.explained_by:
-        text.append("\n    explained by: ", style="bold")
-        text.append(f"{', '.join(claim.explained_by)}\n    {printable(claim.explanation, limit=600)}")
+        text.append(lines(f"explained by: {', '.join(claim.explained_by)}"), style="bold")
+        text.append(lines(printable(claim.explanation, limit=600)))
     return text
 
 

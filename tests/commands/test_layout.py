@@ -12,6 +12,7 @@ from shardproof.solver.writers.layout import command, counted, engine_lines, out
 from tests.oracles.places import ROOT
 
 MAIN = str(ROOT / "instances" / "cases" / "qwen3-235b-a22b.yaml")
+WRITTEN = str(ROOT / "instances" / "plans" / "qwen3-235b-handwritten.md")
 SMALL = "--model qwen3-8b --device h100-sxm --isl 512 --osl 128 --batch-size 8 --ttft 2s --max-gpus 4 --engine vllm"
 LAUNCH = (
     "VLLM_PP_LAYER_PARTITION=26,28,26 vllm serve a/b --tensor-parallel-size 1 --kv-cache-dtype fp8 --max-num-seqs 32"
@@ -25,7 +26,9 @@ def printed(*arguments: str, width: int) -> str:
 
 
 @pytest.mark.parametrize("width", [80, 100])
-@pytest.mark.parametrize("arguments", [["solve", MAIN], ["solve", *SMALL.split()], ["explain", MAIN]])
+@pytest.mark.parametrize(
+    "arguments", [["solve", MAIN], ["solve", *SMALL.split()], ["explain", MAIN], ["audit", WRITTEN]]
+)
 def test_nothing_is_wider_than_the_terminal(arguments: list[str], width: int) -> None:
     lines = printed(*arguments, width=width).splitlines()
     assert max(len(line) for line in lines) <= width

@@ -120,7 +120,7 @@ def stage_trials(
                 ends = count.end_weights(first=first, last=last, assume=assume)
                 yield Trial(value + ends, f"{text} with embedding or head")
         return
-    yield Trial(value * width, f"{text} on {width} GPUs")
+    yield Trial(value * width, f"{text} on {width} GPU{'s' if width > 1 else ''}")
     if scope == "stage":
         yield Trial(value, f"{text} on one GPU")
 
