@@ -15,6 +15,7 @@ from typing import Literal
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.reading import refuse
+from shardproof.instances.workload import OpenLoop
 from shardproof.solver.benchmarking.load import Load, loads_of
 from shardproof.solver.benchmarking.results import FIGURES, Measured
 from shardproof.solver.benchmarking.start_logs import StartLog
@@ -84,11 +85,19 @@ def hold_results(
         raise refuse("command line", f"is none of {', '.join(names)}", field="--scenario", value=scenario)
     place = names.index(scenario) if scenario is not None else 0
     outcome = simulate(instance, plan, SimulationSettings(seeds=seeds))[place]
-    found = [one for one in predict(instance, plan, level=level) if one.scenario == names[place]]
-    prediction = found[0] if found and not plan.groups else None
+    prediction = _prediction(instance, plan, names[place], level)
     rows = (*_times(outcome, prediction, measured), *_rates(outcome, measured))
-    notes = [*_off(rows, prediction), *_another_load(loads_of(instance)[place], measured)]
+    unknown = "no measurements of such a load were held out: nothing is called inside or outside"
+    notes = [] if any(row.low is not None for row in rows) else [unknown]
+    notes += [*_off(rows, prediction), *_another_load(loads_of(instance)[place], measured)]
     return Held(measured.tool, rows, tuple(notes))
+
+
+def _prediction(instance: Instance, plan: Plan, scenario: str, level: float) -> Prediction | None:
+    """What ``predict`` says; ``None`` of mixed fleets and open loads, which are played alone."""
+    if plan.groups or any(isinstance(item.workload, OpenLoop) for item in instance.scenarios):
+        return None
+    return next(one for one in predict(instance, plan, level=level) if one.scenario == scenario)
 
 
 def _times(outcome: Outcome, prediction: Prediction | None, measured: Measured) -> Iterator[Row]:

@@ -118,6 +118,17 @@ def test_another_load_is_said(tmp_path: Path) -> None:
     assert "3 requests failed" in said
 
 
+def test_requests_that_come_by_themselves_are_held_against_the_played_plan(tmp_path: Path) -> None:
+    load = {"kind": "requests", "rate": "5/s", "input_tokens": 512, "output_tokens": 64}
+    found = shardproof.check(
+        PLAN, written(tmp_path, VLLM | {"request_rate": 9.0}), QUESTION | {"workload": load}, seeds=1
+    )
+    said = " ".join(found.parts[0].findings)
+    assert {row["verdict"] for row in found.rows()} == {"no interval"}
+    assert "nothing is called inside or outside" in said
+    assert "requests per second sent: 9, the plan is for 5" in said
+
+
 def test_neither_result_nor_log_is_an_input_error() -> None:
     with pytest.raises(InputError, match="--log"):
         shardproof.check(PLAN, None, QUESTION)
