@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
@@ -235,7 +236,9 @@ def _whole_item(path: Path, seen: tuple[str, ...] = ()) -> ModelItem:
 
 
 def _names(kind: str) -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in (FOLDER / kind).glob("*.yaml")))
+    folder = FOLDER / kind
+    found = os.listdir(folder) if folder.is_dir() else ()
+    return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
 
 
 def _shown(path: Path) -> str:

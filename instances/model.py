@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property
 
 from pydantic import Field, model_validator
@@ -91,11 +92,11 @@ class Model(Record):
     def parameters(self) -> int:
         """Elements of the whole text model (a tied head once, vision towers not included)."""
         ends = self.vocab * self.hidden * (1 if self.tied else 2) + self.final_norm_parameters
-        return ends + sum(self.layer_parameters(kind) for kind in self.layer_kinds)
+        return ends + sum(count * self.layer_parameters(kind) for kind, count in Counter(self.layer_kinds).items())
 
     @cached_property
     def active_parameters(self) -> int:
         """Elements that one token passes: top-k experts per layer, head and embedding table included."""
         ends = self.vocab * self.hidden * (1 if self.tied else 2) + self.final_norm_parameters
-        layers = (self.kinds[kind] for kind in self.layer_kinds)
-        return ends + sum(self._layer_parameters(layer, experts_per_layer=1) for layer in layers)
+        counts = Counter(self.layer_kinds).items()
+        return ends + sum(n * self._layer_parameters(self.kinds[kind], experts_per_layer=1) for kind, n in counts)

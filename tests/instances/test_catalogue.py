@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import yaml
@@ -278,3 +279,22 @@ def test_the_same_model_by_name_and_by_config_gives_the_same_figures(tmp_path):
     assert read.model_copy(update={"name": "", "source": "", "notes": ()}) == listed.model_copy(
         update={"name": "", "source": "", "notes": ()}
     )
+
+
+def test_an_item_that_comes_or_goes_is_seen_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "devices").mkdir()
+    monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
+    assert catalogue.device_names() == ()
+    added = tmp_path / "devices" / "mine.yaml"
+    added.write_text("{}", encoding="utf-8")
+    assert catalogue.device_names() == ("mine",)
+    added.unlink()
+    assert catalogue.device_names() == ()
+
+
+def test_parameters_are_those_of_every_layer_one_by_one() -> None:
+    model = catalogue.load_model("gemma-3-27b")
+    layers = sum(model.layer_parameters(kind) for kind in model.layer_kinds)
+    ends = model.vocab * model.hidden * (1 if model.tied else 2) + model.final_norm_parameters
+    assert len(set(model.layer_kinds)) > 1
+    assert model.parameters == ends + layers
