@@ -22,8 +22,8 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.traffic.lengths import quantile_of
 from shardproof.instances.workload import ClosedLoop, Limits, OpenLoop, Scenario
 
-SLOWEST_TOKEN_NS = 10**9
-"""Mean time per token beyond which nobody reads along: the largest considered where no limit is stated."""
+SLOWEST_TOKEN_NS = 200 * 10**6
+"""The largest mean time per token considered where no limit is stated: 5 tokens a second, as fast as people read."""
 FASTEST_TOKEN_NS = 200_000
 """Mean time per token that no replica of this generation undercuts (a roofline of small models has more)."""
 

@@ -14,8 +14,15 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from heapq import heappop, heappush
 
-from shardproof.formulations.open_loop import FASTEST_TOKEN_NS, closed, slowest_token
+from shardproof.formulations.open_loop import (
+    FASTEST_TOKEN_NS,
+    SLOWEST_TOKEN_NS,
+    closed,
+    needs_of,
+    slowest_token,
+)
 from shardproof.instances.instance import Instance
+from shardproof.instances.workload import OpenLoop
 from shardproof.solver.analysis.limiting import fewest_gpus
 from shardproof.solver.open_loop.judge import Judged, judged
 from shardproof.solver.problem import deployment_of
@@ -38,6 +45,15 @@ PREMISES = (
     "requests that come by themselves: the bound holds for fleets whose replicas see the same mean time per token",
     "the plan was played in the simulator, over independent runs; a limit is kept where the 95 % interval keeps it",
 )
+
+
+def _premises(instance: Instance) -> tuple[str, ...]:
+    """Return what the answer rests on; without a limit on the time per token, the longest that was considered."""
+    scenarios = [item for item in instance.scenarios if isinstance(item.workload, OpenLoop)]
+    if all(needs_of(scenario).tpot is not None for scenario in scenarios):
+        return PREMISES
+    longest = f"no mean time per token above {SLOWEST_TOKEN_NS // 10**6} ms is considered: no limit on tpot is given"
+    return (*PREMISES, longest)
 
 
 @dataclass(frozen=True)
@@ -143,7 +159,7 @@ def _result(
         stop_reason="proved" if whole else "time-limit",
         metrics=None if base is None or shown is None else _metrics(base, shown),
         plan=plan,
-        assumptions=(*instance.assumptions, *PREMISES),
+        assumptions=(*instance.assumptions, *_premises(instance)),
         instance_fingerprint=instance.fingerprint,
         versions=versions(),
         seconds=seconds,
