@@ -23,7 +23,7 @@ from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Instance, InstanceFile, merge, resolve
 from shardproof.instances.model import Model
-from shardproof.instances.reading import read_mapping, refuse, validate
+from shardproof.instances.reading import is_file, read_mapping, refuse, validate
 from shardproof.instances.sweep_filters import Condition, read_conditions
 
 MAX_COMBINATIONS = 1_000_000
@@ -177,7 +177,7 @@ def check_names(sweep: Sweep, *, folder: Path | None = None) -> None:
         for value in values:
             if not isinstance(value, str) or any(mark in value for mark in "*?["):
                 continue
-            if folder is None or not (folder / value).is_file():
+            if folder is None or not is_file(folder / value):
                 look_up(value)
 
 

@@ -98,7 +98,7 @@ def _holds(node: Any, key: Any) -> bool:
 
 def _near(chance: random.Random, value: float) -> Any:
     return chance.choice(
-        (value + 1, value - 1, -value, value * 1000, value / 3, str(value), [value], 10**18 * int(value))
+        (value + 1, value - 1, -value, value * 1000, value // 3, str(value), [value], 10**18 * int(value))
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.load_profile.profile import LoadProfile, Serve
 from shardproof.instances.load_profile.synthetic import EXAMPLES, is_synthetic, synthetic_profile
+from shardproof.instances.reading import is_file
 
 
 def load_profile(source: str, *, layers: int | None = None, experts: int | None = None, seed: int = 0) -> LoadProfile:
@@ -23,7 +24,7 @@ def load_profile(source: str, *, layers: int | None = None, experts: int | None 
     if is_synthetic(source):
         return synthetic_profile(source, layers=layers or 1, experts=_needed(source, experts), seed=seed)
     path = Path(source)
-    if not path.is_file():
+    if not is_file(path):
         names = ", ".join(EXAMPLES)
         raise InputError([Problem(source, "profile", "", f"no such file; synthetic profiles are {names}")])
     rows = read_rows(path)

@@ -12,7 +12,7 @@ from shardproof.formulations.placement.problem import PlacementRules, check_rule
 from shardproof.instances.load_profile.formats import read_rows
 from shardproof.instances.load_profile.profile import LoadProfile
 from shardproof.instances.load_profile.read import fitted, load_profile, serve_profiles
-from shardproof.instances.reading import refuse, validate
+from shardproof.instances.reading import is_file, refuse, validate
 from shardproof.instances.units import parse_quantity, parse_ratio
 from shardproof.solver.placement.exporters.placement_files import (
     PLACEMENT_EXPORTERS,
@@ -109,7 +109,7 @@ def _current(path: Path | None, profile: LoadProfile) -> list[list[int]] | None:
     """Read the placement in force: a `physical_to_logical_map` file, as SGLang takes and `place` prints."""
     if path is None:
         return None
-    if not path.is_file():
+    if not is_file(path):
         raise refuse(str(path), "no such file; give a JSON file with physical_to_logical_map", field="--from")
     rows = read_rows(path, key="physical_to_logical_map")
     wrong = next((cell for row in rows for cell in row if Fraction(cell).denominator != 1), None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shardproof.instances.reading import refuse
+from shardproof.instances.reading import is_file, refuse
 from shardproof.solver.batch.ledger import Ledger, RunTask
 from shardproof.solver.batch.rows import Row, rows_of, swept_axes
 
@@ -47,7 +47,7 @@ def read_content(source: Path, *, run: str | None = None) -> Content:
         If there is no ledger, or no run of that name in it.
     """
     path = source / "ledger.sqlite" if source.is_dir() else source
-    if not path.is_file():
+    if not is_file(path):
         raise refuse(str(source), "holds no run; give the folder that 'shardproof batch' wrote, or its ledger")
     ledger = Ledger(path, read_only=True)
     try:

@@ -169,3 +169,10 @@ def test_arrays_and_archives_within_limits_are_read(tmp_path: Path) -> None:
 def test_deep_nesting_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"nested deeper|not YAML"):
         parse_mapping(text, where="f")
+
+
+def test_a_name_too_long_for_any_file_is_refused() -> None:
+    from shardproof.instances.load_profile.read import load_profile
+
+    with pytest.raises(InputError, match="no such file"):
+        load_profile("1" * 5000)
