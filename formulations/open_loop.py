@@ -42,6 +42,11 @@ class Needs:
     prompt: int
 
 
+def is_open(instance: Instance) -> bool:
+    """Whether any scenario's requests come by themselves."""
+    return any(isinstance(scenario.workload, OpenLoop) for scenario in instance.scenarios)
+
+
 def needs_of(scenario: Scenario) -> Needs:
     """Read the limits of an open scenario as necessary conditions."""
     workload, limits = scenario.workload, scenario.limits

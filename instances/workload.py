@@ -171,6 +171,12 @@ class Limits(Record):
     percentiles: tuple[Percentile, ...] = ()
     goodput: Ratio | None = Field(default=None, gt=0, lt=1)
 
+    @property
+    def plain(self) -> dict[str, float]:
+        """Limits that are no percentiles, by figure, ns."""
+        stated = {"ttft": self.ttft, "tpot": self.tpot, "e2e": self.e2e}
+        return {figure: float(limit) for figure, limit in stated.items() if limit is not None}
+
     @model_validator(mode="before")
     @classmethod
     def _percentiles_by_name(cls, tree: Any) -> Any:

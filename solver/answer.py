@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
+from shardproof.formulations.open_loop import is_open
 from shardproof.instances.instance import Instance
-from shardproof.instances.workload import OpenLoop
 from shardproof.solver.result import Result
 from shardproof.solver.search.settings import Settings
-
-
-def is_open(instance: Instance) -> bool:
-    """Whether any scenario's requests come by themselves."""
-    return any(isinstance(scenario.workload, OpenLoop) for scenario in instance.scenarios)
 
 
 def answer(instance: Instance, *, settings: Settings | None = None) -> Result:

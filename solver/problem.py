@@ -11,11 +11,11 @@ from shardproof.formulations.deployment.balance import Balance, ImbalanceTable
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.options import EXTRA_SLOTS, options_of
 from shardproof.formulations.engines.rules import Rule, rules_of
+from shardproof.formulations.open_loop import is_open
 from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import MixtureOfExperts
 from shardproof.instances.load_profile.profile import LoadProfile
-from shardproof.instances.workload import OpenLoop
 
 PLACEMENT_EFFORT = 80_000_000
 """Swaps that the placement search looks at for each expert-parallel width and slot count: about a second.
@@ -36,7 +36,7 @@ def deployment_of(instance: Instance) -> Deployment:
     A confidence level becomes the margin that held-out residuals of measured deployments ask for. Every verb
     comes through here, so that one question has one answer.
     """
-    if any(isinstance(scenario.workload, OpenLoop) for scenario in instance.scenarios):
+    if is_open(instance):
         remedy = "solve and simulate answer it; ask the other verbs for a burst or a closed loop"
         raise InputError([Problem(instance.name, "workload.kind", "requests", remedy)])
     if instance.confidence is not None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from math import log
 from typing import Literal
 
+from shardproof.formulations.open_loop import is_open
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.reading import refuse
-from shardproof.instances.workload import OpenLoop
 from shardproof.solver.benchmarking.load import Load, loads_of
 from shardproof.solver.benchmarking.results import FIGURES, Measured
 from shardproof.solver.benchmarking.start_logs import StartLog
@@ -95,7 +95,7 @@ def hold_results(
 
 def _prediction(instance: Instance, plan: Plan, scenario: str, level: float) -> Prediction | None:
     """What ``predict`` says; ``None`` of mixed fleets and open loads, which are played alone."""
-    if plan.groups or any(isinstance(item.workload, OpenLoop) for item in instance.scenarios):
+    if plan.groups or is_open(instance):
         return None
     return next(one for one in predict(instance, plan, level=level) if one.scenario == scenario)
 

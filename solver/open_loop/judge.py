@@ -53,8 +53,7 @@ def _verdicts(scenario: Scenario, outcome: Outcome) -> Iterator[Verdict]:
     for item in limits.percentiles:
         found = outcome.figure(item.figure, float(item.percent))
         yield Verdict(name, f"{item.figure} p{float(item.percent):g}", found, item.limit, found.high <= item.limit)
-    stated = {"ttft": limits.ttft, "tpot": limits.tpot, "e2e": limits.e2e}
-    plain = {figure: float(limit) for figure, limit in stated.items() if limit is not None}
+    plain = limits.plain
     if limits.goodput is not None:
         shares = interval([run.share_within(plain) for run in outcome.runs])
         yield Verdict(name, "goodput", shares, float(limits.goodput), shares.low >= float(limits.goodput))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from heapq import heappop, heappush
 
@@ -56,14 +56,6 @@ def _premises(instance: Instance) -> tuple[str, ...]:
     return (*PREMISES, longest)
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A plan for closed loops at one time per token, with the answer that it comes from."""
-
-    result: Result
-    asked: Instance
-
-
 def solve_open(instance: Instance, settings: Settings) -> Result:
     """Find a plan for an instance with open scenarios, bound it, and play it before it is given."""
     started = time.monotonic()
@@ -104,27 +96,22 @@ def _parts(low: Fraction, high: Fraction, *, first: bool) -> Iterator[tuple[Frac
         stop = start
 
 
-def _first_that_keeps(
-    instance: Instance, settings: Settings, give_up: float | None
-) -> tuple[Judged, _Candidate] | None:
+def _first_that_keeps(instance: Instance, settings: Settings, give_up: float | None) -> tuple[Judged, Result] | None:
     """Return the cheapest plan that keeps its limits in service, made for as small a rate as does it."""
-    missed: tuple[Judged, _Candidate] | None = None
     for factor in RAISES:
         for candidate in _candidates(instance, Fraction(factor), settings):
-            plan = candidate.result.plan
-            assert plan is not None
-            shown = judged(instance, plan, SimulationSettings(seeds=SEEDS, seed=settings.seed))
+            assert candidate.plan is not None
+            shown = judged(instance, candidate.plan, SimulationSettings(seeds=SEEDS, seed=settings.seed))
             if shown.keeps_all:
                 return shown, candidate
-            missed = missed or (shown, candidate)
         if give_up is not None and time.monotonic() > give_up:
             return None
     return None
 
 
-def _candidates(instance: Instance, rate: Fraction, settings: Settings) -> list[_Candidate]:
+def _candidates(instance: Instance, rate: Fraction, settings: Settings) -> list[Result]:
     """Plans of the fewest GPUs over times per token, at most three, the fastest first."""
-    found: list[_Candidate] = []
+    found: list[Result] = []
     slowest = Fraction(slowest_token(instance))
     plain = replace(settings, explain=False, certify=False, on_progress=None)
     best = instance.max_gpus
@@ -134,21 +121,20 @@ def _candidates(instance: Instance, rate: Fraction, settings: Settings) -> list[
         result = solve(asked.model_copy(update={"max_gpus": best}), settings=plain)
         if result.plan is not None and result.gpus is not None:
             best = min(best, result.gpus)
-            found.append(_Candidate(result, asked))
+            found.append(result)
         elif found:
             break
         token /= GROWTH
-    cheapest = [item for item in found if item.result.gpus == best]
+    cheapest = [item for item in found if item.gpus == best]
     return list(reversed(cheapest))[:3]
 
 
 def _result(
-    instance: Instance, found: tuple[Judged, _Candidate] | None, bound: int, *, whole: bool, seconds: float
+    instance: Instance, found: tuple[Judged, Result] | None, bound: int, *, whole: bool, seconds: float
 ) -> Result:
     infeasible = found is None and bound > instance.max_gpus
     gpus = None if found is None else found[0].plan.gpus
-    base = None if found is None else found[1].result
-    shown = None if found is None else found[0]
+    shown, base = found or (None, None)
     plan = None if shown is None else shown.plan.model_copy(update={"instance_fingerprint": instance.fingerprint})
     status = "infeasible" if infeasible else "undecided" if gpus is None else "optimal" if bound >= gpus else "feasible"
     return Result(

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from shardproof.formulations.deployment.chains import Chain, peak_memory, worst_ttft
+from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.program import build
 from shardproof.formulations.deployment.tables import Case, Program
 from shardproof.formulations.deployment.variables import Limits
 from shardproof.solver.search.cp_sat import solve_level
 from shardproof.solver.search.cuts import Cuts
-from shardproof.solver.search.query import Answer, Interrupted, Objective, Query
+from shardproof.solver.search.query import Answer, Interrupted, Objective, ObjectiveValues, Query
 from shardproof.solver.search.settings import Settings
 
 _STEPS_BEFORE_HALVING = 3
@@ -23,7 +23,7 @@ _STEPS_BEFORE_HALVING = 3
 
 
 @dataclass
-class CpSatProver:
+class CpSatProver(ObjectiveValues):
     """Searches one program with CP-SAT; ``remaining`` gives the settings with the time that is left.
 
     ``check_stop`` is called between models and raises `Interrupted` to end the search.
@@ -65,18 +65,6 @@ class CpSatProver:
 
     def _value(self, objective: Objective, chain: Chain) -> int:
         return self.value(objective, chain) or 0
-
-    def value(self, objective: Objective, chain: Chain) -> int | None:
-        """Value of an objective on this prover's tables."""
-        if objective == "ttft":
-            return worst_ttft(self.program, chain, floor=self.floor)
-        return peak_memory(self.program, chain)
-
-    def below(self, query: Query, objective: Objective, chain: Chain) -> Query:
-        """Return the query that only chains better than this one meet."""
-        value = self.value(objective, chain)
-        less = -1 if value is None else value - 1
-        return replace(query, ttft=less) if objective == "ttft" else replace(query, memory=less)
 
     def _cases(self, query: Query) -> Iterator[Case]:
         if (query.ttft is not None and query.ttft < 0) or (query.memory is not None and query.memory < 0):

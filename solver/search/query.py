@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from shardproof.formulations.deployment.chains import Chain
-from shardproof.formulations.deployment.tables import Cap, Path
+from shardproof.formulations.deployment.chains import Chain, peak_memory, worst_ttft
+from shardproof.formulations.deployment.tables import Cap, Path, Program
 from shardproof.solver.proof.refutation import Refutation
 from shardproof.solver.search.least_sums import NEVER
 
@@ -67,3 +67,22 @@ class Interrupted(Exception):
 
 
 Objective = Literal["ttft", "memory"]
+
+
+class ObjectiveValues:
+    """The two objectives on one program's tables, rounded in one direction."""
+
+    program: Program
+    floor: bool
+
+    def value(self, objective: Objective, chain: Chain) -> int | None:
+        """Value of an objective on these tables."""
+        if objective == "ttft":
+            return worst_ttft(self.program, chain, floor=self.floor)
+        return peak_memory(self.program, chain)
+
+    def below(self, query: Query, objective: Objective, chain: Chain) -> Query:
+        """Return the query that only chains better than this one meet."""
+        value = self.value(objective, chain)
+        less = -1 if value is None else value - 1
+        return replace(query, ttft=less) if objective == "ttft" else replace(query, memory=less)

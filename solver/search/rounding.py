@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from shardproof.formulations.deployment.chains import Chain, peak_memory, worst_ttft
 from shardproof.formulations.deployment.tables import Cap, Program
-from shardproof.solver.search.query import Objective, Query
+from shardproof.solver.search.query import ObjectiveValues
 from shardproof.solver.search.view import Bounded, Costs, View
 
 
 @dataclass
-class RoundedProgram:
+class RoundedProgram(ObjectiveValues):
     """One program on its ceiling or floor tables, with the arrays already read from them.
 
     ``check_stop`` is called often and raises `shardproof.solver.search.query.Interrupted` to end the search.
@@ -27,18 +26,6 @@ class RoundedProgram:
     def share(self, other: RoundedProgram) -> None:
         """Use (and add to) the arrays of a program with the same kinds and options."""
         self._costs, self._kept = other._costs, other._kept
-
-    def value(self, objective: Objective, chain: Chain) -> int | None:
-        """Value of an objective on these tables."""
-        if objective == "ttft":
-            return worst_ttft(self.program, chain, floor=self.floor)
-        return peak_memory(self.program, chain)
-
-    def below(self, query: Query, objective: Objective, chain: Chain) -> Query:
-        """Return the query that only chains better than this one meet."""
-        value = self.value(objective, chain)
-        less = -1 if value is None else value - 1
-        return replace(query, ttft=less) if objective == "ttft" else replace(query, memory=less)
 
     def view(
         self, *, caps: Sequence[tuple[Cap, int]], paths: Sequence[Bounded], options: tuple[int, ...], budget: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from itertools import cycle, pairwise
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def _refuse_other_model(instance: Instance, plan: Plan) -> None:
 
 
 def _scenario(deployment: Deployment, plan: Plan, scenario: Scenario, settings: SimulationSettings) -> Outcome:
-    limits = settings.goodput or _stated_limits(scenario)
+    limits = settings.goodput or scenario.limits.plain
     if isinstance(scenario.workload, OpenLoop):
         runs = _open_runs(deployment, plan, scenario.workload, settings)
     elif isinstance(scenario.workload, ClosedLoop):
@@ -83,15 +84,17 @@ def _scenario(deployment: Deployment, plan: Plan, scenario: Scenario, settings: 
     return Outcome(scenario.name, runs, limits)
 
 
-def _stated_limits(scenario: Scenario) -> dict[str, float]:
-    stated = {"ttft": scenario.limits.ttft, "tpot": scenario.limits.tpot, "e2e": scenario.limits.e2e}
-    return {name: float(limit) for name, limit in stated.items() if limit is not None}
+@lru_cache(maxsize=2)
+def _requests_of(path: str, digest: str) -> tuple[Request, ...]:
+    """Return a trace's requests; candidates of one question read the file once."""
+    del digest
+    return read_trace(Path(path)).requests
 
 
 def _open_runs(deployment: Deployment, plan: Plan, load: OpenLoop, settings: SimulationSettings) -> tuple[Run, ...]:
     """Play a trace once for every router draw, or as many seeds of generated arrivals."""
     count = settings.requests or LEAST_REQUESTS
-    trace = None if load.trace is None else read_trace(Path(load.trace.path))
+    trace = None if load.trace is None else _requests_of(load.trace.path, load.trace.digest)
     runs: list[Run] = []
     seats: Sequence[Seat] | None = None
     for seed in range(settings.seed, settings.seed + settings.seeds):
@@ -105,7 +108,7 @@ def _open_runs(deployment: Deployment, plan: Plan, load: OpenLoop, settings: Sim
                 seed=seed,
             )
             if trace is None
-            else trace.requests[: settings.requests]
+            else trace[: settings.requests]
         )
         seats = seats or _seats(deployment, plan, requests, prefix_hit=float(load.prefix_cache_hit))
         runs.append(play_open(seats, requests, router=settings.router, seed=seed))
