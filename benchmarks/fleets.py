@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from benchmarks.solve.catalogue import pairs
 from shardproof.instances.errors import InputError
-from shardproof.instances.instance import resolve_tree
+from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.fleet_search import FleetSearch
 from shardproof.solver.search.query import Interrupted

@@ -18,8 +18,9 @@ import yaml
 
 from shardproof.instances.catalogue import load_device, model_names
 from shardproof.instances.errors import InputError
-from shardproof.instances.instance import Instance, resolve_tree
+from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
+from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.audit.audit import audit_document
 from shardproof.solver.audit.compare import columns_of
 from shardproof.solver.documents.reader import read_document

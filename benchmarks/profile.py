@@ -23,7 +23,7 @@ import click
 
 from benchmarks.solve.thousand_layers import Shape
 from benchmarks.solve.thousand_layers import measure as measure_thousand
-from shardproof.instances.instance import resolve_tree
+from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.answer import answer
 from shardproof.solver.search.settings import Settings
 

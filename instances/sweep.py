@@ -21,9 +21,10 @@ from shardproof.instances import catalogue
 from shardproof.instances.base import Record
 from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.hardware import Device
-from shardproof.instances.instance import Instance, InstanceFile, merge, resolve
+from shardproof.instances.instance import Instance, InstanceFile
 from shardproof.instances.model import Model
 from shardproof.instances.reading import is_file, read_mapping, refuse, validate
+from shardproof.instances.resolve import merge, resolve
 from shardproof.instances.sweep_filters import Condition, read_conditions
 
 MAX_COMBINATIONS = 1_000_000

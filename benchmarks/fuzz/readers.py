@@ -19,7 +19,7 @@ import yaml
 from benchmarks.fuzz.mutations import ODD_VALUES, binary, changed, document, places
 from shardproof.instances import catalogue
 from shardproof.instances.errors import CheckFailed, InputError
-from shardproof.instances.instance import load_instance
+from shardproof.instances.resolve import load_instance
 from shardproof.instances.sweep import expand, load_sweep
 from tests.oracles.places import CASES, DATA, ROOT
 

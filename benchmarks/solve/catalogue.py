@@ -15,7 +15,8 @@ from typing import Any
 from benchmarks.solve.timing import Timed, timed
 from shardproof.instances.catalogue import device_names, model_names
 from shardproof.instances.errors import InputError
-from shardproof.instances.instance import Instance, resolve_tree
+from shardproof.instances.instance import Instance
+from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.checkers import certificate as checker
 from shardproof.solver.proof.certificate import certificate_document
 from shardproof.solver.result import Result

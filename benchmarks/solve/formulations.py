@@ -23,7 +23,8 @@ from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.program import build, cases_of
 from shardproof.formulations.deployment.tables import Case, Program
 from shardproof.formulations.deployment.variables import Limits
-from shardproof.instances.instance import Instance, load_instance, resolve_tree
+from shardproof.instances.instance import Instance
+from shardproof.instances.resolve import load_instance, resolve_tree
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.lexicographic import LexicographicSearch
 from shardproof.solver.search.settings import Settings

@@ -210,7 +210,7 @@ def tree_of(
 
 
 def _laid_over(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    from shardproof.instances.instance import merge
+    from shardproof.instances.resolve import merge
 
     return merge(_with_engine(_without_other_kind(tree, overrides), overrides), overrides)
 
@@ -258,7 +258,8 @@ def instance_from(instance: Question | None, fields: Mapping[str, Any]) -> Insta
     InputError
         If the file or a field is wrong or missing, or fields are to change an instance already resolved.
     """
-    from shardproof.instances.instance import Instance, resolve_tree
+    from shardproof.instances.instance import Instance
+    from shardproof.instances.resolve import resolve_tree
 
     if isinstance(instance, Instance):
         changed = sorted(overrides_of(fields))

@@ -8,8 +8,9 @@ from typing import Any
 from shardproof.instances.base import Record
 from shardproof.instances.errors import ShardproofError
 from shardproof.instances.hardware import Device, Link
-from shardproof.instances.instance import Instance, InstanceFile, resolve
+from shardproof.instances.instance import Instance, InstanceFile
 from shardproof.instances.model import Formats
+from shardproof.instances.resolve import resolve
 from shardproof.instances.workload import Burst
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.readings import Reading

@@ -44,7 +44,7 @@ def subject_of_model(model: Model, *, profile: LoadProfile | str | None = None) 
 def find_subject(*, instance: Path | None, model: str | None, experts: int | None, layers: int | None) -> Subject:
     """Take the subject from an instance file, a catalogue model, or plain numbers."""
     if instance is not None:
-        from shardproof.instances.instance import load_instance
+        from shardproof.instances.resolve import load_instance
 
         loaded = load_instance(instance)
         return subject_of_model(loaded.model, profile=loaded.load_profile)

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from shardproof.formulations.deployment.build import Deployment
-from shardproof.instances.instance import Instance, load_instance
+from shardproof.instances.instance import Instance
+from shardproof.instances.resolve import load_instance
 from shardproof.solver.analysis.conflicts import conflicting, has_plan, least_relaxation, limits_of
 from shardproof.solver.analysis.explain import why_not_fewer
 from shardproof.solver.commands.explain import command

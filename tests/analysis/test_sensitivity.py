@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from shardproof.instances.instance import Instance, load_instance
+from shardproof.instances.instance import Instance
+from shardproof.instances.resolve import load_instance
 from shardproof.solver.analysis.inputs import Input, inputs_of
 from shardproof.solver.analysis.sensitivity import around, curve, enough, last_good, plan_holds, slack_of
 from shardproof.solver.commands.sensitivity import command

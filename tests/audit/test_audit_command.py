@@ -9,7 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from shardproof.instances.instance import resolve_tree
+from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.commands.audit import command
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.solve import solve

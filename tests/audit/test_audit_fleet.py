@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from shardproof.instances.instance import resolve_tree
+from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.api.audited import audit
 from shardproof.solver.solve import solve
 from tests.search.test_fleets import question

@@ -7,7 +7,8 @@ from fractions import Fraction
 import pytest
 
 from shardproof.instances.errors import InternalError
-from shardproof.instances.instance import Instance, load_instance
+from shardproof.instances.instance import Instance
+from shardproof.instances.resolve import load_instance
 from shardproof.solver.audit.audit import Audit, audit_document
 from shardproof.solver.audit.claim import Claim
 from shardproof.solver.audit.completion import complete

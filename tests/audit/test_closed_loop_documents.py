@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shardproof.instances.instance import load_instance
+from shardproof.instances.resolve import load_instance
 from shardproof.solver.audit.audit import audit_document
 from shardproof.solver.documents.reader import read_document
 from shardproof.solver.solve import solve

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from shardproof.instances.instance import Instance, load_instance
+from shardproof.instances.instance import Instance
+from shardproof.instances.resolve import load_instance
 from shardproof.solver.audit.audit import Audit, audit_document
 from shardproof.solver.audit.compare import Comparison, compare
 from shardproof.solver.audit.completion import complete

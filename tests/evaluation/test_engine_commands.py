@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from shardproof.instances.instance import resolve_tree
 from shardproof.instances.plan import Plan, Stage
+from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.evaluation.engine_flags import engine_flags
 from shardproof.solver.solve import solve
 from tests.oracles.places import SHARED

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from shardproof.instances.instance import Instance, resolve_tree
+from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan, Share, Stage
+from shardproof.instances.resolve import resolve_tree
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import yaml
 
 import shardproof
 from shardproof.instances.errors import InputError
-from shardproof.instances.instance import resolve_tree
 from shardproof.instances.plan import Group
+from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.exporters.export import EXPORTERS, export
 from tests.exporters.plans import CASES, NAMES, question
 from tests.oracles.places import SHARED

@@ -11,8 +11,9 @@ from shardproof.formulations.costs.sharding import touched_experts_ppm
 from shardproof.formulations.deployment.build import Deployment, replica_counts
 from shardproof.formulations.deployment.prefill import distinct_ceilings
 from shardproof.formulations.timeline import last_ttft, mean_ttft, simulate_prefill, tpot
-from shardproof.instances.instance import Instance, load_instance
+from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
+from shardproof.instances.resolve import load_instance
 from tests.oracles.places import CASES
 
 ONE = Option(attn_tp=1, attn_dp=1, moe_tp=1, moe_ep=1)

@@ -9,8 +9,8 @@ import pytest
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.engines.rules import broken_rules, rules_of, runs_alone
 from shardproof.formulations.engines.table import every_rule, rules_page
-from shardproof.instances.instance import resolve_tree
 from shardproof.instances.option import Option
+from shardproof.instances.resolve import resolve_tree
 from tests.oracles.published_configs import config, read
 
 ROOT = Path(__file__).parents[2]

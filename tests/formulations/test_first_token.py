@@ -21,8 +21,9 @@ from shardproof.formulations.costs.serving.first_token import (
 )
 from shardproof.formulations.timeline import admission_wait
 from shardproof.instances.catalogue import load_device, load_model
-from shardproof.instances.instance import Instance, resolve_tree
+from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Microbatches, Plan
+from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import ScenarioFigures
 from shardproof.solver.evaluation.predictions import predict

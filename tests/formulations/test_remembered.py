@@ -10,7 +10,8 @@ from shardproof.formulations.deployment import remembered as memory
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.cells import decode_step, own_prefill_step
 from shardproof.formulations.deployment.remembered import Remembered, remembered
-from shardproof.instances.instance import Instance, resolve_tree
+from shardproof.instances.instance import Instance
+from shardproof.instances.resolve import resolve_tree
 
 
 def question(**changes: Any) -> Instance:

@@ -17,10 +17,10 @@ from shardproof.formulations.costs.serving.closed_loop import StepClock
 from shardproof.formulations.costs.sharding import slots_per_rank
 from shardproof.instances.catalogue import device_names, load_device, load_model, model_names
 from shardproof.instances.hardware import Device
-from shardproof.instances.instance import resolve_tree
 from shardproof.instances.layers import MixtureOfExperts
 from shardproof.instances.model import Model
 from shardproof.instances.option import Option
+from shardproof.instances.resolve import resolve_tree
 
 ENGINES = ("any", "vllm", "sglang", "trtllm")
 OPTIONS = (Option(1, 1, 1, 1), Option(8, 1, 8, 1), Option(1, 8, 1, 8), Option(4, 2, 2, 4))

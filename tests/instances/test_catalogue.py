@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from shardproof.instances import catalogue
 from shardproof.instances.errors import InputError
-from shardproof.instances.instance import resolve_tree
+from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.api.catalogued import describe_model
 from shardproof.solver.commands.catalog import command
 from shardproof.solver.exporters.images import PRODUCTS

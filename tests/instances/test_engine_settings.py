@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from shardproof.formulations.engines.told import engine_assumptions
 from shardproof.instances.engine import EngineSettings
 from shardproof.instances.errors import InputError
-from shardproof.instances.instance import Instance, load_instance, resolve_tree
+from shardproof.instances.instance import Instance
+from shardproof.instances.resolve import load_instance, resolve_tree
 from shardproof.solver.commands.solve import command
 
 LOAD = {"kind": "burst", "batch_size": 4, "input_tokens": 1000, "output_tokens": 100}

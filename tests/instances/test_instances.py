@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from shardproof.instances.errors import InputError
-from shardproof.instances.instance import load_instance, merge, resolve_tree
 from shardproof.instances.reading import MAX_BYTES, parse_mapping, read_mapping
+from shardproof.instances.resolve import load_instance, merge, resolve_tree
 from tests.oracles.places import CASES
 
 

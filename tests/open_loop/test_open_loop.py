@@ -10,7 +10,8 @@ import pytest
 
 from shardproof.formulations.open_loop import closed, needs_of
 from shardproof.instances.errors import InputError
-from shardproof.instances.instance import Instance, resolve_tree
+from shardproof.instances.instance import Instance
+from shardproof.instances.resolve import resolve_tree
 from shardproof.instances.units import parse_rate
 from shardproof.instances.workload import ClosedLoop, OpenLoop
 from shardproof.solver.analysis.limiting import fewest_gpus

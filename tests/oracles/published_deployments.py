@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from shardproof.instances.catalogue import load_model
-from shardproof.instances.instance import Instance, resolve_tree
+from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Stage
+from shardproof.instances.resolve import resolve_tree
 from tests.oracles.places import DATA
 
 FILE = DATA / "published_deployments.yaml"

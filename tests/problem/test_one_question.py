@@ -15,9 +15,10 @@ import yaml
 from click.testing import CliRunner
 
 from shardproof.instances.errors import InputError
-from shardproof.instances.instance import Instance, load_instance, resolve_tree
+from shardproof.instances.instance import Instance
 from shardproof.instances.load_profile.read import load_profile
 from shardproof.instances.plan import Plan, Stage
+from shardproof.instances.resolve import load_instance, resolve_tree
 from shardproof.solver import problem
 from shardproof.solver.analysis.conflicts import conflicts, has_plan
 from shardproof.solver.analysis.inputs import inputs_of

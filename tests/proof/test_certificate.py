@@ -134,7 +134,7 @@ def small_instance(tmp_path: Path, **limits: str) -> Path:
 
 @pytest.mark.parametrize("limits", [{}, {"ttft": "2 s", "max_gpus": "8"}])
 def test_verify_against_the_instance(tmp_path: Path, limits: dict[str, str]) -> None:
-    from shardproof.instances.instance import load_instance
+    from shardproof.instances.resolve import load_instance
     from shardproof.solver.proof.certificate import certificate_of_evidence
     from shardproof.solver.solve import solve
 

@@ -9,7 +9,8 @@ import pytest
 from benchmarks.forge import MIXED
 from shardproof.formulations.fleet.covering import Item, Refused, covered, items, maximal, tops, trimmed
 from shardproof.formulations.fleet.program import fewest_gpus
-from shardproof.instances.instance import Instance, resolve_tree
+from shardproof.instances.instance import Instance
+from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.predictions import predict
 from shardproof.solver.search.fleet_search import FleetSearch

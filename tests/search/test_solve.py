@@ -7,9 +7,10 @@ import pytest
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.loops import Loop
-from shardproof.instances.instance import Instance, load_instance, merge, resolve_tree
+from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.reading import read_mapping
+from shardproof.instances.resolve import load_instance, merge, resolve_tree
 from shardproof.solver.analysis.limiting import engine_sentences
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.problem import deployment_of
