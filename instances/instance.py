@@ -14,6 +14,7 @@ from shardproof.instances.engine import EngineName, EngineSettings
 from shardproof.instances.hardware import Device, Link
 from shardproof.instances.load_profile.profile import LoadProfile
 from shardproof.instances.model import DType, Model
+from shardproof.instances.option import FixedDegrees
 from shardproof.instances.units import ByteRate, CapacityBytes, DemandBytes, Price, Ratio
 from shardproof.instances.workload import Limits, OpenLoop, Scenario, Workload
 
@@ -105,6 +106,7 @@ class InstanceFile(Record):
     margin: Ratio = Field(default=Fraction(0), ge=0, le=10)
     confidence: Ratio | None = Field(default=None, gt=0, lt=1)
     replicas: Literal["free", "alike"] = "free"
+    fixed: FixedDegrees = FixedDegrees()
     assumptions: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -151,6 +153,7 @@ class Instance(Record):
     loop_ttft_margin: Ratio | None = None
     confidence: Ratio | None = None
     replicas: Literal["free", "alike"] = "free"
+    fixed: FixedDegrees = FixedDegrees()
     calibration: tuple[str, str] | None = None
     assumptions: tuple[str, ...] = ()
     checkpoint: Checkpoint = Checkpoint()

@@ -62,7 +62,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
     _check_engine(file, device, _longest(file), where)
     memory = min(device.usable_memory, file.limits.memory or device.usable_memory)
     max_gpus = _gpu_budget(file, device, where)
-    widest = file.max_stage_gpus or min(device.devices_per_node, WIDEST_DEFAULT_STAGE)
+    widest = file.max_stage_gpus or max(min(device.devices_per_node, WIDEST_DEFAULT_STAGE), file.fixed.gpus)
     calibration, note = _calibration(file, device, where)
     return Instance(
         name=file.name,
@@ -80,6 +80,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         margin=file.margin,
         confidence=file.confidence,
         replicas=file.replicas,
+        fixed=file.fixed,
         calibration=calibration,
         assumptions=(*file.assumptions, *note, *_assumed(file, device, calibrated=calibration is not None)),
         checkpoint=checkpoint,
@@ -265,7 +266,7 @@ def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[s
         file.limits.max_gpus is None and file.limits.price_per_hour is None,
         f"at most {DEFAULT_MAX_GPUS} GPUs are searched: limits.max_gpus is not given",
     )
-    widest = min(device.devices_per_node, WIDEST_DEFAULT_STAGE)
+    widest = max(min(device.devices_per_node, WIDEST_DEFAULT_STAGE), file.fixed.gpus)
     assume(file.max_stage_gpus is None, f"a stage is at most {widest} devices wide: max_stage_gpus is not given")
     kinds = {scenario.workload.kind for scenario in file.scenarios or (_main_scenario(file),)}
     assume(
@@ -279,5 +280,7 @@ def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[s
         file.load_profile is None and not isinstance(file.model, Model),
         "expert loads: equal, no load profile is given",
     )
+    for name, degree in file.fixed.stated.items():
+        assume(True, f"{name.replace('_', ' ')} {degree} in every stage, as asked for (fixed.{name})")
     assume(file.replicas == "alike", "replicas are all alike, as asked for (replicas: alike)")
     return tuple(sentences)

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.chains import Chain
+from shardproof.formulations.deployment.options import why_no_option
 from shardproof.formulations.deployment.plans import moved, plan_of
 from shardproof.formulations.engines.told import engine_assumptions
 from shardproof.formulations.fleet.plans import plan_of_fleet
@@ -139,7 +140,9 @@ def _result(instance: Instance, deployment: Deployment, outcome: Outcome, settin
 
 
 def _explanation(deployment: Deployment, status: Status, outcome: Outcome, settings: Settings) -> tuple[str, ...]:
-    if not settings.explain or not deployment.options or status not in ("optimal", "infeasible"):
+    if not deployment.options:
+        return why_no_option(deployment.instance, deployment.rules)
+    if not settings.explain or status not in ("optimal", "infeasible"):
         return ()
     stop_at = time.monotonic() + EXPLAINED_WITHIN_S
     gpus = outcome.levels["gpus"].value

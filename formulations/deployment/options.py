@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from shardproof.formulations.engines.rules import Rule, broken_rules, has_experts
@@ -24,13 +25,28 @@ def options_of(instance: Instance, rules: tuple[Rule, ...]) -> tuple[Option, ...
     Without experts (moe_tp, moe_ep) means nothing and is written (GPUs, 1). Under a load profile an
     expert-parallel rank may have one slot more than the fewest.
     """
-    routed = has_experts(instance)
     found: list[Option] = []
+    for option in _candidates(instance):
+        if not broken_rules(instance, option, rules):
+            extra = EXTRA_SLOTS if instance.load_profile is not None and option.moe_ep > 1 else (0,)
+            found += [replace(option, extra_slots=slots) for slots in extra]
+    return tuple(found)
+
+
+def why_no_option(instance: Instance, rules: tuple[Rule, ...]) -> tuple[str, ...]:
+    """Say which rules leave no option at all: those that refuse every option of the fixed degrees, else any."""
+    asked = [option for option in _candidates(instance) if instance.fixed.admit(option)]
+    broken = [broken_rules(instance, option, rules) for option in asked]
+    some = dict.fromkeys(rule for found in broken for rule in found)
+    blamed = [rule for rule in some if all(rule in found for found in broken)] or list(some)
+    degrees = " and ".join(f"{name.replace('_', ' ')} {degree}" for name, degree in instance.fixed.stated.items())
+    head = f"no stage of up to {instance.max_stage_gpus} GPUs{degrees and ' has '}{degrees} and keeps every rule"
+    return tuple(f"{head}: '{rule.name}' ({rule.sentence})" for rule in blamed) or (head,)
+
+
+def _candidates(instance: Instance) -> Iterator[Option]:
+    routed = has_experts(instance)
     for gpus in range(1, instance.max_stage_gpus + 1):
         for attn_tp in divisors(gpus):
             for moe_ep in divisors(gpus) if routed else (1,):
-                option = Option(attn_tp=attn_tp, attn_dp=gpus // attn_tp, moe_tp=gpus // moe_ep, moe_ep=moe_ep)
-                if not broken_rules(instance, option, rules):
-                    extra = EXTRA_SLOTS if instance.load_profile is not None and moe_ep > 1 else (0,)
-                    found += [replace(option, extra_slots=slots) for slots in extra]
-    return tuple(found)
+                yield Option(attn_tp=attn_tp, attn_dp=gpus // attn_tp, moe_tp=gpus // moe_ep, moe_ep=moe_ep)

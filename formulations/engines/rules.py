@@ -162,6 +162,10 @@ def _no_attention_dp(instance: Instance, option: Option) -> bool:
     return option.attn_dp == 1
 
 
+def _fixed_degrees(instance: Instance, option: Option) -> bool:
+    return instance.fixed.admit(option)
+
+
 def _always(instance: Instance, option: Option) -> bool:
     del instance, option
     return True
@@ -198,6 +202,12 @@ PHYSICAL: tuple[Rule, ...] = (
         "a stage's GPUs divide a node's (in a node of more than 8 also a power of two), or are whole nodes",
         _fills_nodes,
         source="the planner's own; racks such as NVL72 run powers of two of their 72",
+    ),
+    Rule(
+        "fixed",
+        "degrees are those that the question fixes",
+        _fixed_degrees,
+        source="the question's own: fixed.tensor_parallel, data_parallel, expert_parallel",
     ),
 )
 

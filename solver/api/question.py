@@ -63,6 +63,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "margin": ("margin",),
     "confidence": ("confidence",),
     "replicas": ("replicas",),
+    "tp": ("fixed", "tensor_parallel"),
+    "dp": ("fixed", "data_parallel"),
+    "ep": ("fixed", "expert_parallel"),
 }
 """Where each flag's or keyword's value stands in an instance file."""
 
@@ -119,6 +122,9 @@ class Fields(TypedDict, total=False):
     margin: Ratio | None
     confidence: Ratio | None
     replicas: str | None
+    tp: int | None
+    dp: int | None
+    ep: int | None
 
 
 def shows_fields(function: Asked) -> Asked:

@@ -27,8 +27,8 @@ from shardproof.solver.documents.commands import ENGINE_NAMES
 from shardproof.solver.documents.statement import Statement
 
 LEEWAY = Fraction(3, 100)
-PLANNER_RULES = frozenset({"nodes"})
-"""Rules by which the planner keeps its search small; engines start without them."""
+PLANNER_RULES = frozenset({"nodes", "fixed"})
+"""Rules by which planner or question keep the search small; engines start without them."""
 ENGINES = ("vllm", "sglang", "trtllm")
 
 
