@@ -132,3 +132,8 @@ def quantile_of(lengths: int | Lengths, share: float) -> int:
 def longest_of(lengths: int | Lengths) -> int:
     """Most tokens that a request has."""
     return lengths if isinstance(lengths, int) else lengths.longest
+
+
+def shortest_of(lengths: int | Lengths) -> int:
+    """Fewest tokens that a request has."""
+    return lengths if isinstance(lengths, int) else lengths.min

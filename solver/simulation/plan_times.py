@@ -60,9 +60,9 @@ class PlanTimes:
 
 
 def iteration_times(
-    deployment: Deployment, stages: Sequence[Stage], limits: ReplicaLimits, *, longest: int
+    deployment: Deployment, stages: Sequence[Stage], limits: ReplicaLimits, *, longest: int, shortest: int = 1
 ) -> IterationTimes:
-    """Tabulate the iterations of a replica up to its limits and the longest request."""
+    """Return the iterations of a replica up to its limits and the longest request; ``shortest``: prompt."""
     times = PlanTimes(deployment, tuple(stages))
     return tabulate(
         times.decode,
@@ -71,6 +71,7 @@ def iteration_times(
         most_sequences=limits.sequences,
         most_tokens=limits.batched_tokens,
         longest=longest,
+        shortest=shortest,
     )
 
 

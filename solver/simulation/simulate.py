@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import cycle, pairwise
 from pathlib import Path
 
@@ -13,14 +13,17 @@ from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.open_loop import closed, slowest_token
 from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan
+from shardproof.instances.plan import Plan, Stage
 from shardproof.instances.traffic.arrivals import generated
+from shardproof.instances.traffic.lengths import longest_of, shortest_of
 from shardproof.instances.traffic.trace import Request, read_trace
 from shardproof.instances.workload import ClosedLoop, OpenLoop, Scenario
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.simulation.fleet import Router, Seat, play_closed, play_open
 from shardproof.solver.simulation.outcome import Outcome, Run
 from shardproof.solver.simulation.plan_times import iteration_times, limits_of
+from shardproof.solver.simulation.replica import ReplicaLimits
+from shardproof.solver.simulation.times import IterationTimes
 
 LEAST_REQUESTS = 2000
 """Requests that a simulated run has at least, so that a 99th percentile has twenty beyond it."""
@@ -51,16 +54,103 @@ def simulate(instance: Instance, plan: Plan, settings: SimulationSettings | None
     InputError
         If the plan is not of the instance's model, or no request fits the cache.
     """
-    settings = settings or SimulationSettings()
-    _refuse_other_model(instance, plan)
-    deployment = deployment_of(_closed(instance))
-    return tuple(_scenario(deployment, plan, scenario, settings) for scenario in instance.scenarios)
+    return Service(instance, settings).play(plan)
 
 
-def _closed(instance: Instance) -> Instance:
-    """Return the instance that the engine is set up for: closed loops in the place of open ones."""
-    usual = Fraction(slowest_token(instance), 10)
-    return closed(instance, fastest=usual, slowest=usual)
+class Service:
+    """Everything that plans of one question share when they are played: requests, costs, iteration times."""
+
+    def __init__(self, instance: Instance, settings: SimulationSettings | None = None) -> None:
+        """Take the question, and how it is played."""
+        self.instance, self.settings = instance, settings or SimulationSettings()
+        self._requests: dict[tuple[str, int], Sequence[Request]] = {}
+        self._times: dict[tuple[tuple[Stage, ...], int, int, int, int], IterationTimes] = {}
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        """The deployment problem that the engine is set up for: closed loops of one request for the open ones."""
+        slowest = Fraction(slowest_token(self.instance))
+        return deployment_of(closed(self.instance, fastest=Fraction(1), slowest=slowest))
+
+    def play(self, plan: Plan, *, seeds: int | None = None) -> tuple[Outcome, ...]:
+        """Play a plan under every scenario, with the first ``seeds`` of its runs (``None``: all)."""
+        _refuse_other_model(self.instance, plan)
+        count = self.settings.seeds if seeds is None else seeds
+        return tuple(self._scenario(plan, scenario, count) for scenario in self.instance.scenarios)
+
+    def requests(self, scenario: Scenario, seed: int) -> Sequence[Request]:
+        """Requests of one run of an open scenario: a trace as it is, or generated from a seed."""
+        load = scenario.workload
+        assert isinstance(load, OpenLoop)
+        if load.trace is not None:
+            return _requests_of(load.trace.path, load.trace.digest)[: self.settings.requests]
+        if (scenario.name, seed) not in self._requests:
+            self._requests[scenario.name, seed] = generated(
+                self.settings.requests or LEAST_REQUESTS,
+                rate=float(load.rate),
+                cv=float(load.arrival_cv),
+                input_tokens=load.inputs,
+                output_tokens=load.outputs,
+                seed=seed,
+            )
+        return self._requests[scenario.name, seed]
+
+    def run(self, plan: Plan, scenario: Scenario, seed: int) -> Run:
+        """Play one run of an open scenario."""
+        load = scenario.workload
+        assert isinstance(load, OpenLoop)
+        seats = self._seats(plan, self._extent(scenario), prefix_hit=float(load.prefix_cache_hit))
+        return play_open(seats, self.requests(scenario, seed), router=self.settings.router, seed=seed)
+
+    def _scenario(self, plan: Plan, scenario: Scenario, seeds: int) -> Outcome:
+        limits, first = self.settings.goodput or scenario.limits.plain, self.settings.seed
+        load = scenario.workload
+        if isinstance(load, OpenLoop):
+            runs = tuple(self.run(plan, scenario, seed) for seed in range(first, first + seeds))
+        elif isinstance(load, ClosedLoop):
+            runs = (self._closed_run(plan, scenario),)
+        else:
+            burst = [Request(0, load.input_tokens, load.output_tokens)] * load.requests
+            seats = self._seats(plan, self._extent(scenario))
+            runs = (play_open(seats, burst, router="round-robin", seed=first),)
+        return Outcome(scenario.name, runs, limits)
+
+    def _closed_run(self, plan: Plan, scenario: Scenario) -> Run:
+        load = scenario.workload
+        count = self.settings.requests or max(LEAST_REQUESTS, TURNS * load.requests)
+        lengths: Iterator[tuple[int, int]] = cycle([(load.input_tokens, load.output_tokens)])
+        seats = self._seats(plan, self._extent(scenario))
+        ends = [load.requests * place // len(seats) for place in range(len(seats) + 1)]
+        shares = [stop - start for start, stop in pairwise(ends)]
+        return play_closed(seats, lengths, shares=shares, count=max(count, load.requests))
+
+    def _extent(self, scenario: Scenario) -> tuple[int, int]:
+        """Shortest prompt and longest request that any run of a scenario may hold."""
+        load = scenario.workload
+        if not isinstance(load, OpenLoop):
+            return load.input_tokens, load.input_tokens + load.output_tokens
+        if load.trace is not None:
+            return _extent_of(load.trace.path, load.trace.digest)
+        return shortest_of(load.inputs), longest_of(load.inputs) + longest_of(load.outputs)
+
+    def _seats(self, plan: Plan, extent: tuple[int, int], *, prefix_hit: float = 0.0) -> tuple[Seat, ...]:
+        """Return every replica of a plan as a seat behind the router, weighted by its share of the requests."""
+        seats: list[Seat] = []
+        for group in plan.parts:
+            limits = limits_of(self.deployment, group, prefix_hit=prefix_hit)
+            times = self.times(group.stages, limits, extent)
+            weight = float(max((share.requests for share in group.shares), default=1)) or 1.0
+            seats += [Seat(times, limits, weight)] * group.replicas
+        return tuple(seats)
+
+    def times(self, stages: Sequence[Stage], limits: ReplicaLimits, extent: tuple[int, int]) -> IterationTimes:
+        """Return the iteration times of a replica; replicas of one shape share them."""
+        shape = tuple(Stage.of(stage.layers, stage.option) for stage in stages)
+        key = (shape, limits.sequences, limits.batched_tokens, *extent)
+        if key not in self._times:
+            shortest, longest = extent
+            self._times[key] = iteration_times(self.deployment, shape, limits, longest=longest, shortest=shortest)
+        return self._times[key]
 
 
 def _refuse_other_model(instance: Instance, plan: Plan) -> None:
@@ -71,19 +161,6 @@ def _refuse_other_model(instance: Instance, plan: Plan) -> None:
         )
 
 
-def _scenario(deployment: Deployment, plan: Plan, scenario: Scenario, settings: SimulationSettings) -> Outcome:
-    limits = settings.goodput or scenario.limits.plain
-    if isinstance(scenario.workload, OpenLoop):
-        runs = _open_runs(deployment, plan, scenario.workload, settings)
-    elif isinstance(scenario.workload, ClosedLoop):
-        runs = (_closed_run(deployment, plan, scenario, settings),)
-    else:
-        load = scenario.workload
-        burst = [Request(0, load.input_tokens, load.output_tokens)] * load.requests
-        runs = (play_open(_seats(deployment, plan, burst), burst, router="round-robin", seed=settings.seed),)
-    return Outcome(scenario.name, runs, limits)
-
-
 @lru_cache(maxsize=2)
 def _requests_of(path: str, digest: str) -> tuple[Request, ...]:
     """Return a trace's requests; candidates of one question read the file once."""
@@ -91,49 +168,9 @@ def _requests_of(path: str, digest: str) -> tuple[Request, ...]:
     return read_trace(Path(path)).requests
 
 
-def _open_runs(deployment: Deployment, plan: Plan, load: OpenLoop, settings: SimulationSettings) -> tuple[Run, ...]:
-    """Play a trace once for every router draw, or as many seeds of generated arrivals."""
-    count = settings.requests or LEAST_REQUESTS
-    trace = None if load.trace is None else _requests_of(load.trace.path, load.trace.digest)
-    runs: list[Run] = []
-    seats: Sequence[Seat] | None = None
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        requests = (
-            generated(
-                count,
-                rate=float(load.rate),
-                cv=float(load.arrival_cv),
-                input_tokens=load.inputs,
-                output_tokens=load.outputs,
-                seed=seed,
-            )
-            if trace is None
-            else trace[: settings.requests]
-        )
-        seats = seats or _seats(deployment, plan, requests, prefix_hit=float(load.prefix_cache_hit))
-        runs.append(play_open(seats, requests, router=settings.router, seed=seed))
-    return tuple(runs)
-
-
-def _closed_run(deployment: Deployment, plan: Plan, scenario: Scenario, settings: SimulationSettings) -> Run:
-    load = scenario.workload
-    count = settings.requests or max(LEAST_REQUESTS, TURNS * load.requests)
-    lengths: Iterator[tuple[int, int]] = cycle([(load.input_tokens, load.output_tokens)])
-    seats = _seats(deployment, plan, [Request(0, load.input_tokens, load.output_tokens)])
-    ends = [load.requests * place // len(seats) for place in range(len(seats) + 1)]
-    shares = [stop - start for start, stop in pairwise(ends)]
-    return play_closed(seats, lengths, shares=shares, count=max(count, load.requests))
-
-
-def _seats(
-    deployment: Deployment, plan: Plan, requests: Sequence[Request], *, prefix_hit: float = 0.0
-) -> tuple[Seat, ...]:
-    """Return every replica of a plan as a seat behind the router, weighted by its share of the requests."""
+@lru_cache(maxsize=2)
+def _extent_of(path: str, digest: str) -> tuple[int, int]:
+    """Shortest prompt and longest request of a trace."""
+    requests = _requests_of(path, digest)
     longest = max(request.input_tokens + request.output_tokens for request in requests)
-    seats: list[Seat] = []
-    for group in plan.parts:
-        limits = limits_of(deployment, group, prefix_hit=prefix_hit)
-        times = iteration_times(deployment, group.stages, limits, longest=longest)
-        weight = float(max((share.requests for share in group.shares), default=1)) or 1.0
-        seats += [Seat(times, limits, weight)] * group.replicas
-    return tuple(seats)
+    return min(request.input_tokens for request in requests), longest

@@ -1,4 +1,4 @@
-r"""Iteration times of a replica, tabulated once and interpolated: what the simulator reads thousands of times a second.
+r"""Iteration times of a replica, computed when first asked for and interpolated; the simulator reads thousands a second.
 
 One round gives every running sequence a token. With s stages the sequences run as s microbatches,
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 StageTime = Callable[[int, int], Sequence[int]]
@@ -20,6 +19,7 @@ StageTime = Callable[[int, int], Sequence[int]]
 
 _GROWTH = 1.5
 _CONTEXT_GROWTH = 2.0
+_MOST_CONTEXTS = 12
 
 
 def geometric(most: int, *, growth: float = _GROWTH) -> list[int]:
@@ -30,50 +30,118 @@ def geometric(most: int, *, growth: float = _GROWTH) -> list[int]:
     return found
 
 
-@dataclass(frozen=True)
 class IterationTimes:
-    """Times of one replica's iterations, ns.
+    """Times of one replica's iterations, ns; every grid point is computed once, when it is first needed.
 
-    ``rounds[n]``: a round of ``n`` sequences by context; ``held`` and ``passed``: what a chunk of prompt tokens adds to
-    the round, and how long it takes through all stages, by context, at the token counts ``chunks``.
+    ``sizes`` and ``contexts``: grid of decode rounds; ``chunks`` and ``contexts``: grid of prompt chunks.
     """
 
-    contexts: tuple[int, ...]
-    rounds: tuple[tuple[float, ...], ...]
-    chunks: tuple[int, ...]
-    held: tuple[tuple[float, ...], ...]
-    passed: tuple[tuple[float, ...], ...]
-
-    @property
-    def most_sequences(self) -> int:
-        """Sequences of the widest round tabulated."""
-        return len(self.rounds) - 1
+    def __init__(
+        self,
+        decode: StageTime,
+        prefill: StageTime,
+        *,
+        stages: int,
+        most_sequences: int,
+        most_tokens: int,
+        longest: int,
+        shortest: int = 1,
+    ) -> None:
+        """Take the stage times and how far they will be asked for; see `tabulate`."""
+        self._decode, self._prefill, self._stages = decode, prefill, stages
+        self.most_sequences = max(1, most_sequences)
+        self.sizes = tuple(geometric(self.most_sequences))
+        self.contexts = contexts_between(shortest, longest)
+        self.chunks = tuple(geometric(max(2, most_tokens), growth=_CONTEXT_GROWTH))
+        self._rounds: list[list[float | None]] = [[None] * len(self.contexts) for _ in range(self.most_sequences + 1)]
+        self._nodes: dict[tuple[int, int], float] = {}
+        self._chunk_nodes: dict[tuple[int, int], tuple[float, float]] = {}
 
     def round(self, sequences: int, context: float) -> float:
         """Time of one round of ``sequences`` (0: none) of mean ``context`` tokens, ns."""
-        return 0.0 if sequences == 0 else _along(self.contexts, self.rounds[sequences], context)
+        if sequences == 0:
+            return 0.0
+        grid, row = self.contexts, self._rounds[sequences]
+        low = min(max(1, bisect_right(grid, context)), len(grid) - 1) - 1
+        below, above = row[low], row[low + 1]
+        if below is None:
+            below = row[low] = self._between_sizes(sequences, low)
+        if above is None:
+            above = row[low + 1] = self._between_sizes(sequences, low + 1)
+        return below + _share(grid, low, context) * (above - below)
+
+    def node(self, size: int, place: int) -> float:
+        """Time of one round at a grid point: places in ``sizes`` and ``contexts``, ns."""
+        if (size, place) not in self._nodes:
+            sequences, stages = self.sizes[size], self._stages
+            times = self._decode(-(-sequences // stages), self.contexts[place])
+            self._nodes[size, place] = float(max(sum(times), min(stages, sequences) * max(times)))
+        return self._nodes[size, place]
+
+    def _between_sizes(self, sequences: int, place: int) -> float:
+        sizes = self.sizes
+        at = bisect_right(sizes, sequences) - 1
+        low = self.node(at, place)
+        if sizes[at] == sequences:
+            return low
+        share = (sequences - sizes[at]) / (sizes[at + 1] - sizes[at])
+        return (1 - share) * low + share * self.node(at + 1, place)
 
     def chunk(self, tokens: int, context: float) -> tuple[float, float]:
         """What a chunk of ``tokens`` after ``context`` tokens adds to its round, and its own way through, ns."""
         low = min(max(1, bisect_right(self.chunks, tokens)), len(self.chunks) - 1) - 1
         share = (tokens - self.chunks[low]) / (self.chunks[low + 1] - self.chunks[low])
-        held, passed = (
-            (1 - share) * _along(self.contexts, rows[low], context)
-            + share * _along(self.contexts, rows[low + 1], context)
-            for rows in (self.held, self.passed)
-        )
+        held, passed = self._chunk_along(low, context)
+        if share:
+            held_above, passed_above = self._chunk_along(low + 1, context)
+            held = (1 - share) * held + share * held_above
+            passed = (1 - share) * passed + share * passed_above
         return max(0.0, held), max(0.0, passed)
+
+    def chunk_node(self, size: int, place: int) -> tuple[float, float]:
+        """What a chunk adds, and its own way, at a grid point: places in ``chunks`` and ``contexts`` (-1: none)."""
+        if (size, place) not in self._chunk_nodes:
+            times = self._prefill(self.chunks[size], 0 if place < 0 else self.contexts[place])
+            self._chunk_nodes[size, place] = float(max(times)), float(sum(times))
+        return self._chunk_nodes[size, place]
+
+    def _chunk_along(self, size: int, context: float) -> tuple[float, float]:
+        """Along the contexts before a chunk; before the shortest of the grid lies none."""
+        grid = self.contexts
+        if context <= 0:
+            return self.chunk_node(size, -1)
+        low = min(bisect_right(grid, context), len(grid) - 1) - 1
+        start = 0 if low < 0 else grid[low]
+        share = min((context - start) / (grid[low + 1] - start), 2.0)
+        below, above = self.chunk_node(size, low), self.chunk_node(size, low + 1)
+        return below[0] + share * (above[0] - below[0]), below[1] + share * (above[1] - below[1])
 
     @cached_property
     def fastest_round(self) -> float:
         """Time of a round of one sequence of the shortest context, ns."""
-        return self.rounds[1][0]
+        return self.node(0, 0)
+
+
+def contexts_between(shortest: int, longest: int) -> tuple[int, ...]:
+    """Contexts from about the shortest to the longest, growing geometrically, twelve at most and two at least."""
+    top = max(2, longest)
+    found = [top]
+    while found[0] > max(1, shortest) and len(found) < _MOST_CONTEXTS:
+        found.insert(0, max(1, int(found[0] / _CONTEXT_GROWTH)))
+    return tuple(found) if len(found) > 1 else (max(1, top // 2), top)
 
 
 def tabulate(
-    decode: StageTime, prefill: StageTime, *, stages: int, most_sequences: int, most_tokens: int, longest: int
+    decode: StageTime,
+    prefill: StageTime,
+    *,
+    stages: int,
+    most_sequences: int,
+    most_tokens: int,
+    longest: int,
+    shortest: int = 1,
 ) -> IterationTimes:
-    """Tabulate the stage times of a replica.
+    """Return the iteration times of a replica.
 
     Parameters
     ----------
@@ -82,36 +150,18 @@ def tabulate(
     prefill
         times of the stages for a chunk of (tokens, context before it).
     most_sequences, most_tokens, longest
-        largest batch, chunk and context that will be asked for.
+        largest batch, chunk and context that will be asked for; ``shortest``: prompt.
     """
-    contexts = tuple(geometric(max(2, longest), growth=_CONTEXT_GROWTH))[-12:]
-    contexts = (1, *contexts) if contexts[0] > 1 else contexts
-    sizes = geometric(max(1, most_sequences))
-    known = {size: [_round(decode, size, context, stages) for context in contexts] for size in sizes}
-    rounds = [tuple(0.0 for _ in contexts)]
-    for size in range(1, max(1, most_sequences) + 1):
-        at = bisect_right(sizes, size) - 1
-        low, high = sizes[at], sizes[min(at + 1, len(sizes) - 1)]
-        share = 0.0 if high == low else (size - low) / (high - low)
-        rounds.append(tuple((1 - share) * a + share * b for a, b in zip(known[low], known[high], strict=True)))
-    chunks = geometric(max(2, most_tokens), growth=_CONTEXT_GROWTH)
-    cells = [[prefill(tokens, context) for context in contexts] for tokens in chunks]
     return IterationTimes(
-        contexts=contexts,
-        rounds=tuple(rounds),
-        chunks=tuple(chunks),
-        held=tuple(tuple(float(max(times)) for times in row) for row in cells),
-        passed=tuple(tuple(float(sum(times)) for times in row) for row in cells),
+        decode,
+        prefill,
+        stages=stages,
+        most_sequences=most_sequences,
+        most_tokens=most_tokens,
+        longest=longest,
+        shortest=shortest,
     )
 
 
-def _round(decode: StageTime, sequences: int, context: int, stages: int) -> float:
-    times = decode(-(-sequences // stages), context)
-    return float(max(sum(times), min(stages, sequences) * max(times)))
-
-
-def _along(grid: Sequence[int], values: Sequence[float], at: float) -> float:
-    low = min(max(1, bisect_right(grid, at)), len(grid) - 1) - 1
-    start, stop = grid[low], grid[low + 1]
-    share = min(max((at - start) / (stop - start), 0.0), 2.0)
-    return values[low] + share * (values[low + 1] - values[low])
+def _share(grid: Sequence[int], low: int, at: float) -> float:
+    return min(max((at - grid[low]) / (grid[low + 1] - grid[low]), 0.0), 2.0)
