@@ -1,4 +1,4 @@
-r"""Iteration times of a replica, computed when first asked for and interpolated; the simulator reads thousands a second.
+r"""Iteration times of a replica, computed when first asked for and interpolated; the simulator reads many a second.
 
 One round gives every running sequence a token. With s stages the sequences run as s microbatches,
 
