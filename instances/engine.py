@@ -5,12 +5,13 @@ Fields are spelt as vLLM spells its flags; the names of SGLang and TensorRT-LLM 
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 
 from shardproof.instances.base import Record
+from shardproof.instances.rope import RopeScaling, from_json
 from shardproof.instances.units import Ratio
 
 EngineName = Literal["any", "vllm", "sglang", "trtllm"]
@@ -36,7 +37,8 @@ class EngineSettings(Record):
     ``gpu_memory_utilization``: share of a device's memory that the engine may use; ``max_model_len``: tokens of
     the longest request that is accepted; ``max_num_seqs`` and ``max_num_batched_tokens``: requests and tokens in
     one iteration of one attention replica; ``enforce_eager``: no CUDA graphs; ``block_size``: tokens of one
-    block of the KV cache.
+    block of the KV cache; ``rope_scaling``: how positions are stretched; ``allow_long_max_model_len``: the engine is
+    told to accept requests beyond the model's positions (an environment variable).
     """
 
     name: EngineName = "any"
@@ -47,6 +49,8 @@ class EngineSettings(Record):
     max_num_batched_tokens: int | None = Field(default=None, gt=0, le=10**9)
     enforce_eager: bool = False
     block_size: int | None = Field(default=None, gt=0, le=4096)
+    rope_scaling: Annotated[RopeScaling, BeforeValidator(from_json)] | None = None
+    allow_long_max_model_len: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -80,6 +84,10 @@ class EngineSettings(Record):
         """A name, alone or with its version, or a mapping that says more."""
         text = {"type": "string", "pattern": f"^({'|'.join(get_args(EngineName))})(@v?[0-9].*)?$"}
         return {"anyOf": [text, handler.resolve_ref_schema(handler(schema))]}
+
+    def positions(self, own: int) -> int:
+        """Positions of a model with ``own`` of them, as this engine is told to stretch them."""
+        return own if self.rope_scaling is None else max(own, self.rope_scaling.positions(own))
 
     @property
     def version_text(self) -> str:

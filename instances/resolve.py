@@ -23,6 +23,7 @@ from shardproof.instances.load_profile.profile import LoadProfile
 from shardproof.instances.load_profile.synthetic import is_synthetic
 from shardproof.instances.model import Formats, Model
 from shardproof.instances.reading import is_file, read_mapping, refuse, validate
+from shardproof.instances.rope import check_positions
 from shardproof.instances.traffic.facts import with_traces
 from shardproof.instances.workload import Scenario
 
@@ -138,15 +139,10 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> tuple
         named = str(nearby) if nearby is not None and is_file(nearby) else model
         model = _named(load_model, named, where=where, field="model")
         asked = _served_name(named)
-    longest = _longest(file)
-    if longest > model.max_position:
-        raise refuse(
-            where,
-            f"input + output tokens exceed the {model.max_position} positions of {model.name}; shorten them",
-            field="workload",
-            value=str(longest),
-        )
-    changes: dict[str, Any] = {}
+    positions = file.engine.positions(model.max_position)
+    if not file.engine.allow_long_max_model_len:
+        check_positions(_longest(file), positions, model.name, where)
+    changes: dict[str, Any] = {} if positions == model.max_position else {"max_position": positions}
     own = cache = None
     if file.precision.weights is not None:
         changes["formats"] = Formats.uniform(file.precision.weights)

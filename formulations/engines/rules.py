@@ -29,6 +29,9 @@ MERGED_CUT_SINCE = (0, 14)
 """vLLM's first release in which merged projections may be cut through blocks (ColumnParallelLinear.
 _maybe_allow_fp8_block_shape_mismatch)."""
 
+LONG_REFUSED_SINCE = (0, 5, 1)
+"""SGLang's first release that refuses a context beyond the model's positions by default (pull request 9388)."""
+
 VOCABULARY_PADDING = 64
 """Rows to which engines pad the embedding table before they cut it."""
 
@@ -166,6 +169,15 @@ def _fixed_degrees(instance: Instance, option: Option) -> bool:
     return instance.fixed.admit(option)
 
 
+def _within_positions(instance: Instance, option: Option) -> bool:
+    del option
+    settings = instance.engine_settings
+    version = (9,) if settings.version is None else version_key(settings.version)
+    only_warned = instance.engine == "sglang" and version < LONG_REFUSED_SINCE
+    told = settings.max_model_len
+    return only_warned or told is None or settings.allow_long_max_model_len or told <= instance.model.max_position
+
+
 def _always(instance: Instance, option: Option) -> bool:
     del instance, option
     return True
@@ -240,6 +252,14 @@ VOCABULARY = Rule(
     _vocabulary_divides,
     source="vLLM layers/vocab_parallel_embedding.py, VocabParallelEmbedding.__init__; the same class in SGLang",
 )
+CONTEXT = Rule(
+    "context",
+    "max_model_len is within the model's positions, as stretched by rope_scaling, or longer ones are allowed outright",
+    _within_positions,
+    source="vLLM config/model.py, _get_and_verify_max_len (VLLM_ALLOW_LONG_MAX_MODEL_LEN); SGLang configs/"
+    "model_config.py, ModelConfig._derive_context_length (SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN); TensorRT-LLM "
+    "lowers max_seq_len with a warning instead: _torch/pyexecutor/model_engine.py, _init_max_seq_len",
+)
 WHOLE_EXPERTS = Rule(
     "whole-experts",
     "moe_ep divides the number of experts (unless redundant experts fill the ranks)",
@@ -255,6 +275,7 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
         WHOLE_BLOCKS,
         WHOLE_GROUPS,
         VOCABULARY,
+        CONTEXT,
         Rule(
             "ep-is-tp-dp",
             "expert parallelism is off, or spans all of TP x DP",
@@ -275,6 +296,7 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
         WHOLE_BLOCKS,
         WHOLE_GROUPS,
         VOCABULARY,
+        CONTEXT,
         WHOLE_EXPERTS,
         Rule(
             "one-stage-dp-ep",

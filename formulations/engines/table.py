@@ -10,6 +10,7 @@ SEEN: dict[str, dict[str, str]] = {
     "heads": {"vllm": "0.5 - 0.25", "sglang": "0.4 - 0.5", "trtllm": "0.18 - 1.2"},
     "whole-blocks": {"vllm": "0.8 - 0.25", "sglang": "0.4.3 (#3491) - 0.5", "trtllm": "scales would be cut"},
     "whole-groups": {"vllm": "0.5 (#5675) - 0.10 (#21695)", "sglang": "0.4 - 0.5", "trtllm": "1.0 - 1.2"},
+    "context": {"vllm": "0.4 - 0.33", "sglang": "0.5.1 (#9388) - 0.5.23"},
     "whole-experts": {"sglang": "0.5", "trtllm": "0.20 - 1.2"},
     "one-stage-dp-ep": {"sglang": "0.5 (#9805)"},
 }

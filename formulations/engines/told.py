@@ -52,9 +52,14 @@ def budget_of(account: EngineAccount) -> int:
 
 
 def longest_request(instance: Instance) -> int:
-    """Tokens of the longest request that the engine has to accept: what it is told, else what the scenarios ask."""
-    if instance.engine_settings.max_model_len is not None:
-        return instance.engine_settings.max_model_len
+    """Tokens of the longest request that the engine has to accept: what it is told, else what the scenarios ask.
+
+    TensorRT-LLM lowers what it is told to the model's positions (``_init_max_seq_len``), unless that is forbidden.
+    """
+    settings = instance.engine_settings
+    if settings.max_model_len is not None:
+        lowers = instance.engine == "trtllm" and not settings.allow_long_max_model_len
+        return min(settings.max_model_len, instance.model.max_position) if lowers else settings.max_model_len
     return max(
         max(load.input_tokens + load.output_tokens, *(load.sequence_length_range or (0,)))
         for load in (scenario.workload for scenario in instance.scenarios)

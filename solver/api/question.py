@@ -31,6 +31,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "max_num_batched_tokens": ("engine", "max_num_batched_tokens"),
     "enforce_eager": ("engine", "enforce_eager"),
     "block_size": ("engine", "block_size"),
+    "rope_scaling": ("engine", "rope_scaling"),
+    "allow_long_max_model_len": ("engine", "allow_long_max_model_len"),
     "isl": ("workload", "input_tokens"),
     "osl": ("workload", "output_tokens"),
     "batch_size": ("workload", "batch_size"),
@@ -90,6 +92,8 @@ class Fields(TypedDict, total=False):
     max_num_batched_tokens: int | None
     enforce_eager: bool | None
     block_size: int | None
+    rope_scaling: str | Mapping[str, Any] | None
+    allow_long_max_model_len: bool | None
     isl: int | None
     osl: int | None
     batch_size: int | None

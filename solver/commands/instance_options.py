@@ -60,6 +60,13 @@ _OPTIONS = (
     ),
     click.option("--enforce-eager", is_flag=True, default=None, help="No CUDA graphs."),
     click.option("--block-size", "--page-size", "block_size", type=int, help="Tokens of a block of the KV cache."),
+    click.option("--rope-scaling", help="How positions are stretched, as JSON: rope_type, factor, original length."),
+    click.option(
+        "--allow-long-max-model-len",
+        is_flag=True,
+        default=None,
+        help="The engine is told to accept requests beyond the model's positions.",
+    ),
     click.option("--isl", "--input-tokens", "isl", type=TOKENS, help="Prompt tokens of a request."),
     click.option("--osl", "--output-tokens", "osl", type=TOKENS, help="Output tokens of a request."),
     click.option("--batch-size", type=int, help="Requests that arrive together (a burst)."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ OWN_ATTENTION_DP = (0, 5, 23)
 
 NODES_SINCE = (0, 11)
 """Version from which on vLLM spans nodes without Ray."""
+
+
+ROPE_PARAMETERS_SINCE = (0, 12)
+"""Version from which on vLLM reads a config's ``rope_parameters``; older ones read ``rope_scaling``."""
 
 
 def served_name(instance: Instance) -> str:
@@ -115,6 +120,29 @@ class Told:
         """Layers of every stage."""
         return ",".join(str(stage.layers[1] - stage.layers[0] + 1) for stage in self.plan.stages)
 
+    def stretched(self, section: str) -> dict[str, object]:
+        """Fields of the checkpoint's config that stretch its positions, under the section's name (empty: none do).
+
+        YaRN's positions are stated beside it: engines no longer multiply them (vLLM 0.33, SGLang 0.5).
+        """
+        rope = self.instance.engine_settings.rope_scaling
+        if rope is None:
+            return {}
+        stated = {"max_position_embeddings": self.instance.model.max_position} if rope.rope_type == "yarn" else {}
+        return {section: rope.told(), **stated}
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the engine is told to accept requests beyond the model's positions."""
+        longer = self.launch.longest > self.instance.model.max_position
+        return longer and self.instance.engine_settings.allow_long_max_model_len
+
+    def environment(self, beyond: str, partition: str = "") -> str:
+        """Variables before the command: layers of the stages, and permission for longer requests, by their names."""
+        values = [f"{partition}={self.partition}"] if partition and self.stages > 1 else []
+        values += [f"{beyond}=1"] if self.beyond else []
+        return "".join(f"{value} " for value in values)
+
     def cache_dtype(self) -> str | None:
         """Name of the KV cache's dtype (``None``: what the checkpoint says or 16 bits, or none that it knows)."""
         if self.instance.model.kv_dtype == "bf16" and self.instance.checkpoint.kv_cache is not None:
@@ -173,9 +201,18 @@ def vllm(told: Told) -> list[str]:
         flags.append(f"--block-size {settings.block_size}")
     if settings.enforce_eager:
         flags.append("--enforce-eager")
-    environment = f"VLLM_PP_LAYER_PARTITION={told.partition} " if told.stages > 1 else ""
+    flags += _vllm_positions(told)
+    environment = told.environment("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "VLLM_PP_LAYER_PARTITION")
     line = f"{environment}vllm serve {shlex.quote(served_name(told.instance))} {' '.join(flags)}"
     return [line + more for more in _vllm_nodes(told)]
+
+
+def _vllm_positions(told: Told) -> list[str]:
+    """Flag that stretches positions, by version."""
+    version = told.instance.engine_settings.version
+    old = version is not None and version_key(version) < ROPE_PARAMETERS_SINCE
+    stretched = told.stretched("rope_scaling" if old else "rope_parameters")
+    return [f"--hf-overrides {shlex.quote(json.dumps(stretched))}"] if stretched else []
 
 
 def _vllm_nodes(told: Told) -> list[str]:
@@ -218,7 +255,9 @@ def sglang(told: Told) -> list[str]:
         flags.append(f"--page-size {settings.block_size}")
     if settings.enforce_eager:
         flags.append("--disable-cuda-graph")
-    environment = f"SGLANG_PP_LAYER_PARTITION={told.partition} " if told.stages > 1 else ""
+    if told.stretched("rope_scaling"):
+        flags.append(f"--json-model-override-args {shlex.quote(json.dumps(told.stretched('rope_scaling')))}")
+    environment = told.environment("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "SGLANG_PP_LAYER_PARTITION")
     program = f"python -m sglang.launch_server --model-path {shlex.quote(served_name(told.instance))}"
     line = f"{environment}{program} {' '.join(flags)}"
     if told.nodes == 1:
@@ -264,7 +303,10 @@ def trtllm(told: Told) -> list[str]:
     lines.append(f"kv_cache_config: {{{', '.join(cache)}}}")
     if settings.enforce_eager:
         lines.append("cuda_graph_config: null")
-    start = "mpirun -n " + str(option.gpus * told.stages) + " trtllm-llmapi-launch " if told.nodes > 1 else ""
+    if told.stretched("rope_scaling"):
+        lines.append(f"model_kwargs: {json.dumps(told.stretched('rope_scaling'))}")
+    start = told.environment("TLLM_ALLOW_LONG_MAX_MODEL_LEN")
+    start += "mpirun -n " + str(option.gpus * told.stages) + " trtllm-llmapi-launch " if told.nodes > 1 else ""
     return [f"{start}trtllm-serve {shlex.quote(served_name(told.instance))} --config config.yaml", *lines]
 
 

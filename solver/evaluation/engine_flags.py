@@ -58,6 +58,7 @@ def engine_notes(told: Told) -> list[str]:
     if plan.replicas > 1:
         notes.append(f"that is one replica; {plan.replicas} of them run beside each other")
     notes += weight_notes(told)
+    notes += position_notes(told)
     cache = instance.model.kv_dtype
     if told.cache_dtype() is None and cache not in ("bf16", "fp16"):
         notes.append(f"{instance.engine} has no KV cache in {cache}: its flag is left out")
@@ -80,3 +81,22 @@ def weight_notes(told: Told) -> list[str]:
             f"has: name a checkpoint that is stored in {wanted}"
         ]
     return [f"{said}; the engine quantises them after it loaded them"]
+
+
+def position_notes(told: Told) -> list[str]:
+    """Say how requests beyond the positions of the checkpoint's config are reached, and what the engine lowers."""
+    instance, settings = told.instance, told.instance.engine_settings
+    positions, asked = instance.model.max_position, settings.max_model_len
+    notes = []
+    if settings.rope_scaling is not None:
+        rope = settings.rope_scaling
+        notes.append(
+            f"positions are stretched to {positions:,} ({rope.rope_type} x {float(rope.factor):g}); the flag replaces "
+            "the checkpoint's own section (inside text_config where that wraps the text model)"
+            + ("" if rope.rope_theta or instance.engine != "vllm" else ": add its rope_theta to it")
+        )
+    if told.beyond:
+        notes.append(f"requests beyond the model's {positions:,} positions are accepted at the reader's own risk")
+    if asked is not None and told.launch.longest < asked:
+        notes.append(f"{instance.engine} lowers max_seq_len {asked:,} to the model's {positions:,} positions")
+    return notes

@@ -28,14 +28,14 @@ WRITTEN: Mapping[str, tuple[str, ...]] = {
         "--kv-cache-dtype", "--block-size", "--enforce-eager", "--distributed-executor-backend",
         "--data-parallel-size-local", "--data-parallel-address", "--data-parallel-rpc-port",
         "--data-parallel-start-rank", "--headless", "--nnodes", "--node-rank", "--master-addr", "--host", "--port",
-        "--served-model-name",
+        "--served-model-name", "--hf-overrides",
     ),
     "sglang": (
         "--model-path", "--tp-size", "--pp-size", "--dp-size", "--attn-dp-size", "--enable-dp-attention", "--ep-size",
         "--context-length", "--chunked-prefill-size", "--max-running-requests", "--mem-fraction-static",
         "--quantization", "--max-prefill-tokens", "--kv-cache-dtype", "--page-size", "--disable-cuda-graph",
         "--nnodes", "--dist-init-addr", "--node-rank", "--host", "--port", "--init-expert-location",
-        "--ep-num-redundant-experts", "--served-model-name",
+        "--ep-num-redundant-experts", "--served-model-name", "--json-model-override-args",
     ),
 }  # fmt: skip
 """Flags that exporters write; the contract holds these alone."""
