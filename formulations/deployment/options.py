@@ -40,7 +40,7 @@ def why_no_option(instance: Instance, rules: tuple[Rule, ...]) -> tuple[str, ...
     some = dict.fromkeys(rule for found in broken for rule in found)
     blamed = [rule for rule in some if all(rule in found for found in broken)] or list(some)
     degrees = " and ".join(f"{name.replace('_', ' ')} {degree}" for name, degree in instance.fixed.stated.items())
-    head = f"no stage of up to {instance.max_stage_gpus} GPUs{degrees and ' has '}{degrees} and keeps every rule"
+    head = f"no stage of up to {instance.max_stage_gpus} GPUs {degrees and f'has {degrees} and '}keeps every rule"
     return tuple(f"{head}: '{rule.name}' ({rule.sentence})" for rule in blamed) or (head,)
 
 
