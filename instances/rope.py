@@ -20,7 +20,7 @@ def from_json(value: Any) -> Any:
     try:
         return json.loads(value)
     except ValueError:
-        raise ValueError("is no JSON object, e.g. {\"rope_type\": \"yarn\", \"factor\": 4, ...}") from None
+        raise ValueError('is no JSON object, e.g. {"rope_type": "yarn", "factor": 4, ...}') from None
 
 
 class RopeScaling(Record):

@@ -99,7 +99,8 @@ def test_linear_scaling_multiplies_the_model_own_positions() -> None:
 )
 def test_the_command_stretches_the_positions(engine: dict[str, Any], flag: str, section: str) -> None:
     """The flag's JSON holds the scaling, and YaRN's positions where the engine would not multiply them."""
-    result = solve(ask(engine | {"rope_scaling": json.dumps(YARN)}, tokens=60_000), settings=Settings(certify=False, explain=False))
+    asked = ask(engine | {"rope_scaling": json.dumps(YARN)}, tokens=60_000)
+    result = solve(asked, settings=Settings(certify=False, explain=False))
     words = shlex.split(result.engine_flags[0])
     told = json.loads(words[words.index(flag) + 1])
     assert told[section]["factor"] == 4
