@@ -24,8 +24,22 @@ def last_ttft(stage_times: Sequence[int], microbatches: int) -> int:
     return sum(stage_times) + (microbatches - 1) * max(stage_times)
 
 
-def mean_ttft(stage_times: Sequence[int], groups: int, chunks: int = 1) -> Fraction:
-    """Mean TTFT over equal groups of requests, each prefilled in ``chunks`` microbatches."""
+def last_sent(stage_times: Sequence[int], microbatches: int, *, chunks: int, sending: int) -> int:
+    """TTFT of the slowest request where each group of ``chunks`` microbatches is sent on a link of ``sending`` a group.
+
+    The link is one more stage: the last group waits for its own prefill, or for the link, which is busy from the first
+    group on.
+    """
+    groups = microbatches // chunks
+    prefilled = last_ttft(stage_times, microbatches) + sending
+    return max(prefilled, last_ttft(stage_times, chunks) + groups * sending)
+
+
+def mean_ttft(stage_times: Sequence[int], groups: int, chunks: int = 1, *, sending: int = 0) -> Fraction:
+    """Mean TTFT over equal groups of requests, each prefilled in ``chunks`` microbatches, and sent on."""
+    if sending:
+        ends = (last_sent(stage_times, place * chunks, chunks=chunks, sending=sending) for place in range(1, groups + 1))
+        return Fraction(sum(ends), groups)
     return sum(stage_times) + (Fraction(chunks * (groups + 1), 2) - 1) * max(stage_times)
 
 
@@ -48,6 +62,15 @@ def admission_wait(first_token: int, tpot: int, *, flight: int, running: int, ou
     """Time until one of ``flight`` requests is admitted among the ``running``, ns, rounded up."""
     residence = first_token + (output_tokens - 1) * tpot
     return -(-max(0, flight - running) * residence // running)
+
+
+def simulate_sending(leaves: Sequence[int], *, chunks: int, sending: int) -> list[int]:
+    """Play the link after a pipeline: each group of ``chunks`` microbatches is sent once its last one has left it."""
+    free_at, arrives = 0, []
+    for ready in leaves[chunks - 1 :: chunks]:
+        free_at = max(ready, free_at) + sending
+        arrives.append(free_at)
+    return arrives
 
 
 def simulate_prefill(stage_times: Sequence[int], microbatches: int) -> list[int]:

@@ -15,6 +15,7 @@ from shardproof.instances.hardware import Device, Link
 from shardproof.instances.load_profile.profile import LoadProfile
 from shardproof.instances.model import DType, Model
 from shardproof.instances.option import FixedDegrees
+from shardproof.instances.serving import Serving, Transfer, drop_what_serves_together
 from shardproof.instances.units import ByteRate, CapacityBytes, DemandBytes, Price, Ratio
 from shardproof.instances.workload import Limits, OpenLoop, Scenario, Workload
 
@@ -107,6 +108,8 @@ class InstanceFile(Record):
     confidence: Ratio | None = Field(default=None, gt=0, lt=1)
     replicas: Literal["free", "alike"] = "free"
     fixed: FixedDegrees = FixedDegrees()
+    serving: Serving = "together"
+    transfer: Transfer = Transfer()
     assumptions: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -134,7 +137,8 @@ class Instance(Record):
     catalogue name of the device whose curves time operations, and a digest of them (``None``: flat shares);
     ``loop_ttft_margin``: ``margin`` of TTFTs of closed loops (``None``: the same); ``confidence``: share of
     measurements that must lie within what the plan is held to; ``load_profile``: the loads that a file held, or
-    the name of a synthetic profile.
+    the name of a synthetic profile; ``serving``: prefill and decode on one replica (``together``), in pools of their
+    own (``apart``), or whichever takes fewer GPUs (``any``); ``transfer``: the link between the pools.
     """
 
     name: str
@@ -154,6 +158,8 @@ class Instance(Record):
     confidence: Ratio | None = None
     replicas: Literal["free", "alike"] = "free"
     fixed: FixedDegrees = FixedDegrees()
+    serving: Serving = "together"
+    transfer: Transfer = Transfer()
     calibration: tuple[str, str] | None = None
     assumptions: tuple[str, ...] = ()
     checkpoint: Checkpoint = Checkpoint()
@@ -168,6 +174,7 @@ class Instance(Record):
         tree = self.model_dump(mode="json", exclude=_DETERMINES_NOTHING)
         tree["model"].pop("name")
         tree["device"].pop("name")
+        drop_what_serves_together(tree)
         if self.calibration is None and self.confidence is None:
             tree["device"].pop("architecture")
         canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"))

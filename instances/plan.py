@@ -7,7 +7,7 @@ and each takes its own share of the requests.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -88,8 +88,13 @@ class Share(Record):
     requests: int = Field(ge=0)
 
 
+Pool = Literal["prefill", "decode"]
+
+
 class Group(Record):
     """``replicas`` copies of a pipeline of stages.
+
+    ``pool``: the phase that they serve alone (``None``: both).
 
     ``shares``: requests that each replica takes (empty: the scenarios' requests, shared equally).
     ``microbatch_tokens`` is the prompt tokens of one prefill microbatch in the first scenario;
@@ -102,6 +107,7 @@ class Group(Record):
     microbatches: tuple[Microbatches, ...] = ()
     stages: tuple[Stage, ...] = ()
     placement: tuple[tuple[int, ...], ...] | None = None
+    pool: Pool | None = None
 
     @property
     def width(self) -> int:
@@ -123,7 +129,7 @@ class Group(Record):
     def _as_ever(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what only mixed fleets say where it says nothing."""
         tree: dict[str, Any] = write(self)
-        return {name: value for name, value in tree.items() if value or name not in ("shares", "groups", "stages")}
+        return {name: value for name, value in tree.items() if value or name not in ("shares", "groups", "stages", "pool")}
 
 
 class Plan(Group):
@@ -157,6 +163,20 @@ class Plan(Group):
         return self.model_copy(update={**own, "groups": ()})
 
     @property
+    def is_apart(self) -> bool:
+        """Whether prefill and decode have replicas of their own."""
+        return any(group.pool is not None for group in self.groups)
+
+    def in_pool(self, pool: Pool) -> Plan:
+        """Return the groups of one pool as a plan of their own."""
+        groups = tuple(group.model_copy(update={"pool": None}) for group in self.groups if group.pool == pool)
+        if len(groups) == 1:
+            return self.part(groups[0])
+        widest = max(group.microbatch_tokens for group in groups)
+        replicas = sum(group.replicas for group in groups)
+        return self.model_copy(update={"groups": groups, "replicas": replicas, "microbatch_tokens": widest})
+
+    @property
     def gpus(self) -> int:
         """GPUs of all replicas."""
         return sum(group.gpus for group in self.groups) if self.groups else self.replicas * self.width
@@ -167,6 +187,8 @@ class Plan(Group):
             raise ValueError("give either stages, or groups with stages of their own")
         if self.groups and self.replicas != sum(group.replicas for group in self.groups):
             raise ValueError(f"replicas = {self.replicas} must be the sum over the groups")
+        if self.is_apart and {group.pool for group in self.groups} != {"prefill", "decode"}:
+            raise ValueError("with pools, every group says pool: prefill or decode, and there are groups of both")
         return self
 
 

@@ -81,6 +81,8 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         margin=file.margin,
         confidence=file.confidence,
         replicas=file.replicas,
+        serving=file.serving,
+        transfer=file.transfer,
         fixed=file.fixed,
         calibration=calibration,
         assumptions=(*file.assumptions, *note, *_assumed(file, device, calibrated=calibration is not None)),

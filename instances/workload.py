@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from shardproof.instances.base import Record
 from shardproof.instances.traffic.lengths import Lengths, longest_of, mean_of
-from shardproof.instances.units import LimitDuration, Rate, Ratio
+from shardproof.instances.units import DemandDuration, LimitDuration, Rate, Ratio
 
 
 class Requests(Record):
@@ -45,7 +45,32 @@ class Requests(Record):
         return self
 
 
-class Burst(Requests):
+Phase = Literal["both", "prefill", "decode"]
+
+
+class Phased(Requests):
+    """Requests of which a pool of replicas may serve one phase alone (`shardproof.formulations.apart`).
+
+    ``phase``: ``prefill`` keeps prompts only and sends the KV cache of each request on, which takes its link
+    ``sending`` ns; ``decode`` receives it, and keeps the whole request.
+    """
+
+    phase: Phase = "both"
+    sending: DemandDuration = Field(default=0, ge=0)
+
+    @property
+    def resident_tokens(self) -> int:
+        """Tokens of one request whose KV stays resident."""
+        return self.input_tokens if self.phase == "prefill" else super().resident_tokens
+
+    @model_validator(mode="after")
+    def _sends_what_it_prefilled(self) -> Self:
+        if self.sending and self.phase != "prefill":
+            raise ValueError("sending is of replicas that prefill alone; write phase: prefill, or leave it out")
+        return self
+
+
+class Burst(Phased):
     """``batch_size`` requests arrive together and are prefilled at once, then decoded together."""
 
     kind: Literal["burst"] = "burst"
@@ -57,23 +82,32 @@ class Burst(Requests):
         return self.batch_size
 
 
-class ClosedLoop(Requests):
+class ClosedLoop(Phased):
     """``concurrency`` requests are always in flight: as one ends, the next arrives.
 
     ``independent``: they come by themselves instead, and ``concurrency`` is how many are in flight on average; half of
     their output is then written, a first token's limit is that of a prompt of ``first_prompt_tokens`` that waits for
     nothing, and the engine keeps its own limit of running requests (how `OpenLoop` workloads are bounded and planned).
+    ``window``: ns in which ``concurrency`` prompts come, one after the other, where replicas prefill alone.
     """
 
     kind: Literal["closed-loop"] = "closed-loop"
     concurrency: int = Field(gt=0, le=10**6)
     independent: bool = False
     first_prompt_tokens: int | None = Field(default=None, gt=0, le=10**8)
+    window: DemandDuration | None = Field(default=None, gt=0)
 
     @property
     def resident_tokens(self) -> int:
         """Tokens of one request whose KV stays resident; on average, where requests come by themselves."""
-        return self.input_tokens + self.output_tokens // 2 if self.independent else super().resident_tokens
+        halfway = self.independent and self.phase != "prefill"
+        return self.input_tokens + self.output_tokens // 2 if halfway else super().resident_tokens
+
+    @model_validator(mode="after")
+    def _comes_within_a_window(self) -> Self:
+        if (self.window is not None) != (self.phase == "prefill"):
+            raise ValueError("a closed loop that prefills alone has a window in which its prompts come, and no other")
+        return self
 
     @property
     def requests(self) -> int:

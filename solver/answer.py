@@ -16,6 +16,10 @@ def answer(instance: Instance, *, settings: Settings | None = None) -> Result:
     CheckFailed
         If the plan found fails its own check (a fault of ours).
     """
+    if instance.serving != "together":
+        from shardproof.solver.apart.solve import solve_serving
+
+        return solve_serving(instance, settings or Settings())
     if is_open(instance):
         from shardproof.solver.open_loop.solve import solve_open
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -44,6 +45,15 @@ class LevelDocument(Record):
     proven: bool
 
 
+class PoolDocument(Record):
+    """The answer for one pool alone, or for replicas that serve both phases, where both ways were allowed."""
+
+    status: Status
+    proof: Proof
+    gpus: int | None
+    bound: int | None
+
+
 class ResultDocument(Record):
     """The answer to one instance as ``solve --json`` prints it."""
 
@@ -60,6 +70,7 @@ class ResultDocument(Record):
     explanation: tuple[str, ...]
     engine_flags: tuple[str, ...]
     service: tuple[dict[str, Any], ...] = ()
+    pools: dict[str, PoolDocument] = {}
     assumptions: tuple[str, ...]
     instance_fingerprint: str
     versions: dict[str, str]
@@ -87,6 +98,9 @@ class Result:
     evidence: Evidence | None = None
     service: tuple[dict[str, Any], ...] = ()
     """What requests that come by themselves see of the plan: a document for each scenario, as ``simulate --json``."""
+
+    pools: Mapping[str, Result] = field(default_factory=dict)
+    """Answers that this one is made of: ``prefill`` and ``decode``; ``together`` beside them where it was allowed."""
 
     @property
     def gap(self) -> float | None:
@@ -120,6 +134,10 @@ class Result:
             explanation=self.explanation,
             engine_flags=self.engine_flags,
             service=self.service,
+            pools={
+                name: PoolDocument(status=one.status, proof=one.proof, gpus=one.gpus, bound=one.bound)
+                for name, one in self.pools.items()
+            },
             assumptions=self.assumptions,
             instance_fingerprint=self.instance_fingerprint,
             versions=self.versions,

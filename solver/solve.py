@@ -20,7 +20,7 @@ from shardproof.formulations.fleet.plans import plan_of_fleet
 from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan
-from shardproof.instances.workload import ClosedLoop
+from shardproof.instances.workload import Burst
 from shardproof.solver.analysis.limiting import (
     alike_sentences,
     engine_sentences,
@@ -204,7 +204,7 @@ def _decoding(deployment: Deployment, group: Group) -> Group:
     items = []
     for item in group.microbatches:
         scenario = scenarios[item.scenario]
-        if not isinstance(scenario.workload, ClosedLoop):
+        if isinstance(scenario.workload, Burst) and scenario.workload.phase != "prefill":
             count = best_decode_microbatches(deployment, group, scenario)
             items.append(item.model_copy(update={"decode_microbatches": count}))
         else:
@@ -246,12 +246,12 @@ def _memory(figures: ScenarioFigures, group: Group) -> int:
 
 def _compute_utilisation(figures: ScenarioFigures, plan: Group) -> float:
     """Share of GPU-time in which stages work: until the last first token, or over a closed loop's iteration."""
-    loop = figures.is_loop
-    times = [stage.iteration if loop else stage.prefill for stage in figures.stages]
-    count = figures.decode_microbatches if loop else figures.prefill_microbatches
+    loop, alone = figures.is_loop and figures.phase != "prefill", figures.phase == "decode"
+    times = [stage.iteration if loop else stage.decode if alone else stage.prefill for stage in figures.stages]
+    count = figures.decode_microbatches if loop or alone else figures.prefill_microbatches
     busy = sum(time * stage.gpus for time, stage in zip(times, plan.stages, strict=True)) * count
     width = sum(stage.gpus for stage in plan.stages)
-    return busy / (width * (figures.tpot if loop else figures.ttft))
+    return busy / (width * (figures.tpot if loop or alone else figures.ttft))
 
 
 def versions() -> dict[str, str]:

@@ -22,7 +22,7 @@ from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import Clock, LinkName
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import ImbalanceTable
-from shardproof.formulations.deployment.cells import Cells, Variant, decode_step
+from shardproof.formulations.deployment.cells import Cells, Variant, decode_step, is_stream, own_prefill_step, prefill_step
 from shardproof.formulations.deployment.engine_rows import EngineRows
 from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.formulations.deployment.loops import Loop
@@ -34,7 +34,7 @@ from shardproof.formulations.engines.told import default_batch
 from shardproof.formulations.scaling import TIME_SLACK, allowed_time, limit_within_margin, nanoseconds_up
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
-from shardproof.instances.workload import ClosedLoop, Scenario
+from shardproof.instances.workload import ClosedLoop, OpenLoop, Phased, Scenario
 
 OPTION_AXIS = "option"
 """Name of the axis that binds all stages to one option, where an engine asks for it."""
@@ -147,7 +147,7 @@ class Deployment(Cells):
         served = [(scenario, requests) for scenario, requests in zip(scenarios, variant.load, strict=True) if requests]
         for scenario, requests in served:
             axes.extend(self._axes(variant, scenario, requests))
-        caps = self._caps(variant, [scenario for scenario, _ in served])
+        caps = self._caps(self._resident(variant, 1), [scenario for scenario, _ in served])
         return Layout(
             name=variant.name,
             replicas=variant.replicas,
@@ -158,22 +158,27 @@ class Deployment(Cells):
         )
 
     def _axes(self, variant: Variant, scenario: Scenario, requests: int) -> Iterator[Axis]:
-        values = distinct_ceilings(requests)
-        if isinstance(scenario.workload, ClosedLoop):
+        values, workload = distinct_ceilings(requests), scenario.workload
+        if is_stream(scenario):
+            yield self._stream_axis(variant, scenario, requests)
+            return
+        if isinstance(workload, ClosedLoop):
             sizes = self._loop_sizes(variant, requests)
             yield Axis(
                 f"decode_requests[{scenario.name}]",
                 Lazy(len(sizes), lambda place: self._loop(variant, scenario, requests, sizes[place])),
             )
             return
-        shapes = self._shapes(scenario, requests)
-        yield Axis(
-            f"prefill_requests[{scenario.name}]",
-            Lazy(len(shapes), lambda place: self._prefill(variant, scenario, requests, shapes[place])),
-            rule="ceilings" if self.engine is None else "listed",
-            size=requests,
-        )
-        if scenario.limits.tpot is not None:
+        phase = "both" if isinstance(workload, OpenLoop) else workload.phase
+        if phase != "decode":
+            shapes = self._shapes(scenario, requests)
+            yield Axis(
+                f"prefill_requests[{scenario.name}]",
+                Lazy(len(shapes), lambda place: self._prefill(variant, scenario, requests, shapes[place])),
+                rule="ceilings" if self.engine is None else "listed",
+                size=requests,
+            )
+        if phase == "decode" or (phase == "both" and scenario.limits.tpot is not None):
             yield Axis(
                 f"decode_requests[{scenario.name}]",
                 Lazy(len(values), lambda place: self._decode(variant, scenario, requests, values[place])),
@@ -197,30 +202,73 @@ class Deployment(Cells):
         )
 
     def _prefill(self, variant: Variant, scenario: Scenario, requests: int, shape: PrefillShape) -> Choice:
-        step = shape.step(scenario)
-        limit = scenario.limits.ttft
-        path = Path(
-            name=f"ttft[{scenario.name}]",
-            table=self.time_table(step, variant.link),
-            microbatches=shape.microbatches(requests),
-            limit=None if limit is None else limit_within_margin(limit, self.instance.margin),
-            ttft=True,
-        )
+        step, table = shape.step(scenario), self.time_table(shape.step(scenario), variant.link)
+        paths = [
+            Path(
+                name=f"ttft[{scenario.name}]",
+                table=table,
+                microbatches=shape.microbatches(requests),
+                limit=self._until_sent(scenario, shape.requests),
+                ttft=True,
+            )
+        ]
+        if isinstance(scenario.workload, Phased) and scenario.workload.sending and scenario.limits.ttft is not None:
+            sent = divide_up(requests, shape.requests) * shape.requests
+            paths.append(Path(f"link[{scenario.name}]", table, shape.chunks, self._until_sent(scenario, sent)))
         caps = self._memory_caps(variant, scenario, step, batched=lambda option: shape.batched(scenario, option))
-        return Choice(value=shape.value, caps=caps, paths=(path,), options=shape.options(self.options))
+        return Choice(value=shape.value, caps=caps, paths=tuple(paths), options=shape.options(self.options))
+
+    def _until_sent(self, scenario: Scenario, requests: int) -> int | None:
+        """Time that a limit on TTFT leaves for the prefill once the KV of so many requests is to be sent, ns.
+
+        Microbatches are sent one after the other while the next ones are prefilled: the link is one more stage of
+        the pipeline. Either the last microbatch is sent as soon as it is prefilled (row ``ttft``), or the link is
+        busy from the first one on (row ``link``).
+        """
+        limit, workload = scenario.limits.ttft, scenario.workload
+        if limit is None:
+            return None
+        sending = workload.sending * requests if isinstance(workload, Phased) else 0
+        return allowed_time(self.instance, "ttft", workload, max(0, limit - sending))
+
+    def _stream_axis(self, variant: Variant, scenario: Scenario, requests: int) -> Axis:
+        """Prompts that come one after the other, ``requests`` of them within a window, to replicas that prefill alone.
+
+        Each attention replica takes one at a time. The slowest stage has done with it within its share of the window
+        (row ``rate``); a prompt with nothing beside it passes all stages, and its KV is sent, within the limit on TTFT.
+        """
+        assert isinstance(scenario.workload, ClosedLoop) and scenario.workload.window is not None
+        widths, window = sorted({option.attn_dp for option in self.options}), scenario.workload.window
+        step, link = prefill_step(scenario, 1), variant.link
+        own = self.time_table(own_prefill_step(scenario), link)
+        first = Path(f"ttft[{scenario.name}]", own, 1, self._until_sent(scenario, 1), ttft=True)
+
+        def choice(place: int) -> Choice:
+            shape = PrefillShape(widths[place], attn_dp=(widths[place],))
+            held = self._resident(variant, shape.requests)
+            caps = self._loop_caps(held, scenario, replace(shape.step(scenario), loop=False))
+            share = limit_within_margin(window * shape.requests // requests, self.instance.margin)
+            rate = Cap(f"rate[{scenario.name}]", self.time_table(step, link), share)
+            return Choice(shape.value, (*caps, rate), (first,), shape.options(self.options))
+
+        return Axis(f"prefill_requests[{scenario.name}]", Lazy(len(widths), choice))
+
+    def _resident(self, variant: Variant, prompts: int) -> Variant:
+        """Return a variant with what is resident at once: of prompts that come one after the other so many."""
+        pairs = zip(self.instance.scenarios, variant.load, strict=True)
+        return replace(variant, load=tuple(min(load, prompts) if is_stream(one) else load for one, load in pairs))
 
     def _decode(self, variant: Variant, scenario: Scenario, requests: int, size: int) -> Choice:
-        assert scenario.limits.tpot is not None
         step = decode_step(scenario, size)
+        memory = () if self.engine else (self._memory_cap(variant, scenario, step),)
+        if scenario.limits.tpot is None:
+            return Choice(value=size, caps=memory)
         limit = limit_within_margin(scenario.limits.tpot, self.instance.margin)
         table = self.time_table(step, variant.link)
         microbatches = divide_up(requests, size)
         return Choice(
             value=size,
-            caps=(
-                *(() if self.engine else (self._memory_cap(variant, scenario, step),)),
-                Cap(f"tpot_slowest[{scenario.name}]", table, limit // microbatches),
-            ),
+            caps=(*memory, Cap(f"tpot_slowest[{scenario.name}]", table, limit // microbatches)),
             paths=(Path(f"tpot[{scenario.name}]", table, 1, limit),),
         )
 
@@ -232,8 +280,10 @@ class Deployment(Cells):
         iteration, first_token = loop.tables(self.options, slack)
         tpot = None if limits.tpot is None else limit_within_margin(limits.tpot, self.instance.margin)
         workload = scenario.workload
+        assert isinstance(workload, ClosedLoop)
         ttft = None if limits.ttft is None else allowed_time(self.instance, "ttft", workload, limits.ttft)
-        caps = list(self._loop_caps(variant, scenario, loop.steps[0], decode_step(scenario, requests)))
+        alone, decode = workload.phase == "decode", decode_step(scenario, requests)
+        caps = list(self._loop_caps(variant, scenario, *(() if alone else loop.steps[:1]), decode))
         if microbatches > 1:
             caps.append(self._stages_cap(scenario, microbatches))
         if tpot is not None:
@@ -242,7 +292,7 @@ class Deployment(Cells):
             value=size,
             caps=tuple(caps),
             paths=(
-                Path(f"ttft[{scenario.name}]", first_token, 1, ttft, ttft=True),
+                *(() if alone else (Path(f"ttft[{scenario.name}]", first_token, 1, ttft, ttft=True),)),
                 Path(f"tpot[{scenario.name}]", iteration, 1, tpot),
             ),
         )
@@ -270,12 +320,12 @@ class Deployment(Cells):
             return (self._memory_cap(variant, scenario, step),)
         return self._rows(variant).caps(batched, f"{scenario.name}, {step.phase}")
 
-    def _loop_caps(self, variant: Variant, scenario: Scenario, prefill: Step, decode: Step) -> tuple[Cap, ...]:
-        """Memory rows of a closed loop: under an engine those of its usual iteration."""
+    def _loop_caps(self, variant: Variant, scenario: Scenario, *steps: Step) -> tuple[Cap, ...]:
+        """Memory rows of a closed loop: under an engine those of its usual iteration, where it prefills in it."""
         if self.engine is None:
-            return tuple(self._memory_cap(variant, scenario, step) for step in (prefill, decode))
-        usual = default_batch(self.instance, self.engine)
-        return self._memory_caps(variant, scenario, prefill, batched=lambda _: usual)
+            return tuple(self._memory_cap(variant, scenario, step) for step in steps)
+        usual = default_batch(self.instance, self.engine) if steps[0].phase == "prefill" else 1
+        return self._memory_caps(variant, scenario, steps[0], batched=lambda _: usual)
 
     def _stages_cap(self, scenario: Scenario, microbatches: int) -> Cap:
         """At least as many stages as decode microbatches: no stage holds an equal share of one stage fewer."""

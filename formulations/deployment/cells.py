@@ -97,6 +97,11 @@ class MemoryParts:
         return self.head + self.logits
 
 
+def is_stream(scenario: Scenario) -> bool:
+    """Whether a scenario's prompts come one after the other, within a window, to replicas that prefill alone."""
+    return isinstance(scenario.workload, ClosedLoop) and scenario.workload.window is not None
+
+
 def prefill_step(scenario: Scenario, requests: int) -> Step:
     """Return the prefill step of a microbatch of ``requests`` whole prompts."""
     loop = isinstance(scenario.workload, ClosedLoop)

@@ -96,10 +96,11 @@ class Loop:
         return self.cells.wait(option, self.scenario, running)
 
     def prompts(self, option: Option) -> Fraction:
-        """Prompts that one attention replica prefills in an iteration of a microbatch."""
+        """Prompts that one attention replica prefills in an iteration of a microbatch (none, where a pool does)."""
         if option.attn_dp not in self._prompts:
-            sequences = Fraction(max(self.size, option.attn_dp), option.attn_dp)
-            self._prompts[option.attn_dp] = sequences / self.scenario.workload.output_tokens
+            workload, sequences = self.scenario.workload, Fraction(max(self.size, option.attn_dp), option.attn_dp)
+            elsewhere = isinstance(workload, ClosedLoop) and workload.phase == "decode"
+            self._prompts[option.attn_dp] = Fraction(0) if elsewhere else sequences / workload.output_tokens
         return self._prompts[option.attn_dp]
 
     @cached_property

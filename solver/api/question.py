@@ -68,13 +68,16 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "tp": ("fixed", "tensor_parallel"),
     "dp": ("fixed", "data_parallel"),
     "ep": ("fixed", "expert_parallel"),
+    "serving": ("serving",),
+    "transfer_bandwidth": ("transfer", "bandwidth"),
+    "transfer_setup": ("transfer", "setup"),
 }
 """Where each flag's or keyword's value stands in an instance file."""
 
 
 _OWN_FIELDS = {
     "burst": ("batch_size",),
-    "closed-loop": ("concurrency", "independent", "first_prompt_tokens"),
+    "closed-loop": ("concurrency", "independent", "first_prompt_tokens", "window"),
     "requests": ("rate", "arrival_cv", "trace", "prefix_cache_hit", "input_lengths", "output_lengths"),
 }
 """Fields of a workload that only one kind has."""
@@ -129,6 +132,9 @@ class Fields(TypedDict, total=False):
     tp: int | None
     dp: int | None
     ep: int | None
+    serving: str | None
+    transfer_bandwidth: str | None
+    transfer_setup: str | None
 
 
 def shows_fields(function: Asked) -> Asked:

@@ -103,6 +103,13 @@ _OPTIONS = (
     click.option("--dp", "--data-parallel-size", "dp", type=int, help="Attention DP of every stage; else chosen."),
     click.option("--ep", "--expert-parallel-size", "ep", type=int, help="Expert EP of every stage; else chosen."),
     click.option("--replicas", type=click.Choice(["free", "alike"]), help="Whether replicas may differ in shape."),
+    click.option(
+        "--serving",
+        type=click.Choice(["together", "apart", "any"]),
+        help="Prefill and decode on one replica, in pools apart, or whichever takes fewer GPUs.",
+    ),
+    click.option("--transfer-bandwidth", help="Link of a prefill replica to the decode pool, e.g. 400 GB/s."),
+    click.option("--transfer-setup", help="Time before each request's KV cache flows on it, e.g. 1ms."),
     click.option("--margin", help="Inflate every time by this share before it is held against a limit."),
 )
 

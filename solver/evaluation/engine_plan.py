@@ -15,6 +15,7 @@ from shardproof.formulations.costs.engine_memory import (
     memory_of,
 )
 from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.deployment.cells import is_stream
 from shardproof.formulations.engines.told import (
     HIGHEST_UTILISATION,
     account_of,
@@ -29,7 +30,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.plan import Group, Microbatches, Plan
 from shardproof.instances.reading import refuse
-from shardproof.instances.workload import ClosedLoop, Scenario
+from shardproof.instances.workload import ClosedLoop, Phased, Scenario
 
 STEP = Fraction(1, 100)
 """Utilisations are told in whole percent ..."""
@@ -57,8 +58,14 @@ class EnginePlan:
 
     @cached_property
     def load(self) -> tuple[int, ...]:
-        """Requests of each scenario that one replica takes."""
-        return tuple(divide_up(item.workload.requests, self.plan.replicas) for item in self.instance.scenarios)
+        """Requests of each scenario that one replica keeps at once: of prompts that come and go those in work."""
+        replicas, prompts = self.plan.replicas, self.plan.stages[0].attn_dp
+        return tuple(
+            min(prompts, divide_up(item.workload.requests, replicas))
+            if is_stream(item)
+            else divide_up(item.workload.requests, replicas)
+            for item in self.instance.scenarios
+        )
 
     @cached_property
     def account(self) -> EngineAccount:
@@ -80,6 +87,8 @@ class EnginePlan:
         told = self.instance.engine_settings.max_num_batched_tokens
         if told is not None:
             return told
+        if isinstance(scenario.workload, Phased) and scenario.workload.phase == "decode":
+            return 1
         if isinstance(scenario.workload, ClosedLoop):
             stated = not self.plan.microbatches
             return divide_up(self.plan.microbatch_tokens, option.attn_dp) if stated else self._default

@@ -9,25 +9,32 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 from shardproof.formulations.costs.communication import hand_over
 from shardproof.formulations.costs.compute import Step, embedding_operation, head_operation
 from shardproof.formulations.costs.operations import LinkName, Operation
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment
-from shardproof.formulations.deployment.cells import Variant, decode_step, own_prefill_step
+from shardproof.formulations.deployment.cells import (
+    Variant,
+    decode_step,
+    is_stream,
+    own_prefill_step,
+    prefill_step,
+)
 from shardproof.formulations.deployment.loops import Loop, LoopTimes
 from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings
 from shardproof.formulations.engines.rules import broken_rules
 from shardproof.formulations.engines.told import memory_budget, running
-from shardproof.formulations.scaling import allowed_time
-from shardproof.formulations.timeline import simulate_prefill, tpot
+from shardproof.formulations.scaling import allowed_time, limit_within_margin
+from shardproof.formulations.timeline import simulate_prefill, simulate_sending, tpot
 from shardproof.instances.errors import CheckFailed
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Group, Plan, Stage
-from shardproof.instances.workload import ClosedLoop, Scenario
+from shardproof.instances.plan import Group, Plan, Pool, Stage
+from shardproof.instances.workload import ClosedLoop, Phased, Scenario
 from shardproof.solver.evaluation.engine_plan import EnginePlan, microbatches_of
 from shardproof.solver.evaluation.figures import (
     Check,
@@ -37,7 +44,7 @@ from shardproof.solver.evaluation.figures import (
     StageFigures,
     Violation,
 )
-from shardproof.solver.evaluation.groups import asked_of
+from shardproof.solver.evaluation.groups import asked_of, pools
 from shardproof.solver.problem import deployment_of
 
 SIMULATED_AT_MOST = 200_000
@@ -52,6 +59,8 @@ def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = 
     CheckFailed
         If the simulated pipeline and the formula of TTFT disagree (a fault of ours).
     """
+    if plan.is_apart:
+        return _apart(instance, plan)
     deployment = deployment or deployment_of(instance)
     found = [_Evaluator(deployment, group, name) for name, group in _named(plan)]
     groups = tuple(one.run() for one in found)
@@ -60,6 +69,20 @@ def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = 
     broken = [check.broken() for check in checks if check.slack < 0]
     shapes = [violation for one in found for violation in one.shape]
     return Evaluation(groups, (*shapes, *broken, *_missing_requests(instance, plan)), checks)
+
+
+def _apart(instance: Instance, plan: Plan) -> Evaluation:
+    """Evaluate each pool under its phase; both together keep the budget of GPUs."""
+    budget, groups, broken, checks = Check("max_gpus", "plan", plan.gpus, instance.max_gpus, "GPUs"), [], [], []
+    for (asked, pool), name in zip(pools(instance, plan), get_args(Pool), strict=True):
+        found = evaluate(asked, pool)
+        groups += found.groups
+        broken += [replace(item, index=f"{name}, {item.index}") for item in found.violations]
+        checks += [replace(item, index=f"{name}, {item.index}") for item in found.checks]
+    own = [item for item in broken if item.group != "max_gpus"]
+    checks = [item for item in checks if item.group != "max_gpus"]
+    over = [budget.broken()] if budget.slack < 0 else []
+    return Evaluation(tuple(groups), (*own, *over), (*checks, budget))
 
 
 def _named(plan: Plan) -> list[tuple[str, Group]]:
@@ -123,6 +146,8 @@ class _Evaluator:
     def _scenario(self, scenario: Scenario) -> ScenarioFigures:
         runs = microbatches_of(self.plan, scenario)
         requests = self._requests(scenario)
+        if is_stream(scenario):
+            return self._stream(scenario, requests)
         if isinstance(scenario.workload, ClosedLoop):
             return self._loop(scenario, requests, runs.decode_microbatches)
         shape = PrefillShape(min(runs.prefill_requests, requests), runs.prompt_chunks)
@@ -130,7 +155,8 @@ class _Evaluator:
         decode = decode_step(scenario, divide_up(requests, runs.decode_microbatches))
         stages = tuple(self._stage(stage, scenario, prefill, decode) for stage in self.plan.stages)
         counts = shape.microbatches(requests), runs.decode_microbatches, requests, requests
-        figures = ScenarioFigures(scenario, stages, *counts, prompt_chunks=shape.chunks)
+        sending = _sending(scenario) * shape.requests
+        figures = ScenarioFigures(scenario, stages, *counts, prompt_chunks=shape.chunks, sending=sending)
         self._simulate(figures)
         return figures
 
@@ -141,6 +167,22 @@ class _Evaluator:
         loop = Loop(self.deployment, scenario, running=running, size=divide_up(running, microbatches), link=self.link)
         stages = tuple(self._loop_stage(stage, loop, requests) for stage in self.plan.stages)
         return ScenarioFigures(scenario, stages, running, microbatches, requests, running)
+
+    def _stream(self, scenario: Scenario, requests: int) -> ScenarioFigures:
+        """Prompts that come one after the other: one with nothing beside it, and what each takes of its window."""
+        own, each, held = own_prefill_step(scenario), prefill_step(scenario, 1), self.plan.stages[0].attn_dp
+        stages = []
+        for stage in self.plan.stages:
+            step = PrefillShape(held).step(scenario)
+            figures = StageFigures(
+                memory_bytes=self._memory_in(stage, scenario, replace(step, loop=False), min(held, requests)),
+                prefill_ns=self._times(stage, own),
+                decode_ns={},
+                iteration=self._total(stage, each),
+                first_token=self._total(stage, own),
+            )
+            stages.append(figures)
+        return ScenarioFigures(scenario, tuple(stages), 1, 1, requests, requests, sending=_sending(scenario))
 
     def _running(self, scenario: Scenario, requests: int) -> int:
         """Requests that one replica runs at once: all if they may and memory holds them, else what finds room."""
@@ -161,7 +203,8 @@ class _Evaluator:
 
     def _loop_memory(self, stage: Stage, scenario: Scenario, requests: int) -> dict[str, int]:
         steps = own_prefill_step(scenario), decode_step(scenario, requests)
-        return self._memory(stage, scenario, *steps, requests=requests)
+        alone = isinstance(scenario.workload, Phased) and scenario.workload.phase == "decode"
+        return self._memory(stage, scenario, *steps[alone:], requests=requests)
 
     def _loop_stage(self, stage: Stage, loop: Loop, requests: int) -> StageFigures:
         times = self._loop_times(stage, loop)
@@ -184,17 +227,21 @@ class _Evaluator:
 
     def _simulate(self, figures: ScenarioFigures) -> None:
         times = [stage.prefill for stage in figures.stages]
-        if figures.is_loop:
+        if figures.is_loop or figures.phase == "decode":
             return
         if len(times) * figures.prefill_microbatches > SIMULATED_AT_MOST:
             return
-        makespan = simulate_prefill(times, figures.prefill_microbatches)[-1]
+        leaves = simulate_prefill(times, figures.prefill_microbatches)
+        sent = simulate_sending(leaves, chunks=figures.prompt_chunks, sending=figures.sending)
+        makespan = sent[-1] if figures.sending else leaves[-1]
         if makespan != figures.ttft:
             raise CheckFailed(f"simulated TTFT {makespan} ns, formula {figures.ttft} ns")
 
     def _stage(self, stage: Stage, scenario: Scenario, prefill: Step, decode: Step) -> StageFigures:
+        phase = scenario.workload.phase if isinstance(scenario.workload, Phased) else "both"
+        steps = {"both": (prefill, decode), "prefill": (prefill,), "decode": (decode,)}[phase]
         return StageFigures(
-            memory_bytes=self._memory(stage, scenario, prefill, decode),
+            memory_bytes=self._memory(stage, scenario, *steps),
             prefill_ns=self._times(stage, prefill),
             decode_ns=self._times(stage, decode),
         )
@@ -308,10 +355,27 @@ class _Evaluator:
             workload = figures.scenario.workload
             times: tuple[tuple[Literal["ttft", "tpot"], int, int | None], ...]
             times = ("ttft", figures.ttft, limits.ttft), ("tpot", figures.tpot, limits.tpot)
+            yield from self._rate_checks(figures)
             for group, value, limit in times:
                 if limit is not None:
-                    allowed = allowed_time(instance, group, workload, limit)
+                    sent = figures.ttft - figures.prefilled if group == "ttft" else 0
+                    allowed = allowed_time(instance, group, workload, max(0, limit - sent)) + sent
                     yield Check(f"{group}[{name}]", f"{self.name}plan", value, allowed, "ns")
+
+    def _rate_checks(self, figures: ScenarioFigures) -> Iterator[Check]:
+        """What each prompt takes of the window in which they come, where replicas prefill alone."""
+        workload = figures.scenario.workload
+        if not isinstance(workload, ClosedLoop) or workload.window is None:
+            return
+        for index, (stage, found) in enumerate(zip(self.plan.stages, figures.stages, strict=True)):
+            share = limit_within_margin(workload.window * stage.attn_dp // figures.requests, self.instance.margin)
+            place = f"{self.name}stage={index}"
+            yield Check(f"rate[{figures.scenario.name}]", place, found.iteration, share, "ns")
+
+
+def _sending(scenario: Scenario) -> int:
+    """What the KV cache of one request takes on the link to the decode pool, ns."""
+    return scenario.workload.sending if isinstance(scenario.workload, Phased) else 0
 
 
 def _shares(picoseconds: Counter[str], total_ns: int) -> dict[str, int]:
@@ -331,9 +395,10 @@ def best_decode_microbatches(deployment: Deployment, plan: Group, scenario: Scen
     requests = requests_of(plan, scenario)
     item = next(item for item in plan.microbatches if item.scenario == scenario.name)
     evaluator = _Evaluator(deployment, plan)
+    alone = isinstance(scenario.workload, Phased) and scenario.workload.phase == "decode"
     prefill = PrefillShape(item.prefill_requests, item.prompt_chunks).step(scenario)
-    peak = evaluator.peak(scenario, prefill)
-    if scenario.limits.tpot is not None:
+    peak = 0 if alone else evaluator.peak(scenario, prefill)
+    if alone or scenario.limits.tpot is not None:
         chosen = divide_up(requests, item.decode_microbatches)
         peak = max(peak, evaluator.peak(scenario, decode_step(scenario, chosen)))
     best: tuple[int, int] | None = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardproof.formulations.timeline import admission_wait, last_ttft, mean_ttft, tpot
+from shardproof.formulations.timeline import admission_wait, last_sent, last_ttft, mean_ttft, tpot
 from shardproof.instances.plan import Group
-from shardproof.instances.workload import ClosedLoop, Scenario
+from shardproof.instances.workload import ClosedLoop, Phase, Phased, Scenario
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class StageFigures:
 class ScenarioFigures:
     """One scenario of a plan: its stages, and what its slowest request sees (ns).
 
-    ``requests`` of one replica are there at once, of which ``running`` find room.
+    ``requests`` of one replica are there at once, of which ``running`` find room. Replicas that serve one phase alone
+    have 0 for the other's times; ``sending``: what the KV cache of one prefill microbatch takes on the link, ns.
     """
 
     scenario: Scenario
@@ -84,6 +85,12 @@ class ScenarioFigures:
     requests: int
     running: int
     prompt_chunks: int = 1
+    sending: int = 0
+
+    @property
+    def phase(self) -> Phase:
+        """Phases that the replicas serve."""
+        return self.scenario.workload.phase if isinstance(self.scenario.workload, Phased) else "both"
 
     @property
     def is_loop(self) -> bool:
@@ -93,9 +100,21 @@ class ScenarioFigures:
     @property
     def ttft(self) -> int:
         """TTFT of the slowest request of a burst, or of a request in a closed loop, ns."""
+        if self.phase == "decode":
+            return 0
         if self.is_loop:
-            return self.ttft_running + self.admission_wait
-        return last_ttft([stage.prefill for stage in self.stages], self.prefill_microbatches)
+            return self.ttft_running + self.sending + self.admission_wait
+        times = [stage.prefill for stage in self.stages]
+        return last_sent(times, self.prefill_microbatches, chunks=self.prompt_chunks, sending=self.sending)
+
+    @property
+    def prefilled(self) -> int:
+        """The part of `ttft` that is computed and not sent: what a margin inflates, ns."""
+        if not self.sending or self.is_loop:
+            return self.ttft - self.sending
+        times = [stage.prefill for stage in self.stages]
+        late = last_ttft(times, self.prefill_microbatches)
+        return late if late + self.sending >= self.ttft else last_ttft(times, self.prompt_chunks)
 
     @property
     def ttft_running(self) -> int:
@@ -113,19 +132,24 @@ class ScenarioFigures:
     @property
     def ttft_mean(self) -> float:
         """Mean TTFT, ns."""
-        if self.is_loop:
+        if self.is_loop or self.phase == "decode":
             return float(self.ttft)
         groups = self.prefill_microbatches // self.prompt_chunks
-        return float(mean_ttft([stage.prefill for stage in self.stages], groups, self.prompt_chunks))
+        times = [stage.prefill for stage in self.stages]
+        return float(mean_ttft(times, groups, self.prompt_chunks, sending=self.sending))
 
     @property
     def ttft_first(self) -> int:
         """TTFT of the first microbatch, or of a request alone, ns."""
-        return last_ttft([stage.prefill for stage in self.stages], self.prompt_chunks)
+        if self.phase == "decode":
+            return 0
+        return last_ttft([stage.prefill for stage in self.stages], self.prompt_chunks) + self.sending
 
     @property
     def tpot(self) -> int:
         """Time per output token, ns."""
+        if self.phase == "prefill":
+            return 0
         times = [stage.iteration if self.is_loop else stage.decode for stage in self.stages]
         return tpot(times, self.decode_microbatches)
 
@@ -148,6 +172,20 @@ class Throughput:
     total_tokens_per_s: float
     output_tokens_per_s_per_gpu: float
     output_tokens_per_s_per_user: float
+
+
+def _passed(found: list[ScenarioFigures]) -> float:
+    """Requests a second that pass a prefill pool and a decode pool, one after the other."""
+    read, written = (max(getattr(figures, name) for figures in found) for name in ("ttft", "tpot"))
+    windows = [
+        workload
+        for figures in found
+        if isinstance(workload := figures.scenario.workload, ClosedLoop) and workload.window is not None
+    ]
+    if windows and windows[0].window is not None:
+        return 1e9 * windows[0].concurrency / windows[0].window
+    workload = found[0].scenario.workload
+    return 1e9 * workload.requests / max(1, read + (workload.output_tokens - 1) * written)
 
 
 @dataclass(frozen=True)
@@ -192,6 +230,8 @@ class Evaluation:
         found = [(one, figures) for one in self.groups for figures in one.scenarios if figures.scenario.name == name]
         rate = sum(one.requests_per_s(figures) for one, figures in found)
         workload = found[0][1].scenario.workload
+        if any(figures.phase != "both" for _, figures in found):
+            rate = _passed([figures for _, figures in found])
         tokens = rate * workload.output_tokens
         return Throughput(
             requests_per_s=rate,

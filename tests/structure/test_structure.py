@@ -37,6 +37,7 @@ ROOMS = (
     "result",
     "solve",
     "open_loop",
+    "apart",
     "answer",
     "writers",
     "audit",

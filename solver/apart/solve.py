@@ -1,0 +1,223 @@
+"""Prefill and decode apart, or whichever way takes fewer GPUs: pools are solved alone, and their proofs add up.
+
+No GPU serves both phases, so that a plan apart has at least the fewest GPUs of each pool, and exactly those are
+enough. Where both ways are allowed each is answered in full; the one with fewer GPUs is given, together where they tie.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from shardproof.formulations.apart.phases import check_apart, is_steady, pool_instance
+from shardproof.formulations.apart.transfer import link_of, prompt_bytes, sending_time
+from shardproof.formulations.open_loop import is_open
+from shardproof.instances.errors import InternalError
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
+from shardproof.instances.units import format_bytes, format_duration
+from shardproof.solver.evaluation.engine_flags import engine_flags
+from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.evaluation.groups import joined
+from shardproof.solver.proof.evidence import Level, StopReason
+from shardproof.solver.result import Proof, Result, Status
+from shardproof.solver.search.settings import Settings
+from shardproof.solver.solve import metrics_of, solve, versions
+
+Pools = Mapping[str, Result]
+
+
+def solve_serving(instance: Instance, settings: Settings) -> Result:
+    """Answer an instance that allows prefill and decode to be apart.
+
+    Raises
+    ------
+    InputError
+        If the question says too little for pools apart.
+    """
+    check_apart(instance)
+    started = time.monotonic()
+    apart = _apart(instance, settings)
+    if instance.serving == "apart":
+        return apart
+    together = _together(instance, settings)
+    return _cheaper(instance, together, apart, time.monotonic() - started)
+
+
+def _together(instance: Instance, settings: Settings) -> Result:
+    asked = instance.model_copy(update={"serving": "together"})
+    if is_open(instance):
+        from shardproof.solver.open_loop.solve import solve_open
+
+        return solve_open(asked, settings)
+    return solve(asked, settings=settings)
+
+
+def _apart(instance: Instance, settings: Settings) -> Result:
+    if is_steady(instance):
+        from shardproof.solver.apart.steady import solve_steady
+
+        return solve_steady(instance, settings)
+    return solve_burst(instance, settings)
+
+
+def solve_burst(instance: Instance, settings: Settings) -> Result:
+    """Solve bursts apart: the fewest GPUs of each pool, proved by a certificate of each."""
+    started = time.monotonic()
+    if instance.max_gpus < 2:
+        return _nothing(instance, time.monotonic() - started)
+    quiet = replace(settings, explain=False, on_progress=None)
+    pools = {name: solve(pool_instance(instance, name), settings=quiet) for name in ("prefill", "decode")}
+    return put_together(instance, pools, time.monotonic() - started)
+
+
+def put_together(instance: Instance, pools: Pools, seconds: float) -> Result:
+    """Put the answers of both pools together: plans joined, bounds added."""
+    prefill, decode = pools["prefill"], pools["decode"]
+    bound = sum(_least(one, instance.max_gpus) for one in pools.values())
+    plan = None
+    if prefill.plan is not None and decode.plan is not None and prefill.plan.gpus + decode.plan.gpus <= instance.max_gpus:
+        plan = joined(prefill.plan, decode.plan).model_copy(update={"instance_fingerprint": instance.fingerprint})
+    evaluation = None if plan is None else evaluate(instance, plan)
+    if evaluation is not None and evaluation.violations:
+        raise InternalError(f"the plan found breaks {evaluation.violations[0]}")
+    gpus, infeasible = None if plan is None else plan.gpus, bound > instance.max_gpus
+    status = status_of(gpus, bound, infeasible=infeasible)
+    return Result(
+        status=status,
+        proof=_proof(status, pools),
+        gpus=gpus,
+        bound=None if infeasible else bound,
+        stop_reason=_stopped(pools),
+        metrics=None if plan is None or evaluation is None else metrics_of(instance, plan, evaluation),
+        plan=plan,
+        assumptions=(*prefill.assumptions, *premises(instance)),
+        instance_fingerprint=instance.fingerprint,
+        versions=versions(),
+        seconds=seconds,
+        explanation=_sentences(instance, pools),
+        levels={"gpus": Level(gpus, None if infeasible else bound)},
+        engine_flags=() if plan is None else engine_flags(instance, plan),
+        pools=pools,
+    )
+
+
+def status_of(gpus: int | None, bound: int, *, infeasible: bool) -> Status:
+    """What is known of a plan of so many GPUs (``None``: there is none) and a bound."""
+    if gpus is None:
+        return "infeasible" if infeasible else "undecided"
+    return "optimal" if gpus == bound else "feasible"
+
+
+def _least(result: Result, most: int) -> int:
+    """Fewest GPUs that a pool is proved to need; one more than there are where it has no plan."""
+    return most if result.status == "infeasible" else max(1, result.bound or 1)
+
+
+def _proof(status: Status, pools: Pools) -> Proof:
+    if status == "undecided":
+        return "none"
+    if status == "infeasible":
+        alone = [one for one in pools.values() if one.status == "infeasible"]
+        sure = all(one.proof.startswith("certified") for one in alone or pools.values())
+        return "certified-optimal" if sure else "solver-claimed"
+    if not all(one.proof.startswith("certified") for one in pools.values()):
+        return "solver-claimed"
+    return "certified-optimal" if status == "optimal" else "certified-gap"
+
+
+def _stopped(pools: Pools) -> StopReason:
+    return next((one.stop_reason for one in pools.values() if one.stop_reason != "proved"), "proved")
+
+
+def _nothing(instance: Instance, seconds: float) -> Result:
+    """Pools apart need a GPU each."""
+    return Result(
+        status="infeasible",
+        proof="certified-optimal",
+        gpus=None,
+        bound=None,
+        stop_reason="proved",
+        metrics=None,
+        plan=None,
+        assumptions=(*instance.assumptions, *premises(instance)),
+        instance_fingerprint=instance.fingerprint,
+        versions=versions(),
+        seconds=seconds,
+        explanation=("a prefill pool and a decode pool need a GPU each; there is 1",),
+        levels={"gpus": Level(None, 2)},
+    )
+
+
+def _cheaper(instance: Instance, together: Result, apart: Result, seconds: float) -> Result:
+    """Give the answer of fewer GPUs, with a bound that holds for both ways."""
+    wins = apart if _gpus(apart) < _gpus(together) else together
+    bounds = [one.bound for one in (together, apart) if one.status != "infeasible"]
+    infeasible = not bounds
+    bound = None if infeasible or None in bounds else min(bound for bound in bounds if bound is not None)
+    status = "infeasible" if infeasible else status_of(wins.gpus, bound or 1, infeasible=False)
+    pools = {"together": together, **apart.pools}
+    sure = all(one.proof.startswith("certified") for one in (together, apart))
+    claimed: Proof = "solver-claimed" if status != "undecided" else "none"
+    good: Proof = "certified-gap" if status == "feasible" else "certified-optimal"
+    return replace(
+        wins,
+        status=status,
+        proof=good if sure and status != "undecided" else claimed,
+        bound=bound,
+        stop_reason=_stopped({"together": together, "apart": apart}),
+        plan=None if wins.plan is None else wins.plan.model_copy(update={"instance_fingerprint": instance.fingerprint}),
+        assumptions=tuple(dict.fromkeys((*together.assumptions, *apart.assumptions))),
+        instance_fingerprint=instance.fingerprint,
+        seconds=seconds,
+        explanation=(_compared(together, apart), *wins.explanation),
+        levels={**wins.levels, "gpus": Level(wins.gpus, bound)},
+        pools=pools,
+    )
+
+
+def _gpus(result: Result) -> float:
+    return float("inf") if result.gpus is None else result.gpus
+
+
+def _compared(together: Result, apart: Result) -> str:
+    return f"prefill and decode together: {_said(together)}; apart: {_said(apart)}"
+
+
+def _said(result: Result) -> str:
+    if result.gpus is None:
+        return "no plan" if result.status == "infeasible" else "no plan found"
+    whole = result.bound == result.gpus
+    return f"{result.gpus} GPUs" + ("" if whole else f", at least {result.bound}")
+
+
+def _sentences(instance: Instance, pools: Pools) -> tuple[str, ...]:
+    """Say what each pool takes, and what the KV cache takes between them."""
+    found = [f"the {name} pool: {_said(one)}" for name, one in pools.items()]
+    for scenario in instance.scenarios:
+        tokens = scenario.workload.input_tokens
+        found.append(
+            f"{scenario.name}: a prompt's KV cache, {format_bytes(prompt_bytes(instance, tokens))}, takes "
+            f"{format_duration(sending_time(instance, tokens))} to the decode pool"
+        )
+    return tuple(found)
+
+
+def premises(instance: Instance) -> tuple[str, ...]:
+    """What an answer apart rests on besides."""
+    link = link_of(instance)
+    stated = instance.transfer.bandwidth is not None
+    whose = "as stated" if stated else "one device's scale-out link, as transfer.bandwidth is not given"
+    return (
+        f"prefill and decode apart: each prefill replica sends KV caches at {float(link.bandwidth) / 1e9:g} GB/s "
+        f"({whose}), {format_duration(link.setup)} before each request, one after the other, beside the prefill of "
+        "the next; the decode pool takes in whatever comes, and the first token is shown once its cache has arrived",
+        "prefill replicas keep the prompts of a burst until its end; decode replicas keep whole requests",
+    )
+
+
+def plan_pools(plan: Plan) -> tuple[int, int]:
+    """GPUs of the prefill pool and of the decode pool."""
+    sizes = {name: sum(group.gpus for group in plan.groups if group.pool == name) for name in ("prefill", "decode")}
+    return sizes["prefill"], sizes["decode"]
