@@ -38,7 +38,9 @@ def last_sent(stage_times: Sequence[int], microbatches: int, *, chunks: int, sen
 def mean_ttft(stage_times: Sequence[int], groups: int, chunks: int = 1, *, sending: int = 0) -> Fraction:
     """Mean TTFT over equal groups of requests, each prefilled in ``chunks`` microbatches, and sent on."""
     if sending:
-        ends = (last_sent(stage_times, place * chunks, chunks=chunks, sending=sending) for place in range(1, groups + 1))
+        ends = (
+            last_sent(stage_times, place * chunks, chunks=chunks, sending=sending) for place in range(1, groups + 1)
+        )
         return Fraction(sum(ends), groups)
     return sum(stage_times) + (Fraction(chunks * (groups + 1), 2) - 1) * max(stage_times)
 

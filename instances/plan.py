@@ -129,7 +129,9 @@ class Group(Record):
     def _as_ever(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what only mixed fleets say where it says nothing."""
         tree: dict[str, Any] = write(self)
-        return {name: value for name, value in tree.items() if value or name not in ("shares", "groups", "stages", "pool")}
+        return {
+            name: value for name, value in tree.items() if value or name not in ("shares", "groups", "stages", "pool")
+        }
 
 
 class Plan(Group):

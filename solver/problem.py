@@ -39,6 +39,9 @@ def deployment_of(instance: Instance) -> Deployment:
     if is_open(instance):
         remedy = "solve and simulate answer it; ask the other verbs for a burst or a closed loop"
         raise InputError([Problem(instance.name, "workload.kind", "requests", remedy)])
+    if instance.serving != "together":
+        remedy = "solve, explain, predict, audit, simulate, export and verify answer it; ask others for together"
+        raise InputError([Problem(instance.name, "serving", instance.serving, remedy)])
     if instance.confidence is not None:
         instance = with_confidence(instance, instance.confidence)
     return Deployment(instance, imbalance=_table(instance, rules_of(instance.engine)))

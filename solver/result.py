@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import Field
+
 from shardproof.instances.base import Record
 from shardproof.instances.plan import Plan
 from shardproof.solver.proof.evidence import Evidence, Level, StopReason
@@ -70,7 +72,7 @@ class ResultDocument(Record):
     explanation: tuple[str, ...]
     engine_flags: tuple[str, ...]
     service: tuple[dict[str, Any], ...] = ()
-    pools: dict[str, PoolDocument] = {}
+    pools: dict[str, PoolDocument] = Field(default_factory=dict)
     assumptions: tuple[str, ...]
     instance_fingerprint: str
     versions: dict[str, str]

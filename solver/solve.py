@@ -213,9 +213,12 @@ def _decoding(deployment: Deployment, group: Group) -> Group:
 
 
 def _annotated(figures: GroupFigures) -> Group:
-    pairs = zip(figures.group.stages, figures.scenarios[0].stages, strict=True)
+    first = figures.scenarios[0]
+    pairs, alone = zip(figures.group.stages, first.stages, strict=True), first.phase == "decode"
     stages = tuple(
-        stage.model_copy(update={"memory_bytes": found.memory_bytes, "time_ns": found.prefill_ns})
+        stage.model_copy(
+            update={"memory_bytes": found.memory_bytes, "time_ns": found.decode_ns if alone else found.prefill_ns}
+        )
         for stage, found in pairs
     )
     return figures.group.model_copy(update={"stages": stages})

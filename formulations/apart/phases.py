@@ -50,6 +50,11 @@ ANY_TOKEN = Tokens(Fraction(1), Fraction(1))
 """For bursts, which ask nothing of it."""
 
 
+def as_together(instance: Instance) -> Instance:
+    """Return the question for replicas that serve both phases."""
+    return instance if instance.serving == "together" else instance.model_copy(update={"serving": "together"})
+
+
 def usual_tokens(instance: Instance) -> Tokens:
     """The time per token at which a given plan's pools are judged: the slowest that the limits allow."""
     return Tokens(slowest := Fraction(slowest_allowed(instance)), slowest) if is_steady(instance) else ANY_TOKEN
@@ -144,7 +149,8 @@ def rate_of(scenario: Scenario, tokens: Tokens) -> Fraction:
     workload = scenario.workload
     if isinstance(workload, OpenLoop):
         return needs_of(scenario).share * workload.rate * tokens.rate
-    assert isinstance(workload, ClosedLoop) and scenario.limits.ttft is not None
+    assert isinstance(workload, ClosedLoop)
+    assert scenario.limits.ttft is not None
     cycle = scenario.limits.ttft + (workload.output_tokens - 1) * tokens.slowest
     return workload.concurrency * tokens.rate * 10**9 / cycle
 
@@ -155,7 +161,8 @@ def decoding_of(scenario: Scenario, tokens: Tokens) -> Fraction:
     spent = (workload.output_tokens - 1) * tokens.fastest
     if isinstance(workload, OpenLoop):
         return needs_of(scenario).share * workload.rate * tokens.rate * spent / 10**9
-    assert isinstance(workload, ClosedLoop) and scenario.limits.ttft is not None
+    assert isinstance(workload, ClosedLoop)
+    assert scenario.limits.ttft is not None
     return min(Fraction(1), tokens.rate * spent / (scenario.limits.ttft + spent)) * workload.concurrency
 
 

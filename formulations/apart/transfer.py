@@ -47,9 +47,7 @@ def link_of(instance: Instance) -> Link:
 def prompt_bytes(instance: Instance, tokens: int) -> int:
     """Bytes of the cache of a prompt of so many tokens, all layers."""
     model = instance.model
-    return sum(
-        layer_kv_bytes(model, model.kinds[kind], WHOLE, requests=1, tokens=tokens) for kind in model.layer_kinds
-    )
+    return sum(layer_kv_bytes(model, model.kinds[kind], WHOLE, requests=1, tokens=tokens) for kind in model.layer_kinds)
 
 
 def sending_time(instance: Instance, tokens: int) -> int:

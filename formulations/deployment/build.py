@@ -22,7 +22,14 @@ from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import Clock, LinkName
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import ImbalanceTable
-from shardproof.formulations.deployment.cells import Cells, Variant, decode_step, is_stream, own_prefill_step, prefill_step
+from shardproof.formulations.deployment.cells import (
+    Cells,
+    Variant,
+    decode_step,
+    is_stream,
+    own_prefill_step,
+    prefill_step,
+)
 from shardproof.formulations.deployment.engine_rows import EngineRows
 from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.formulations.deployment.loops import Loop
@@ -237,7 +244,8 @@ class Deployment(Cells):
         Each attention replica takes one at a time. The slowest stage has done with it within its share of the window
         (row ``rate``); a prompt with nothing beside it passes all stages, and its KV is sent, within the limit on TTFT.
         """
-        assert isinstance(scenario.workload, ClosedLoop) and scenario.workload.window is not None
+        assert isinstance(scenario.workload, ClosedLoop)
+        assert scenario.workload.window is not None
         widths, window = sorted({option.attn_dp for option in self.options}), scenario.workload.window
         step, link = prefill_step(scenario, 1), variant.link
         own = self.time_table(own_prefill_step(scenario), link)

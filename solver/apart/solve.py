@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from shardproof.formulations.apart.phases import check_apart, is_steady, pool_instance
+from shardproof.formulations.apart.phases import as_together, check_apart, is_steady, pool_instance
 from shardproof.formulations.apart.transfer import link_of, prompt_bytes, sending_time
 from shardproof.formulations.open_loop import is_open
-from shardproof.instances.errors import InternalError
+from shardproof.instances.errors import InputError, InternalError, Problem
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.units import format_bytes, format_duration
@@ -46,7 +46,7 @@ def solve_serving(instance: Instance, settings: Settings) -> Result:
 
 
 def _together(instance: Instance, settings: Settings) -> Result:
-    asked = instance.model_copy(update={"serving": "together"})
+    asked = as_together(instance)
     if is_open(instance):
         from shardproof.solver.open_loop.solve import solve_open
 
@@ -56,9 +56,8 @@ def _together(instance: Instance, settings: Settings) -> Result:
 
 def _apart(instance: Instance, settings: Settings) -> Result:
     if is_steady(instance):
-        from shardproof.solver.apart.steady import solve_steady
-
-        return solve_steady(instance, settings)
+        remedy = "only bursts are answered by pools apart so far; ask for serving: together"
+        raise InputError([Problem(instance.name, "serving", instance.serving, remedy)])
     return solve_burst(instance, settings)
 
 
@@ -77,7 +76,11 @@ def put_together(instance: Instance, pools: Pools, seconds: float) -> Result:
     prefill, decode = pools["prefill"], pools["decode"]
     bound = sum(_least(one, instance.max_gpus) for one in pools.values())
     plan = None
-    if prefill.plan is not None and decode.plan is not None and prefill.plan.gpus + decode.plan.gpus <= instance.max_gpus:
+    if (
+        prefill.plan is not None
+        and decode.plan is not None
+        and prefill.plan.gpus + decode.plan.gpus <= instance.max_gpus
+    ):
         plan = joined(prefill.plan, decode.plan).model_copy(update={"instance_fingerprint": instance.fingerprint})
     evaluation = None if plan is None else evaluate(instance, plan)
     if evaluation is not None and evaluation.violations:

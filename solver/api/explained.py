@@ -101,6 +101,8 @@ def explanation_of(instance: Instance, result: Result) -> Explained:
     """Explain a result that is already there."""
     conflicts: tuple[Conflict, ...] = ()
     alternatives: tuple[str, ...] = ()
+    if instance.serving != "together":
+        return Explained(instance, result, tuple(_reasons_apart(instance, result)), (), ())
     if result.status == "infeasible":
         from shardproof.solver.analysis.conflicts import cheaper_formats
         from shardproof.solver.analysis.conflicts import conflicts as found
@@ -149,6 +151,20 @@ def _reasons(instance: Instance, result: Result) -> tuple[str, ...]:
     return reasons if _within(claims, alike) else reasons + why_no_fleet(deployment, claims, below)
 
 
+def _reasons_apart(instance: Instance, result: Result) -> Iterator[str]:
+    """Say of each part of an answer why it has no fewer GPUs."""
+    from shardproof.formulations.apart.phases import is_steady
+    from shardproof.solver.apart.certificate import questions_of
+
+    if is_steady(instance):
+        return
+    asked = questions_of(instance)
+    for name, part in result.pools.items():
+        words = "together" if name == "together" else f"the {name} pool"
+        for reason in _reasons(asked[name], part):
+            yield f"{words}: {reason}"
+
+
 def _within(claims: Sequence[CapacityClaim], alike: Sequence[CapacityClaim]) -> bool:
     """Whether replicas all alike refuse every load that a fleet's proof needs."""
     known = {(claim.gpus, claim.load) for claim in alike}
@@ -172,7 +188,7 @@ def explain(instance: Question | None = None, **fields: Unpack[Fields]) -> Expla
         If the question is wrong or incomplete.
     """
     check_fields(fields, "explain")
-    from shardproof.solver.solve import solve
+    from shardproof.solver.answer import answer
 
     asked = instance_from(instance, fields)
-    return explanation_of(asked, solve(asked))
+    return explanation_of(asked, answer(asked))

@@ -87,6 +87,10 @@ class Solved(Answered):
 
     def certificate(self) -> dict[str, Any] | None:
         """Return the certificate that `shardproof.verify` accepts; ``None`` where nothing was proved."""
+        if self.instance.serving != "together":
+            from shardproof.solver.apart.certificate import apart_document
+
+            return apart_document(self.instance, self.result)
         if self.result.evidence is None or self.status == "undecided":
             return None
         from shardproof.solver.proof.certificate import certificate_document

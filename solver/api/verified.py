@@ -73,6 +73,7 @@ def verify(certificate: str | Path | Mapping[str, Any] | bytes, instance: Questi
     raw = _bytes_of(certificate)
     _need_json(raw, where)
     judge = _judge_placement if b'"shardproof-placement"' in raw[:100] else _judge
+    judge = _judge_apart if b'"shardproof apart certificate' in raw[:100] else judge
     accepted, claim, reason = judge(raw, instance)
     return Verified(accepted, claim, reason, checker.VERSION)
 
@@ -91,6 +92,48 @@ def _judge(raw: bytes, instance: Question | None) -> tuple[bool, str | None, str
     except checker.CheckError as error:
         return False, None, str(error)
     return True, claim, None
+
+
+def _judge_apart(raw: bytes, instance: Question | None) -> tuple[bool, str | None, str | None]:
+    """Return the same for pools apart: each part, and what they add up to."""
+    from shardproof.solver.apart.certificate import CheckError
+    from shardproof.solver.checkers import apart
+    from shardproof.solver.checkers.certificate import CheckError as PartRefused
+
+    try:
+        claim = apart.check(raw)
+        if instance is not None:
+            _compare_apart(raw, instance)
+            scope = f"for the cost tables in the file, which are those of {_name(instance)}"
+            claim = claim.replace(apart.checker.SCOPE, scope)
+    except (CheckError, PartRefused) as error:
+        return False, None, str(error)
+    return True, claim, None
+
+
+def _compare_apart(raw: bytes, instance: Question) -> None:
+    """Refuse unless every part is about the question that this instance asks of it, its transfers included."""
+    from shardproof.formulations.apart.transfer import sending_time
+    from shardproof.solver.apart.certificate import PARTS, questions_of
+    from shardproof.solver.checkers.certificate import CheckError, parse
+
+    document, question, name = parse(raw.decode()), instance_from(instance, {}), _name(instance)
+    if document["instance"] != question.fingerprint:
+        raise CheckError(f"the fingerprint of {name} is {question.fingerprint}")
+    stated = document["serving"], document["max_gpus"]
+    sent = [link["sending_ns"] for link in document["transfer"]]
+    if stated != (question.serving, question.max_gpus) or sent != [
+        sending_time(question, scenario.workload.input_tokens) for scenario in question.scenarios
+    ]:
+        raise CheckError(f"serving, max_gpus or transfer is not what {name} yields")
+    asked = questions_of(question)
+    for part in (part for part in PARTS if document[part] is not None):
+        if part not in asked:
+            raise CheckError(f"{part}: {name} leaves no GPU for it")
+        try:
+            _compare(json.dumps(document[part]).encode(), asked[part])
+        except CheckError as error:
+            raise CheckError(f"{part}: {error}") from None
 
 
 def _judge_placement(raw: bytes, instance: Question | None) -> tuple[bool, str | None, str | None]:

@@ -37,7 +37,9 @@ def _fleet_flags(instance: Instance, plan: Plan) -> Iterator[str]:
         found = engine_flags(asked, part)
         if found:
             weights = ", ".join(f"{share.requests} of {share.scenario}" for share in part.shares)
-            yield f"group {place}, {part.replicas} x, routing weight of each (requests): {weights}"
+            pool = plan.groups[place].pool
+            said = f", routing weight of each (requests): {weights}" if weights else ""
+            yield f"group {place}{f', {pool} pool' if pool else ''}, {part.replicas} x{said}"
             yield from found
 
 

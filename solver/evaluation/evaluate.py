@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Literal, get_args
 
+from shardproof.formulations.apart.phases import as_together
 from shardproof.formulations.costs.communication import hand_over
 from shardproof.formulations.costs.compute import Step, embedding_operation, head_operation
 from shardproof.formulations.costs.operations import LinkName, Operation
@@ -61,7 +62,7 @@ def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = 
     """
     if plan.is_apart:
         return _apart(instance, plan)
-    deployment = deployment or deployment_of(instance)
+    deployment = deployment or deployment_of(as_together(instance))
     found = [_Evaluator(deployment, group, name) for name, group in _named(plan)]
     groups = tuple(one.run() for one in found)
     budget = Check("max_gpus", "plan", plan.gpus, instance.max_gpus, "GPUs")
@@ -73,7 +74,8 @@ def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = 
 
 def _apart(instance: Instance, plan: Plan) -> Evaluation:
     """Evaluate each pool under its phase; both together keep the budget of GPUs."""
-    budget, groups, broken, checks = Check("max_gpus", "plan", plan.gpus, instance.max_gpus, "GPUs"), [], [], []
+    budget = Check("max_gpus", "plan", plan.gpus, instance.max_gpus, "GPUs")
+    groups, broken, checks = list[GroupFigures](), list[Violation](), list[Check]()
     for (asked, pool), name in zip(pools(instance, plan), get_args(Pool), strict=True):
         found = evaluate(asked, pool)
         groups += found.groups

@@ -176,7 +176,7 @@ class Throughput:
 
 def _passed(found: list[ScenarioFigures]) -> float:
     """Requests a second that pass a prefill pool and a decode pool, one after the other."""
-    read, written = (max(getattr(figures, name) for figures in found) for name in ("ttft", "tpot"))
+    read, written = max(figures.ttft for figures in found), max(figures.tpot for figures in found)
     windows = [
         workload
         for figures in found

@@ -32,7 +32,7 @@ def render_result(instance: Instance, result: Result, *, colour: bool) -> str:
     _print_headline(console, instance, result)
     if result.plan is not None and result.metrics is not None:
         for place, group in enumerate(result.plan.parts):
-            _print_stages(console, instance, group, f"group {place}: " if result.plan.groups else "")
+            _print_stages(console, instance, group, _group_name(place, group) if result.plan.groups else "")
         console.print(_figures(instance, result, result.metrics))
         _list(console, "Time of a stage goes to", [_time_shares(group) for group in result.plan.parts])
     if result.engine_flags:
@@ -42,6 +42,11 @@ def render_result(instance: Instance, result: Result, *, colour: bool) -> str:
     _list(console, "Why", list(result.explanation))
     _list(console, "Assumed", list(result.assumptions))
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().split("\n"))
+
+
+def _group_name(place: int, group: Group) -> str:
+    """Name a group of a fleet by its place, and by its pool where prefill and decode are apart."""
+    return f"group {place}{'' if group.pool is None else f' ({group.pool} pool)'}: "
 
 
 def _print_headline(console: Console, instance: Instance, result: Result) -> None:

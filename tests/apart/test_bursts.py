@@ -1,0 +1,182 @@
+"""Bursts apart: both pools against brute force, certificates, never worse than together, and refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shardproof.formulations.apart.phases import ANY_TOKEN, pool_instance
+from shardproof.formulations.apart.transfer import prompt_bytes, sending_time
+from shardproof.formulations.timeline import last_sent, simulate_prefill, simulate_sending
+from shardproof.instances.errors import InputError
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
+from shardproof.instances.resolve import resolve_tree
+from shardproof.solver.answer import answer
+from shardproof.solver.api.solved import Solved
+from shardproof.solver.api.verified import verify
+from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.problem import deployment_of
+from shardproof.solver.search.settings import Settings
+from tests.oracles.apart_brute_force import fewest_of_pools, small_instance
+
+QUICK = Settings(explain=False)
+
+
+def question(**fields: Any) -> Instance:
+    """A burst of 32 prompts to a model of 8 billion parameters."""
+    tree: dict[str, Any] = {
+        "model": "qwen3-8b",
+        "device": "a100-80-sxm",
+        "efficiency": "flat",
+        "workload": {"kind": "burst", "input_tokens": 2048, "output_tokens": 256, "batch_size": 32},
+        "limits": {"ttft": "2 s", "tpot": "30 ms", "max_gpus": 16},
+        "serving": "apart",
+    }
+    return resolve_tree(tree | fields, where="test")
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_each_pool_equals_brute_force(block: int) -> None:
+    for seed in range(block * 8, block * 8 + 8):
+        asked = small_instance(seed)
+        expected = fewest_of_pools(asked)
+        result = answer(asked, settings=QUICK)
+        assert (result.pools["prefill"].gpus, result.pools["decode"].gpus) == expected, seed
+        total = None if None in expected else sum(gpus for gpus in expected if gpus is not None)
+        within = total if total is not None and total <= asked.max_gpus else None
+        assert (result.gpus, result.proof) == (within, "certified-optimal"), seed
+
+
+def test_any_is_never_worse_than_together_or_apart() -> None:
+    for seed in range(40, 52):
+        apart = small_instance(seed)
+        found = {
+            serving: answer(apart.model_copy(update={"serving": serving}), settings=QUICK)
+            for serving in ("together", "apart", "any")
+        }
+        fewest = min((one.gpus for one in found.values() if one.gpus is not None), default=None)
+        assert found["any"].gpus == fewest, seed
+        bounds = [one.bound for name, one in found.items() if name != "any" and one.status != "infeasible"]
+        assert found["any"].bound == min((bound for bound in bounds if bound is not None), default=None), seed
+
+
+def test_a_certificate_is_accepted_with_and_without_its_question() -> None:
+    asked = question(serving="any")
+    solved = Solved(asked, answer(asked, settings=QUICK))
+    document = solved.certificate()
+    assert document is not None
+    assert verify(document).accepted
+    found = verify(document, asked)
+    assert found.accepted, found.reason
+    assert found.claim is not None
+    assert found.claim.startswith("certified-optimal")
+    other = verify(document, question(serving="any", transfer={"bandwidth": "1 GB/s"}))
+    assert not other.accepted
+
+
+def test_forged_sums_are_refused() -> None:
+    asked = question()
+    document = Solved(asked, answer(asked, settings=QUICK)).certificate()
+    assert document is not None
+    whole = json.dumps(document)
+    for forge in (_lower_claim, _lower_part, _no_decode, _other_budget, _together_missing):
+        forged = json.loads(whole)
+        forge(forged)
+        assert not verify(forged).accepted, forge.__name__
+
+
+def _lower_claim(document: Any) -> None:
+    document["claim"]["lower"] += 1
+    document["claim"]["upper"] += 1
+
+
+def _lower_part(document: Any) -> None:
+    document["prefill"]["claims"]["gpus"]["lower"] -= 1
+
+
+def _no_decode(document: Any) -> None:
+    document["decode"] = None
+
+
+def _other_budget(document: Any) -> None:
+    document["max_gpus"] = document["claim"]["lower"] - 1
+
+
+def _together_missing(document: Any) -> None:
+    document["serving"] = "any"
+
+
+def test_a_plan_says_its_pools_and_reads_back() -> None:
+    asked = question()
+    result = answer(asked, settings=QUICK)
+    assert result.plan is not None
+    again = Plan.model_validate(json.loads(result.plan.model_dump_json()))
+    assert again == result.plan
+    assert {group.pool for group in again.groups} == {"prefill", "decode"}
+    assert again.in_pool("prefill").gpus + again.in_pool("decode").gpus == result.gpus
+    found = evaluate(asked, again)
+    assert found.violations == ()
+    assert result.metrics is not None
+    assert found.ttft / 1e9 == result.metrics.ttft_s <= 2
+    assert 0 < found.tpot / 1e6 == result.metrics.tpot_ms <= 30
+
+
+def test_ttft_holds_the_transfer_and_the_limit_binds_with_it() -> None:
+    asked = question()
+    slow = question(transfer={"bandwidth": "1 GB/s"})
+    sent = sending_time(slow, 2048)
+    assert sent == pytest.approx(1e9 * prompt_bytes(slow, 2048) / 1e9 + 10_000, abs=1)
+    fast, late = (answer(one, settings=QUICK).pools["prefill"].gpus for one in (asked, slow))
+    assert fast is not None
+    assert late is not None
+    assert late > fast
+    assert answer(question(transfer={"setup": "2 s"}), settings=QUICK).status == "infeasible"
+
+
+def test_a_pool_left_without_its_transfer_is_a_violation() -> None:
+    result = answer(question(), settings=QUICK)
+    assert result.plan is not None
+    found = evaluate(question(transfer={"setup": "1900 ms"}), result.plan)
+    assert [item.group for item in found.violations] == ["ttft[main]"]
+    assert found.violations[0].index == "prefill, plan"
+
+
+def test_pools_keep_what_is_theirs() -> None:
+    asked = question()
+    prefill, decode = (pool_instance(asked, name, ANY_TOKEN).scenarios[0] for name in ("prefill", "decode"))
+    assert (prefill.workload.resident_tokens, decode.workload.resident_tokens) == (2048, 2304)
+    assert (prefill.limits.tpot, decode.limits.ttft) == (None, None)
+
+
+def test_the_link_is_one_more_stage() -> None:
+    for times, groups, chunks, sending in (((3, 5, 2), 4, 1, 7), ((3, 5, 2), 4, 3, 4), ((9,), 3, 2, 1)):
+        leaves = simulate_prefill(times, groups * chunks)
+        arrives = simulate_sending(leaves, chunks=chunks, sending=sending)
+        assert arrives[-1] == last_sent(times, groups * chunks, chunks=chunks, sending=sending)
+
+
+def test_one_gpu_is_no_two_pools() -> None:
+    found = answer(question(limits={"max_gpus": 1}))
+    assert (found.status, found.exit_code) == ("infeasible", 1)
+    both = answer(question(limits={"max_gpus": 1}, serving="any"), settings=QUICK)
+    assert both.gpus == 1
+    assert both.pools.keys() == {"together"}
+
+
+def test_questions_that_say_too_little_are_refused() -> None:
+    loop = {"kind": "closed-loop", "input_tokens": 512, "output_tokens": 64, "concurrency": 8}
+    with pytest.raises(InputError, match=r"limits\.ttft"):
+        answer(question(workload=loop, limits={}))
+    with pytest.raises(InputError, match="something to decode"):
+        answer(question(workload={"kind": "burst", "input_tokens": 9, "output_tokens": 1, "batch_size": 2}))
+    with pytest.raises(InputError, match="serving"):
+        deployment_of(question())
+
+
+def test_a_question_without_pools_keeps_its_fingerprint() -> None:
+    plain = question(serving="together")
+    assert plain.fingerprint == question(serving="together", transfer={"setup": "1 s"}).fingerprint
+    assert plain.fingerprint != question().fingerprint
