@@ -10,7 +10,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ FOLDER = Path(__file__).parent / "catalog"
 SUFFIXES = (".json", ".yaml", ".yml")
 _BETWEEN = re.compile(r"[ _]+")
 """What people write in the place of a name's dashes, as ``nvidia-smi`` does: NVIDIA H100 80GB HBM3."""
+FORMAT_WORDS = re.compile(r"(?:-(?:bf16|fp16|fp8|fp4|nvfp4|mxfp4|int4|int8|awq|gptq|w4a16|w8a8|block|dynamic))+$")
+"""How the catalogue names a checkpoint of the same weights in another format."""
 ALIASES = re.compile(r"^aliases: \[([^\]\n]*)\]$", re.MULTILINE)
 """The aliases of an item stand on one line, so that finding a name parses no file."""
 
@@ -96,6 +98,17 @@ def load_model(name: str) -> Model:
         return read_model(path)
     slug = _find("models", name)
     return _read_item(FOLDER / "models" / f"{slug}.yaml", slug)
+
+
+def siblings(own: Model) -> Iterator[Model]:
+    """Yield the catalogue's checkpoints of the same weights in other formats."""
+    stem = FORMAT_WORDS.sub("", own.name)
+    for name in model_names():
+        if name != own.name and FORMAT_WORDS.sub("", name) == stem:
+            other = load_model(name)
+            alike = (other.layer_count, other.hidden, other.vocab) == (own.layer_count, own.hidden, own.vocab)
+            if alike and other.formats != own.formats:
+                yield other
 
 
 def load_device(name: str) -> Device:

@@ -5,10 +5,12 @@ The set is minimal: drop any one of its limits and a plan exists (proven), keep 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from shardproof.formulations.open_loop import is_open
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.analysis.inputs import with_limit
@@ -142,11 +144,23 @@ def conflicts(instance: Instance) -> tuple[Conflict, ...]:
     return tuple(found)
 
 
-def cheaper_formats(instance: Instance) -> Iterator[str]:
-    """Yield the changes of precision under which a plan exists, in words."""
-    if instance.model.kv_dtype == "fp8":
-        return
-    model = instance.model.model_copy(update={"kv_dtype": "fp8"})
-    gpus = fewest_gpus(deployment_of(instance.model_copy(update={"model": model})))
-    if gpus is not None:
-        yield f"KV cache in FP8: {gpus} GPUs"
+def cheaper_formats(instance: Instance, gpus: int | None = None, stop_at: float = math.inf) -> Iterator[str]:
+    """Yield the formats under which a plan exists, or one of fewer than ``gpus`` GPUs, in words.
+
+    Raises
+    ------
+    Interrupted
+        If the monotonic clock is past ``stop_at``.
+    """
+    from shardproof.instances.catalogue import siblings
+
+    own = instance.model
+    changes = [] if own.kv_dtype == "fp8" else [("KV cache in FP8", own.model_copy(update={"kv_dtype": "fp8"}))]
+    changes += [(f"checkpoint {other.name}", other) for other in siblings(own)]
+    instead = "" if gpus is None else f" instead of {gpus}"
+    smaller = {} if gpus is None else {"max_gpus": gpus - 1}
+    for words, model in changes:
+        asked = instance.model_copy(update={"model": model, **smaller})
+        fewer = None if is_open(instance) else fewest_gpus(deployment_of(asked), stop_at)
+        if fewer is not None:
+            yield f"{words}: {fewer} GPU{'s' if fewer > 1 else ''}{instead}"

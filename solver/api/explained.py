@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Explained(Answered):
-    """Reasons read off the proof; without any plan, limits that conflict and formats that would help.
+    """Reasons read off the proof, and formats that would save GPUs; without any plan, limits that conflict.
 
     ``conflicts`` is a smallest set of limits that cannot hold together, each with the value it would need.
     """
@@ -84,6 +84,8 @@ class Explained(Answered):
             verb = "is" if result.bound == 2 else "are"
             yield f"{name}: {_counted(result.gpus)}; {result.bound - 1} {verb} impossible ({result.proof}):"
         yield from (f"  - {reason}." for reason in self.reasons)
+        if result.status != "infeasible":
+            yield from (f"  - would save GPUs: {change}." for change in self.alternatives)
         yield from (f"In short: {line}." for line in result.explanation)
 
 
@@ -104,16 +106,31 @@ def explanation_of(instance: Instance, result: Result) -> Explained:
     if instance.serving != "together":
         return Explained(instance, result, tuple(_reasons_apart(instance, result)), (), ())
     if result.status == "infeasible":
-        from shardproof.solver.analysis.conflicts import cheaper_formats
         from shardproof.solver.analysis.conflicts import conflicts as found
 
-        conflicts, alternatives = tuple(found(instance)), tuple(cheaper_formats(instance))
+        conflicts = tuple(found(instance))
+    if result.status == "infeasible" or (result.status == "optimal" and (result.gpus or 0) > 1):
+        alternatives = _formats(instance, result.gpus)
     reasons = (*_reasons(instance, result), *_lifted(instance, result))
     return Explained(instance, result, reasons, conflicts, alternatives)
 
 
 LIFTED_WITHIN_S = 5.0
 """Seconds for finding out which restrictions of the search space cost a GPU."""
+
+
+def _formats(instance: Instance, gpus: int | None) -> tuple[str, ...]:
+    import time
+
+    from shardproof.solver.analysis.conflicts import cheaper_formats
+    from shardproof.solver.search.query import Interrupted
+
+    found: list[str] = []
+    try:
+        found.extend(cheaper_formats(instance, gpus, time.monotonic() + LIFTED_WITHIN_S))
+    except Interrupted:
+        found.append("other formats: finding out takes longer; see `shardproof solve --top`")
+    return tuple(found)
 
 
 def _lifted(instance: Instance, result: Result) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ WHOLE: dict[str, tuple[int, int]] = {
     "folds": (0, 20),
     "num_requests": (1, 10**7),
     "seeds": (1, 100),
+    "top": (1, 10**6),
 }
 """Smallest and largest value of each whole number."""
 

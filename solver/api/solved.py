@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from shardproof.instances.errors import InputError
 from shardproof.solver.api.options import check_options
 from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields, tree_of
 from shardproof.solver.api.record import Answered, seconds_of
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
+    from shardproof.solver.alternatives import Alternative
     from shardproof.solver.api.explained import Explained
     from shardproof.solver.api.question import Question
     from shardproof.solver.result import Metrics, Proof, Result, Status
-    from shardproof.solver.search.settings import Progress
+    from shardproof.solver.search.settings import Progress, Settings
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -28,6 +30,8 @@ class Solved(Answered):
 
     instance: Instance
     result: Result
+    alternatives: tuple[Alternative, ...] = ()
+    """The next best answers, where they were asked for (``top``)."""
 
     @property
     def status(self) -> Status:
@@ -109,11 +113,14 @@ class Solved(Answered):
         """Return the answer laid out for a terminal."""
         from shardproof.solver.writers.terminal import render_result
 
-        return render_result(self.instance, self.result, colour=colour)
+        return render_result(self.instance, self.result, colour=colour, alternatives=self.alternatives)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``solve --json`` prints."""
-        return self.result.to_json()
+        document = self.result.to_json()
+        if self.alternatives:
+            document["alternatives"] = [asdict(item) for item in self.alternatives]
+        return document
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """Return one row for each stage of each group of alike replicas."""
@@ -264,6 +271,7 @@ def solve(
     workers: int = 2,
     seed: int = 0,
     search: Literal["auto", "both", "cp-sat"] = "auto",
+    top: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **fields: Unpack[Fields],
 ) -> Solved:
@@ -280,6 +288,9 @@ def solve(
     search
         ``auto``: exact search, CP-SAT where it leaves a case open; ``both``: CP-SAT checks the answer too;
         ``cp-sat``: alone.
+    top
+        So many next best answers of each kind are given too (``alternatives``): other formats, layouts, engines and
+        devices, and half the latency.
     on_progress
         Called with the best GPU count, the bound and the seconds so far.
     **fields
@@ -298,7 +309,7 @@ def solve(
     ('optimal', 1)
     """
     check_fields(fields, "solve")
-    check_options("solve", {"workers": workers, "seed": seed, "search": search})
+    check_options("solve", {"workers": workers, "seed": seed, "search": search, "top": top})
     from shardproof.solver.answer import answer as search_plan
     from shardproof.solver.search.settings import Settings
 
@@ -310,4 +321,19 @@ def solve(
         on_progress=on_progress,
     )
     asked = instance_from(instance, fields)
-    return Solved(asked, search_plan(asked, settings=settings))
+    solved = Solved(asked, search_plan(asked, settings=settings))
+    return solved if top is None else replace(solved, alternatives=_next_best(solved, instance, fields, settings, top))
+
+
+def _next_best(
+    solved: Solved, instance: Question | None, fields: Mapping[str, Any], settings: Settings, top: int
+) -> tuple[Alternative, ...]:
+    """Answer the questions next to the one asked."""
+    from shardproof.instances.instance import Instance
+    from shardproof.solver.alternatives import Asked, next_best
+
+    if isinstance(instance, Instance):
+        raise InputError("top: an Instance is final; give the instance file (or its mapping, or fields)")
+    tree, where, folder = tree_of(instance, fields)
+    question = Asked(tree, where, folder, solved.instance, solved.result)
+    return next_best(question, settings, top)

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     metavar="TARGET=DIR",
     help="Write the plan's files for vllm, docker-compose, kubernetes ...; repeatable.",
 )
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    help="Give so many next best answers of each kind: formats, layouts, engines, devices, faster.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @click.option("--time-limit", type=DURATION, help="After it the best plan so far is given, with unit, e.g. 60s.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Workers of CP-SAT.")

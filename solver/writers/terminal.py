@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +18,9 @@ from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.result import Metrics, Result
 from shardproof.solver.writers.layout import counted, engine_lines, item, terminal_width, wrapped
 
+if TYPE_CHECKING:
+    from shardproof.solver.alternatives import Alternative
+
 _STATUS_STYLE = {"optimal": "bold green", "feasible": "bold yellow", "infeasible": "bold red", "undecided": "bold red"}
 _PROOF_WORDS = {
     "certified-optimal": "certified by the independent checker",
@@ -25,8 +30,8 @@ _PROOF_WORDS = {
 }
 
 
-def render_result(instance: Instance, result: Result, *, colour: bool) -> str:
-    """Lay a result out within the terminal: verdict, plan, how to run it, why, and last what was assumed."""
+def render_result(instance: Instance, result: Result, *, colour: bool, alternatives: Sequence[Alternative] = ()) -> str:
+    """Lay a result out within the terminal: verdict, plan, how to run it, why, what else, and last what was assumed."""
     out, width = io.StringIO(), terminal_width()
     console = Console(file=out, force_terminal=colour, no_color=not colour, width=width, highlight=False)
     _print_headline(console, instance, result)
@@ -40,6 +45,8 @@ def render_result(instance: Instance, result: Result, *, colour: bool) -> str:
         for line in engine_lines(result.engine_flags, width=width):
             console.print(Text(line), soft_wrap=True)
     _list(console, "Why", list(result.explanation))
+    if alternatives:
+        _print_alternatives(console, result, alternatives)
     _list(console, "Assumed", list(result.assumptions))
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().split("\n"))
 
@@ -62,6 +69,19 @@ def _print_headline(console: Console, instance: Instance, result: Result) -> Non
     shown = Text(wrapped(proof, width=console.width))
     shown.stylize(_STATUS_STYLE[result.status], 0, len(result.status))
     console.print(shown)
+
+
+def _print_alternatives(console: Console, result: Result, found: Sequence[Alternative]) -> None:
+    from shardproof.solver.alternatives import saving
+    from shardproof.solver.writers.alternatives import alternatives_table
+
+    _list(console, "Would save GPUs", list(saving(found, result.gpus)))
+    console.print(Text("Next best answers", style="bold"))
+    console.print(alternatives_table(found))
+    kinds = {item.price_kind for item in found} - {None}
+    if len(kinds) > 1:
+        note = f"prices of different kinds ({', '.join(sorted(map(str, kinds)))}) are no ranking; own: cost to own"
+        console.print(Text(wrapped(note, width=console.width)))
 
 
 def _verdict(instance: Instance, result: Result) -> str:

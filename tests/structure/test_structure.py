@@ -39,6 +39,7 @@ ROOMS = (
     "open_loop",
     "apart",
     "answer",
+    "alternatives",
     "writers",
     "audit",
     "calibration",
