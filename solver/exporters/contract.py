@@ -1,6 +1,6 @@
 """The contract of flags: every flag that we write is one of the engine's, with its arity, type and choices.
 
-``contracts/*.json`` are written by ``python -m benchmarks.exports --record`` from the option lists that the engines'
+``contracts/*.json`` are written by ``python -m benchmarks.exports contracts`` from the option lists that the engines'
 own parsers build; that of TensorRT-LLM is kept by hand from its LLM API arguments (source in the file). What
 argparse lets through and the engine's configuration classes refuse is checked here as well.
 """
@@ -28,7 +28,7 @@ WRITTEN: Mapping[str, tuple[str, ...]] = {
         "--kv-cache-dtype", "--block-size", "--enforce-eager", "--distributed-executor-backend",
         "--data-parallel-size-local", "--data-parallel-address", "--data-parallel-rpc-port",
         "--data-parallel-start-rank", "--headless", "--nnodes", "--node-rank", "--master-addr", "--host", "--port",
-        "--served-model-name", "--hf-overrides",
+        "--served-model-name", "--hf-overrides", "--model", "--kv-transfer-config",
     ),
     "sglang": (
         "--model-path", "--tp-size", "--pp-size", "--dp-size", "--attn-dp-size", "--enable-dp-attention", "--ep-size",
@@ -36,6 +36,7 @@ WRITTEN: Mapping[str, tuple[str, ...]] = {
         "--quantization", "--max-prefill-tokens", "--kv-cache-dtype", "--page-size", "--disable-cuda-graph",
         "--nnodes", "--dist-init-addr", "--node-rank", "--host", "--port", "--init-expert-location",
         "--ep-num-redundant-experts", "--served-model-name", "--json-model-override-args",
+        "--disaggregation-mode", "--disaggregation-transfer-backend", "--disaggregation-bootstrap-port",
     ),
 }  # fmt: skip
 """Flags that exporters write; the contract holds these alone."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shardproof.solver.exporters.images import resource_of
-from shardproof.solver.exporters.pods import config_map, pod, split
+from shardproof.solver.exporters.pods import config_map, pod, shared_memory, split
 from shardproof.solver.exporters.text import alone, cannot, to_yaml
 from shardproof.solver.exporters.units import Process, Unit
 
@@ -55,7 +55,19 @@ def _worker(unit: Unit) -> dict[str, Any]:
     found: dict[str, Any] = {"name": "worker", "type": "worker", "replicas": unit.replicas}
     if unit.nodes > 1:
         found["multinode"] = {"nodeCount": unit.nodes}
-    return found | {"podTemplate": {"spec": spec | {"containers": [container]}}}
+    found["sharedMemorySize"] = shared_memory(unit)  # the operator mounts /dev/shm itself, 8 GiB unless told
+    return found | {"podTemplate": {"spec": _without_shared_memory(spec | {"containers": [container]})}}
+
+
+def _without_shared_memory(spec: dict[str, Any]) -> dict[str, Any]:
+    container = dict(spec["containers"][0])
+    container["volumeMounts"] = [one for one in container["volumeMounts"] if one["name"] != "shm"]
+    volumes = [one for one in spec["volumes"] if one["name"] != "shm"]
+    if not container["volumeMounts"]:
+        del container["volumeMounts"]
+    return {key: value for key, value in spec.items() if key != "volumes"} | {"containers": [container]} | (
+        {"volumes": volumes} if volumes else {}
+    )
 
 
 def _words(unit: Unit) -> list[str]:

@@ -42,6 +42,12 @@ def test_a_command_line_is_a_plan() -> None:
     assert any("64 heads over 3" in claim.formula for claim in found.claims if claim.wrong)
 
 
+def test_heads_are_shared_by_the_ranks_of_one_data_parallel_share() -> None:
+    line = "python -m sglang.launch_server --model-path microsoft/phi-4 --tp-size 4 --attn-dp-size {}"
+    assert review(line.format(2)).exit_code == 0  # 10 KV heads over 2 ranks
+    assert any("10 KV heads and 4 ranks" in claim.formula for claim in review(line.format(1)).claims if claim.wrong)
+
+
 def test_a_folder_is_read_file_by_file(tmp_path: Path) -> None:
     (tmp_path / "good.sh").write_text(f"{SERVE} 4\n")
     (tmp_path / "notes.md").write_text("# Nothing\n\nJust words.\n")

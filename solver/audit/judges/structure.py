@@ -103,7 +103,8 @@ def judge_tp(context: Context, statement: Statement) -> Claim:
     if tp < 1:
         return contradicted(statement, "a degree is at least 1")
     inside = [reading.option.attn_tp for reading in context.readings] or [tp]
-    tp = min(inside) if facts.document.first("attention_dp_enabled") else tp
+    is_shared = facts.document.first("attention_dp_enabled") or facts.stated("attention_dp")
+    tp = min(inside) if is_shared else tp  # ranks that share heads: those of one data-parallel share
     if facts.heads and facts.one_shape and facts.heads % tp:
         return contradicted(statement, f"{facts.heads} heads over {tp} ranks leave {facts.heads % tp}")
     if facts.kv_heads and facts.one_shape and facts.kv_heads % tp and tp % facts.kv_heads:
