@@ -65,9 +65,8 @@ def _without_shared_memory(spec: dict[str, Any]) -> dict[str, Any]:
     volumes = [one for one in spec["volumes"] if one["name"] != "shm"]
     if not container["volumeMounts"]:
         del container["volumeMounts"]
-    return {key: value for key, value in spec.items() if key != "volumes"} | {"containers": [container]} | (
-        {"volumes": volumes} if volumes else {}
-    )
+    kept = {key: value for key, value in spec.items() if key != "volumes"} | {"containers": [container]}
+    return kept | ({"volumes": volumes} if volumes else {})
 
 
 def _words(unit: Unit) -> list[str]:
