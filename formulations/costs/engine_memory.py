@@ -46,8 +46,9 @@ from shardproof.instances.option import Option
 SMALL_DEVICE = 70 * GIB
 DOUBT = Fraction(3, 1000)
 """Share of a device that the account leaves free: what start-up logs deviate from it."""
-SAMPLER_BYTES = 26
-"""Bytes per (sequence, vocabulary entry) that a sampler's warm-up takes outside the utilisation (MXFP4 models)."""
+SAMPLER_BYTES = 40.5
+"""Bytes per (sequence, vocabulary entry) that a sampler's warm-up takes (MXFP4 models): what the profiling run did
+not see of it (`MemoryProfile.bytes_per_logit`) lies outside the utilisation. Versions up to 0.16 saw nearly all."""
 KERNEL_TILE = 256
 TOWER_LOADING = GIB // 4
 TOWER_ACTIVATION = GIB // 4
@@ -211,7 +212,8 @@ class EngineAccount:
             return self.peak(option, launch, last=True)
         if self.model.formats.experts.dtype != "mxfp4":
             return 0
-        return SAMPLER_BYTES * launch.sequences * self.model.vocab
+        unseen = max(0.0, SAMPLER_BYTES - self.profile.bytes_per_logit)
+        return ceil(unseen * launch.sequences * self.model.vocab)
 
     def group_bytes(self, option: Option, demands: Sequence[Demand]) -> int:
         """KV cache of one layer of the widest group of a hybrid pool, bytes."""
