@@ -182,22 +182,6 @@ def evaluate(folder: Path) -> list[Figure]:
         figure("memory: KV capacity, known engine version, tail", capacity, target=0.02, statistic="p95"),
         _count("memory: refused or out of memory, called feasible", refused, missed, target=0.0),
         _count("memory: started, called infeasible", known, wrong, target=0.0),
-        *_held_out(),
-    ]
-
-
-def _held_out() -> list[Figure]:
-    """Errors over logs that no profile was fitted to."""
-    from benchmarks.fidelity.start_logs import held_out
-
-    found = list(held_out())
-    errors = [one.capacity_error for one in found]
-    note = "vLLM 0.19.0 logs of tests/data/start_logs.yaml, none of them fitted"
-    refused = [1.0 for one in found if one.predicted.refusal is not None]
-    return [
-        figure("memory: KV capacity, logs held out", errors, target=0.02, note=note),
-        figure("memory: KV capacity, logs held out, tail", errors, target=0.06, statistic="p95"),
-        Figure("memory: held-out logs called infeasible", len(found), float(len(refused)), None, 0.0),
     ]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks.fidelity.figure import Figure, figure
 from benchmarks.fidelity.memory import in_formats
 from shardproof.formulations.costs.engine_memory import EngineMemory, account
 from shardproof.formulations.costs.engine_profiles import GIB
@@ -51,3 +53,17 @@ def held_out() -> Iterator[HeldOut]:
         option = Option(attn_tp=tp, attn_dp=1, moe_tp=tp, moe_ep=1)
         found = account(model, option, told, total_bytes=round(TOTAL_GIB * GIB), stages=facts.get("pp", 1))
         yield HeldOut(facts, found)
+
+
+def evaluate(folder: Path) -> list[Figure]:
+    """Errors over the logs of the file; the folder of measurements holds none of them."""
+    del folder
+    found = list(held_out())
+    errors = [one.capacity_error for one in found]
+    refused = sum(one.predicted.refusal is not None for one in found)
+    note = "vLLM 0.19.0 logs of tests/data/start_logs.yaml, none of them fitted"
+    return [
+        figure("memory: KV capacity, logs held out", errors, target=0.02, note=note),
+        figure("memory: KV capacity, logs held out, tail", errors, target=0.06, statistic="p95"),
+        Figure("memory: held-out logs called infeasible", len(found), float(refused), None, 0.0),
+    ]
