@@ -11,11 +11,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shardproof.instances.base import Record
+from shardproof.instances.compressed import CompressedAttention
 from shardproof.instances.formats import Formats, TensorClass
 from shardproof.instances.matrices import Matrix, Shard, ffn_matrices
 
 __all__ = [
     "Attention",
+    "CompressedAttention",
     "DenseFeedForward",
     "FeedForward",
     "GroupedQueryAttention",
@@ -40,8 +42,8 @@ class GroupedQueryAttention(Record):
     the query projection (Qwen3-Next, Qwen3.5). ``key_is_value`` drops the value projection (Gemma 4
     global layers). ``value_dim``: width of a value where it is not that of a key (MiMo-V2; caches keep both as
     wide as keys). ``head_gate``: one gate a head (Step 3.5). ``index_heads`` x ``index_head_dim``: an indexer that
-    selects blocks of tokens, copied to every rank (MiniMax M3). ``norm_parameters`` counts q/k norms, sinks and
-    other vectors.
+    selects blocks of tokens, ``selected_tokens`` for each query, copied to every rank (MiniMax M3).
+    ``norm_parameters`` counts q/k norms, sinks and other vectors.
     """
 
     kind: Literal["gqa"] = "gqa"
@@ -56,9 +58,15 @@ class GroupedQueryAttention(Record):
     key_is_value: bool = False
     value_dim: int | None = Field(default=None, gt=0)
     head_gate: bool = False
+    selected_tokens: int | None = Field(default=None, gt=0)
     index_heads: int = Field(default=0, ge=0)
     index_head_dim: int = Field(default=0, ge=0)
     norm_parameters: int = Field(default=0, ge=0)
+
+    @property
+    def span(self) -> int | None:
+        """Tokens that a query attends to at most: its window, or what an indexer selects (``None``: all)."""
+        return self.window if self.selected_tokens is None else self.selected_tokens
 
     @property
     def index_bytes_per_token(self) -> int:
@@ -201,7 +209,8 @@ class NoAttention(Record):
 
 
 Attention = Annotated[
-    GroupedQueryAttention | LatentAttention | LinearAttention | NoAttention, Field(discriminator="kind")
+    GroupedQueryAttention | LatentAttention | CompressedAttention | LinearAttention | NoAttention,
+    Field(discriminator="kind"),
 ]
 
 

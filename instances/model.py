@@ -27,6 +27,7 @@ class Model(Record):
     ``kinds`` names the distinct layers, ``runs`` orders them. ``tied``: the head is the embedding
     (counted once in `parameters`, held by the first and by the last stage). ``embedding_parameters``
     and ``head_parameters`` beyond ``vocab x hidden`` stay zero for every known model.
+    ``residual_streams``: copies of the hidden state that run between layers (hyper-connections).
     ``extra_parameters`` are loaded on the first stage though text never uses them (vision towers).
     """
 
@@ -41,6 +42,7 @@ class Model(Record):
     runs: tuple[LayerRun, ...] = Field(min_length=1)
     final_norm_parameters: int = Field(ge=0)
     extra_parameters: int = Field(default=0, ge=0)
+    residual_streams: int = Field(default=1, ge=1)
     formats: Formats
     kv_dtype: DType = "bf16"
     published_parameters: int | None = None

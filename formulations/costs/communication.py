@@ -56,7 +56,7 @@ def hand_over(model: Model, option: Option, step: Step, *, dtype: str, link: Lin
     return Operation(
         name="point-to-point",
         kind="p2p",
-        message_bytes=element_bytes(step.rows(option) * model.hidden, dtype),
+        message_bytes=element_bytes(step.rows(option) * model.hidden * model.residual_streams, dtype),
         dtype=dtype,
         link=link,
         shape=Shape(ranks=2),

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from shardproof.formulations.costs.compressed import score_operations
 from shardproof.formulations.costs.memory import expert_bytes, kv_bytes_read, routed_pairs
 from shardproof.formulations.costs.operations import Operation, Shape
+from shardproof.formulations.costs.pairs import prefill_pairs
 from shardproof.formulations.costs.sharding import (
     attention_matrices,
     attention_parts,
@@ -30,6 +32,7 @@ from shardproof.formulations.costs.sharding import (
     vocabulary_matrix,
 )
 from shardproof.instances.layers import (
+    CompressedAttention,
     GroupedQueryAttention,
     LatentAttention,
     Layer,
@@ -87,7 +90,7 @@ def layer_operations(
         yield _gemm(model, router_matrix(layer.feed_forward, model.hidden), 1, rows, "router", dtype)
         yield _experts(model, layer.feed_forward, option, step.group_rows(option), dtype, imbalance)
     if layer.norm_parameters:
-        norms = max(1, layer.norm_parameters // model.hidden)
+        norms = max(1, layer.norm_parameters // model.hidden) + _mixing(model)
         yield Operation(
             name="norms",
             kind="elementwise",
@@ -95,6 +98,14 @@ def layer_operations(
             dtype=dtype,
             shape=Shape(m=rows, n=model.hidden),
         )
+
+
+def _mixing(model: Model) -> int:
+    """Passes over the hidden state (one reads and writes it) that hyper-connections add to a layer.
+
+    Before each of its two parts all streams are read and one is written; after it all are read and written again.
+    """
+    return 3 * model.residual_streams + 2 if model.residual_streams > 1 else 0
 
 
 def _projections(model: Model, layer: Layer, option: Option, rows: int, dtype: str) -> Iterator[Operation]:
@@ -125,37 +136,34 @@ def _gemm(model: Model, matrix: Matrix, parts: int, rows: int, name: str, dtype:
     )
 
 
-def causal_pairs(tokens: int, window: int | None) -> int:
-    """(query, key) pairs of one prompt: half of tokens squared, or what a sliding window leaves, rounded up."""
-    if window is None or tokens <= window:
-        return divide_up(tokens * tokens, 2)
-    return divide_up(window * window, 2) + (tokens - window) * window
-
-
-def prefill_pairs(tokens: int, context: int, window: int | None) -> int:
-    """(query, key) pairs of a chunk of ``tokens`` after ``context`` tokens of its prompt, rounded up."""
-    own = causal_pairs(tokens, window)
-    if not context:
-        return own
-    return own + tokens * context if window is None else min(own + tokens * context, tokens * window)
-
-
 def _scores(model: Model, layer: Layer, option: Option, step: Step, dtype: str) -> Iterator[Operation]:
     attention = layer.attention
     if isinstance(attention, LinearAttention):
         yield _recurrence(attention, option, step, dtype)
+    if isinstance(attention, CompressedAttention):
+        yield from score_operations(
+            attention,
+            option,
+            sequences=step.sequences(option),
+            tokens=step.tokens,
+            context=step.context,
+            prefill=step.phase == "prefill",
+            dtype=dtype,
+            kv_dtype=model.kv_dtype,
+            weights=model.formats.attention.dtype,
+        )
     if not isinstance(attention, GroupedQueryAttention | LatentAttention):
         return
+    yield from _index_scores(attention, option, step, dtype)
     heads = divide_up(attention.heads, option.attn_tp)
     if isinstance(attention, GroupedQueryAttention):
         window, kv_heads, head_dim = (
-            attention.window,
+            attention.span,
             max(1, divide_up(attention.kv_heads, option.attn_tp)),
             attention.head_dim,
         )
         per_pair = 4 * heads * head_dim
     else:
-        yield from _index_scores(attention, option, step, dtype)
         window, kv_heads = attention.selected_tokens, 1
         head_dim = attention.kv_lora_rank + attention.qk_rope_head_dim
         expanded = attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim
@@ -187,7 +195,9 @@ def _scores(model: Model, layer: Layer, option: Option, step: Step, dtype: str) 
     )
 
 
-def _index_scores(attention: LatentAttention, option: Option, step: Step, dtype: str) -> Iterator[Operation]:
+def _index_scores(
+    attention: GroupedQueryAttention | LatentAttention, option: Option, step: Step, dtype: str
+) -> Iterator[Operation]:
     """Score every earlier token with the indexer, which each rank runs whole: 2 FLOPs a head, element and pair."""
     if not attention.index_heads:
         return
@@ -202,8 +212,8 @@ def _index_scores(attention: LatentAttention, option: Option, step: Step, dtype:
         flops=2 * sequences * pairs * width,
         moved_bytes=element_bytes(sequences * step.tokens * width, dtype) + cached,
         resident_bytes=cached if step.phase == "decode" else 0,
-        dtype="fp8",
-        kv_dtype="fp8",
+        dtype="fp8" if isinstance(attention, LatentAttention) else dtype,
+        kv_dtype="fp8" if isinstance(attention, LatentAttention) else dtype,
         shape=Shape(
             batch=sequences,
             query=step.tokens,

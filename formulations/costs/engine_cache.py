@@ -20,6 +20,9 @@ group. A sliding window takes at most ``window - 1`` tokens and those of one ite
 (SlidingWindowSpec.max_memory_usage_bytes); a recurrent state takes one block, to whose size the blocks of
 attention are raised. Chunked attention (Llama 4) is kept whole by default (vllm/config/vllm.py).
 
+A compressed cache (`compressed`) adds up layer by layer: entries, windows and states of every request, and what the
+tokens of one iteration in flight take besides, once.
+
 SGLang gives sliding layers a second pool of ``swa_full_tokens_ratio`` (0.8) of the tokens; TensorRT-LLM keeps the
 window. In both, bytes add up layer by layer.
 """
@@ -30,9 +33,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from shardproof.formulations.costs import compressed
 from shardproof.formulations.costs.memory import kv_bytes_per_request
 from shardproof.formulations.costs.sharding import divide_up
-from shardproof.instances.layers import GroupedQueryAttention, LinearAttention
+from shardproof.instances.layers import CompressedAttention, GroupedQueryAttention, LinearAttention
 from shardproof.instances.model import Model
 from shardproof.instances.option import Option
 
@@ -109,7 +113,13 @@ class CachePool:
     @cached_property
     def is_hybrid(self) -> bool:
         """Whether layers lie in several groups."""
-        return self.grouped and len({(held.window, held.state) for held in self._members}) > 1
+        return self.grouped and not self.compressed and len({(held.window, held.state) for held in self._members}) > 1
+
+    @cached_property
+    def compressed(self) -> dict[str, CompressedAttention]:
+        """Layer kinds whose cache is compressed; a pool that has any adds up layer by layer."""
+        kinds = self.model.kinds.items()
+        return {name: kind.attention for name, kind in kinds if isinstance(kind.attention, CompressedAttention)}
 
     @cached_property
     def group_size(self) -> int:
@@ -139,6 +149,12 @@ class CachePool:
     def token_bytes(self, kind: str, option: Option) -> int:
         """Bytes of one token (or of a state) of one layer on one device."""
         return kv_bytes_per_request(self.model, self.model.kinds[kind], option, 1)
+
+    def block_bytes(self, kind: str, option: Option) -> int:
+        """Bytes of one block of one layer on one device, in a pool that adds up layer by layer."""
+        if kind in self.compressed:
+            return compressed.page_bytes(self.compressed[kind], self.block, self.model.kv_dtype)
+        return self.block * self.token_bytes(kind, option)
 
     def page_bytes(self, option: Option) -> int:
         """Bytes of one block of a layer: the largest of any kind of attention, and no less than a state."""
@@ -199,6 +215,8 @@ class CachePool:
 
     def layer_demand(self, kind: str, option: Option, demands: Sequence[Demand]) -> int:
         """Bytes of one layer of a pool that is no hybrid, under the largest of several demands."""
+        if kind in self.compressed:
+            return max((self._compressed_demand(kind, demand) for demand in demands), default=0)
 
         def asked(demand: Demand) -> int:
             one = self.layer_bytes(kind, option, tokens=demand.tokens, batched=demand.batched)
@@ -206,3 +224,9 @@ class CachePool:
             return max(demand.requests * one, longest)
 
         return max(map(asked, demands), default=0)
+
+    def _compressed_demand(self, kind: str, demand: Demand) -> int:
+        attention, dtype = self.compressed[kind], self.model.kv_dtype
+        kept = (demand.tokens, demand.longest)
+        one, longest = (compressed.resident_bytes(attention, tokens, self.block, dtype) for tokens in kept)
+        return max(demand.requests * one, longest) + compressed.flight_bytes(attention, demand.batched, dtype)

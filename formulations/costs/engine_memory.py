@@ -29,6 +29,7 @@ from fractions import Fraction
 from functools import cached_property
 from math import ceil
 
+from shardproof.formulations.costs.compressed import PAGE_TOKENS
 from shardproof.formulations.costs.engine_cache import CachePool, Demand
 from shardproof.formulations.costs.engine_profiles import GIB, MemoryProfile, find_profile, version_key
 from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, layer_weight_bytes
@@ -36,6 +37,7 @@ from shardproof.formulations.costs.sharding import divide_up, element_bytes, slo
 from shardproof.instances.engine import EngineSettings
 from shardproof.instances.layers import (
     Attention,
+    CompressedAttention,
     GroupedQueryAttention,
     LatentAttention,
     MixtureOfExperts,
@@ -133,6 +135,8 @@ class EngineAccount:
     def pool(self) -> CachePool:
         """How the engine's version holds caches."""
         block = self.settings.block_size or self.profile.block_tokens
+        if any(isinstance(layer.attention, CompressedAttention) for layer in self.model.kinds.values()):
+            block = max(block, PAGE_TOKENS)
         return CachePool(
             self.model,
             block=block,
@@ -194,7 +198,7 @@ class EngineAccount:
         key = ("activations", option, launch, last)
         if key not in self._cells:
             model, profile = self.model, self.profile
-            stream = element_bytes(launch.batched * model.hidden, "bf16")
+            stream = element_bytes(launch.batched * model.hidden * model.residual_streams, "bf16")
             base = round(profile.base_activation * GIB) + (TOWER_ACTIVATION if model.extra_parameters else 0)
             forward = max(_forward_bytes(model, kind, option, launch.batched) for kind in model.kinds)
             workspace = max((_expert_workspace(model, kind, option, launch.batched) for kind in model.kinds), default=0)
@@ -260,7 +264,7 @@ class EngineAccount:
             tokens = blocks // len(self.pool.groups) * self.pool.smallest_page(option)
             return Capacity(free, block, blocks, tokens)
         kinds = Counter(self.model.layer_kinds[span.start : span.stop])
-        block = sum(count * self.pool.token_bytes(kind, option) for kind, count in kinds.items()) * self.pool.block
+        block = sum(count * self.pool.block_bytes(kind, option) for kind, count in kinds.items())
         blocks = free // max(1, block)
         return Capacity(free, block, blocks, blocks * self.pool.block)
 
@@ -268,8 +272,8 @@ class EngineAccount:
         """Requests of ``tokens`` tokens that the cache of a stage holds at once."""
         if self.pool.is_hybrid:
             return capacity.blocks // max(1, self.pool.request_pages(option, tokens=tokens, batched=batched))
-        one = self._stage_cache(span, option, (Demand(1, tokens, 1, batched),))
-        return capacity.free // max(1, one)
+        first, second = (self._stage_cache(span, option, (Demand(n, tokens, 1, batched),)) for n in (1, 2))
+        return 0 if capacity.free < first else 1 + (capacity.free - first) // max(1, second - first)
 
 
 @dataclass(frozen=True)
@@ -388,6 +392,8 @@ def rotary_bytes(model: Model) -> int:
             widths.add((attention.head_dim, attention.window is not None and attention.window == 1024))
         elif isinstance(attention, LatentAttention):
             widths.add((attention.qk_rope_head_dim, False))
+        elif isinstance(attention, CompressedAttention):
+            widths.add((attention.rope_head_dim, attention.ratio > 0))
     return sum(element_bytes(model.max_position * width, "bf16") for width, _ in widths)
 
 

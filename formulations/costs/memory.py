@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from shardproof.formulations.costs import compressed
 from shardproof.formulations.costs.sharding import (
     attention_matrices,
     attention_parts,
@@ -28,6 +29,7 @@ from shardproof.formulations.costs.sharding import (
     vocabulary_matrix,
 )
 from shardproof.instances.layers import (
+    CompressedAttention,
     DenseFeedForward,
     GroupedQueryAttention,
     LatentAttention,
@@ -99,6 +101,8 @@ def kv_bytes_per_request(model: Model, layer: Layer, option: Option, tokens: int
     if isinstance(attention, LatentAttention):
         width = attention.kv_lora_rank + attention.qk_rope_head_dim
         return element_bytes(width * tokens, model.kv_dtype) + attention.index_bytes_per_token * tokens
+    if isinstance(attention, CompressedAttention):
+        return compressed.cache_bytes(attention, tokens, model.kv_dtype)
     if isinstance(attention, LinearAttention):
         return divide_up(attention.state_bytes_per_sequence, option.attn_tp)
     return 0
@@ -107,6 +111,12 @@ def kv_bytes_per_request(model: Model, layer: Layer, option: Option, tokens: int
 def kv_bytes_read(model: Model, layer: Layer, option: Option, tokens: int, *, queries: int) -> int:
     """KV cache that ``queries`` tokens of one request read: all of it, or what an indexer selects for each, bytes."""
     attention = layer.attention
+    if isinstance(attention, CompressedAttention):
+        return compressed.cache_bytes_read(attention, tokens, model.kv_dtype, queries=queries)
+    if isinstance(attention, GroupedQueryAttention) and attention.selected_tokens is not None:
+        heads = max(1, divide_up(attention.kv_heads, option.attn_tp))
+        seen = min(tokens, queries * attention.selected_tokens)
+        return element_bytes(2 * heads * attention.head_dim * seen, model.kv_dtype)
     if not isinstance(attention, LatentAttention) or attention.selected_tokens is None:
         return kv_bytes_per_request(model, layer, option, tokens)
     width = attention.kv_lora_rank + attention.qk_rope_head_dim
@@ -122,7 +132,7 @@ def layer_kv_bytes(model: Model, layer: Layer, option: Option, *, requests: int,
 def workspace_bytes(model: Model, option: Option, *, requests: int, tokens: int, dtype: str) -> int:
     """Activation workspace of one microbatch of ``requests`` x ``tokens`` on one device, bytes."""
     rows = divide_up(requests, option.attn_dp) * tokens
-    stream = element_bytes(2 * rows * model.hidden, dtype)
+    stream = element_bytes((1 + model.residual_streams) * rows * model.hidden, dtype)
     widest = max(
         part(layer, option, rows, model.hidden)
         for layer in model.kinds.values()
@@ -172,4 +182,4 @@ def logits_bytes(model: Model, option: Option, *, requests: int) -> int:
 def buffer_bytes(model: Model, option: Option, *, requests: int, tokens: int, dtype: str) -> tuple[int, int]:
     """Return (collective buffers of the stage, receive buffer of a stage after the first), bytes."""
     message = element_bytes(divide_up(requests, option.attn_dp) * tokens * model.hidden, dtype)
-    return (2 * message if option.gpus > 1 else 0), message
+    return (2 * message if option.gpus > 1 else 0), model.residual_streams * message

@@ -13,6 +13,7 @@ from shardproof.formulations.costs.engine_profiles import version_key
 from shardproof.formulations.engines.shards import Shard, quantised_shards
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import (
+    CompressedAttention,
     DenseFeedForward,
     GroupedQueryAttention,
     LatentAttention,
@@ -72,9 +73,11 @@ def _either_divides(left: int, right: int) -> bool:
 
 
 def _heads_divide(instance: Instance, option: Option) -> bool:
-    kinds = (GroupedQueryAttention, LatentAttention, LinearAttention)
-    attentions = (layer.attention for layer in _layers(instance))
-    return all(attention.heads % option.attn_tp == 0 for attention in attentions if isinstance(attention, kinds))
+    kinds = (GroupedQueryAttention, LatentAttention, LinearAttention, CompressedAttention)
+    attentions = [layer.attention for layer in _layers(instance)]
+    groups = [attention.output_groups for attention in attentions if isinstance(attention, CompressedAttention)]
+    heads = [attention.heads for attention in attentions if isinstance(attention, kinds)]
+    return all(count % option.attn_tp == 0 for count in (*heads, *groups))
 
 
 def _kv_heads_divide(instance: Instance, option: Option) -> bool:
@@ -186,7 +189,7 @@ def _always(instance: Instance, option: Option) -> bool:
 PHYSICAL: tuple[Rule, ...] = (
     Rule(
         "heads",
-        "attn_tp divides the number of query heads",
+        "attn_tp divides the number of query heads (and of groups of the output projection, where there are any)",
         _heads_divide,
         source="vLLM config/model.py, ModelConfig.verify_with_parallel_config; "
         "TensorRT-LLM _torch/modules/attention.py, Attention.__init__; SGLang models/*.py, Attention.__init__",

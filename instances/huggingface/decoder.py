@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shardproof.instances.layers import GroupedQueryAttention, Layer
-from shardproof.instances.model import LayerRun
+from shardproof.instances.layers import CompressedAttention, GroupedQueryAttention, Layer
+from shardproof.instances.model import DType, LayerRun
 
 LONGEST_PATTERN = 16
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """The layers of a text decoder, first to last, and what stands around them."""
+    """The layers of a text decoder, first to last, and what stands around them.
+
+    ``kv_dtype``: of the cache, where engines keep it so whatever the checkpoint is stored in.
+    """
 
     layers: tuple[Layer, ...]
     final_norm_parameters: int
+    kv_dtype: DType | None = None
+    residual_streams: int = 1
 
 
 def name_kinds(layers: Sequence[Layer]) -> tuple[dict[str, Layer], tuple[str, ...]]:
@@ -34,6 +39,8 @@ def _label(layer: Layer) -> str:
     attention = {"mla": "latent", "linear": "linear", "none": ""}.get(layer.attention.kind, "full")
     if isinstance(layer.attention, GroupedQueryAttention) and layer.attention.window is not None:
         attention = "sliding"
+    if isinstance(layer.attention, CompressedAttention):
+        attention = f"compressed-{layer.attention.ratio}" if layer.attention.ratio else "sliding"
     feed_forward = "" if layer.feed_forward.kind == "none" else layer.feed_forward.kind
     return "-".join(part for part in (attention, feed_forward) if part) or "empty"
 

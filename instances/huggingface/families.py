@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from shardproof.instances.huggingface import dense, gemma, hybrids, kimi_linear, mixtures, searched, windowed
+from shardproof.instances.huggingface import (
+    compressed,
+    dense,
+    gemma,
+    hybrids,
+    kimi_linear,
+    mixtures,
+    searched,
+    windowed,
+)
 from shardproof.instances.huggingface.config import Config
 from shardproof.instances.huggingface.decoder import Decoder
 
@@ -136,6 +145,7 @@ FAMILIES: tuple[Family, ...] = (
         ("DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM"),
         mixtures.read_sparse_deepseek,
     ),
+    Family("DeepSeek-V4", ("deepseek_v4",), ("DeepseekV4ForCausalLM",), compressed.read_deepseek_v4),
     Family("MiniMax M2", ("minimax_m2",), ("MiniMaxM2ForCausalLM",), mixtures.read_minimax_m2),
     Family(
         "MiniMax M3",

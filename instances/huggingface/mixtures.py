@@ -92,7 +92,14 @@ def read_minimax_m3(config: Config) -> Decoder:
     scores = config.integer("num_local_experts") if config.flag("use_routing_bias", default=True) else 0
     shared = config.integer("shared_intermediate_size", default=0, minimum=0)
     plain = grouped_query(config, head_norms=config.flag("use_qk_norm", default=True))
-    own = {"index_heads": heads, "index_head_dim": width, "norm_parameters": plain.norm_parameters + 2 * width}
+    blocks = sparse.optional_integer("sparse_topk_blocks") if used else None
+    selected = blocks and blocks * sparse.integer("sparse_block_size")
+    own = {
+        "selected_tokens": selected,
+        "index_heads": heads,
+        "index_head_dim": width,
+        "norm_parameters": plain.norm_parameters + 2 * width,
+    }
     layers = layers_of(
         config,
         lambda index: plain.model_copy(update=own) if indexed[index] else plain,

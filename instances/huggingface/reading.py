@@ -112,7 +112,8 @@ def _assemble(
         final_norm_parameters=decoder.final_norm_parameters,
         extra_parameters=extra,
         formats=storage.formats,
-        kv_dtype=storage.kv_dtype,
+        kv_dtype=decoder.kv_dtype or storage.kv_dtype,
+        residual_streams=decoder.residual_streams,
         notes=(*notes, *storage.notes, *said, *_left_out(config)),
     )
 

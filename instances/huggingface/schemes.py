@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from shardproof.instances.huggingface import toolkits
 from shardproof.instances.huggingface.config import Config
@@ -60,9 +61,23 @@ def read_scheme(config: Config, separate: Mapping[str, object] | None) -> Scheme
             f"method '{method}' is not understood, and is not guessed; understood: {', '.join(METHODS)}",
         )
     try:
-        return reader(found)
+        return _with_experts(config, reader(found))
     except re.error as error:
         raise found.refuse("ignore", f"holds a pattern that cannot be used as a regular expression ({error})") from None
+
+
+def _with_experts(config: Config, scheme: Scheme) -> Scheme:
+    """Store routed experts as ``expert_dtype`` says, where that differs from the rest (DeepSeek-V4)."""
+    stated = config.word("expert_dtype")
+    if stated in (None, "fp8"):
+        return scheme
+    if stated not in ("fp4", "mxfp4"):
+        raise config.refuse("expert_dtype", "is not understood; understood: fp4, fp8")
+    experts = TensorFormat(dtype="mxfp4", block=(1, 32), scale_bits=BYTE_SCALE_BITS)
+    return replace(
+        scheme,
+        format_of=lambda module: experts if module.tensor_class == "experts" else scheme.format_of(module),
+    )
 
 
 def _block(config: Config, field: str) -> tuple[int, int] | None:

@@ -9,7 +9,13 @@ from functools import cached_property
 
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Instance
-from shardproof.instances.layers import GroupedQueryAttention, LatentAttention, LinearAttention, MixtureOfExperts
+from shardproof.instances.layers import (
+    CompressedAttention,
+    GroupedQueryAttention,
+    LatentAttention,
+    LinearAttention,
+    MixtureOfExperts,
+)
 from shardproof.instances.model import Model
 from shardproof.instances.option import Option
 from shardproof.solver.documents.catalogue_match import find_devices, find_model
@@ -126,7 +132,7 @@ class Facts:
     def heads(self) -> int | None:
         """Query heads of a layer."""
         for kind in self.model.kinds.values() if self.model else ():
-            if isinstance(kind.attention, GroupedQueryAttention | LatentAttention):
+            if isinstance(kind.attention, GroupedQueryAttention | LatentAttention | CompressedAttention):
                 return kind.attention.heads
         return None if self.model else self._sane("heads")
 
@@ -144,7 +150,9 @@ class Facts:
         shapes = {
             (kind.attention.heads, getattr(kind.attention, "kv_heads", 0))
             for kind in (self.model.kinds.values() if self.model else ())
-            if isinstance(kind.attention, GroupedQueryAttention | LatentAttention | LinearAttention)
+            if isinstance(
+                kind.attention, GroupedQueryAttention | LatentAttention | CompressedAttention | LinearAttention
+            )
         }
         return len(shapes) <= 1
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from shardproof.instances.formats import TensorFormat
 from shardproof.instances.layers import (
+    CompressedAttention,
     GroupedQueryAttention,
     LatentAttention,
     Layer,
@@ -167,6 +168,11 @@ class Recount:
                 return (width) / (tp) * tokens * size
             share = self.option.attn_tp if "latent-kv-divided-by-tp" in assume else 1
             return (attention.kv_lora_rank + attention.qk_rope_head_dim) / (share) * tokens * size
+        if isinstance(attention, CompressedAttention):
+            entry = attention.head_dim * size if size != 1.0 else float(attention.entry_bytes("fp8"))
+            entries = -(-tokens // attention.ratio) if attention.ratio else 0
+            states = attention.state_rows * (attention.state_row_bytes + attention.index_state_row_bytes)
+            return (entries + min(tokens, attention.window)) * entry + entries * attention.index_entry_bytes + states
         if isinstance(attention, LinearAttention) and tokens > 1:
             return (attention.state_bytes_per_sequence) / (tp)
         return 0.0
@@ -211,6 +217,13 @@ class Recount:
                 width = attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim
                 pairs = tokens * tokens if full else tokens * (tokens + 1) // 2
                 return float(2 * attention.heads * width * pairs)
+            if isinstance(attention, CompressedAttention):
+                window = min(tokens, attention.window)
+                pairs = tokens * tokens if full else window * (window + 1) // 2 + (tokens - window) * window
+                every = tokens * (tokens + 1) // 2 // attention.ratio if attention.ratio else 0
+                chosen = attention.selected_entries
+                entries = every if chosen is None else min(every, tokens * chosen)
+                return float(4 * attention.heads * attention.head_dim * (pairs + entries))
             return 0.0
 
         return batch * self._summed(f"scores {tokens}", self.model.layer_kinds, assume & SCORE_MISTAKES, one)

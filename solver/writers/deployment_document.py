@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from shardproof.formulations.engines.told import memory_budget
 from shardproof.instances.instance import Instance
-from shardproof.instances.layers import GroupedQueryAttention, LatentAttention, MixtureOfExperts
+from shardproof.instances.layers import CompressedAttention, GroupedQueryAttention, LatentAttention, MixtureOfExperts
 from shardproof.instances.plan import Group, Plan, Stage
 from shardproof.instances.units import format_bytes
 from shardproof.solver.documents.text import printable
@@ -169,6 +169,6 @@ def _heads(instance: Instance) -> int | None:
     found = {
         kind.attention.heads
         for kind in instance.model.kinds.values()
-        if isinstance(kind.attention, GroupedQueryAttention | LatentAttention)
+        if isinstance(kind.attention, GroupedQueryAttention | LatentAttention | CompressedAttention)
     }
     return found.pop() if len(found) == 1 else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from shardproof.formulations.costs.compute import Step, causal_pairs
+from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.flat import FlatClock
 from shardproof.formulations.costs.operations import Operation, Shape
+from shardproof.formulations.costs.pairs import causal_pairs
 from shardproof.formulations.costs.sharding import touched_experts_ppm
 from shardproof.formulations.deployment.build import Deployment, replica_counts
 from shardproof.formulations.deployment.prefill import distinct_ceilings

@@ -22,7 +22,7 @@ from tests.oracles.published_configs import LATENT, LLAMA, QWEN_MOE, QWEN_NEXT, 
         ({"architectures": ["FooForCausalLM"]}, "FooForCausalLM"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
         ({"architectures": ["LlamaForCausalLMEagle3"]}, "LlamaForCausalLMEagle3"),
-        ({"model_type": "deepseek_v4"}, "deepseek_v4"),
+        ({"model_type": "deepseek_v9"}, "deepseek_v9"),
     ],
 )
 def test_an_architecture_that_is_not_understood_is_refused_by_name(changes, name):

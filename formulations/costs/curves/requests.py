@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardproof.formulations.costs.compute import prefill_pairs
 from shardproof.formulations.costs.operations import Operation, Shape
+from shardproof.formulations.costs.pairs import prefill_pairs
 
 _DTYPES = {
     "bf16": ("bfloat16", "float16"),

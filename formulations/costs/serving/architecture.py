@@ -12,6 +12,7 @@ from collections import Counter
 from shardproof.instances.hardware import Device
 from shardproof.instances.layers import (
     Attention,
+    CompressedAttention,
     DenseFeedForward,
     FeedForward,
     GroupedQueryAttention,
@@ -35,12 +36,16 @@ def architecture_of(model: Model) -> str:
 def _attention(attention: Attention) -> str:
     if isinstance(attention, GroupedQueryAttention):
         window = f"w{attention.window}" if attention.window else ""
-        return f"gqa{attention.heads}/{attention.kv_heads}x{attention.head_dim}{window}"
+        selected = f"s{attention.selected_tokens}" if attention.selected_tokens else ""
+        return f"gqa{attention.heads}/{attention.kv_heads}x{attention.head_dim}{window}{selected}"
     if isinstance(attention, LatentAttention):
         selected = f"s{attention.selected_tokens}" if attention.selected_tokens else ""
         ranks = f"{attention.q_lora_rank}/{attention.kv_lora_rank}"
         sizes = f"{attention.qk_nope_head_dim}/{attention.qk_rope_head_dim}/{attention.v_head_dim}"
         return f"mla{attention.heads} {ranks}/{sizes}{selected}"
+    if isinstance(attention, CompressedAttention):
+        ranks = f"{attention.q_lora_rank}/{attention.output_groups}x{attention.output_rank}"
+        return f"compressed{attention.heads}x{attention.head_dim} {ranks} w{attention.window}r{attention.ratio}"
     if isinstance(attention, LinearAttention):
         return f"linear{attention.heads}/{attention.key_heads}x{attention.key_dim}/{attention.value_dim}"
     return ""

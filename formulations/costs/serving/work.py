@@ -26,6 +26,7 @@ from shardproof.formulations.costs.memory import (
 from shardproof.formulations.costs.sharding import attention_parts, cut, kv_heads_of, slots_per_rank
 from shardproof.instances.hardware import Device
 from shardproof.instances.layers import (
+    CompressedAttention,
     GroupedQueryAttention,
     LatentAttention,
     Layer,
@@ -158,34 +159,46 @@ def _attention(found: Terms, model: Model, layer: Layer, device: Device, option:
         state = attention.state_bytes_per_sequence / option.attn_tp
         found[PLACE["state"]] = load.sequences * 2 * state / bandwidth
         return
-    if not isinstance(attention, GroupedQueryAttention | LatentAttention):
+    if not isinstance(attention, GroupedQueryAttention | LatentAttention | CompressedAttention):
         return
     span = _span(attention, load)
     found[PLACE["kv"]] = load.sequences * _cache_read(model, layer, option, span, load.context) / bandwidth
-    if isinstance(attention, LatentAttention):
+    if not isinstance(attention, GroupedQueryAttention):
         found[PLACE["latent_layers"]] = MICROSECOND
     width = _score_width(attention, load)
     flops = 4 * attention.heads / option.attn_tp * width * load.tokens * span
     found[PLACE["attention"]] = flops / peak(device, "bf16")
-    if isinstance(attention, LatentAttention) and attention.selected_tokens is not None:
+    if _selects(attention):
         found[PLACE["sparse_layers"]] = MICROSECOND
 
 
-def _span(attention: GroupedQueryAttention | LatentAttention, load: Load) -> float:
+def _selects(attention: GroupedQueryAttention | LatentAttention | CompressedAttention) -> bool:
+    """Whether an indexer selects what a query attends to."""
+    if isinstance(attention, CompressedAttention):
+        return attention.selected_entries is not None
+    return attention.selected_tokens is not None
+
+
+def _span(attention: GroupedQueryAttention | LatentAttention | CompressedAttention, load: Load) -> float:
     """Tokens that one new token attends to: a window, or what an indexer selects, where there is one."""
-    widest = attention.window if isinstance(attention, GroupedQueryAttention) else attention.selected_tokens
+    if isinstance(attention, CompressedAttention):
+        return attention.attended(round(load.context))
+    widest = attention.span if isinstance(attention, GroupedQueryAttention) else attention.selected_tokens
     return load.context if widest is None else min(load.context, widest)
 
 
 def _cache_read(model: Model, layer: Layer, option: Option, span: float, context: float) -> float:
     """Bytes of the cache that one new token reads: of the tokens it attends to, and an indexer's keys of all."""
+    if isinstance(layer.attention, CompressedAttention):
+        kept, keys = layer.attention.entry_bytes(model.kv_dtype), layer.attention.index_entry_bytes
+        return span * kept + layer.attention.entries(round(context)) * keys
     whole = kv_bytes_per_request(model, layer, option, 1)
     chosen = kv_bytes_read(model, layer, option, 1, queries=1)
     return span * chosen + context * (whole - chosen)
 
 
-def _score_width(attention: GroupedQueryAttention | LatentAttention, load: Load) -> float:
-    if isinstance(attention, GroupedQueryAttention):
+def _score_width(attention: GroupedQueryAttention | LatentAttention | CompressedAttention, load: Load) -> float:
+    if isinstance(attention, GroupedQueryAttention | CompressedAttention):
         return attention.head_dim
     if load.prefill:
         return (attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim) / 2

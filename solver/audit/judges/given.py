@@ -6,7 +6,13 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from shardproof.instances.catalogue import nearest
-from shardproof.instances.layers import DenseFeedForward, GroupedQueryAttention, LatentAttention, MixtureOfExperts
+from shardproof.instances.layers import (
+    CompressedAttention,
+    DenseFeedForward,
+    GroupedQueryAttention,
+    LatentAttention,
+    MixtureOfExperts,
+)
 from shardproof.instances.model import Model
 from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
@@ -60,14 +66,18 @@ def _shape(model: Model, field: str) -> Iterable[int]:
     ffn = [kind.feed_forward for kind in model.kinds.values()]
     grouped = [part for part in attention if isinstance(part, GroupedQueryAttention)]
     latent = [part for part in attention if isinstance(part, LatentAttention)]
+    packed = [part for part in attention if isinstance(part, CompressedAttention)]
     moe = [part for part in ffn if isinstance(part, MixtureOfExperts)]
     shapes: dict[str, list[int]] = {
         "layers": [model.layer_count],
         "hidden": [model.hidden],
         "vocab": [model.vocab],
-        "heads": [part.heads for part in grouped] + [part.heads for part in latent],
-        "kv_heads": [part.kv_heads for part in grouped] + [n for part in latent for n in (part.heads, 1)],
+        "heads": [p.heads for p in grouped] + [p.heads for p in latent] + [p.heads for p in packed],
+        "kv_heads": [part.kv_heads for part in grouped]
+        + [n for part in latent for n in (part.heads, 1)]
+        + [1 for _ in packed],
         "head_dim": [part.head_dim for part in grouped]
+        + [part.head_dim for part in packed]
         + [n for p in latent for n in (p.v_head_dim, p.qk_nope_head_dim + p.qk_rope_head_dim, p.qk_nope_head_dim)],
         "experts": [n for p in moe for n in (p.experts, p.experts + (p.shared_intermediate > 0))] or [0],
         "topk": [n for p in moe for n in (p.topk, p.topk + (p.shared_intermediate > 0))],
