@@ -22,6 +22,8 @@ from shardproof.instances.workload import Limits, OpenLoop, Scenario, Workload
 DEFAULT_MAX_GPUS = 256
 WIDEST_DEFAULT_STAGE = 72
 DEFAULT_RUNTIME_RESERVE = 1_000_000_000
+RESERVE_ASSUMED = f"runtime reserve {DEFAULT_RUNTIME_RESERVE / 10**9:g} GB per device: not given by the instance"
+WHOLE_PROMPTS = "prefill runs in microbatches of whole prompts; a stage works on one at a time"
 
 
 class Precision(Record):
@@ -132,7 +134,8 @@ class Instance(Record):
     """A resolved question: every name replaced by what it stands for, every default filled in.
 
     ``memory_limit``: bytes of one device that a plan may use; ``max_gpus``: the search's budget;
-    ``max_stage_gpus``: widest stage; ``runtime_reserve``: bytes of one device that the runtime keeps;
+    ``max_stage_gpus``: widest stage; ``runtime_reserve``: bytes of one device that the runtime keeps
+    (``reserve_stated``: as the file says; engines have accounts of their own and keep none otherwise);
     ``margin``: share by which every time is inflated before it is held against a limit; ``calibration``:
     catalogue name of the device whose curves time operations, and a digest of them (``None``: flat shares);
     ``loop_ttft_margin``: ``margin`` of TTFTs of closed loops (``None``: the same); ``confidence``: share of
@@ -152,6 +155,7 @@ class Instance(Record):
     max_gpus: int
     max_stage_gpus: int
     runtime_reserve: int
+    reserve_stated: bool = False
     load_profile: LoadProfile | str | None = None
     margin: Ratio = Fraction(0)
     loop_ttft_margin: Ratio | None = None
@@ -177,6 +181,8 @@ class Instance(Record):
         drop_what_serves_together(tree)
         if self.calibration is None and self.confidence is None:
             tree["device"].pop("architecture")
+        if self.engine != "any" or not self.reserve_stated:
+            tree.pop("reserve_stated")
         canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -12,6 +12,8 @@ from shardproof.instances.hardware import Device
 from shardproof.instances.instance import (
     DEFAULT_MAX_GPUS,
     DEFAULT_RUNTIME_RESERVE,
+    RESERVE_ASSUMED,
+    WHOLE_PROMPTS,
     WIDEST_DEFAULT_STAGE,
     Checkpoint,
     Hardware,
@@ -77,6 +79,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         max_gpus=max_gpus,
         max_stage_gpus=min(widest, max_gpus),
         runtime_reserve=_runtime_reserve(file),
+        reserve_stated=file.runtime_reserve is not None,
         load_profile=_loads(file, folder),
         margin=file.margin,
         confidence=file.confidence,
@@ -253,7 +256,7 @@ def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[s
     named = file.engine.name != "any"
     assume(
         file.runtime_reserve is None and not named,
-        f"runtime reserve {DEFAULT_RUNTIME_RESERVE / 10**9:g} GB per device: not given by the instance",
+        RESERVE_ASSUMED,
     )
     assume(file.precision.kv_cache is None, "KV cache dtype: the model's own, not given by the instance")
     assume(
@@ -267,9 +270,7 @@ def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[s
     widest = max(min(device.devices_per_node, WIDEST_DEFAULT_STAGE), file.fixed.gpus)
     assume(file.max_stage_gpus is None, f"a stage is at most {widest} devices wide: max_stage_gpus is not given")
     kinds = {scenario.workload.kind for scenario in file.scenarios or (_main_scenario(file),)}
-    assume(
-        "burst" in kinds and not named, "prefill runs in microbatches of whole prompts; a stage works on one at a time"
-    )
+    assume("burst" in kinds and not named, WHOLE_PROMPTS)
     assume(
         "closed-loop" in kinds,
         "closed loop: every request in flight is resident; prefill runs beside the decode; waits grow with the load",

@@ -1,29 +1,209 @@
-"""The one answer to any instance: requests that come by themselves, or bursts and closed loops."""
+"""The one answer to any instance: under a named engine, under the best of all, or for requests that come by themselves.
+
+Where no engine is named (``any``) the question is searched free of an engine's rules first, then under every engine
+that runs on the device, each with no more GPUs than the best plan so far: an engine that needs more is refuted at that
+number, one that does not is taken through all levels. The answer is the plan of fewest GPUs, then of the lowest TTFT.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
 from shardproof.formulations.open_loop import is_open
+from shardproof.instances.engine import EngineName
+from shardproof.instances.engine_choice import NAMED, runs_on, under_engine
+from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
-from shardproof.solver.result import Result
-from shardproof.solver.search.settings import Settings
+from shardproof.instances.units import format_duration
+from shardproof.solver.proof.evidence import Level
+from shardproof.solver.result import EngineAnswer, Proof, Result
+from shardproof.solver.search.settings import Rival, Settings
+from shardproof.solver.solve import Search, evidence_of, is_certified, result_of, search
+
+FREE = "free of an engine's rules"
 
 
 def answer(instance: Instance, *, settings: Settings | None = None) -> Result:
-    """Find the plan with the fewest GPUs for an instance of any kind of workload.
+    """Find the plan with the fewest GPUs for an instance of any kind of workload, under its engine or the best of all.
 
     Raises
     ------
     CheckFailed
         If the plan found fails its own check (a fault of ours).
     """
+    settings = settings or Settings()
     if instance.serving != "together":
         from shardproof.solver.apart.solve import solve_serving
 
-        return solve_serving(instance, settings or Settings())
+        return solve_serving(instance, settings)
     if is_open(instance):
         from shardproof.solver.open_loop.solve import solve_open
 
-        return solve_open(instance, settings or Settings())
-    from shardproof.solver.solve import solve
+        return solve_open(instance, settings)
+    if instance.engine != "any":
+        return result_of(search(instance, settings), settings)
+    return _best(instance, settings)
 
-    return solve(instance, settings=settings)
+
+@dataclass(frozen=True)
+class Candidate:
+    """One reading of a question under any engine: what its search found, or why there is none."""
+
+    engine: EngineName
+    found: Search | None
+    note: str = ""
+
+    @property
+    def gpus(self) -> int | None:
+        """GPUs of the best plan found."""
+        return None if self.found is None else self.found.outcome.levels["gpus"].value
+
+    @property
+    def ttft(self) -> int | None:
+        """TTFT of its slowest request in the program, ns."""
+        level = None if self.found is None else self.found.outcome.levels.get("ttft")
+        return None if level is None else level.value
+
+    @property
+    def bound(self) -> int | None:
+        """Fewest GPUs that this engine can do with (``None``: it has no plan at all)."""
+        if self.found is None:
+            return None if self.note else 1
+        return None if self.found.outcome.infeasible else self.found.outcome.levels["gpus"].bound
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What the best has least of: GPUs, then TTFT."""
+        return tuple(float("inf") if value is None else value for value in (self.gpus, self.ttft))  # type: ignore[return-value]
+
+
+def _best(instance: Instance, settings: Settings) -> Result:
+    started = time.monotonic()
+    best = Candidate("any", search(instance, settings))
+    candidates = [best]
+    for engine in NAMED:
+        candidate = _candidate(instance, engine, _left(settings, started), best)
+        candidates.append(candidate)
+        if candidate.rank < best.rank:
+            best = candidate
+    assert best.found is not None
+    result = result_of(best.found, _left(settings, started))
+    return _of_all(instance, result, best, candidates, settings, started)
+
+
+def _left(settings: Settings, started: float) -> Settings:
+    if settings.time_limit_s is None:
+        return settings
+    return replace(settings, time_limit_s=settings.time_limit_s - (time.monotonic() - started))
+
+
+def _candidate(instance: Instance, engine: EngineName, settings: Settings, best: Candidate) -> Candidate:
+    """Search a question under one engine, as far as it can still be better than the best."""
+    if not runs_on(instance, engine):
+        return Candidate(engine, None, f"does not run on {instance.device.name}")
+    interrupted = best.found is not None and best.found.outcome.stop_reason == "interrupted"
+    if interrupted or (settings.time_limit_s is not None and settings.time_limit_s <= 0):
+        return Candidate(engine, None)
+    try:
+        rival = None if best.gpus is None else Rival(best.gpus, best.ttft)
+        found = search(under_engine(instance, engine), settings, rival=rival)
+    except InputError as error:
+        return Candidate(engine, None, str(error))
+    return Candidate(engine, found, "" if found.deployment.options else "accepts no way to cut the model")
+
+
+def _of_all(
+    instance: Instance,
+    result: Result,
+    best: Candidate,
+    candidates: list[Candidate],
+    settings: Settings,
+    started: float,
+) -> Result:
+    """Make the answer under one engine the answer under any."""
+    bounds = [candidate.bound for candidate in candidates if candidate.bound is not None]
+    bound, gpus = min(bounds, default=None), result.gpus
+    engines = tuple(_entries(candidates, best, result, settings))
+    stopped = [one.found.outcome.stop_reason for one in candidates if one.found is not None]
+    reason = next((why for why in stopped if why != "proved"), result.stop_reason)
+    if any(one.found is None and not one.note for one in candidates) and reason == "proved":
+        reason = "time-limit"
+    status = result.status
+    if status == "optimal" and (bound != gpus or reason != "proved"):
+        status = "feasible"
+    elif status == "infeasible" and bounds:
+        status = "undecided"
+    proof = _weakest(result.proof, status, engines)
+    sentences = (_sentence(engines), *result.explanation) if settings.explain and len(engines) > 1 else ()
+    return replace(
+        result,
+        status=status,
+        proof=proof,
+        bound=bound,
+        levels={**result.levels, "gpus": Level(gpus, bound)},
+        stop_reason=reason,
+        explanation=sentences or result.explanation,
+        instance_fingerprint=instance.fingerprint,
+        plan=result.plan and result.plan.model_copy(update={"instance_fingerprint": instance.fingerprint}),
+        seconds=time.monotonic() - started,
+        engine=best.engine,
+        engines=engines,
+        question=None if best.found is None else best.found.instance,
+    )
+
+
+def _weakest(proof: Proof, status: str, engines: tuple[EngineAnswer, ...]) -> Proof:
+    """Return what all candidates' proofs amount to."""
+    if status == "undecided":
+        return "none"
+    if any(one.proof == "solver-claimed" for one in engines if not one.chosen):
+        return "solver-claimed"
+    return "certified-gap" if proof == "certified-optimal" and status == "feasible" else proof
+
+
+def _entries(
+    candidates: list[Candidate], best: Candidate, result: Result, settings: Settings
+) -> Iterator[EngineAnswer]:
+    for one in candidates:
+        evidence = None if one.found is None else evidence_of(one.found)
+        proof: Proof = result.proof
+        if one is not best:
+            proof = "none"
+            if one.found is not None and one.found.deployment.options and one.bound != 1:
+                known = settings.certify and is_certified(one.found)
+                proof = "solver-claimed" if not known else "certified-gap" if one.bound is None else "certified-optimal"
+        yield EngineAnswer(
+            engine=one.engine,
+            gpus=one.gpus,
+            bound=one.bound,
+            ttft_s=None if one.ttft is None else one.ttft / 1e9,
+            proof=proof,
+            chosen=one is best,
+            note=one.note,
+            instance=None if one.found is None else one.found.instance,
+            evidence=evidence,
+        )
+
+
+def _sentence(engines: tuple[EngineAnswer, ...]) -> str:
+    """Say which engine was chosen, and what the others come to."""
+    chosen = next(one for one in engines if one.chosen)
+    others = "; ".join(f"{_name(one)}: {_said(one)}" for one in engines if one is not chosen)
+    return f"engine any takes the best: {_name(chosen)}, {_said(chosen)} ({others})"
+
+
+def _name(one: EngineAnswer) -> str:
+    return FREE if one.engine == "any" else one.engine
+
+
+def _said(one: EngineAnswer) -> str:
+    if one.gpus is not None:
+        count = "1 GPU" if one.gpus == 1 else f"{one.gpus} GPUs"
+        return f"{count}, {'no faster' if one.ttft_s is None else f'TTFT {format_duration(round(one.ttft_s * 1e9))}'}"
+    if one.note:
+        return one.note
+    if one.bound is None:
+        return "no plan"
+    return f"at least {one.bound} GPUs" if one.bound > 1 else "not decided in the time given"

@@ -36,15 +36,20 @@ def deployment_of(instance: Instance) -> Deployment:
     A confidence level becomes the margin that held-out residuals of measured deployments ask for. Every verb
     comes through here, so that one question has one answer.
     """
-    if is_open(instance):
-        remedy = "solve and simulate answer it; ask the other verbs for a burst or a closed loop"
-        raise InputError([Problem(instance.name, "workload.kind", "requests", remedy)])
+    refuse_open(instance)
     if instance.serving != "together":
         remedy = "solve, explain, predict, audit, simulate, export and verify answer it; ask others for together"
         raise InputError([Problem(instance.name, "serving", instance.serving, remedy)])
     if instance.confidence is not None:
         instance = with_confidence(instance, instance.confidence)
     return Deployment(instance, imbalance=_table(instance, rules_of(instance.engine)))
+
+
+def refuse_open(instance: Instance) -> None:
+    """Refuse requests that come by themselves where a verb knows bursts and closed loops only."""
+    if is_open(instance):
+        remedy = "solve and simulate answer it; ask the other verbs for a burst or a closed loop"
+        raise InputError([Problem(instance.name, "workload.kind", "requests", remedy)])
 
 
 def with_wide_stages(deployment: Deployment, max_gpus: int) -> Deployment:

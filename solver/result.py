@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from shardproof.instances.base import Record
+from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.solver.proof.evidence import Evidence, Level, StopReason
 
@@ -56,6 +57,40 @@ class PoolDocument(Record):
     bound: int | None
 
 
+class EngineDocument(Record):
+    """What one engine comes to where none is named: GPUs of its best plan (``null``: none better was looked for).
+
+    ``bound``: fewest GPUs that it can do with (``null``: it has no plan); ``note``: why it is left out.
+    """
+
+    engine: str
+    gpus: int | None
+    bound: int | None
+    ttft_s: float | None
+    proof: Proof
+    chosen: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class EngineAnswer:
+    """The same, with the evidence behind it and the question that it is the answer to."""
+
+    engine: str
+    gpus: int | None
+    bound: int | None
+    ttft_s: float | None
+    proof: Proof
+    chosen: bool
+    note: str = ""
+    instance: Instance | None = None
+    evidence: Evidence | None = None
+
+    def to_document(self) -> EngineDocument:
+        """Return what ``solve --json`` says of it."""
+        return EngineDocument(**{name: getattr(self, name) for name in EngineDocument.model_fields})
+
+
 class ResultDocument(Record):
     """The answer to one instance as ``solve --json`` prints it."""
 
@@ -70,6 +105,8 @@ class ResultDocument(Record):
     placement: tuple[tuple[int, ...], ...] | None
     levels: dict[str, LevelDocument]
     explanation: tuple[str, ...]
+    engine: str | None = None
+    engines: tuple[EngineDocument, ...] = ()
     engine_flags: tuple[str, ...]
     service: tuple[dict[str, Any], ...] = ()
     pools: dict[str, PoolDocument] = Field(default_factory=dict)
@@ -100,6 +137,12 @@ class Result:
     evidence: Evidence | None = None
     service: tuple[dict[str, Any], ...] = ()
     """What requests that come by themselves see of the plan: a document for each scenario, as ``simulate --json``."""
+    engine: str | None = None
+    """Engine that the plan is for (``any``: free of an engine's rules)."""
+    engines: tuple[EngineAnswer, ...] = ()
+    """Where no engine was named, what each of them comes to; one is chosen."""
+    question: Instance | None = None
+    """The question under the engine that was chosen (``None``: as it was asked)."""
 
     pools: Mapping[str, Result] = field(default_factory=dict)
     """Answers that this one is made of: ``prefill`` and ``decode``; ``together`` beside them where it was allowed."""
@@ -134,6 +177,8 @@ class Result:
             placement=None if self.plan is None else self.plan.placement,
             levels=levels,
             explanation=self.explanation,
+            engine=self.engine,
+            engines=tuple(one.to_document() for one in self.engines),
             engine_flags=self.engine_flags,
             service=self.service,
             pools={

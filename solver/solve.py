@@ -8,7 +8,7 @@ called one.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from shardproof.formulations.deployment.build import Deployment
@@ -36,14 +36,26 @@ from shardproof.solver.result import Metrics, Proof, Result, Status
 from shardproof.solver.search.fleet_search import FleetSearch
 from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.query import Interrupted
-from shardproof.solver.search.settings import Settings
+from shardproof.solver.search.settings import Rival, Settings
 
 EXPLAINED_WITHIN_S = 2.0
 """Seconds that `solve` spends at most on finding out which limits and rules matter."""
 
 
+@dataclass(frozen=True)
+class Search:
+    """A question, what its search has found, and when it began."""
+
+    instance: Instance
+    deployment: Deployment
+    outcome: Outcome
+    started: float
+
+
 def solve(instance: Instance, *, settings: Settings | None = None) -> Result:
-    """Find the plan with the fewest GPUs for an instance, and prove it.
+    """Find the plan with the fewest GPUs for an instance under its engine, and prove it.
+
+    ``any`` is here a plan free of an engine's rules; `shardproof.solver.answer` holds it against the named engines.
 
     Raises
     ------
@@ -51,30 +63,33 @@ def solve(instance: Instance, *, settings: Settings | None = None) -> Result:
         If the plan found fails its own check (a fault of ours).
     """
     settings = settings or Settings()
+    return result_of(search(instance, settings), settings)
+
+
+def search(instance: Instance, settings: Settings, *, rival: Rival | None = None) -> Search:
+    """Search an instance; where no plan beats the ``rival``, that is proved and no more."""
     started = time.monotonic()
     deployment = deployment_of(instance)
-    outcome = _search(deployment, settings)
-    return _result(instance, deployment, outcome, settings, started)
-
-
-def _search(deployment: Deployment, settings: Settings) -> Outcome:
-    started = time.monotonic()
     if not deployment.options:
-        return Outcome(deployment, infeasible=True, levels={"gpus": Level(None, None)})
+        nothing = Outcome(deployment, infeasible=True, levels={"gpus": Level(None, None)})
+        return Search(instance, deployment, nothing, started)
     held = [deployment]
 
     def limited(chain: Chain) -> tuple[Deployment, Chain]:
         held.append(deployment.limited(chain.gpus(deployment.program)))
         return held[-1], moved(chain, deployment.program, held[-1].program)
 
-    outcome = FleetSearch(deployment, settings, limited=limited, mixed=deployment.instance.replicas == "free").run()
+    mixed = deployment.instance.replicas == "free"
+    outcome = FleetSearch(deployment, settings, limited=limited, mixed=mixed, rival=rival).run()
     outcome.deployment = held[-1]
     if settings.search == "both":
-        _compare(deployment, outcome, settings, started)
-    return outcome
+        _compare(deployment, outcome, settings, started, rival)
+    return Search(instance, held[-1], outcome, started)
 
 
-def _compare(deployment: Deployment, outcome: Outcome, settings: Settings, started: float) -> None:
+def _compare(
+    deployment: Deployment, outcome: Outcome, settings: Settings, started: float, rival: Rival | None
+) -> None:
     """Hold CP-SAT's own answer against the exact search's: GPUs, shapes, TTFT and memory, as far as both are known.
 
     Raises
@@ -86,7 +101,7 @@ def _compare(deployment: Deployment, outcome: Outcome, settings: Settings, start
     if left is not None and left <= 0:
         return
     asked = replace(settings, search="cp-sat", time_limit_s=left, on_progress=None)
-    other = FleetSearch(deployment, asked, mixed=deployment.instance.replicas == "free").run()
+    other = FleetSearch(deployment, asked, mixed=deployment.instance.replicas == "free", rival=rival).run()
     if outcome.stop_reason == other.stop_reason == "proved" and outcome.infeasible != other.infeasible:
         raise InternalError(f"CP-SAT says {'no' if other.infeasible else 'a'} plan exists, the exact search does not")
     for name, level in outcome.levels.items():
@@ -98,18 +113,10 @@ def _compare(deployment: Deployment, outcome: Outcome, settings: Settings, start
             return
 
 
-def _result(instance: Instance, deployment: Deployment, outcome: Outcome, settings: Settings, started: float) -> Result:
-    deployment = outcome.deployment or deployment
-    plan, evaluation = None, None
-    if outcome.fleet is not None:
-        plan, evaluation = finished_plan(deployment, plan_of_fleet(deployment, outcome.fleet))
-    elif outcome.chain is not None:
-        plan, evaluation = finished_plan(deployment, plan_of(deployment, outcome.chain))
-    if plan is not None:
-        plan = plan.model_copy(update={"instance_fingerprint": instance.fingerprint})
-    gpus = outcome.levels["gpus"]
-    status = _status(outcome, gpus)
-    evidence = Evidence(
+def evidence_of(found: Search) -> Evidence:
+    """Return what a certificate of a search is made of."""
+    outcome, deployment = found.outcome, found.deployment
+    return Evidence(
         deployment.program,
         outcome.chain,
         outcome.levels,
@@ -120,6 +127,21 @@ def _result(instance: Instance, deployment: Deployment, outcome: Outcome, settin
         replicas=deployment.instance.replicas,
         infeasible=outcome.infeasible,
     )
+
+
+def result_of(found: Search, settings: Settings) -> Result:
+    """Make a plan of what was found, check it and its proof, and say why it is no smaller."""
+    instance, deployment, outcome = found.instance, found.deployment, found.outcome
+    plan, evaluation = None, None
+    if outcome.fleet is not None:
+        plan, evaluation = finished_plan(deployment, plan_of_fleet(deployment, outcome.fleet))
+    elif outcome.chain is not None:
+        plan, evaluation = finished_plan(deployment, plan_of(deployment, outcome.chain))
+    if plan is not None:
+        plan = plan.model_copy(update={"instance_fingerprint": instance.fingerprint})
+    gpus = outcome.levels["gpus"]
+    status = _status(outcome, gpus)
+    evidence = evidence_of(found)
     return Result(
         status=status,
         proof=_proof(status, outcome, evidence, instance, settings),
@@ -131,11 +153,12 @@ def _result(instance: Instance, deployment: Deployment, outcome: Outcome, settin
         assumptions=(*deployment.instance.assumptions, *engine_assumptions(deployment.instance)),
         instance_fingerprint=instance.fingerprint,
         versions=versions(),
-        seconds=time.monotonic() - started,
+        seconds=time.monotonic() - found.started,
         explanation=_explanation(deployment, status, outcome, settings),
         engine_flags=() if plan is None else engine_flags(instance, plan),
         levels=outcome.levels,
         evidence=evidence,
+        engine=instance.engine,
     )
 
 
@@ -165,20 +188,31 @@ def _status(outcome: Outcome, gpus: Level) -> Status:
 
 def _proof(status: Status, outcome: Outcome, evidence: Evidence, instance: Instance, settings: Settings) -> Proof:
     """Say what the checker accepted; without a refutation to check, what the solver claims."""
-    gpus = outcome.levels["gpus"]
     if status == "undecided":
         return "none"
-    needs_none = status != "infeasible" and gpus.bound == 1
+    if not settings.certify or not _has_proof(outcome, evidence, instance):
+        return "solver-claimed"
+    return "certified-optimal" if status in ("optimal", "infeasible") else "certified-gap"
+
+
+def is_certified(found: Search) -> bool:
+    """Whether the checker accepts the proof of how few GPUs a search has found to be needed."""
+    evidence = evidence_of(found)
+    levels = {name: level for name, level in evidence.levels.items() if name == "gpus"}
+    return _has_proof(found.outcome, replace(evidence, levels=levels), found.instance)
+
+
+def _has_proof(outcome: Outcome, evidence: Evidence, instance: Instance) -> bool:
+    gpus = outcome.levels["gpus"]
+    needs_none = not outcome.infeasible and gpus.bound == 1
     behind = outcome.capacities.get("gpus") or outcome.refutations.get("gpus")
-    if not settings.certify or (behind is None and not needs_none):
-        return "solver-claimed"
-    if any(claim.trees is None for claim in outcome.capacities.get("gpus", ())):
-        return "solver-claimed"
+    if (behind is None and not needs_none) or any(one.trees is None for one in outcome.capacities.get("gpus", ())):
+        return False
     from shardproof.solver.proof.certificate import accepted
 
     if not accepted(evidence, instance):
         raise InternalError("the checker rejects our own certificate")
-    return "certified-optimal" if status in ("optimal", "infeasible") else "certified-gap"
+    return True
 
 
 def finished_plan(deployment: Deployment, plan: Plan) -> tuple[Plan, Evaluation]:

@@ -130,6 +130,11 @@ def _class_bytes(instance: Instance) -> int:
     return min(usable, SMALL_DEVICE - 1) if instance.device.architecture == "Ampere" else usable
 
 
+def device_class(instance: Instance) -> tuple[bool, bool]:
+    """Return what engines' defaults and accounts hang on beyond a device's figures: whether it is small, has peers."""
+    return _class_bytes(instance) < SMALL_DEVICE, instance.device.scale_up.bandwidth >= DIRECT_LINK
+
+
 def start_up_bytes(account: EngineAccount, option: Option, launch: Launch) -> int:
     """Bytes that start-up needs beyond what the highest utilisation leaves free (see `EngineAccount.headroom`)."""
     share = account.settings.gpu_memory_utilization or HIGHEST_UTILISATION

@@ -67,6 +67,9 @@ def restriction_sentences(gpus: int | None, alike: Level) -> tuple[str, ...]:
     """Say what it would cost if replicas had to be alike, where a fleet whose replicas are not does with fewer GPUs."""
     if gpus is None or (alike.value is not None and alike.value <= gpus):
         return ()
+    if alike.value is None and alike.bound is not None:
+        cost = _counted(alike.bound - gpus)
+        return (f"replicas that are all alike would need at least {alike.bound} GPUs: alike costs at least {cost}",)
     if alike.value is None:
         return ("replicas that are all alike have no plan within the limits",)
     if not alike.proven:

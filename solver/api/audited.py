@@ -243,4 +243,5 @@ def compare(
         raise InputError("compare: name at least one plan")
     optimum = instance if isinstance(instance, Solved) else solve(instance, time_limit=time_limit)
     held = tuple(plan if isinstance(plan, str | Path) else plan_from(plan) for plan in plans)
-    return Compared(compare_plans(held, optimum.instance, optimum.result))
+    asked = optimum.instance if isinstance(instance, Solved) else instance_from(instance, {})
+    return Compared(compare_plans(held, asked, optimum.result))

@@ -208,4 +208,5 @@ def explain(instance: Question | None = None, **fields: Unpack[Fields]) -> Expla
     from shardproof.solver.answer import answer
 
     asked = instance_from(instance, fields)
-    return explanation_of(asked, answer(asked))
+    result = answer(asked)
+    return explanation_of(result.question or asked, result)

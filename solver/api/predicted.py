@@ -132,8 +132,11 @@ def asked_and_stated(plan: AnyPlan, instance: Question | None, fields: dict[str,
     """
     if instance is None and isinstance(plan, Solved):
         instance = plan.instance
+    from shardproof.instances.engine_choice import question_of
+
     asked = instance_from(instance, fields)
-    return asked, _stated(plan, asked) if isinstance(plan, str | Path) else plan_from(plan)
+    stated = _stated(plan, asked) if isinstance(plan, str | Path) else plan_from(plan)
+    return question_of(asked, stated), stated
 
 
 @shows_fields

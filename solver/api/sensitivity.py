@@ -139,11 +139,14 @@ def sensitivity(
     check_options("sensitivity", {"points": points})
     from shardproof.solver.analysis.inputs import inputs_of
     from shardproof.solver.analysis.sensitivity import around, curve, slack_of
-    from shardproof.solver.solve import solve
+    from shardproof.solver.answer import answer
+    from shardproof.solver.problem import refuse_open
 
     say = on_progress or _silent
     asked = instance_from(instance, fields)
-    result = solve(asked)
+    refuse_open(asked)
+    result = answer(asked)
+    asked = result.question or asked
     if result.plan is None or result.gpus is None:
         return Sensitivity(asked, result)
     wanted = (only,) if isinstance(only, str) else tuple(only)

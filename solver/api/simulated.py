@@ -108,6 +108,7 @@ def simulate(
     """
     check_options("simulate", {name: value for name, value in locals().items() if name != "fields"})
     check_fields(fields, "simulate")
+    from shardproof.instances.engine_choice import question_of
     from shardproof.solver.simulation.simulate import SimulationSettings
     from shardproof.solver.simulation.simulate import simulate as play
 
@@ -121,6 +122,7 @@ def simulate(
     if instance is None and isinstance(plan, Solved):
         instance = plan.instance
     asked, wanted = instance_from(instance, fields), plan_from(plan)
+    asked = question_of(asked, wanted)
     return Simulated(asked, wanted, play(asked, wanted, settings))
 
 

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Solved(Answered):
-    """The answer to one instance: its plan (or none), what is proved, and every form to look at it in."""
+    """The answer to one instance: its plan (or none), what is proved, and every form to look at it in.
+
+    ``instance`` is the question that the plan answers: where no engine was named, that under the engine chosen.
+    """
 
     instance: Instance
     result: Result
@@ -100,6 +103,17 @@ class Solved(Answered):
         from shardproof.solver.proof.certificate import certificate_document
 
         return certificate_document(self.result.evidence, self.instance)
+
+    def certificates(self) -> dict[str, dict[str, Any]]:
+        """Return a certificate for each engine: the chosen one's, and where none was named what refutes the others."""
+        from shardproof.solver.proof.certificate import certificate_document
+
+        own = self.certificate()
+        found = {} if own is None else {self.result.engine or self.instance.engine: own}
+        for one in self.result.engines if own is not None else ():
+            if not one.chosen and one.evidence is not None and one.instance is not None and one.bound != 1:
+                found[one.engine] = certificate_document(one.evidence, one.instance)
+        return found
 
     def document(self) -> str | None:
         """Return the plan as a Markdown deployment document; ``None`` without a plan."""
@@ -321,7 +335,8 @@ def solve(
         on_progress=on_progress,
     )
     asked = instance_from(instance, fields)
-    solved = Solved(asked, search_plan(asked, settings=settings))
+    result = search_plan(asked, settings=settings)
+    solved = Solved(result.question or asked, result)
     return solved if top is None else replace(solved, alternatives=_next_best(solved, instance, fields, settings, top))
 
 

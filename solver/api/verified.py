@@ -14,6 +14,7 @@ from shardproof.solver.api.record import Answered
 if TYPE_CHECKING:
     from shardproof.formulations.deployment.build import Deployment
     from shardproof.formulations.deployment.tables import Layout
+    from shardproof.instances.instance import Instance
     from shardproof.solver.api.question import Question
 
 
@@ -85,10 +86,8 @@ def _judge(raw: bytes, instance: Question | None) -> tuple[bool, str | None, str
     try:
         claim = checker.check(raw)
         if instance is not None:
-            _compare(raw, instance)
-            claim = claim.replace(
-                checker.SCOPE, f"for the cost tables in the file, which are those of {_name(instance)}"
-            )
+            named = _compare(raw, instance)
+            claim = claim.replace(checker.SCOPE, f"for the cost tables in the file, which are those of {named}")
     except checker.CheckError as error:
         return False, None, str(error)
     return True, claim, None
@@ -185,8 +184,10 @@ def _need_json(raw: bytes, where: str) -> None:
         return  # the checker has its own words for depth and long numbers
 
 
-def _compare(raw: bytes, instance: Question) -> None:
+def _compare(raw: bytes, instance: Question) -> str:
     """Refuse unless the certificate is about this instance: its fingerprint, and its program cell by cell.
+
+    Where the instance names no engine, the certificate may be about it under any of them. Return what to call it.
 
     With a plan of G GPUs the file may hold the program limited to G or more: what needs more cannot beat the plan.
     It may leave out all axes of a layout that is not the plan's: fewer rows refute less, never more.
@@ -196,9 +197,7 @@ def _compare(raw: bytes, instance: Question) -> None:
     from shardproof.solver.proof.certificate_json import write_program
 
     document = checker.parse(raw.decode())
-    question, name = instance_from(instance, {}), _name(instance)
-    if document["instance"] != question.fingerprint:
-        raise checker.CheckError(f"the fingerprint of {name} is {question.fingerprint}")
+    question, name = _reading(instance_from(instance, {}), document["instance"], _name(instance))
     budget = question.max_gpus if document["plan"] is None else document["program"]["max_gpus"]
     deployment = deployment_of(question).limited(budget)
     shares = [
@@ -209,6 +208,21 @@ def _compare(raw: bytes, instance: Question) -> None:
     different = _difference(document["program"], yielded, "program") or _falling_costs(deployment, shares)
     if different is not None:
         raise checker.CheckError(f"{different} is not what {name} yields")
+    return name
+
+
+def _reading(question: Instance, fingerprint: str, name: str) -> tuple[Instance, str]:
+    """Return the question that has a fingerprint, as it is or, where it names none, under an engine; and its name."""
+    from shardproof.instances.engine_choice import NAMED, runs_on, under_engine
+    from shardproof.solver.checkers import certificate as checker
+
+    if question.fingerprint == fingerprint:
+        return question, f"{name}, free of an engine's rules" if question.engine == "any" else name
+    for engine in NAMED if question.engine == "any" else ():
+        asked = under_engine(question, engine)
+        if runs_on(question, engine) and asked.fingerprint == fingerprint:
+            return asked, f"{name} under {engine}"
+    raise checker.CheckError(f"the fingerprint of {name} is {question.fingerprint}")
 
 
 def _layouts(document: Any, place: int, deployment: Deployment) -> list[Layout]:

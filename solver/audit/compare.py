@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shardproof.instances.engine_choice import question_of
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Stage
 from shardproof.solver.audit.stated_plan import own_plan
@@ -89,7 +90,7 @@ def compare(plans: tuple[str | Path | Plan, ...], instance: Instance, result: Re
     optimum = None
     if result.plan is not None:
         name = {"optimal": "proven optimum", "feasible": "best found"}.get(result.status, "optimum")
-        optimum = _column(name, instance, result.plan, evaluate(instance, result.plan))
+        optimum = _evaluated(name, instance, result.plan)
     savings = tuple((column.name, _savings(column, optimum, result)) for column in columns)
     return Comparison(instance, columns, optimum, result, savings)
 
@@ -103,11 +104,11 @@ def columns_of(plan: str | Path | Plan, place: int, instance: Instance, result: 
         If the source holds no plan.
     """
     if isinstance(plan, Plan):
-        return (_column(f"plan {place}", instance, plan, evaluate(instance, plan)),)
+        return (_evaluated(f"plan {place}", instance, plan),)
     own = own_plan(plan)
     if own is not None:
         name = printable(Path(plan).name, limit=40)
-        return (_column(name, instance, own, evaluate(instance, own)),)
+        return (_evaluated(name, instance, own),)
     from shardproof.solver.audit.review import review
 
     found = review(plan, instance)
@@ -136,6 +137,12 @@ def _audited(audit: Audit, instance: Instance, result: Result, *, several: bool)
             "price_per_hour": price,
         }
     )
+
+
+def _evaluated(name: str, instance: Instance, plan: Plan) -> Column:
+    """The column of a plan, under the engine that it names where the question names none."""
+    asked = question_of(instance, plan)
+    return _column(name, asked, plan, evaluate(asked, plan))
 
 
 def _column(name: str, instance: Instance, plan: Plan, evaluation: Evaluation) -> Column:

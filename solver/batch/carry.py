@@ -23,7 +23,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from shardproof.formulations.engines.told import memory_budget
+from shardproof.formulations.engines.told import device_class, memory_budget
+from shardproof.instances.engine_choice import NAMED, runs_on
 from shardproof.instances.hardware import Device, Link
 from shardproof.instances.instance import Instance
 from shardproof.instances.model import DType
@@ -71,6 +72,9 @@ def coordinates(instance: Instance) -> Coordinates:
     if instance.engine != "any":
         # An engine's defaults and printed flags depend on the device's memory.
         measured += f" {instance.device.name} {instance.memory_limit}"
+    else:
+        # Any takes the best of the engines that run there; more memory is easier as long as their defaults stay.
+        measured += f" {[name for name in NAMED if runs_on(instance, name)]} {device_class(instance)}"
     text = f"{measured} {instance.model_dump_json(exclude=_NOT_COMPARED)}"
     rest = hashlib.sha256(text.encode()).hexdigest()
     return Coordinates(rest=rest, limits=tuple(limits), device=_device(instance.device))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @instance_options
 @click.option("-o", "--output", type=WRITABLE, help="Write the plan here, YAML or (*.json) JSON.")
 @click.option("--write-instance", type=WRITABLE, help="Keep the question itself as an instance file.")
-@click.option("--certificate", type=WRITABLE, help="Write the certificate here.")
+@click.option("--certificate", type=WRITABLE, help="Write the certificate here; of any engine, FILE.ENGINE too.")
 @click.option(
     "--export",
     "exports",
@@ -143,13 +143,16 @@ def _write_tree(path: Path, tree: dict[str, Any]) -> None:
 
 
 def _write_certificate(path: Path, answer: Solved) -> None:
+    """Write the certificate; where no engine was named, those of the engines not chosen beside it, by their names."""
     from shardproof.instances.reading import refuse
 
-    document = answer.certificate()
-    if document is None:
+    found = answer.certificates()
+    if not found:
         click.echo("no certificate: nothing was proved", err=True)
         return
-    try:
-        path.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
-    except OSError as error:
-        raise refuse(str(path), f"cannot be written ({error.strerror})") from None
+    for place, (engine, document) in enumerate(found.items()):
+        beside = path if place == 0 else path.with_name(f"{path.stem}.{engine}{path.suffix}")
+        try:
+            beside.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+        except OSError as error:
+            raise refuse(str(beside), f"cannot be written ({error.strerror})") from None

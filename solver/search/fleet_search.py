@@ -19,7 +19,7 @@ from shardproof.solver.search.lexicographic import LexicographicSearch
 from shardproof.solver.search.mixed_levels import MixedLevels
 from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.query import Query
-from shardproof.solver.search.settings import Settings
+from shardproof.solver.search.settings import Rival, Settings
 
 LimitedFamily = Callable[[Chain], tuple[Family, Chain]]
 """From a chain of alike replicas to the question of no more GPUs than it has, and the chain in its program."""
@@ -29,14 +29,20 @@ class FleetSearch(LexicographicSearch):
     """Takes one question through the levels; replicas need not be alike."""
 
     def __init__(
-        self, family: Family, settings: Settings, *, limited: LimitedFamily | None = None, mixed: bool = True
+        self,
+        family: Family,
+        settings: Settings,
+        *,
+        limited: LimitedFamily | None = None,
+        mixed: bool = True,
+        rival: Rival | None = None,
     ) -> None:
-        """Take the question and how to search it; ``limited`` as for `LexicographicSearch`, of the whole question.
+        """Take the question and how to search it; ``limited`` and ``rival`` as for `LexicographicSearch`.
 
         ``mixed``: replicas need not be alike.
         """
         self._family, self._limited_family, self._mixed = family, limited, mixed
-        super().__init__(family.program, settings, limited=None if limited is None else self._limit)
+        super().__init__(family.program, settings, limited=None if limited is None else self._limit, rival=rival)
         self._loop: FleetLoop | None = None
         self._bounded = False
 
@@ -70,7 +76,7 @@ class FleetSearch(LexicographicSearch):
         outcome, gpus = self.outcome, self._gpus()
         outcome.alike = Level(gpus, None if outcome.infeasible else self.bound)
         provers = Provers(self._family, self._prover)
-        self._loop = FleetLoop(self._seeded(provers), self._family.demand, (gpus or self.program.max_gpus + 1) - 1)
+        self._loop = FleetLoop(self._seeded(provers), self._family.demand, (gpus or self.most + 1) - 1)
         relaxed = self._loop.run()
         self._bounded, self.bound = True, self._loop.budget + 1
         outcome.capacities["gpus"] = tuple(self._loop.capacities.claims)
@@ -82,9 +88,17 @@ class FleetSearch(LexicographicSearch):
             found = mixed.fleet_of(relaxed, Query(0)) or mixed.fleet_on_ceilings(self._loop.budget)
             if found is not None:
                 outcome.refutations.clear()
-                mixed.lower_all(found, self._loop.capacities, self.bound, shapes=len(relaxed))
+                mixed.accept(found, self._loop.capacities, self.bound, shapes=len(relaxed))
+                if not self._is_behind(mixed, found):
+                    mixed.lower_all(self._loop.capacities)
         if found is None:
             super()._later_levels()
+
+    def _is_behind(self, mixed: MixedLevels, fleet: Fleet) -> bool:
+        """Whether no fleet of as many GPUs as the rival's is faster."""
+        rival = self._rival
+        known = rival is not None and rival.ttft is not None and fleet.gpus == rival.gpus
+        return known and mixed.is_beaten(fleet.gpus, rival.ttft)  # type: ignore[union-attr,arg-type]
 
     def _seeded(self, provers: Provers) -> Capacities:
         """Start from what the search of alike replicas has refuted."""

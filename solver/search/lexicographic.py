@@ -20,7 +20,7 @@ from shardproof.solver.proof.refutation import Refutation
 from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Answer, Interrupted, Objective, Query
-from shardproof.solver.search.settings import Progress, Settings
+from shardproof.solver.search.settings import Progress, Rival, Settings
 
 
 class AnyProver(Protocol):
@@ -52,13 +52,18 @@ Limited = Callable[[Chain], tuple[Program, Chain]]
 class LexicographicSearch:
     """Takes one program through the levels GPUs, TTFT and peak memory."""
 
-    def __init__(self, program: Program, settings: Settings, *, limited: Limited | None = None) -> None:
+    def __init__(
+        self, program: Program, settings: Settings, *, limited: Limited | None = None, rival: Rival | None = None
+    ) -> None:
         """Take the program and how to search it.
 
         ``limited`` gives, once the fewest GPUs are known, the program of that budget and the chain in it: all
-        that is proved from there on concerns no more GPUs.
+        that is proved from there on concerns no more GPUs. Where no plan beats the ``rival``,
+        that is proved and no more.
         """
         self.program, self.settings, self._limited = program, settings, limited
+        self._rival = rival
+        self.most = program.max_gpus if rival is None else min(rival.gpus, program.max_gpus)
         self.started = time.monotonic()
         self.outcome = Outcome()
         self._level = "gpus"
@@ -89,9 +94,17 @@ class LexicographicSearch:
         return self.outcome
 
     def _later_levels(self) -> None:
-        if self.outcome.chain is not None:
+        if self.outcome.chain is not None and not self._is_beaten():
             self._lowest("ttft")
             self._lowest("memory")
+
+    def _is_beaten(self) -> bool:
+        """Whether no chain of as many GPUs as the rival's is faster: its TTFT is then of no use, and not lowered."""
+        rival, gpus = self._rival, self._gpus()
+        if rival is None or rival.ttft is None or gpus != rival.gpus:
+            return False
+        chain, _ = self._decide(self._upper, Query(gpus=gpus, ttft=rival.ttft - 1))
+        return chain is None
 
     def _check_stop(self) -> None:
         limit = self.settings.time_limit_s
@@ -140,9 +153,13 @@ class LexicographicSearch:
 
     def _fewest_gpus(self) -> None:
         """Raise the budget in doubling steps until a chain fits, then halve the gap and prove the bound."""
-        most = self.program.max_gpus
+        most = self.most
         self.bound = tried = max(1, min(most, self.settings.floor))
         step = 1
+        if most < self.program.max_gpus:
+            if self._refute_all(most) is None:
+                return
+            tried = most
         while self.outcome.chain is None:
             chain, _ = self._decide(self._upper, Query(gpus=tried))
             if chain is not None:
@@ -173,14 +190,19 @@ class LexicographicSearch:
         self._lower = self._prover(self.program, floor=True)
 
     def _prove_infeasible(self, most: int) -> None:
-        chain, refutation = self._decide(self._lower, Query(gpus=most))
-        if chain is None:
-            self.outcome.infeasible = True
-            if refutation is not None:
-                self.outcome.refutations["gpus"] = refutation
-        else:
+        chain = self._refute_all(most)
+        if chain is not None:
             self.bound = chain.gpus(self.program)
             self._prove_bound()
+
+    def _refute_all(self, most: int) -> Chain | None:
+        """Refute every chain of at most so many GPUs on floor tables; return one that is not (``None``: proved)."""
+        chain, refutation = self._decide(self._lower, Query(gpus=most))
+        if chain is None:
+            self.outcome.infeasible, self.bound = most == self.program.max_gpus, most + 1
+            if refutation is not None:
+                self.outcome.refutations["gpus"] = refutation
+        return chain
 
     def _prove_bound(self) -> None:
         """Refute fewer GPUs on floor tables; rounding may cost the bound something, which is then published."""

@@ -45,8 +45,8 @@ class MixedLevels:
         relaxed = FleetLoop(self._capacities(limits, floor=False), self._demand, budget).run()
         return None if relaxed is None else self.fleet_of(relaxed, limits)
 
-    def lower_all(self, fleet: Fleet, known: Capacities, bound: int, *, shapes: int) -> None:
-        """Make a fleet the answer, and take it through its levels.
+    def accept(self, fleet: Fleet, known: Capacities, bound: int, *, shapes: int) -> None:
+        """Make a fleet the answer.
 
         ``known`` refutes fewer than ``bound`` GPUs, and at that bound fewer than ``shapes`` shapes.
         """
@@ -56,6 +56,14 @@ class MixedLevels:
         outcome.levels["shapes"] = Level(used, used if proven else 1)
         if proven:
             outcome.capacities["shapes"] = tuple(known.claims)
+
+    def is_beaten(self, gpus: int, ttft: int) -> bool:
+        """Whether no fleet of so many GPUs has a lower TTFT."""
+        faster = self._capacities(Query(0, ttft=ttft - 1), floor=False)
+        return FleetLoop(faster, self._demand, gpus).run() is None
+
+    def lower_all(self, known: Capacities) -> None:
+        """Take the accepted fleet through its levels; ``known`` refutes fewer GPUs."""
         limits, walls = Query(0), [known]
         objectives: tuple[Objective, Objective] = ("ttft", "memory")
         for objective in objectives:

@@ -38,3 +38,15 @@ class Settings:
     explain: bool = True
     floor: int = 1
     on_progress: Callable[[Progress], None] | None = None
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The best plan known of other problems that answer the same question: what does not beat it is of no use.
+
+    ``gpus``: a plan of more is not looked for. ``ttft``: one of as many GPUs is only taken further where it is faster
+    (ns; ``None``: nothing is known of it).
+    """
+
+    gpus: int
+    ttft: int | None
