@@ -87,9 +87,7 @@ def search(instance: Instance, settings: Settings, *, rival: Rival | None = None
     return Search(instance, held[-1], outcome, started)
 
 
-def _compare(
-    deployment: Deployment, outcome: Outcome, settings: Settings, started: float, rival: Rival | None
-) -> None:
+def _compare(deployment: Deployment, outcome: Outcome, settings: Settings, started: float, rival: Rival | None) -> None:
     """Hold CP-SAT's own answer against the exact search's: GPUs, shapes, TTFT and memory, as far as both are known.
 
     Raises

@@ -63,7 +63,7 @@ def test_each_engine_is_certified_for_the_question() -> None:
     asked = QUESTIONS["an engine needs fewer"]
     answer = shardproof.solve(**asked)
     found = answer.certificates()
-    assert list(found)[0] == "sglang"
+    assert next(iter(found)) == "sglang"
     for engine, document in found.items():
         verdict = shardproof.verify(json.dumps(document).encode(), shardproof.load_instance(**asked))
         assert verdict, (engine, verdict.reason)
