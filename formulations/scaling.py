@@ -39,6 +39,19 @@ def _within_reason(nanoseconds: int) -> int:
     return nanoseconds
 
 
+def corrected_nanoseconds(nanoseconds: int, scale: Fraction, *, least: int) -> int:
+    """A cell times a correction, rounded up, and no less than ``least`` (unless it was less before)."""
+    scaled = -(-nanoseconds * scale.numerator // scale.denominator)
+    return _within_reason(max(scaled, min(nanoseconds, least)))
+
+
+def corrected_slack(scale: Fraction) -> int:
+    """Nanoseconds by which a cell may exceed the exact time once it is corrected, at most."""
+    if scale == 1:
+        return TIME_SLACK
+    return 1 + max(TIME_SLACK, -(-TIME_SLACK * scale.numerator // scale.denominator))
+
+
 def fitted_nanoseconds(seconds: float) -> int:
     """Seconds of a fitted model as nanoseconds: six significant digits, so that last bits do not show."""
     return _within_reason(round(float(f"{seconds:.5e}") * 1e9))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from shardproof.instances.base import Record
+from shardproof.instances.correction import Correction
 from shardproof.instances.engine import EngineName, EngineSettings
 from shardproof.instances.hardware import Device, Link
 from shardproof.instances.load_profile.profile import LoadProfile
@@ -84,12 +85,17 @@ def _check_kind(scenario: Scenario) -> None:
         raise ValueError("goodput needs limits that a good request keeps: ttft, tpot or e2e")
 
 
+def _several(named: object) -> object:
+    """One file may stand without its list."""
+    return (named,) if isinstance(named, str) else named
+
+
 class InstanceFile(Record):
     """What a file says. Either ``workload`` (with ``limits``) or several named ``scenarios``.
 
     ``efficiency``: ``flat`` divides by peak times ``mfu``; ``calibrated`` reads curves fitted to measurements
     of the device or of its nearest relative. Left out, it is calibrated for a catalogue device with curves
-    whose ``mfu`` the file does not state.
+    whose ``mfu`` the file does not state. ``calibrations``: files of corrections that ``check -o`` wrote.
     """
 
     name: str = "instance"
@@ -112,6 +118,7 @@ class InstanceFile(Record):
     fixed: FixedDegrees = FixedDegrees()
     serving: Serving = "together"
     transfer: Transfer = Transfer()
+    calibrations: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
     assumptions: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -138,6 +145,7 @@ class Instance(Record):
     (``reserve_stated``: as the file says; engines have accounts of their own and keep none otherwise);
     ``margin``: share by which every time is inflated before it is held against a limit; ``calibration``:
     catalogue name of the device whose curves time operations, and a digest of them (``None``: flat shares);
+    ``correction``: what the user's own measurements make of predicted times;
     ``loop_ttft_margin``: ``margin`` of TTFTs of closed loops (``None``: the same); ``confidence``: share of
     measurements that must lie within what the plan is held to; ``load_profile``: the loads that a file held, or
     the name of a synthetic profile; ``serving``: prefill and decode on one replica (``together``), in pools of their
@@ -165,6 +173,7 @@ class Instance(Record):
     serving: Serving = "together"
     transfer: Transfer = Transfer()
     calibration: tuple[str, str] | None = None
+    correction: Correction | None = None
     assumptions: tuple[str, ...] = ()
     checkpoint: Checkpoint = Checkpoint()
 
@@ -179,6 +188,8 @@ class Instance(Record):
         tree["model"].pop("name")
         tree["device"].pop("name")
         drop_what_serves_together(tree)
+        if self.correction is None:
+            tree.pop("correction")
         if self.calibration is None and self.confidence is None:
             tree["device"].pop("architecture")
         if self.engine != "any" or not self.reserve_stated:
@@ -192,6 +203,7 @@ _DETERMINES_NOTHING: Any = {
     "assumptions": True,
     "checkpoint": True,
     "loop_ttft_margin": True,
+    "correction": {"device", "model", "source"},
     "load_profile": {"name", "source"},
     "model": {"source", "notes", "family", "published_parameters"},
     "device": {"source", "sources", "notes", "vendor", "price_per_hour"},

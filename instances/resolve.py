@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from shardproof.instances.correction import chosen
 from shardproof.instances.errors import InputError
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import (
@@ -67,6 +68,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
     max_gpus = _gpu_budget(file, device, where)
     widest = file.max_stage_gpus or max(min(device.devices_per_node, WIDEST_DEFAULT_STAGE), file.fixed.gpus)
     calibration, note = _calibration(file, device, where)
+    correction, said = chosen(file.calibrations, folder, (device.name, file.engine.name, model.name))
     return Instance(
         name=file.name,
         model=model,
@@ -88,7 +90,8 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         transfer=file.transfer,
         fixed=file.fixed,
         calibration=calibration,
-        assumptions=(*file.assumptions, *note, *_assumed(file, device, calibrated=calibration is not None)),
+        correction=correction,
+        assumptions=(*file.assumptions, *note, *said, *_assumed(file, device, calibrated=calibration is not None)),
         checkpoint=checkpoint,
     )
 

@@ -38,7 +38,7 @@ from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ce
 from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
 from shardproof.formulations.engines.rules import Rule, rules_of, runs_alone
 from shardproof.formulations.engines.told import default_batch
-from shardproof.formulations.scaling import TIME_SLACK, allowed_time, limit_within_margin, nanoseconds_up
+from shardproof.formulations.scaling import allowed_time, limit_within_margin
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.workload import ClosedLoop, OpenLoop, Phased, Scenario
@@ -284,7 +284,7 @@ class Deployment(Cells):
         """Closed loop with ``size`` sequences in each decode microbatch, no more microbatches than stages."""
         microbatches, limits = divide_up(requests, size), scenario.limits
         loop = Loop(self, scenario, running=requests, size=size, link=variant.link)
-        slack = TIME_SLACK + max(map(self._loosest_balance, loop.steps))
+        slack = self.time_slack(*loop.steps) + max(map(self._loosest_balance, loop.steps))
         iteration, first_token = loop.tables(self.options, slack)
         tpot = None if limits.tpot is None else limit_within_margin(limits.tpot, self.instance.margin)
         workload = scenario.workload
@@ -384,7 +384,7 @@ class Deployment(Cells):
                 len(options),
                 lambda place: tuple(self.layer_time(name, options[place], step) for name in self.kind_names),
             ),
-            slack=TIME_SLACK + self._loosest_balance(step),
+            slack=self.time_slack(step) + self._loosest_balance(step),
         )
 
     def _loosest_balance(self, step: Step) -> int:
@@ -395,8 +395,7 @@ class Deployment(Cells):
                 found = balance.get((option.moe_ep, option.extra_slots))
                 if found is not None and found.lower < found.achieved:
                     operations = self.operations(kind, option, step, imbalance=found.lower)
-                    least = nanoseconds_up(map(self.clock.picoseconds, operations))
-                    gaps.append(self.layer_time(kind, option, step) - least)
+                    gaps.append(self.layer_time(kind, option, step) - self.timed(step, operations))
         return max(gaps)
 
 

@@ -7,7 +7,7 @@ deployments.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -18,6 +18,7 @@ from shardproof.formulations.costs.clocks import clock_of
 from shardproof.formulations.costs.communication import hand_over, layer_collectives
 from shardproof.formulations.costs.compute import Step, embedding_operation, head_operation, layer_operations
 from shardproof.formulations.costs.operations import Clock, LinkName, Operation
+from shardproof.formulations.costs.roofline import Roofline
 from shardproof.formulations.costs.serving.factors import width_of
 from shardproof.formulations.costs.serving.first_token import (
     CHUNK_TOKENS,
@@ -36,7 +37,12 @@ from shardproof.formulations.deployment.balance import (
 )
 from shardproof.formulations.deployment.remembered import EndTimes, Remembered, remembered
 from shardproof.formulations.engines.told import account_of
-from shardproof.formulations.scaling import fitted_nanoseconds, nanoseconds_up
+from shardproof.formulations.scaling import (
+    corrected_nanoseconds,
+    corrected_slack,
+    fitted_nanoseconds,
+    nanoseconds_up,
+)
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.workload import ClosedLoop, Scenario
@@ -139,6 +145,7 @@ class Cells:
         own = clock is not None or imbalance is not None
         self._layer_cells, self._end_cells = Remembered.nothing() if own else remembered(instance)
         self._waits: dict[tuple[str | None, int, Fraction], Wait] = {}
+        self._roofline = Roofline(instance.device)
 
     def memory_parts(self, variant: Variant, scenario: Scenario, step: Step | None, option: Option) -> MemoryParts:
         """Memory of a stage that does not depend on its layers, by part, bytes."""
@@ -188,7 +195,32 @@ class Cells:
         from shardproof.formulations.costs.serving.closed_loop import StepClock
 
         engine = "vllm" if self.instance.engine == "any" else self.instance.engine
-        return StepClock(self.instance.model, self.instance.device, engine)
+        return StepClock(
+            self.instance.model,
+            self.instance.device,
+            engine,
+            prefill_scale=float(self._scale("prefill")),
+            decode_scale=float(self._scale("decode")),
+        )
+
+    def _scale(self, term: str) -> Fraction:
+        """What a user's measurements make of a term."""
+        correction = self.instance.correction
+        found: Fraction = Fraction(1) if correction is None else getattr(correction, term)
+        return found
+
+    def timed(self, step: Step, operations: Iterable[Operation]) -> int:
+        """Time of operations one after the other, ns, rounded up; corrected, no less than the datasheet allows."""
+        scale = self._scale(step.phase)
+        if scale == 1:
+            return nanoseconds_up(map(self.clock.picoseconds, operations))
+        listed = list(operations)
+        least = nanoseconds_up((0, self._roofline.picoseconds(one)) for one in listed)
+        return corrected_nanoseconds(nanoseconds_up(map(self.clock.picoseconds, listed)), scale, least=least)
+
+    def time_slack(self, *steps: Step) -> int:
+        """Nanoseconds by which a rounded-up cell of the steps may exceed the exact time, at most."""
+        return max(corrected_slack(self._scale(step.phase)) for step in steps)
 
     def wait(self, option: Option, scenario: Scenario, running: Fraction) -> Wait:
         """Waits of a closed loop's first token with ``running`` requests on each attention replica."""
@@ -200,6 +232,7 @@ class Cells:
                 running=float(running),
                 input_tokens=scenario.workload.input_tokens,
                 chunk_tokens=self.instance.engine_settings.max_num_batched_tokens or CHUNK_TOKENS,
+                scale=float(self._scale("wait")),
             )
         return self._waits[key]
 
@@ -212,14 +245,10 @@ class Cells:
 
     def _end_times(self, option: Option, step: Step, link: LinkName) -> EndTimes:
         model, dtype = self.instance.model, self.instance.activations
-
-        def timed(operation: Operation) -> int:
-            return nanoseconds_up([self.clock.picoseconds(operation)])
-
-        entry = timed(hand_over(model, option, step, dtype=dtype, link=link))
+        entry = self.timed(step, [hand_over(model, option, step, dtype=dtype, link=link)])
         if not step.loop or self.serving is None:
-            first = timed(embedding_operation(model, option, step, dtype))
-            return EndTimes(entry, first, timed(head_operation(model, option, step, dtype)))
+            first = self.timed(step, [embedding_operation(model, option, step, dtype)])
+            return EndTimes(entry, first, self.timed(step, [head_operation(model, option, step, dtype)]))
         if step.phase == "prefill":
             seconds = self.serving.prefill_ends(option, tokens=step.tokens)
         else:
@@ -255,6 +284,5 @@ class Cells:
         if key not in self._layer_cells and step.loop and self.serving is not None:
             self._layer_cells[key] = self._served_layer(self.serving, kind, option, step)
         if key not in self._layer_cells:
-            operations = self.operations(kind, option, step)
-            self._layer_cells[key] = nanoseconds_up(map(self.clock.picoseconds, operations))
+            self._layer_cells[key] = self.timed(step, self.operations(kind, option, step))
         return self._layer_cells[key]

@@ -14,6 +14,7 @@ from shardproof.solver.api.question import Fields, check_fields, shows_fields
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
+    from shardproof.instances.correction import Correction
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
     from shardproof.solver.api.predicted import AnyPlan
@@ -58,11 +59,32 @@ class Benched(Answered):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Checked(Answered):
-    """Predicted against measured: one part for each run of a result, and one for a start log."""
+    """Predicted against measured: one part for each run of a result, and one for a start log.
+
+    ``correction``: the factors under which the prediction is what was measured, where they were asked for.
+    """
 
     instance: Instance
     plan: Plan
     parts: tuple[Held, ...]
+    correction: Correction | None = None
+
+    def write(self, path: str | Path) -> None:
+        """Write the correction to a file that later questions take; entries of other subjects in it are kept.
+
+        Raises
+        ------
+        InputError
+            If there is none, or the file holds something else.
+        """
+        from shardproof.instances.correction import read_corrections
+        from shardproof.solver.benchmarking.corrections import merged, to_text
+
+        if self.correction is None:
+            raise InputError("check: nothing was corrected; ask with correct=True")
+        file = Path(path)
+        held = read_corrections(file) if file.exists() else ()
+        file.write_text(to_text(merged(held, self.correction)), encoding="utf-8")
 
     @property
     def exit_code(self) -> int:
@@ -75,7 +97,8 @@ class Checked(Answered):
             {"source": part.source, "rows": [_tree(row) for row in part.rows], "findings": list(part.findings)}
             for part in self.parts
         ]
-        return {"parts": parts, "exit_code": self.exit_code}
+        found = None if self.correction is None else self.correction.model_dump(mode="json")
+        return {"parts": parts, "correction": found, "exit_code": self.exit_code}
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """Return one row for each figure."""
@@ -150,6 +173,7 @@ def check(
     scenario: str | None = None,
     group: int = 0,
     seeds: int = 5,
+    correct: bool = False,
     **fields: Unpack[Fields],
 ) -> Checked:
     """Hold what was measured, or what an engine printed as it started, against what is predicted of a plan.
@@ -168,6 +192,8 @@ def check(
         The group of a mixed fleet whose replica wrote the log.
     seeds
         Simulated runs behind each predicted percentile.
+    correct
+        Also find the correction by which predictions are what ``result`` says (`Checked.write` keeps it).
     **fields
         What a flag of the command line says, under the flag's name; ``confidence`` is the interval's (90 %).
 
@@ -194,4 +220,15 @@ def check(
             parts.append(hold_results(asked, wanted, one, scenario=scenario, level=level, seeds=seeds))
     if log is not None:
         parts.append(hold_log(asked, wanted, read_start_log(Path(log)), group=group))
-    return Checked(asked, wanted, tuple(parts))
+    if not correct:
+        return Checked(asked, wanted, tuple(parts))
+    if result is None:
+        raise InputError("check: a start log tells no times; give a tool's result to correct by")
+    from shardproof.solver.benchmarking.corrections import correction_of
+
+    runs = read_results(Path(result))
+    if len(runs) > 1:
+        raise InputError(f"{result}: holds {len(runs)} runs; correct by one, the load that the question states")
+    place = [item.name for item in asked.scenarios].index(scenario) if scenario is not None else 0
+    found = correction_of(asked, wanted, runs[0], place=place, seeds=seeds, file=Path(result).name)
+    return Checked(asked, wanted, tuple(parts), found)

@@ -65,6 +65,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "margin": ("margin",),
     "confidence": ("confidence",),
     "replicas": ("replicas",),
+    "calibration": ("calibrations",),
     "tp": ("fixed", "tensor_parallel"),
     "dp": ("fixed", "data_parallel"),
     "ep": ("fixed", "expert_parallel"),
@@ -129,6 +130,7 @@ class Fields(TypedDict, total=False):
     margin: Ratio | None
     confidence: Ratio | None
     replicas: str | None
+    calibration: str | Path | None
     tp: int | None
     dp: int | None
     ep: int | None
@@ -183,6 +185,8 @@ def overrides_of(fields: Mapping[str, Any]) -> dict[str, Any]:
         for key in path[:-1]:
             branch = branch.setdefault(key, {})
         branch[path[-1]] = str(value) if isinstance(value, Path) else value
+    if "calibrations" in tree:  # a flag's file stands where the user is, an instance's beside the instance
+        tree["calibrations"] = str(Path(tree["calibrations"]).absolute())
     named = tree.get("engine", {}).get("name")
     if named is not None:
         tree["engine"] |= _engine_tree(str(named))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardproof.solver.commands.instance_options import instance_options
-from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.parameters import WRITABLE, Verb
 
 if TYPE_CHECKING:
     from shardproof.solver.benchmarking.held import Held
@@ -22,27 +22,37 @@ if TYPE_CHECKING:
 @click.option("--scenario", help="The scenario that was measured; the first without it.")
 @click.option("--group", type=click.IntRange(0), default=0, show_default=True, help="Group that wrote the log.")
 @click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True, help="Simulated runs.")
+@click.option("--output", "-o", type=WRITABLE, help="File of corrections that the result adds its own to.")
 @instance_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def command(plan: str, result: str | None, instance: str | None, as_json: bool, **fields: Any) -> int:
+def command(
+    plan: str, result: str | None, instance: str | None, output: str | None, as_json: bool, **fields: Any
+) -> int:
     """Hold a benchmark's result, or an engine's start log, against what is predicted of a plan.
 
     RESULT is the JSON of vllm bench serve, aiperf, GuideLLM or GenAI-Perf. Exit code 4: a figure lies outside the
-    interval of its prediction.
+    interval of its prediction. With -o the result becomes a correction of its device, engine and model, which other
+    questions take by --calibration or calibrations: and say so.
 
     \b
     Examples:
       shardproof check plan.yaml main.vllm.json -i case.yaml
       shardproof check plan.yaml --log server.log -i case.yaml
+      shardproof check plan.yaml main.vllm.json -i case.yaml -o ours.yaml
+      shardproof solve case.yaml --calibration ours.yaml
     """
     from shardproof.solver.api.benchmarked import check
 
-    found = check(plan, result, instance, **fields)
+    found = check(plan, result, instance, correct=output is not None, **fields)
+    if output is not None:
+        found.write(output)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
     else:
         for part in found.parts:
             _show(part)
+        if found.correction is not None:
+            click.echo(f"correction written to {output}: {found.correction.words}")
     return found.exit_code
 
 

@@ -110,6 +110,7 @@ _OPTIONS = (
     ),
     click.option("--transfer-bandwidth", help="Link of a prefill replica to the decode pool, e.g. 400 GB/s."),
     click.option("--transfer-setup", help="Time before each request's KV cache flows on it, e.g. 1ms."),
+    click.option("--calibration", help="File of corrections that `shardproof check -o` wrote."),
     click.option("--margin", help="Inflate every time by this share before it is held against a limit."),
 )
 

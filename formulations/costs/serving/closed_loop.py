@@ -57,7 +57,7 @@ class StepClock:
     """Times of one model on one device under one engine, stage by stage, layer kind by layer kind.
 
     A stage's time is ``sum of layer(...) over its layers`` + ``ends(...)`` (on the last stage; elsewhere the
-    constant of an iteration only).
+    constant of an iteration only). Scales are corrections that a user measured.
     """
 
     model: Model
@@ -65,6 +65,8 @@ class StepClock:
     engine: str
     harness: str | None = None
     release: str | None = None
+    prefill_scale: float = 1.0
+    decode_scale: float = 1.0
 
     def factors(self, option: Option) -> Factors:
         """Multipliers under an option."""
@@ -86,20 +88,28 @@ class StepClock:
     def decode_layer(self, kind: str, option: Option, *, sequences: float, context: float) -> float:
         """Seconds of one layer in a decode iteration of ``sequences`` per attention replica."""
         load = Load(sequences, sequences, context, logits=sequences)
-        return _weigh(self._layer(kind, option, load), self.factors(option).decode, prefill=False)
+        return self._weigh(self._layer(kind, option, load), option, prefill=False)
 
     def decode_ends(self, option: Option, *, sequences: float, context: float) -> float:
         """Seconds of head, sampler and host in a decode iteration."""
         load = Load(sequences, sequences, context, logits=sequences)
-        return _weigh(self._ends(option, load), self.factors(option).decode, prefill=False)
+        return self._weigh(self._ends(option, load), option, prefill=False)
 
     def prefill_layer(self, kind: str, option: Option, *, tokens: float) -> float:
         """Seconds by which prefilling a prompt of ``tokens`` in one layer delays the batch beside it."""
-        return _weigh(self._layer(kind, option, prompt(tokens)), self.factors(option).prefill, prefill=True)
+        return self._weigh(self._layer(kind, option, prompt(tokens)), option, prefill=True)
 
     def prefill_ends(self, option: Option, *, tokens: float) -> float:
         """Seconds by which the ends of a prompt's prefill delay the batch beside it."""
-        return _weigh(self._ends(option, prompt(tokens)), self.factors(option).prefill, prefill=True)
+        return self._weigh(self._ends(option, prompt(tokens)), option, prefill=True)
+
+    def _weigh(self, terms: Terms, option: Option, *, prefill: bool) -> float:
+        """Seconds of one layer, or of the ends, no less than the datasheet allows."""
+        factors = self.factors(option)
+        weights, scale = (factors.prefill, self.prefill_scale) if prefill else (factors.decode, self.decode_scale)
+        least = least_seconds(terms, prefill=prefill)
+        fitted = sum(factor * terms[PLACE[name]] for name, factor in weights.items())
+        return max(scale * max(fitted, least), least)
 
     def _layer(self, kind: str, option: Option, load: Load) -> Terms:
         return served_layer(self.model, self.model.kinds[kind], self.device, option, load, self.clock)
@@ -136,7 +146,8 @@ class StepClock:
         load = Load(sequences, sequences, context, logits=sequences)
         total = served_iteration(self.model, self.device, option, load, self.clock)
         factors = self.factors(option).decode
-        found = {name: factor * total[PLACE[name]] for name, factor in factors.items() if total[PLACE[name]]}
+        scale = self.decode_scale
+        found = {name: scale * factor * total[PLACE[name]] for name, factor in factors.items() if total[PLACE[name]]}
         lifted = self.decode(option, sequences=sequences, context=context) - sum(found.values())
         return found | ({"roofline": lifted} if lifted > ROUNDING_S else {})
 
@@ -176,9 +187,3 @@ class StepClock:
 def prompt(tokens: float) -> Load:
     """Load of one whole prompt: every token attends to half of it on average."""
     return Load(tokens, 1.0, tokens / 2, prefill=True, logits=1.0)
-
-
-def _weigh(terms: Terms, factors: dict[str, float], *, prefill: bool) -> float:
-    """Seconds of one layer, or of the ends, no less than the datasheet allows."""
-    fitted = sum(factor * terms[PLACE[name]] for name, factor in factors.items())
-    return max(fitted, least_seconds(terms, prefill=prefill))

@@ -83,15 +83,20 @@ def fitted_factors(setting: Setting) -> Mapping[str, float]:
     return dict(zip(TERMS, map(exp, logs), strict=True))
 
 
-def wait_of(factors: Mapping[str, float], *, running: float, input_tokens: float, chunk_tokens: int) -> Wait:
-    """Return what a first token takes when ``running`` requests run together on its attention replica."""
+def wait_of(
+    factors: Mapping[str, float], *, running: float, input_tokens: float, chunk_tokens: int, scale: float = 1.0
+) -> Wait:
+    """Return what a first token takes when ``running`` requests run together on its attention replica.
+
+    ``scale``: correction of everything but its own prefill.
+    """
     others = max(0.0, running - 1)
     share = others / (others + 1)
     iterations = factors["iteration"] + factors["chunks"] * input_tokens / chunk_tokens
     return Wait(
-        prefill=PARTS + _parts(share * factors["prefill"] + others * factors["queue"]),
-        iteration=_parts(share * iterations),
-        host_ns=_parts(share * factors["host"]),
+        prefill=PARTS + _parts(scale * (share * factors["prefill"] + others * factors["queue"])),
+        iteration=_parts(scale * share * iterations),
+        host_ns=_parts(scale * share * factors["host"]),
     )
 
 
