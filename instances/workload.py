@@ -181,14 +181,14 @@ class OpenLoop(Requests):
 Workload = Annotated[Burst | ClosedLoop | OpenLoop, Field(discriminator="kind")]
 
 Figure = Literal["ttft", "tpot", "itl", "e2e"]
-_PERCENTILE = re.compile(r"(ttft|tpot|itl|e2e)_p([1-9]\d?(?:\.\d+)?)")
+_PERCENTILE = re.compile(r"(ttft|tpot|itl|e2e)_p(100|[1-9]\d?(?:\.\d+)?)")
 
 
 class Percentile(Record):
-    """A limit that ``percent`` of the requests (of ``itl``: of the tokens) must keep, ns."""
+    """A limit that ``percent`` of the requests (of ``itl``: of the tokens) must keep, ns; 100: every one."""
 
     figure: Figure
-    percent: Ratio = Field(gt=0, lt=100)
+    percent: Ratio = Field(gt=0, le=100)
     limit: LimitDuration = Field(gt=0)
 
 

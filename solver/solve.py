@@ -227,7 +227,7 @@ def finished_plan(deployment: Deployment, plan: Plan) -> tuple[Plan, Evaluation]
     evaluation = evaluate(instance, plan, deployment=deployment)
     if evaluation.violations:
         raise InternalError(f"the plan found breaks {evaluation.violations[0]}")
-    return plan.with_parts(tuple(map(_annotated, evaluation.groups))), evaluation
+    return plan.with_parts(tuple(map(annotated, evaluation.groups))), evaluation
 
 
 def _decoding(deployment: Deployment, group: Group) -> Group:
@@ -244,7 +244,8 @@ def _decoding(deployment: Deployment, group: Group) -> Group:
     return group.model_copy(update={"microbatches": tuple(items)})
 
 
-def _annotated(figures: GroupFigures) -> Group:
+def annotated(figures: GroupFigures) -> Group:
+    """Return the group with memory and times of every stage."""
     first = figures.scenarios[0]
     pairs, alone = zip(figures.group.stages, first.stages, strict=True), first.phase == "decode"
     stages = tuple(

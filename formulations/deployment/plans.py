@@ -7,13 +7,16 @@ from dataclasses import replace
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import is_balanced
 from shardproof.formulations.deployment.build import OPTION_AXIS, Deployment
-from shardproof.formulations.deployment.chains import Chain
+from shardproof.formulations.deployment.chains import Chain, StageChoice
 from shardproof.formulations.deployment.prefill import decoded
 from shardproof.formulations.deployment.tables import Layout, Program
 from shardproof.formulations.engines.told import default_batch
 from shardproof.instances.option import Option
 from shardproof.instances.plan import Group, Microbatches, Plan, Stage
 from shardproof.instances.workload import ClosedLoop
+
+_PREFILL_TOKENS = 8192
+"""Tokens of a burst's prefill microbatch where no search chose them."""
 
 
 def plan_of(deployment: Deployment, chain: Chain) -> Plan:
@@ -65,6 +68,27 @@ def group_of(deployment: Deployment, layout: Layout, chain: Chain, replicas: int
             Stage.of((stage.start, stage.stop - 1), deployment.options[stage.option]) for stage in chain.stages
         ),
         placement=_placement(deployment, chain),
+    )
+
+
+def group_of_stages(deployment: Deployment, stages: tuple[Stage, ...], replicas: int) -> Group:
+    """Return replicas of given stages as a group: sequences run as one microbatch for each stage."""
+    option, runs = stages[0].option, []
+    for scenario in deployment.instance.scenarios:
+        requests = divide_up(scenario.workload.requests, replicas)
+        loop = isinstance(scenario.workload, ClosedLoop)
+        size = 1 if loop else min(requests, max(1, _PREFILL_TOKENS // scenario.workload.input_tokens))
+        decode = min(len(stages), requests) if loop else 1
+        runs.append(Microbatches(scenario=scenario.name, prefill_requests=size, decode_microbatches=decode))
+    chosen = tuple(
+        StageChoice(stage.layers[0], stage.layers[1] + 1, deployment.options.index(stage.option)) for stage in stages
+    )
+    return Group(
+        replicas=replicas,
+        microbatch_tokens=_microbatch_tokens(deployment, runs[0], option),
+        microbatches=tuple(runs),
+        stages=stages,
+        placement=_placement(deployment, Chain(0, (), chosen)),
     )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from shardproof.formulations.open_loop import allowed_late, needs_of
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.workload import OpenLoop, Scenario
 from shardproof.solver.simulation.outcome import Interval, Outcome, interval
-from shardproof.solver.simulation.simulate import SimulationSettings, simulate
+from shardproof.solver.simulation.replica import Served
+from shardproof.solver.simulation.simulate import Service
+
+GLANCE = 5
+"""A plan is looked at over this part of a run first: most that miss a limit miss it by far."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,58 @@ class Judged:
         return not refused and all(verdict.kept for verdict in self.verdicts)
 
 
-def judged(instance: Instance, plan: Plan, settings: SimulationSettings) -> Judged:
+def judged(instance: Instance, plan: Plan, service: Service) -> Judged:
     """Play a plan and hold what it shows against the limits of the open scenarios."""
-    outcomes = simulate(instance, plan, settings)
+    outcomes = service.play(plan, watched=False)
     pairs = zip(instance.scenarios, outcomes, strict=True)
     verdicts = tuple(verdict for scenario, outcome in pairs for verdict in _verdicts(scenario, outcome))
     return Judged(plan, outcomes, verdicts)
+
+
+def may_keep(instance: Instance, plan: Plan, service: Service) -> bool:
+    """Whether one run of every open scenario keeps its limits; a run that cannot any more is not played to its end."""
+    scenarios = (item for item in instance.scenarios if isinstance(item.workload, OpenLoop))
+    return all(_keeps_one(plan, scenario, service) for scenario in scenarios)
+
+
+def _keeps_one(plan: Plan, scenario: Scenario, service: Service) -> bool:
+    seed = service.settings.seed
+    count = len(service.requests(scenario, seed))
+    glance = _Misses(scenario, count // GLANCE, generous=True)
+    service.run(plan, scenario, seed, watched=False, stop=glance, first=count // GLANCE)
+    if glance.too_many:
+        return False
+    misses = _Misses(scenario, count)
+    run = service.run(plan, scenario, seed, watched=False, stop=misses)
+    if misses.too_many:
+        return False
+    verdicts = _verdicts(scenario, Outcome(scenario.name, (run,), {}))
+    return not run.refused and all(verdict.kept for verdict in verdicts)
+
+
+class _Misses:
+    """Counts requests that miss a limit, until more do than may; ``generous``: three times as many, and ten."""
+
+    def __init__(self, scenario: Scenario, count: int, *, generous: bool = False) -> None:
+        needs = needs_of(scenario)
+        figures = {"ttft": needs.first, "tpot": needs.token, "latency": needs.whole}
+        self._limits = [
+            (name, kept.limit, allowed_late(kept.share, count)) for name, found in figures.items() for kept in found
+        ]
+        if generous:
+            self._limits = [(name, limit, 3 * most + 10) for name, limit, most in self._limits]
+        self._late = [0] * len(self._limits)
+
+    def __call__(self, served: Sequence[Served]) -> bool:
+        for place, (name, limit, _) in enumerate(self._limits):
+            values = (getattr(item, name) for item in served)
+            self._late[place] += sum(value is not None and value > limit for value in values)
+        return self.too_many
+
+    @property
+    def too_many(self) -> bool:
+        """Whether some limit is missed by more requests than may miss it."""
+        return any(late > most for late, (_, _, most) in zip(self._late, self._limits, strict=True))
 
 
 def _verdicts(scenario: Scenario, outcome: Outcome) -> Iterator[Verdict]:

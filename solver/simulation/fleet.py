@@ -6,14 +6,14 @@ evenly as the weights allow (smooth weighted round robin), ``least-loaded`` look
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
 from shardproof.instances.traffic.trace import Request
 from shardproof.solver.simulation.outcome import Run
-from shardproof.solver.simulation.replica import Replica, ReplicaLimits
+from shardproof.solver.simulation.replica import Replica, ReplicaLimits, Served
 from shardproof.solver.simulation.times import IterationTimes
 
 Router = Literal["random", "round-robin", "least-loaded"]
@@ -28,9 +28,24 @@ class Seat:
     weight: float = 1.0
 
 
-def play_open(seats: Sequence[Seat], requests: Sequence[Request], *, router: Router, seed: int) -> Run:
-    """Play requests that arrive by themselves, to the last answer."""
-    replicas = [Replica(seat.times, seat.limits) for seat in seats]
+Stop = Callable[[Sequence[Served]], bool]
+"""Told what each replica has served when it is done: whether what it saw is enough."""
+
+
+def play_open(
+    seats: Sequence[Seat],
+    requests: Sequence[Request],
+    *,
+    router: Router,
+    seed: int,
+    watched: bool = True,
+    stop: Stop | None = None,
+) -> Run:
+    """Play requests that arrive by themselves, to the last answer or until ``stop`` has seen enough.
+
+    ``watched``: keep samples of queue and cache over time.
+    """
+    replicas = [Replica(seat.times, seat.limits, watched=watched) for seat in seats]
     if router == "least-loaded" and len(seats) > 1:
         for request in requests:
             for replica in replicas:
@@ -41,7 +56,7 @@ def play_open(seats: Sequence[Seat], requests: Sequence[Request], *, router: Rou
     else:
         for place, request in zip(_places(seats, router, seed), requests, strict=False):
             replicas[place].submit(request)
-    return _played(replicas)
+    return _played(replicas, stop=stop)
 
 
 def play_closed(seats: Sequence[Seat], lengths: Iterator[tuple[int, int]], *, shares: Sequence[int], count: int) -> Run:
@@ -67,9 +82,11 @@ def play_closed(seats: Sequence[Seat], lengths: Iterator[tuple[int, int]], *, sh
     return _played(replicas, left_out=sum(shares))
 
 
-def _played(replicas: Sequence[Replica], *, left_out: int = 0) -> Run:
+def _played(replicas: Sequence[Replica], *, left_out: int = 0, stop: Stop | None = None) -> Run:
     for replica in replicas:
         replica.advance()
+        if stop is not None and stop(replica.served):
+            break
     served = sorted((s for replica in replicas for s in replica.served), key=lambda item: item.request.arrival_ns)
     return Run(
         served=tuple(served[left_out:]),

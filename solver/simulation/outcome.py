@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from shardproof.solver.simulation.replica import Sample, Served
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 QUANTILES = (50, 90, 95, 99)
 FIGURES = ("ttft", "tpot", "itl", "e2e")
 CONFIDENCE = 0.95
+_ATTRIBUTES = {"ttft": "ttft", "tpot": "tpot", "e2e": "latency"}
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,23 @@ class Run:
     preemptions: int
     finished_at: float
 
-    @property
+    @cached_property
     def finished(self) -> list[Served]:
         """Requests that were answered to their end."""
         return [item for item in self.served if item.finished is not None]
 
-    def values(self, figure: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """Values of a figure over the finished requests, ns."""
+    @cached_property
+    def _values(self) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
         import numpy as np
 
-        name = {"ttft": "ttft", "tpot": "tpot", "e2e": "latency"}[figure]
-        return np.array([getattr(item, name) for item in self.finished], dtype=np.float64)
+        return {
+            figure: np.array([getattr(item, name) for item in self.finished], dtype=np.float64)
+            for figure, name in _ATTRIBUTES.items()
+        }
+
+    def values(self, figure: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Values of a figure over the finished requests, ns."""
+        return self._values[figure]
 
     def quantile(self, figure: str, percent: float) -> float:
         """The smallest value that ``percent`` of the requests (for ``itl``: of the tokens) do not exceed, ns."""
@@ -64,9 +72,12 @@ class Run:
 
     def share_within(self, limits: dict[str, float]) -> float:
         """Share of all requests, refused ones included, that keep every limit (figure to ns)."""
-        names = {"ttft": "ttft", "tpot": "tpot", "e2e": "latency"}
-        good = sum(all(getattr(item, names[f]) <= limit for f, limit in limits.items()) for item in self.finished)
-        return good / len(self.served) if self.served else 1.0
+        import numpy as np
+
+        kept = np.ones(len(self.finished), dtype=bool)
+        for figure, limit in limits.items():
+            kept &= self.values(figure) <= limit
+        return int(kept.sum()) / len(self.served) if self.served else 1.0
 
     @property
     def refused(self) -> int:

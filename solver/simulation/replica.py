@@ -35,7 +35,7 @@ class ReplicaLimits:
     ranks: int = 1
 
 
-@dataclass
+@dataclass(slots=True)
 class Served:
     """One request as it was served; times in ns since the first arrival (``None``: not yet, or refused)."""
 
@@ -63,7 +63,7 @@ class Served:
         return None if self.finished is None else self.finished - self.request.arrival_ns
 
 
-@dataclass
+@dataclass(slots=True)
 class _Sequence:
     """A request inside the engine: prompt tokens still to compute, tokens held, and rounds to its end."""
 
@@ -78,7 +78,7 @@ class _Sequence:
     running: bool = False
 
 
-@dataclass
+@dataclass(slots=True)
 class Sample:
     """The replica at one moment (ns): running and waiting requests, and tokens in the cache."""
 
@@ -90,11 +90,15 @@ class Sample:
 
 @dataclass
 class Replica:
-    """The state of one replica; `submit` in the order of arrival, `advance` up to a moment."""
+    """The state of one replica; `submit` in the order of arrival, `advance` up to a moment.
+
+    ``watched``: keep samples of queue and cache over time.
+    """
 
     times: IterationTimes
     limits: ReplicaLimits
     on_finish: Callable[[float], Request | None] | None = None
+    watched: bool = True
     now: float = 0.0
     rounds: int = 0
     served: list[Served] = field(default_factory=list)
@@ -148,7 +152,8 @@ class Replica:
                 self._mixed_round()
             elif self._count:
                 self._decode(until)
-            self._sample()
+            if self.watched:
+                self._sample()
 
     def _arrive(self) -> None:
         while self._arriving and self._arriving[0].served.request.arrival_ns <= self.now:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property, lru_cache
 from itertools import cycle, pairwise
 from pathlib import Path
 
 from shardproof.formulations.deployment.build import Deployment
-from shardproof.formulations.open_loop import closed, slowest_token
+from shardproof.formulations.open_loop import closed
 from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Stage
@@ -19,7 +18,7 @@ from shardproof.instances.traffic.lengths import longest_of, shortest_of
 from shardproof.instances.traffic.trace import Request, read_trace
 from shardproof.instances.workload import ClosedLoop, OpenLoop, Scenario
 from shardproof.solver.problem import deployment_of
-from shardproof.solver.simulation.fleet import Router, Seat, play_closed, play_open
+from shardproof.solver.simulation.fleet import Router, Seat, Stop, play_closed, play_open
 from shardproof.solver.simulation.outcome import Outcome, Run
 from shardproof.solver.simulation.plan_times import iteration_times, limits_of
 from shardproof.solver.simulation.replica import ReplicaLimits
@@ -69,14 +68,12 @@ class Service:
     @cached_property
     def deployment(self) -> Deployment:
         """The deployment problem that the engine is set up for: closed loops of one request for the open ones."""
-        slowest = Fraction(slowest_token(self.instance))
-        return deployment_of(closed(self.instance, fastest=Fraction(1), slowest=slowest))
+        return deployment_of(closed(self.instance))
 
-    def play(self, plan: Plan, *, seeds: int | None = None) -> tuple[Outcome, ...]:
-        """Play a plan under every scenario, with the first ``seeds`` of its runs (``None``: all)."""
+    def play(self, plan: Plan, *, watched: bool = True) -> tuple[Outcome, ...]:
+        """Play a plan under every scenario; ``watched``: keep samples of queue and cache over time."""
         _refuse_other_model(self.instance, plan)
-        count = self.settings.seeds if seeds is None else seeds
-        return tuple(self._scenario(plan, scenario, count) for scenario in self.instance.scenarios)
+        return tuple(self._scenario(plan, scenario, watched) for scenario in self.instance.scenarios)
 
     def requests(self, scenario: Scenario, seed: int) -> Sequence[Request]:
         """Requests of one run of an open scenario: a trace as it is, or generated from a seed."""
@@ -95,23 +92,34 @@ class Service:
             )
         return self._requests[scenario.name, seed]
 
-    def run(self, plan: Plan, scenario: Scenario, seed: int) -> Run:
-        """Play one run of an open scenario."""
+    def run(
+        self,
+        plan: Plan,
+        scenario: Scenario,
+        seed: int,
+        *,
+        watched: bool = True,
+        stop: Stop | None = None,
+        first: int | None = None,
+    ) -> Run:
+        """Play one run of an open scenario, or its ``first`` requests alone; see `play_open`."""
         load = scenario.workload
         assert isinstance(load, OpenLoop)
-        seats = self._seats(plan, self._extent(scenario), prefix_hit=float(load.prefix_cache_hit))
-        return play_open(seats, self.requests(scenario, seed), router=self.settings.router, seed=seed)
+        seats = self._seats(plan, self.extent(scenario), prefix_hit=float(load.prefix_cache_hit))
+        requests = self.requests(scenario, seed)[:first]
+        return play_open(seats, requests, router=self.settings.router, seed=seed, watched=watched, stop=stop)
 
-    def _scenario(self, plan: Plan, scenario: Scenario, seeds: int) -> Outcome:
+    def _scenario(self, plan: Plan, scenario: Scenario, watched: bool) -> Outcome:
         limits, first = self.settings.goodput or scenario.limits.plain, self.settings.seed
         load = scenario.workload
         if isinstance(load, OpenLoop):
-            runs = tuple(self.run(plan, scenario, seed) for seed in range(first, first + seeds))
+            seeds = range(first, first + self.settings.seeds)
+            runs = tuple(self.run(plan, scenario, seed, watched=watched) for seed in seeds)
         elif isinstance(load, ClosedLoop):
             runs = (self._closed_run(plan, scenario),)
         else:
             burst = [Request(0, load.input_tokens, load.output_tokens)] * load.requests
-            seats = self._seats(plan, self._extent(scenario))
+            seats = self._seats(plan, self.extent(scenario))
             runs = (play_open(seats, burst, router="round-robin", seed=first),)
         return Outcome(scenario.name, runs, limits)
 
@@ -119,12 +127,12 @@ class Service:
         load = scenario.workload
         count = self.settings.requests or max(LEAST_REQUESTS, TURNS * load.requests)
         lengths: Iterator[tuple[int, int]] = cycle([(load.input_tokens, load.output_tokens)])
-        seats = self._seats(plan, self._extent(scenario))
+        seats = self._seats(plan, self.extent(scenario))
         ends = [load.requests * place // len(seats) for place in range(len(seats) + 1)]
         shares = [stop - start for start, stop in pairwise(ends)]
         return play_closed(seats, lengths, shares=shares, count=max(count, load.requests))
 
-    def _extent(self, scenario: Scenario) -> tuple[int, int]:
+    def extent(self, scenario: Scenario) -> tuple[int, int]:
         """Shortest prompt and longest request that any run of a scenario may hold."""
         load = scenario.workload
         if not isinstance(load, OpenLoop):

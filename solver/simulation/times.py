@@ -62,13 +62,14 @@ class IterationTimes:
         if sequences == 0:
             return 0.0
         grid, row = self.contexts, self._rounds[sequences]
-        low = min(max(1, bisect_right(grid, context)), len(grid) - 1) - 1
+        low = bisect_right(grid, context, 1, len(grid) - 1) - 1
         below, above = row[low], row[low + 1]
         if below is None:
             below = row[low] = self._between_sizes(sequences, low)
         if above is None:
             above = row[low + 1] = self._between_sizes(sequences, low + 1)
-        return below + _share(grid, low, context) * (above - below)
+        share = (context - grid[low]) / (grid[low + 1] - grid[low])
+        return below if share <= 0 else below + (share if share < 2 else 2.0) * (above - below)
 
     def node(self, size: int, place: int) -> float:
         """Time of one round at a grid point: places in ``sizes`` and ``contexts``, ns."""
@@ -161,7 +162,3 @@ def tabulate(
         longest=longest,
         shortest=shortest,
     )
-
-
-def _share(grid: Sequence[int], low: int, at: float) -> float:
-    return min(max((at - grid[low]) / (grid[low + 1] - grid[low]), 0.0), 2.0)

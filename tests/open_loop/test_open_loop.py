@@ -14,13 +14,11 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.resolve import resolve_tree
 from shardproof.instances.units import parse_rate
 from shardproof.instances.workload import ClosedLoop, OpenLoop
-from shardproof.solver.analysis.limiting import fewest_gpus
 from shardproof.solver.answer import answer as solve
 from shardproof.solver.open_loop.judge import judged
-from shardproof.solver.open_loop.solve import lower_bound
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.settings import Settings
-from shardproof.solver.simulation.simulate import SimulationSettings, simulate
+from shardproof.solver.simulation.simulate import Service, SimulationSettings, simulate
 
 
 def asked(rate: str = "12/s", **changes: Any) -> Instance:
@@ -52,40 +50,52 @@ def test_a_plan_is_given_bounded_and_played(answer: Any) -> None:
 
 
 def test_the_plan_keeps_its_percentiles_in_other_runs(answer: Any) -> None:
-    shown = judged(asked(), answer.plan, SimulationSettings(seeds=5, seed=1000))
+    question = asked()
+    shown = judged(question, answer.plan, Service(question, SimulationSettings(seeds=5, seed=1000)))
     assert all(verdict.found.value <= verdict.limit for verdict in shown.verdicts)
 
 
-def test_the_bound_lies_below_every_single_time_per_token() -> None:
-    question = asked()
-    bound, _ = lower_bound(question, 3)
-    for token in (12_000_000, 40_000_000):
-        exact = closed(question, fastest=Fraction(token), slowest=Fraction(token))
-        needed = fewest_gpus(deployment_of(exact))
-        assert needed is None or bound <= needed
-
-
-def test_the_relaxation_of_an_interval_is_no_harder_than_a_point_in_it() -> None:
-    question = asked("40/s")
-    for low, high in ((10, 20), (20, 40)):
-        whole = fewest_gpus(
-            deployment_of(closed(question, fastest=Fraction(low * 10**6), slowest=Fraction(high * 10**6)))
-        )
-        inside = Fraction((low + high) * 500_000)
-        point = fewest_gpus(deployment_of(closed(question, fastest=inside, slowest=inside)))
-        assert point is None or (whole is not None and whole <= point)
-
-
-def test_higher_rates_never_need_fewer_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shardproof.solver.open_loop.solve.MOST_INTERVALS", 4)
-    bounds = [lower_bound(asked(rate, limits={"max_gpus": 5}), 4)[0] for rate in ("1/s", "15/s", "60/s")]
+def test_higher_rates_never_need_fewer_gpus() -> None:
+    answers = [solve(asked(rate, limits={"max_gpus": 4}), settings=Settings()) for rate in ("1/s", "12/s", "30/s")]
+    bounds = [found.bound for found in answers]
     assert bounds == sorted(bounds)
     assert bounds[0] < bounds[-1]
+    assert all(found.gpus is None or found.bound <= found.gpus for found in answers)
 
 
 def test_a_first_token_faster_than_its_own_prefill_is_refused_by_the_bound() -> None:
-    impossible = asked(limits={"ttft": {"p99": "1 ms"}})
-    assert lower_bound(impossible, impossible.max_gpus + 1)[0] == impossible.max_gpus + 1
+    found = solve(asked(limits={"ttft": {"p99": "1 ms"}}), settings=Settings())
+    assert found.status == "infeasible"
+    assert found.plan is None
+
+
+def test_a_budget_that_is_too_small_is_refused() -> None:
+    found = solve(asked("60/s", limits={"max_gpus": 2}), settings=Settings())
+    assert found.status == "infeasible"
+
+
+def test_a_burst_beside_it_is_kept_too() -> None:
+    burst = {"kind": "burst", "batch_size": 8, "input_tokens": 2000, "output_tokens": 10}
+    both = resolve_tree(
+        {
+            "model": "qwen3-8b",
+            "device": "h100-sxm",
+            "engine": "vllm",
+            "scenarios": [
+                {"name": "burst", "workload": burst, "limits": {"ttft": "2 s"}},
+                {
+                    "name": "open",
+                    "workload": {"kind": "requests", "rate": "2/s", "input_tokens": 2000, "output_tokens": 100},
+                    "limits": {"ttft": {"p99": "2 s"}, "tpot": {"p99": "40 ms"}},
+                },
+            ],
+            "limits": {"max_gpus": 4},
+        },
+        where="case.yaml",
+    )
+    found = solve(both, settings=Settings())
+    assert found.plan is not None
+    assert {item.scenario for item in found.plan.microbatches} == {"burst", "open"}
 
 
 def test_percentiles_are_written_in_both_ways() -> None:
@@ -126,13 +136,19 @@ def test_rates_are_read_per_second(text: str, rate: int) -> None:
     assert parse_rate(text) == rate
 
 
-def test_a_share_of_good_requests_lowers_the_rate_that_must_keep_the_limits() -> None:
-    question = asked(limits={"ttft": "2 s", "tpot": "40 ms", "goodput": "90%"})
-    needs = needs_of(question.scenarios[0])
-    assert needs.share == Fraction(9, 10)
-    loop = closed(question, fastest=Fraction(10**7), slowest=Fraction(10**7)).scenarios[0].workload
-    assert isinstance(loop, ClosedLoop)
-    assert loop.concurrency == int(Fraction(9, 10) * 12 * 200 * Fraction(1, 100))
+def test_a_share_of_good_requests_is_one_share_for_all_its_limits() -> None:
+    question = asked(limits={"ttft": "2 s", "tpot": "40 ms", "goodput": "90%"}).scenarios[0]
+    needs = needs_of(question.model_copy(update={"limits": question.limits.model_copy(update={"percentiles": ()})}))
+    (first,), (token,) = needs.first, needs.token
+    assert needs.both(first, token) == Fraction(9, 10)
+    apart = needs_of(asked().scenarios[0])
+    assert apart.both(apart.first[0], apart.token[0]) == Fraction(98, 100)
+
+
+def test_the_engine_is_set_up_for_one_request_in_flight_or_as_many_as_are_told() -> None:
+    loops = [closed(asked(), flight).scenarios[0].workload for flight in (None, {"main": 7})]
+    assert [loop.requests for loop in loops] == [1, 7]
+    assert all(isinstance(loop, ClosedLoop) for loop in loops)
 
 
 def test_a_trace_says_rate_and_lengths(tmp_path: Path) -> None:

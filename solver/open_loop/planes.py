@@ -1,0 +1,52 @@
+r"""The highest plane below a table: maximise aim . x with rows . x <= limits and 0 <= x <= most, in few variables.
+
+Dual simplex: as many constraints are active as there are variables; the one that is broken most enters, the one whose
+multiplier runs out first leaves. What rounding leaves broken is taken off the first variable, so that what is returned
+lies below the table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+_STEPS = 200
+_TOLERANCE = 1e-9
+
+
+def highest(rows: Floats, limits: Floats, aim: Floats, most: float) -> tuple[Floats, list[int]]:
+    """Return the plane, and the rows that hold it down.
+
+    ``rows[:, 0]`` is 1 throughout, ``limits`` and ``aim`` are not negative, so that 0 is a plane.
+    """
+    import numpy as np
+
+    count = rows.shape[1]
+    box = np.vstack([np.eye(count), -np.eye(count), rows])
+    right = np.concatenate([np.full(count, most), np.zeros(count), limits])
+    active, multipliers = list(range(count)), aim.astype(np.float64).copy()
+    found = np.full(count, most)
+    for _ in range(_STEPS):
+        found = np.linalg.solve(box[active], right[active])
+        over = box @ found - right
+        enters = int(np.argmax(over))
+        if over[enters] <= _TOLERANCE * (1 + abs(right[enters])):
+            break
+        shares = np.linalg.solve(box[active].T, box[enters])
+        ratios = [m / s if s > 1e-12 else np.inf for m, s in zip(multipliers, shares, strict=True)]
+        leaves = int(np.argmin(ratios))
+        if not np.isfinite(ratios[leaves]):
+            break
+        step = ratios[leaves]
+        multipliers = multipliers - step * shares
+        multipliers[leaves] = step
+        active[leaves] = enters
+    found = np.clip(found, 0, most)
+    found[0] = max(0.0, found[0] - max(0.0, float((rows @ found - limits).max())))
+    if float((rows @ found - limits).max()) > _TOLERANCE:
+        found = np.zeros(count)
+    return found, [place - 2 * count for place in active if place >= 2 * count]

@@ -1,0 +1,176 @@
+"""Shapes of replicas, the most promising first: each is bounded, then played with as few replicas as may do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import ceil
+
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
+from shardproof.instances.workload import OpenLoop
+from shardproof.solver.evaluation.engine_plan import EnginePlan
+from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.open_loop.judge import Judged, judged, may_keep
+from shardproof.solver.open_loop.least import OpenScenario, OptionCosts, ShapeBound
+from shardproof.solver.open_loop.mixed import mixed_bound
+from shardproof.solver.open_loop.shapes import Shape, shapes_of
+from shardproof.solver.simulation.simulate import Service
+
+
+@dataclass(order=True)
+class _Entry:
+    """A shape in the queue: GPUs that it needs at least; ``bound``: its own, once that was computed."""
+
+    gpus: int
+    bounded: bool
+    width: int
+    place: int
+    shape: Shape = field(compare=False)
+    bound: ShapeBound | None = field(compare=False, default=None)
+
+
+@dataclass
+class Found:
+    """What the search found: the plan, played, and the GPUs that no plan undercuts; ``whole``: nothing was cut off."""
+
+    best: Judged | None
+    bound: int
+    whole: bool
+    least: tuple[tuple[Shape, int], ...] = ()
+    """Fewest replicas of every shape that was bounded."""
+
+
+class OpenSearch:
+    """The search of one question."""
+
+    def __init__(self, instance: Instance, service: Service, *, floor: int, give_up: float | None) -> None:
+        """Take the question; ``floor``: GPUs that its other scenarios need; ``give_up``: monotonic clock."""
+        self.instance, self.service, self.floor, self.give_up = instance, service, floor, give_up
+        names = [item for item in instance.scenarios if isinstance(item.workload, OpenLoop)]
+        self.scenarios = [OpenScenario(service, scenario) for scenario in names]
+        self._costs: dict[object, OptionCosts] = {}
+        self._shallow: dict[object, float] = {}
+        self.best: Judged | None = None
+        self.bounded: dict[Shape, tuple[ShapeBound, int]] = {}
+
+    @property
+    def most(self) -> int:
+        """GPUs below which a plan would be better than the best known."""
+        return self.instance.max_gpus if self.best is None else self.best.plan.gpus - 1
+
+    def run(self) -> Found:
+        """Look at shapes until none that is left may do with fewer GPUs than the best plan."""
+        queue: list[_Entry] = []
+        for place, shape in enumerate(shapes_of(self.service.deployment)):
+            heappush(queue, _Entry(max(self.floor, shape.gpus), False, shape.gpus, place, shape))
+        lowest = self.instance.max_gpus + 1
+        whole = True
+        while queue and queue[0].gpus <= self.most:
+            if self.give_up is not None and time.monotonic() > self.give_up:
+                whole = False
+                break
+            entry = heappop(queue)
+            if entry.bound is None:
+                self._bound(entry, queue)
+                continue
+            lowest = min(lowest, entry.gpus)
+            self._play(entry)
+        if queue:
+            lowest = min(lowest, queue[0].gpus)
+        return self._found(lowest, whole)
+
+    def _found(self, lowest: int, whole: bool) -> Found:
+        best = self.best
+        top = self.instance.max_gpus + 1 if best is None else best.plan.gpus
+        bound = min(lowest, top)
+        if self.instance.replicas == "free" and bound > 1:
+            known = [found for found, _ in self.bounded.values()]
+            bound = max(self.floor, min(bound, mixed_bound(known, self.scenarios, bound)))
+        least = tuple((shape, count) for shape, (_, count) in self.bounded.items())
+        return Found(best, bound, whole, least)
+
+    def _bound(self, entry: _Entry, queue: list[_Entry]) -> None:
+        """Bound a shape and put it back, unless more GPUs are needed than would help."""
+        shape = entry.shape
+        costs = self._costs.setdefault(shape.option, OptionCosts(self.service, shape.option))
+        if shape.stages > 1 and self._deepest(costs) > self.most:
+            self._note(entry, queue, ceil(self._deepest(costs)))
+            return
+        bound = ShapeBound(costs, shape, self.scenarios)
+        most = self.most // shape.gpus
+        replicas = bound.replicas(most)
+        self.bounded[shape] = (bound, replicas)
+        if replicas <= most:
+            gpus = max(entry.gpus, replicas * shape.gpus)
+            heappush(queue, _Entry(gpus, True, shape.gpus, entry.place, shape, bound))
+        elif self.best is not None:
+            self._note(entry, queue, replicas * shape.gpus)
+
+    def _note(self, entry: _Entry, queue: list[_Entry], gpus: int) -> None:
+        """Keep a shape that needs no fewer GPUs than the best plan: the bound counts it."""
+        heappush(queue, _Entry(gpus, True, entry.width, entry.place, entry.shape, entry.bound))
+
+    def _deepest(self, costs: OptionCosts) -> float:
+        """GPUs that pipelines of an option need, however deep: the rate alone, in the largest cache."""
+        if costs.option not in self._shallow:
+            stages = max(1, self.instance.max_gpus // costs.option.gpus)
+            deep = ShapeBound(costs, Shape(costs.option, stages), self.scenarios)
+            rates = [deep.needed(open_, self.instance.max_gpus + 1) for open_ in self.scenarios]
+            self._shallow[costs.option] = max(rates) * costs.option.gpus * stages
+        return self._shallow[costs.option]
+
+    def _play(self, entry: _Entry) -> None:
+        """Look for the fewest replicas of a shape that keep every limit in service."""
+        shape = entry.shape
+        low = -(-entry.gpus // shape.gpus)
+        high = self.most // shape.gpus
+        if low > high or not self._starts(shape):
+            return
+        tried = low
+        if self.best is not None and not self._keeps(shape, high):
+            return
+        failed = low - 1
+        while tried < high and not self._keeps(shape, tried):
+            failed = tried
+            tried = min(high, tried + max(1, tried // 4))
+        while tried - failed > 1:
+            middle = (failed + tried) // 2
+            if self._keeps(shape, middle):
+                tried = middle
+            else:
+                failed = middle
+        for count in range(tried, high + 1):
+            if self._accept(shape, count):
+                return
+
+    def _plan(self, shape: Shape, replicas: int) -> Plan:
+        return shape.plan(self.service.deployment, replicas)
+
+    def _starts(self, shape: Shape) -> bool:
+        """Whether the engine starts a replica."""
+        return EnginePlan(self.service.deployment.instance, self._plan(shape, 1).parts[0]).binding.refusal is None
+
+    def _keeps(self, shape: Shape, replicas: int) -> bool:
+        """Whether one run of each scenario keeps the limits."""
+        return may_keep(self.instance, self._plan(shape, replicas), self.service)
+
+    def _accept(self, shape: Shape, replicas: int) -> bool:
+        """Play all runs; keep the plan if it keeps the limits, and those of the other scenarios."""
+        plan = self._plan(shape, replicas)
+        shown = judged(self.instance, plan, self.service)
+        if not shown.keeps_all or not self._fits(plan):
+            return False
+        self.best = shown
+        return True
+
+    def _fits(self, plan: Plan) -> bool:
+        deployment = self.service.deployment
+        return not evaluate(deployment.instance, plan, deployment=deployment).violations
+
+
+def shapes_shown(found: Found) -> Sequence[str]:
+    """Say how few replicas of each shape may do."""
+    return [f"{shape}: {count} replicas or more" for shape, count in found.least]

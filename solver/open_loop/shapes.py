@@ -1,0 +1,54 @@
+"""Shapes of replicas: an option of every stage, how many stages, and the plan that so many replicas of it are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.plans import group_of_stages, plan_of_groups
+from shardproof.formulations.engines.rules import broken_rules
+from shardproof.instances.option import Option
+from shardproof.instances.plan import Plan, Stage
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Replicas of ``stages`` stages that all run one option, with layers spread evenly."""
+
+    option: Option
+    stages: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.option.gpus * self.stages
+
+    def spans(self, layers: int) -> tuple[Stage, ...]:
+        """Return the stages over so many layers; the first take one more where they do not divide."""
+        ends = [-(-layers * place // self.stages) for place in range(self.stages + 1)]
+        return tuple(Stage.of((start, stop - 1), self.option) for start, stop in pairwise(ends))
+
+    def plan(self, deployment: Deployment, replicas: int) -> Plan:
+        """Return the plan of so many replicas."""
+        stages = self.spans(deployment.instance.model.layer_count)
+        return plan_of_groups(deployment, group_of_stages(deployment, stages, replicas))
+
+    def __str__(self) -> str:
+        """Return the widths as people write them."""
+        tp, dp, moe_tp, ep = self.option.degrees
+        parts = [f"TP {tp}", *([f"DP {dp}"] if dp > 1 else []), *([f"EP {ep}"] if ep > 1 else [])]
+        del moe_tp
+        return " x ".join([*parts, *([f"PP {self.stages}"] if self.stages > 1 else [])])
+
+
+def shapes_of(deployment: Deployment) -> Iterator[Shape]:
+    """Yield every shape that the rules accept, up to the GPU budget, with an option's shorter pipelines first."""
+    instance = deployment.instance
+    for option in deployment.options:
+        most = min(instance.max_gpus // option.gpus, instance.model.layer_count)
+        for stages in range(1, most + 1):
+            spans = option.gpus * stages > instance.device.devices_per_node
+            if not broken_rules(instance, option, deployment.rules, stages=stages, spans=spans):
+                yield Shape(option, stages)
