@@ -32,10 +32,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 
 from shardproof.instances.instance import Instance
+from shardproof.instances.traffic.lengths import quantile_of
 from shardproof.instances.workload import ClosedLoop, Limits, OpenLoop, Scenario
+
+SLOWEST_TOKEN_NS = 200 * 10**6
+"""The largest mean time per token considered where no limit is stated: 5 tokens a second, as fast as people read."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Needs:
+class Promised:
     """Limits of an open scenario: of single requests by figure, and of means (``None``: none), ns.
 
     ``joint``: those of single requests are kept by the same ones (goodput).
@@ -76,7 +80,7 @@ def is_open(instance: Instance) -> bool:
     return any(isinstance(scenario.workload, OpenLoop) for scenario in instance.scenarios)
 
 
-def needs_of(scenario: Scenario) -> Needs:
+def promised_by(scenario: Scenario) -> Promised:
     """Read the limits of an open scenario; limits of ``itl`` are played and bound nothing."""
     limits = scenario.limits
     found: dict[str, list[Kept]] = {"ttft": [], "tpot": [], "e2e": [], "itl": []}
@@ -87,7 +91,7 @@ def needs_of(scenario: Scenario) -> Needs:
         if shared is not None:
             found[figure].append(Kept(shared, round(limit)))
     means = limits if shared is None else Limits()
-    return Needs(
+    return Promised(
         first=tuple(found["ttft"]),
         token=tuple(found["tpot"]),
         whole=tuple(found["e2e"]),
@@ -132,3 +136,39 @@ def without_open(instance: Instance) -> Instance | None:
 def allowed_late(share: Fraction, count: int) -> int:
     """Requests of so many that may miss a limit that a share of them keeps: the order statistic's others."""
     return count - min(count, max(1, ceil(share * count)))
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the limits of an open scenario ask for, at least.
+
+    ``share``: of the requests, that keep them; ``tpot``: limit of their mean time per token, ns; ``ttft``: limit of the
+    prefill of a prompt of ``prompt`` tokens, ns.
+    """
+
+    share: Fraction
+    tpot: int | None
+    ttft: int | None
+    prompt: int
+
+
+def needs_of(scenario: Scenario) -> Needs:
+    """Read the limits of an open scenario as necessary conditions."""
+    workload, limits = scenario.workload, scenario.limits
+    assert isinstance(workload, OpenLoop)
+    share = limits.goodput or Fraction(1)
+    tpot = [limits.tpot] if limits.tpot is not None else []
+    first: list[tuple[int, int]] = []
+    if limits.ttft is not None:
+        shared = limits.goodput is not None
+        prompt = quantile_of(workload.inputs, float(limits.goodput or 0)) if shared else workload.input_tokens
+        first.append((limits.ttft, prompt))
+    for item in limits.percentiles:
+        if item.figure == "tpot":
+            tpot.append(item.limit)
+            share = min(share, item.percent / 100)
+        if item.figure == "ttft":
+            first.append((item.limit, quantile_of(workload.inputs, float(item.percent / 100))))
+    tightest = min(first, key=lambda pair: pair[0] / pair[1], default=None)
+    prompt = workload.input_tokens if tightest is None else max(1, floor(tightest[1] * (1 - workload.prefix_cache_hit)))
+    return Needs(share, min(tpot, default=None), None if tightest is None else tightest[0], prompt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from shardproof.formulations.open_loop import allowed_late, needs_of
+from shardproof.formulations.open_loop import allowed_late, promised_by
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.workload import OpenLoop, Scenario
@@ -76,7 +76,7 @@ class _Misses:
     """Counts requests that miss a limit, until more do than may; ``generous``: three times as many, and ten."""
 
     def __init__(self, scenario: Scenario, count: int, *, generous: bool = False) -> None:
-        needs = needs_of(scenario)
+        needs = promised_by(scenario)
         figures = {"ttft": needs.first, "tpot": needs.token, "latency": needs.whole}
         self._limits = [
             (name, kept.limit, allowed_late(kept.share, count)) for name, found in figures.items() for kept in found

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from shardproof.formulations.engines.told import HIGHEST_UTILISATION
-from shardproof.formulations.open_loop import allowed_late, needs_of
+from shardproof.formulations.open_loop import allowed_late, promised_by
 from shardproof.instances.option import Option
 from shardproof.instances.traffic.trace import BLOCK_TOKENS, Request
 from shardproof.instances.workload import OpenLoop, Scenario
@@ -45,7 +45,7 @@ class OpenScenario:
     def __init__(self, service: Service, scenario: Scenario) -> None:
         """Take the requests that will be played."""
         assert isinstance(scenario.workload, OpenLoop)
-        self.scenario, self.load, self.needs = scenario, scenario.workload, needs_of(scenario)
+        self.scenario, self.load, self.needs = scenario, scenario.workload, promised_by(scenario)
         settings = service.settings
         seeds = range(settings.seed, settings.seed + (1 if self.load.trace else settings.seeds))
         self.runs = [_facts(service, scenario, seed) for seed in seeds]

@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 
 from shardproof.formulations.engines.told import engine_assumptions
-from shardproof.formulations.open_loop import needs_of, without_open
+from shardproof.formulations.open_loop import promised_by, without_open
 from shardproof.instances.instance import Instance
 from shardproof.instances.workload import OpenLoop
 from shardproof.solver.evaluation.engine_flags import engine_flags
@@ -57,7 +57,7 @@ def _others(instance: Instance, settings: Settings) -> int:
 def _premises(instance: Instance) -> tuple[str, ...]:
     """Return what the answer rests on."""
     scenarios = [item for item in instance.scenarios if isinstance(item.workload, OpenLoop)]
-    means = [needs_of(scenario) for scenario in scenarios]
+    means = [promised_by(scenario) for scenario in scenarios]
     if any(needs.mean_token is not None for needs in means):
         mean = "a limit on the mean time per token is read as that of the tokens: requests of all lengths see the same"
         return (*PREMISES, mean)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shardproof.formulations.open_loop import closed, needs_of
+from shardproof.formulations.open_loop import closed, promised_by
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.resolve import resolve_tree
@@ -138,10 +138,10 @@ def test_rates_are_read_per_second(text: str, rate: int) -> None:
 
 def test_a_share_of_good_requests_is_one_share_for_all_its_limits() -> None:
     question = asked(limits={"ttft": "2 s", "tpot": "40 ms", "goodput": "90%"}).scenarios[0]
-    needs = needs_of(question.model_copy(update={"limits": question.limits.model_copy(update={"percentiles": ()})}))
+    needs = promised_by(question.model_copy(update={"limits": question.limits.model_copy(update={"percentiles": ()})}))
     (first,), (token,) = needs.first, needs.token
     assert needs.both(first, token) == Fraction(9, 10)
-    apart = needs_of(asked().scenarios[0])
+    apart = promised_by(asked().scenarios[0])
     assert apart.both(apart.first[0], apart.token[0]) == Fraction(98, 100)
 
 
