@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from shardproof.solver.api.simulated import Simulated, simulate
     from shardproof.solver.api.solved import Solved, load_instance, question, solve
     from shardproof.solver.api.verified import Verified, verify
+    from shardproof.solver.page.serve import page
 
     __version__: str
 
@@ -54,6 +55,7 @@ _HOMES = {
     "shardproof.solver.api.simulated": ("Simulated", "simulate"),
     "shardproof.solver.api.solved": ("Solved", "load_instance", "question", "solve"),
     "shardproof.solver.api.verified": ("Verified", "verify"),
+    "shardproof.solver.page.serve": ("page",),
 }
 """Where each public name lives."""
 
@@ -100,6 +102,7 @@ __all__ = [
     "export",
     "load_instance",
     "load_plan",
+    "page",
     "place",
     "place_within",
     "predict",

@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "place": "Decide where every expert lives.",
     "batch": "Solve many instances across models, devices and limits.",
     "report": "Write a batch run as one HTML page.",
+    "page": "Plan in the browser: answers as you type.",
     "predict": "Predict times and memory of a given plan.",
     "export": "Write a plan as the files of an engine or a cluster.",
     "bench": "Write the lines that measure a plan as planned.",

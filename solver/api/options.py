@@ -11,6 +11,7 @@ WHOLE: dict[str, tuple[int, int]] = {
     "workers": (1, 256),
     "seed": (0, 2**31 - 1),
     "processes": (1, 4096),
+    "port": (0, 65535),
     "points": (1, 1000),
     "experts": (1, 4096),
     "layers": (1, 1000),

@@ -235,6 +235,26 @@ def _laid_over(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any
     return merge(_with_engine(_without_other_kind(tree, overrides), overrides), overrides)
 
 
+_SCALES = {"k": 1000, "K": 1024, "m": 10**6, "M": 2**20}
+
+
+def whole_number(text: str, name: str) -> int:
+    """Read a whole number, also as engines write it: ``8k`` is 8,000, ``8K`` 8,192; commas may part thousands.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    from shardproof.instances.reading import refuse
+
+    factor = _SCALES.get(text[-1:], 1)
+    digits = (text[:-1] if factor > 1 else text).replace(",", "")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 12:
+        raise refuse("question", "is no whole number; write for example 8192 or 8k", field=name, value=text[:40])
+    return int(digits) * factor
+
+
 def _per_second(rate: Any) -> str:
     """Read a rate as benchmark tools do: a plain number is requests per second."""
     text = str(rate).strip()

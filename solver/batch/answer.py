@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from shardproof.instances.instance import Instance
 
-Status = Literal["optimal", "feasible", "infeasible", "undecided", "failed", "refused"]
+Status = Literal["optimal", "feasible", "infeasible", "undecided", "failed", "refused", "done"]
+"""How a job ended; ``done``: a job that asks for no plan, and whose document is its answer."""
 STATUSES: tuple[Status, ...] = ("optimal", "feasible", "infeasible", "undecided", "failed", "refused")
 
 
@@ -102,6 +103,13 @@ def from_document(tree: Mapping[str, Any], *, seconds: float) -> Answer:
 def failure(reason: str, *, seconds: float = 0.0) -> Answer:
     """Return the answer of a task that ended without one."""
     return Answer(status="failed", summary={}, document=None, seconds=seconds, reason=reason)
+
+
+@dataclass(frozen=True)
+class News:
+    """What a worker says of a job on its way: any plain values."""
+
+    content: Any
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from shardproof.solver.batch.answer import Answer, Done, Job
 
 Work = Callable[[Job], Answer]
 """Solves one job; importable by name, since other processes call it."""
+
+
+@runtime_checkable
+class TellingWork(Protocol):
+    """Work that can also say on its way how far it is."""
+
+    def telling(self, job: Job, tell: Callable[[Any], None]) -> Answer:
+        """Solve one job, and tell what is known of it so far."""
+
 
 ATTEMPTS = 2
 """A job whose worker dies is tried once more, then reported as failed."""

@@ -47,6 +47,8 @@ NO_PART_IN_ANSWERS = (
     "solver/calibration",
     "solver/commands",
     "solver/documents",
+    "solver/drawing",
+    "solver/page",
     "solver/report",
     "solver/writers",
 )

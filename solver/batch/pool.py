@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+from typing import Any
 
-from shardproof.solver.batch.answer import Answer, Done, Job, failure
+from shardproof.solver.batch.answer import Answer, Done, Job, News, failure
 from shardproof.solver.batch.engine import ATTEMPTS, TaskLimits, Work, died_twice, too_large, too_long
 from shardproof.solver.batch.worker import resident_bytes, serve
 
@@ -36,9 +38,21 @@ class _Worker:
 class PoolEngine:
     """Workers that each answer many jobs; a worker that dies is replaced and its job tried once more."""
 
-    def __init__(self, work: Work, *, processes: int, limits: TaskLimits, preload: tuple[str, ...] = ()) -> None:
-        """Start nothing yet: workers start with the first jobs. ``preload``: modules imported only once."""
+    def __init__(
+        self,
+        work: Work,
+        *,
+        processes: int,
+        limits: TaskLimits,
+        preload: tuple[str, ...] = (),
+        heard: Callable[[Job, Any], None] | None = None,
+    ) -> None:
+        """Start nothing yet: workers start with the first jobs.
+
+        ``preload``: modules imported only once; ``heard``: called in `collect` with what workers tell on their way.
+        """
         self._work = work
+        self._heard = heard
         self._limits = limits
         self._processes = processes
         self._context = _context(preload)
@@ -57,18 +71,28 @@ class PoolEngine:
             self._workers.append(worker)
         self._give(worker, job, attempts=1)
 
-    def collect(self, timeout_s: float) -> list[Done]:
-        """Wait for finished jobs; replace workers that died, and stop those over their limits."""
+    def cancel(self, fingerprint: str) -> bool:
+        """Stop the worker of a job at once; the job has no answer. Returns whether it was running."""
+        worker = next((w for w in self._workers if w.job is not None and w.job.fingerprint == fingerprint), None)
+        if worker is not None:
+            self._remove(worker)
+        return worker is not None
+
+    def collect(self, timeout_s: float, *, also: Sequence[Connection] = ()) -> list[Done]:
+        """Wait for finished jobs; replace workers that died, and stop those over their limits.
+
+        ``also``: pipes that end the waiting when they can be read.
+        """
         finished: list[Done] = []
         deadline = time.monotonic() + timeout_s
         while not finished and any(worker.job for worker in self._workers):
-            handles = [h for w in self._workers for h in (w.pipe, w.process.sentinel)]
+            handles = [*also, *(h for w in self._workers for h in (w.pipe, w.process.sentinel))]
             ready: set[object] = set(wait(handles, timeout=max(0.0, min(_WATCH_S, deadline - time.monotonic()))))
             for worker in list(self._workers):
                 done = self._look_at(worker, ready)
                 if done is not None:
                     finished.append(done)
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or not ready.isdisjoint(also):
                 break
         return finished
 
@@ -80,12 +104,19 @@ class PoolEngine:
 
     def _look_at(self, worker: _Worker, ready: set[object]) -> Done | None:
         if worker.pipe in ready and worker.job is not None:
-            answer = _received(worker.pipe)
-            if answer is not None:
-                return self._finish(worker, answer)
+            message = _received(worker.pipe)
+            if isinstance(message, Answer):
+                return self._finish(worker, message)
+            if message is not None:
+                self._listen(worker.job, message)
+                return None
         if worker.process.sentinel in ready or worker.pipe in ready:
             return self._after_death(worker)
         return self._over_limits(worker) if worker.job is not None else None
+
+    def _listen(self, job: Job, message: News) -> None:
+        if self._heard is not None:
+            self._heard(job, message.content)
 
     def _finish(self, worker: _Worker, answer: Answer) -> Done:
         assert worker.job is not None
@@ -122,7 +153,9 @@ class PoolEngine:
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         far_end, lifeline = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=serve, args=(theirs, far_end, self._work), daemon=True)
+        process = self._context.Process(
+            target=serve, args=(theirs, far_end, self._work, self._heard is not None), daemon=True
+        )
         process.start()
         theirs.close()
         far_end.close()
@@ -154,13 +187,13 @@ def _context(preload: tuple[str, ...]) -> ForkServerContext | SpawnContext:
     return context
 
 
-def _received(pipe: Connection) -> Answer | None:
+def _received(pipe: Connection) -> Answer | News | None:
     """Return what the worker sent; nothing when it died while sending."""
     try:
-        answer = pipe.recv()
+        message = pipe.recv()
     except (EOFError, OSError):
         return None
-    return answer if isinstance(answer, Answer) else None
+    return message if isinstance(message, Answer | News) else None
 
 
 def _how(exitcode: int | None) -> str:

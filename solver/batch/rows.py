@@ -16,10 +16,12 @@ from shardproof.instances.reading import refuse
 from shardproof.solver.batch.answer import Answer
 from shardproof.solver.batch.ledger import Ledger, RunTask
 
-_FIRST = ("task", "model", "device", "engine")
+_FIRST = ("task", "model", "device", "engine", "workload", "limits")
+_OF_TASKS = ("task", "model", "device", "engine")
 _LAST = (
-    "status", "proof", "gpus", "bound", "ttft_s", "tpot_ms", "requests_per_s", "output_tokens_per_s",
-    "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "price_per_hour", "price_per_million_tokens",
+    "status", "proof", "gpus", "bound", "ttft_s", "tpot_ms", "tpot_limit_ms", "requests_per_s", "output_tokens_per_s",
+    "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "price_per_hour", "price_kind",
+    "price_per_million_tokens",
     "peak_memory_bytes", "seconds", "reason", "carried_from", "fingerprint",
 )  # fmt: skip
 THROUGHPUT = (
@@ -30,12 +32,18 @@ FORMATS = ("csv", "json", "parquet")
 
 @dataclass(frozen=True)
 class Row:
-    """The result of one task. Prices are USD; per million *output* tokens at the plan's full load."""
+    """The result of one task. Prices are USD; per million *output* tokens at the plan's full load.
+
+    ``workload`` and ``limits`` say in words what was asked; ``tpot_limit_ms`` is the tightest (``None``: no limit, and
+    the TPOT is what the plan happens to have); ``price_kind`` is what the price is: prices of two kinds do not compare.
+    """
 
     task: str
     model: str
     device: str
     engine: str
+    workload: str
+    limits: str
     swept: Mapping[str, str]
     status: str
     proof: str | None
@@ -43,11 +51,13 @@ class Row:
     bound: int | None
     ttft_s: float | None
     tpot_ms: float | None
+    tpot_limit_ms: float | None
     requests_per_s: float | None
     output_tokens_per_s: float | None
     output_tokens_per_s_per_gpu: float | None
     output_tokens_per_s_per_user: float | None
     price_per_hour: float | None
+    price_kind: str | None
     price_per_million_tokens: float | None
     peak_memory_bytes: int | None
     seconds: float | None
@@ -79,15 +89,19 @@ def row_of(task: RunTask, answer: Answer | None) -> Row:
         model=facts["model"],
         device=facts["device"],
         engine=facts["engine"],
-        swept={axis: label for axis, label in labels.items() if axis not in _FIRST},
+        workload=facts.get("workload") or "",
+        limits=facts.get("limits") or "",
+        swept={axis: label for axis, label in labels.items() if axis not in _OF_TASKS},
         status="open" if answer is None else answer.status,
         proof=None if answer is None else answer.summary.get("proof"),
         gpus=gpus,
         bound=None if answer is None else answer.bound,
         ttft_s=metrics.get("ttft_s"),
         tpot_ms=metrics.get("tpot_ms"),
+        tpot_limit_ms=_tightest(facts.get("scenarios") or ()),
         **{name: metrics.get(name) for name in THROUGHPUT},
         price_per_hour=hourly,
+        price_kind=None if hourly is None else facts.get("price_kind"),
         price_per_million_tokens=_per_million_tokens(metrics, hourly),
         peak_memory_bytes=metrics.get("peak_memory_bytes"),
         seconds=None if answer is None else round(answer.seconds, 4),
@@ -160,6 +174,12 @@ def _parquet(cells: Sequence[Mapping[str, Any]]) -> bytes:
 
 def _times(price: float | None, gpus: int | None) -> float | None:
     return None if price is None or gpus is None else price * gpus
+
+
+def _tightest(scenarios: Iterable[Mapping[str, Any]]) -> float | None:
+    """Return the lowest TPOT limit of any scenario, ms."""
+    limits = [scenario["tpot_limit_ns"] for scenario in scenarios if scenario.get("tpot_limit_ns") is not None]
+    return min(limits) / 1e6 if limits else None
 
 
 def _per_million_tokens(metrics: Mapping[str, Any], hourly: float | None) -> float | None:

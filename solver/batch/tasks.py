@@ -8,7 +8,8 @@ from typing import Any
 
 from shardproof.instances.instance import Instance
 from shardproof.instances.sweep import Point, Sweep, expand
-from shardproof.instances.workload import Burst, Scenario
+from shardproof.instances.units import format_duration
+from shardproof.instances.workload import Burst, ClosedLoop, Limits, Scenario
 from shardproof.solver.batch.answer import Task
 from shardproof.solver.batch.fingerprint import SolveSettings, fingerprint, refused_fingerprint
 from shardproof.solver.batch.ledger import RunTask
@@ -47,19 +48,43 @@ def _key(point: Point, settings: SolveSettings, code: str) -> str:
 
 
 def _facts(instance: Instance) -> dict[str, Any]:
-    price = instance.device.price_per_hour
+    price, basis = instance.device.price_per_hour, instance.device.price_basis
     return {
         "memory_bytes": instance.memory_limit,
         "price_per_device_hour": None if price is None else float(price),
+        "price_kind": None if basis is None or price is None else basis.kind,
+        "workload": "; ".join(workload_words(scenario) for scenario in instance.scenarios),
+        "limits": "; ".join(filter(None, (limit_words(scenario.limits) for scenario in instance.scenarios))),
         "scenarios": [_scenario(scenario) for scenario in instance.scenarios],
     }
+
+
+def workload_words(scenario: Scenario) -> str:
+    """Say what arrives, in a few words."""
+    load = scenario.workload
+    if isinstance(load, Burst):
+        count = f"{load.batch_size:,} at once"
+    elif isinstance(load, ClosedLoop):
+        count = f"{load.concurrency:,} in flight"
+    else:
+        count = f"{float(load.rate):g}/s"
+    return f"{count}, {load.input_tokens:,} + {load.output_tokens:,} tokens"
+
+
+def limit_words(limits: Limits) -> str:
+    """Say which latency limits hold (empty: none)."""
+    found = [f"{figure.upper()} {format_duration(round(limit))}" for figure, limit in limits.plain.items()]
+    found += [
+        f"{one.figure.upper()} p{float(one.percent):g} {format_duration(one.limit)}" for one in limits.percentiles
+    ]
+    return ", ".join(found)
 
 
 def _scenario(scenario: Scenario) -> dict[str, Any]:
     load = scenario.workload
     return {
         "name": scenario.name,
-        "kind": "burst" if isinstance(load, Burst) else "closed-loop",
+        "kind": load.kind,
         "requests": load.requests,
         "input_tokens": load.input_tokens,
         "output_tokens": load.output_tokens,

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from shardproof.solver.batch.answer import Answer, Job, from_document
 from shardproof.solver.batch.fingerprint import SolveSettings
+
+if TYPE_CHECKING:
+    from shardproof.solver.search.settings import Progress
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,13 @@ class Solve:
 
     def __call__(self, job: Job) -> Answer:
         """Solve one instance."""
+        return self._solved(job, None)
+
+    def telling(self, job: Job, tell: Callable[[Any], None]) -> Answer:
+        """Solve one instance, and tell the best GPU count and the bound so far."""
+        return self._solved(job, lambda progress: tell(vars(progress)))
+
+    def _solved(self, job: Job, on_progress: Callable[[Progress], None] | None) -> Answer:
         from shardproof.solver.answer import answer as solve
         from shardproof.solver.search.settings import Settings
 
@@ -28,6 +40,7 @@ class Solve:
             certify=chosen.certify,
             explain=chosen.explain,
             floor=job.known.floor or 1,
+            on_progress=on_progress,
         )
         result = solve(job.instance, settings=settings)
         if result.status == "infeasible" and not chosen.explain:

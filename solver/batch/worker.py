@@ -8,34 +8,41 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from shardproof.instances.errors import InputError
-from shardproof.solver.batch.answer import Answer, Job, failure
-from shardproof.solver.batch.engine import Work
+from shardproof.solver.batch.answer import Answer, Job, News, failure
+from shardproof.solver.batch.engine import TellingWork, Work
 
 _GC_THRESHOLD = 100_000
 
 
-def serve(pipe: Connection, lifeline: Connection, work: Work) -> None:
-    """Answer jobs one after another; end when the pipe closes."""
+def serve(pipe: Connection, lifeline: Connection, work: Work, telling: bool = False) -> None:
+    """Answer jobs one after another; end when the pipe closes. ``telling``: somebody listens on the way."""
     _prepare(lifeline)
+
+    def tell(content: Any) -> None:
+        with contextlib.suppress(OSError):
+            pipe.send(News(content))
+
     while True:
         try:
             job = pipe.recv()
         except (EOFError, OSError):
             return
-        answer = answer_job(work, job)
+        answer = answer_job(work, job, tell if telling else None)
         with contextlib.suppress(OSError):
             pipe.send(answer)
 
 
-def answer_job(work: Work, job: Job) -> Answer:
+def answer_job(work: Work, job: Job, tell: Callable[[Any], None] | None = None) -> Answer:
     """Solve one job; what goes wrong becomes a failed answer that says so, and the others go on."""
     started = time.perf_counter()
     try:
-        return work(job)
+        return work.telling(job, tell) if tell is not None and isinstance(work, TellingWork) else work(job)
     except InputError as error:
         return Answer("refused", {}, None, time.perf_counter() - started, reason=str(error))
     except MemoryError:

@@ -20,13 +20,13 @@ class Tokens(click.ParamType):  # type: ignore[type-arg]  # older releases of cl
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read the number."""
-        scale = {"k": 1000, "K": 1024, "m": 10**6, "M": 2**20}
-        text = str(value)
-        factor = scale.get(text[-1:], 1)
-        digits = text[:-1] if factor > 1 else text
-        if not digits.isascii() or not digits.isdigit() or len(digits) > 12:
-            self.fail(f"{text!r} is no number of tokens; write for example 8192 or 8k", param, ctx)
-        return int(digits) * factor
+        from shardproof.instances.errors import InputError
+        from shardproof.solver.api.question import whole_number
+
+        try:
+            return whole_number(str(value), "tokens")
+        except InputError:
+            self.fail(f"{str(value)!r} is no number of tokens; write for example 8192 or 8k", param, ctx)
 
 
 TOKENS = Tokens()

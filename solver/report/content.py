@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,10 @@ from typing import Any
 from shardproof.instances.reading import is_file, refuse
 from shardproof.solver.batch.ledger import Ledger, RunTask
 from shardproof.solver.batch.rows import Row, rows_of, swept_axes
+from shardproof.solver.drawing.view import plan_view
 
 MOST_PLANS = 5000
 """Plans that one page holds; a page of more would be slow to open."""
-
-_STAGE = ("layers", "gpus", "attn_tp", "attn_dp", "moe_tp", "moe_ep", "memory_bytes", "time_ns")
-_TEXTS = ("assumptions", "explanation")
 
 
 @dataclass
@@ -94,46 +92,3 @@ def _plan_index(content: Content, seen: dict[str, int], ledger: Ledger, task: Ru
         seen[key] = len(content.plans)
         content.plans.append(plan)
     return seen[key]
-
-
-def plan_view(document: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page shows of one answer: stages, memory and times by part, timeline, texts."""
-    plan = document.get("plan") or {}
-    groups = plan.get("groups") or [plan]
-    return {
-        "stages": [{key: stage.get(key) for key in _STAGE} for group in groups for stage in group.get("stages", ())],
-        "replicas": plan.get("replicas"),
-        "fleet": _fleet(plan),
-        "microbatch_tokens": plan.get("microbatch_tokens"),
-        "memory_limit": facts.get("memory_bytes"),
-        "timelines": _timelines(plan, facts.get("scenarios") or ()),
-        "metrics": document.get("metrics"),
-        "texts": {key: document.get(key) or [] for key in _TEXTS},
-    }
-
-
-def _fleet(plan: Mapping[str, Any]) -> list[str]:
-    """Say what each group of a mixed fleet is (empty: replicas are all alike)."""
-    found = []
-    for group in plan.get("groups") or ():
-        width = sum(stage["gpus"] for stage in group["stages"])
-        takes = " and ".join(f"{share['requests']} of {share['scenario']}" for share in group["shares"])
-        found.append(f"{group['replicas']} x {width} GPUs, {len(group['stages'])} stages, requests each: {takes}")
-    return found
-
-
-def _timelines(plan: Mapping[str, Any], scenarios: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Per scenario the number of prefill microbatches of one replica, and the TTFT limit.
-
-    Only the first scenario's stage times stand in a plan.
-    """
-    asked = {scenario["name"]: scenario for scenario in scenarios}
-    found = []
-    for run in list(plan.get("microbatches", ()))[:1]:
-        scenario = asked.get(run["scenario"])
-        if scenario is not None:
-            requests = -(-scenario["requests"] // plan["replicas"])
-            limit = scenario.get("ttft_limit_ns")
-            count = -(-requests // run["prefill_requests"]) if scenario["kind"] == "burst" else 1
-            found.append({"scenario": run["scenario"], "microbatches": count, "ttft_limit_ns": limit})
-    return found

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from shardproof.solver.batch.answer import STATUSES
+from shardproof.solver.drawing.assets import component, one_script
 from shardproof.solver.report.content import Content
 
 _FOLDER = Path(__file__).parent
@@ -29,7 +30,8 @@ def page(content: Content) -> str:
         counts=[(status, counts[status]) for status in (*STATUSES, "open") if counts[status]],
         static_rows=content.rows[:_STATIC_ROWS],
         payload=_payload(content),
-        read_asset=_asset,
+        script=_script(),
+        style=_style(),
     )
 
 
@@ -40,5 +42,10 @@ def _payload(content: Content) -> Markup:
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
-def _asset(name: str) -> Markup:
-    return Markup((_FOLDER / name).read_text(encoding="utf-8"))
+def _script() -> Markup:
+    """Return the components and the report's own script as one."""
+    return Markup(one_script([*map(component, ("dom.js", "plots.js", "plan.js")), _FOLDER / "page.js"]))
+
+
+def _style() -> Markup:
+    return Markup(component("theme.css").read_text(encoding="utf-8"))

@@ -20,8 +20,8 @@ from shardproof.solver.cli import VERBS, application
 from tests.oracles.places import ROOT
 
 FUNCTIONS = (
-    "audit batch batch_tasks bench calibrate catalog check compare doctor explain export load_instance load_plan place "
-    "place_within predict question report schema sensitivity simulate solve verify"
+    "audit batch batch_tasks bench calibrate catalog check compare doctor explain export load_instance load_plan page "
+    "place place_within predict question report schema sensitivity simulate solve verify"
 ).split()
 RECORDS = (
     "Audited Batched Benched Calibrated Checked Catalogued Compared Explained Exported Instance Placed PlacedWithin "

@@ -102,7 +102,7 @@ PROBE = """
 <script>
 const report = { errors: [], steps: {} };
 addEventListener("error", event => report.errors.push(event.message));
-function count() { return document.querySelectorAll("#table tbody > tr").length; }
+function count() { return document.querySelectorAll("#table tbody > tr[id^=row-]").length; }
 function press(node, key) { node.focus(); node.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })); }
 addEventListener("load", () => {
   const steps = report.steps;
@@ -117,13 +117,20 @@ addEventListener("load", () => {
   search.value = ""; search.dispatchEvent(new Event("input"));
   const head = () => document.querySelector('th[data-key="ttft_s"]');
   const place = () => [...head().parentNode.children].indexOf(head());
-  const texts = () => [...document.querySelectorAll("#table tbody tr")].map(line => line.children[place()].textContent);
-  const column = () => texts().filter(Boolean).map(Number);
+  // Rows of one question stand together: what is sorted is each question's rows.
+  const parts = () => [...document.querySelectorAll("#table tbody tr")].reduce((found, line) => {
+    if (line.className === "question") found.push([]);
+    else if (line.id.startsWith("row-")) found[found.length - 1].push(line.children[place()].textContent);
+    return found;
+  }, []).map(texts => texts.filter(Boolean).map(Number));
+  const every = good => parts().every(column => column.every((value, index, all) => !index || good(all[index - 1], value)));
+  steps.parts = parts().length;
+  steps.questions = [...document.querySelectorAll("#table tr.question")].map(line => line.textContent);
   head().querySelector("button").click();
-  steps.rising = column().every((value, index, all) => !index || all[index - 1] <= value);
+  steps.rising = every((before, after) => before <= after);
   steps.sorted = head().getAttribute("aria-sort");
   head().querySelector("button").click();
-  steps.falling = column().every((value, index, all) => !index || all[index - 1] >= value);
+  steps.falling = every((before, after) => before >= after);
   const open = document.querySelector("#table .open");
   open.click();
   steps.expanded = document.querySelector("#table .open[aria-expanded=true]") !== null;
@@ -134,7 +141,8 @@ addEventListener("load", () => {
   const before = document.querySelectorAll(".plan").length;
   const mark = document.querySelectorAll("#pareto .mark");
   steps.marks = mark.length;
-  press(mark[mark.length - 1], "Enter");
+  steps.named = document.querySelectorAll("#pareto g text").length;
+  press([...mark].find(one => !one.getAttribute("aria-label").startsWith(document.querySelector(".plan h3").textContent)), "Enter");
   steps.opened = document.querySelectorAll(".plan").length - before;
   document.querySelector('[data-axis="gpus"]').click();
   steps.axis = document.querySelector("#pareto svg").getAttribute("aria-label");
@@ -174,6 +182,9 @@ def test_the_page_works_in_a_browser(folder: Path, tmp_path: Path) -> None:
     assert steps["focused"] == "open"
     assert (steps["stages"], steps["memory"], steps["bars"]) == (2, 2, 8)
     assert steps["marks"] > 5
+    assert steps["named"] > 1
+    assert steps["parts"] == len(steps["questions"]) == len(set(steps["questions"])) > 1
+    assert all("TTFT" in words and "tokens" in words for words in steps["questions"])
     assert steps["opened"] == 1
     assert steps["axis"].startswith("GPUs against TTFT")
     assert steps["devices"] == 3

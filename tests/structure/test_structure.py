@@ -44,8 +44,10 @@ ROOMS = (
     "audit",
     "calibration",
     "batch",
+    "drawing",
     "report",
     "api",
+    "page",
     "commands",
     "cli",
 )

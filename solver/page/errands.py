@@ -1,0 +1,72 @@
+"""What the page has done for it in a worker process: each errand is a call of the functions behind the verbs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shardproof.instances.reading import refuse
+from shardproof.solver.batch.answer import Answer, Job
+from shardproof.solver.batch.fingerprint import SolveSettings
+from shardproof.solver.page import answers, sides
+
+Tell = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What is to be done, and with what: plain values as a page sent them."""
+
+    kind: str
+    options: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Text that tells errands apart: equal errands have equal answers."""
+        return json.dumps([self.kind, self.options], sort_keys=True, default=str)
+
+
+@dataclass(frozen=True)
+class Errands:
+    """Does errands in a worker process under fixed settings; travels there by value."""
+
+    settings: SolveSettings
+
+    def __call__(self, job: Job) -> Answer:
+        """Do one errand."""
+        return self.telling(job, _unheard)
+
+    def telling(self, job: Job, tell: Tell) -> Answer:
+        """Do one errand, and tell how far it is."""
+        started = time.perf_counter()
+        errand: Errand = job.instance
+        do = KINDS.get(errand.kind)
+        if do is None:
+            raise refuse("page", f"is no errand; known: {', '.join(KINDS)}", value=errand.kind[:40])
+        document = do(errand.options, self.settings, tell)
+        text = json.dumps(document, separators=(",", ":"), allow_nan=False, default=str)
+        final = (document.get("result") or {}).get("stop_reason") in (None, "proved")
+        return Answer("done", {"final": final}, text, time.perf_counter() - started)
+
+
+def _unheard(content: Any) -> None:
+    del content
+
+
+KINDS: Mapping[str, Callable[[Mapping[str, Any], SolveSettings, Tell], Mapping[str, Any]]] = {
+    "names": sides.names,
+    "answer": answers.answer,
+    "certify": answers.certify,
+    "why": answers.why,
+    "limits": answers.limits,
+    "rates": answers.rates,
+    "model": sides.model,
+    "config": sides.config,
+    "read": sides.read,
+    "audit": sides.audit,
+    "export": sides.export,
+}
+"""Every errand: options, settings and a way to tell news, to a document."""

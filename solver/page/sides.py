@@ -1,0 +1,115 @@
+"""Errands beside solving: names of the catalogue, dropped configs, pasted questions and plans, files of a target."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from shardproof.instances import catalogue
+from shardproof.instances.engine import EngineName
+from shardproof.instances.errors import InputError
+from shardproof.instances.reading import refuse
+from shardproof.solver.api.audited import audit as audit_plan
+from shardproof.solver.api.catalogued import catalog
+from shardproof.solver.api.exported import export as export_plan
+from shardproof.solver.batch.fingerprint import SolveSettings
+from shardproof.solver.documents.sources import is_command
+from shardproof.solver.exporters.export import EXPORTERS
+from shardproof.solver.page.questions import asked_of, instance_for, read_question
+
+Tell = Callable[[Any], None]
+LONGEST_TEXT = 1_000_000
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def names(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
+    """Return every name that a question may use, with what a list shows of it."""
+    del options, settings, tell
+    ids: dict[str, list[str]] = {name: [] for name in catalogue.model_names()}
+    for alias, name in catalogue.aliases("models").items():
+        ids[name].append(alias)
+    return {
+        "models": [{"name": name, "ids": sorted(found)} for name, found in ids.items()],
+        "devices": list(catalog("devices").devices),
+        "engines": list(get_args(EngineName)),
+        "targets": list(EXPORTERS),
+    }
+
+
+def model(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
+    """Return what the catalogue knows of one model."""
+    del settings, tell
+    name = str(options.get("name"))[:300]
+    if not catalogue.is_plain_name(name):
+        raise refuse("page", "names a file, and a page opens none; drop the file on the page", field="model")
+    return catalog("models", name).to_dict()
+
+
+def config(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
+    """Read a dropped ``config.json`` as a model that a question can hold."""
+    del settings, tell
+    text, name = _text(options), str(options.get("name") or "model")
+    folder = "".join(mark if mark.isalnum() or mark in "-_." else "-" for mark in name).strip(".-")[:80] or "model"
+    with tempfile.TemporaryDirectory(prefix="shardproof-") as held:
+        path = Path(held) / folder / "config.json"
+        path.parent.mkdir()
+        path.write_text(text, encoding="utf-8")
+        try:
+            found = catalogue.read_model(path)
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), "config.json")) from None
+    return {"model": found.model_dump(mode="json", exclude_none=True), "name": found.name}
+
+
+def read(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
+    """Read a pasted instance file or command line as the fields of the page."""
+    del settings, tell
+    return read_question(_text(options)).tree()
+
+
+def audit(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
+    """Judge a plan that was pasted, claim by claim, for the question to one device."""
+    del tell
+    text, device = _text(options), options.get("device")
+    instance = instance_for(asked_of(options.get("question")), None if device is None else str(device))
+    if is_command(text.strip()):
+        return audit_plan(text.strip(), instance, time_limit=settings.time_limit_s).to_dict()
+    with tempfile.TemporaryDirectory(prefix="shardproof-") as held:
+        path = Path(held) / f"plan{_ending(text)}"
+        path.write_text(text, encoding="utf-8")
+        try:
+            return audit_plan(path, instance, time_limit=settings.time_limit_s).to_dict()
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), "pasted plan")) from None
+
+
+def _ending(text: str) -> str:
+    """Say in which form a plan was pasted: JSON, YAML whose top is a mapping, or anything else that `audit` tells."""
+    if text.lstrip()[:1] in ("{", "["):
+        return ".json"
+    try:
+        first = next(iter(yaml.compose_all(text, Loader=_LOADER)), None)
+    except (yaml.YAMLError, RecursionError):
+        return ".txt"
+    return ".yaml" if isinstance(first, yaml.MappingNode) else ".txt"
+
+
+def export(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
+    """Return the files with which a target runs the plan of an answer."""
+    del settings, tell
+    plan, device = options.get("plan"), options.get("device")
+    if not isinstance(plan, Mapping):
+        raise refuse("page", "send the plan of an answer", field="plan")
+    instance = instance_for(asked_of(options.get("question")), None if device is None else str(device))
+    return export_plan(dict(plan), instance, to=str(options.get("target"))).to_dict()
+
+
+def _text(options: Mapping[str, Any]) -> str:
+    text = options.get("text")
+    if not isinstance(text, str) or len(text) > LONGEST_TEXT:
+        raise refuse("page", f"send a text of at most {LONGEST_TEXT:,} characters", field="text")
+    return text

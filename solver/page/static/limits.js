@@ -1,0 +1,86 @@
+import { counted, duration, element, figure } from "./dom.js";
+import { roughly } from "./question.js";
+
+// A slider is logarithmic, 0 to 1000; what it says is written into the field beside it, with its unit.
+const STEPS = 1000;
+
+function written(kind, value) {
+  const rounded = Number(value.toPrecision(2));
+  if (kind === "time") return rounded >= 1 ? `${rounded} s` : `${Number((rounded * 1000).toPrecision(2))} ms`;
+  if (kind === "price") return `${rounded} USD/h`;
+  if (kind === "rate") return `${rounded}/s`;
+  return String(Math.max(1, Math.round(rounded)));
+}
+
+export class Slider {
+  constructor(name, title, kind, from, to, placeholder, changed) {
+    Object.assign(this, { name, title, kind, from, to });
+    this.field = element("input", { id: name, placeholder, spellcheck: "false", "aria-describedby": `${name}-mark` });
+    this.range = element("input", { type: "range", min: "0", max: String(STEPS), step: "5", "aria-label": `${title}, slider`, list: `${name}-ticks` });
+    this.ticks = element("datalist", { id: `${name}-ticks` });
+    this.mark = element("p", { id: `${name}-mark`, class: "note mark-words" });
+    this.pin = element("span", { class: "pin", "aria-hidden": "true" });
+    this.pin.hidden = true;
+    this.box = element("div", { class: "slider" }, element("label", { for: name }, title), this.field, element("div", { class: "rail" }, this.range, this.pin), this.ticks, this.mark);
+    this.field.addEventListener("input", () => { this.follow(); changed(name, this.field.value, 250); });
+    this.range.addEventListener("input", () => {
+      this.field.value = written(kind, this.valueAt(Number(this.range.value)));
+      this.tell();
+      changed(name, this.field.value, 30);
+    });
+  }
+
+  valueAt(step) { return this.from * (this.to / this.from) ** (step / STEPS); }
+  stepOf(value) { return Math.max(0, Math.min(STEPS, STEPS * Math.log(value / this.from) / Math.log(this.to / this.from))); }
+  tell() { this.range.setAttribute("aria-valuetext", this.field.value || "no limit"); }
+
+  follow() {
+    const value = roughly(this.field.value);
+    this.range.value = value ? String(this.stepOf(value)) : String(STEPS);
+    this.tell();
+  }
+
+  set(text) {
+    if (this.field !== document.activeElement || this.field.value.trim() !== text) this.field.value = text;
+    this.follow();
+  }
+
+  // Where the answer changes: words for everybody, a pin and a tick of the slider for the eye.
+  point(words, value) {
+    this.mark.textContent = words;
+    this.pin.hidden = !value;
+    this.ticks.replaceChildren();
+    if (!value) return;
+    const step = this.stepOf(value);
+    this.pin.style.left = `calc(0.5rem + (100% - 1rem) * ${step / STEPS})`;
+    this.ticks.append(element("option", { value: String(Math.round(step)), label: words }));
+  }
+}
+
+const gpusHold = gpus => `${counted(gpus, "GPU")} ${gpus === 1 ? "holds" : "hold"}`;
+
+// Pins from `sensitivity`: the last value at which as few GPUs are enough.
+export function pinLimits(sliders, document, load) {
+  const names = { "ttft limit": "ttft", "tpot limit": "tpot", [load]: load };
+  for (const slack of document.inputs || []) {
+    const slider = sliders[names[slack.name]];
+    if (!slider) continue;
+    const until = slack.optimum_until, falling = slack.name.endsWith("limit");
+    if (until === null) slider.point(`${gpusHold(document.gpus)} however far it moves.`, null);
+    else if (falling) slider.point(`${gpusHold(document.gpus)} down to ${duration(until)}; this very plan down to ${slack.plan_until === null ? "anything" : duration(slack.plan_until)}.`, until / 1e9);
+    else slider.point(`${gpusHold(document.gpus)} up to ${figure(until, 0)}; this very plan up to ${slack.plan_until === null ? "anything" : figure(slack.plan_until, 0)}.`, until);
+  }
+}
+
+export function pinPrice(slider, row) {
+  if (!slider) return;
+  if (row?.gpus && row.price_per_hour) slider.point(`${gpusHold(row.gpus)} down to ${figure(row.price_per_hour, 2)} USD/h (${row.price_kind || "price"} of ${row.device}).`, row.price_per_hour);
+  else slider.point(row?.gpus ? `${row.device} has no price in the catalogue.` : "", null);
+}
+
+export function pinRate(slider, found) {
+  if (!slider) return;
+  if (found.gpus === null || found.gpus === undefined) slider.point("", null);
+  else if (found.next === null) slider.point(`${gpusHold(found.gpus)} up to ${found.until.toPrecision(3)}/s and beyond.`, found.until);
+  else slider.point(`${gpusHold(found.gpus)} up to ${found.until.toPrecision(3)}/s; at ${found.next.toPrecision(3)}/s more are needed, or found.`, found.until);
+}

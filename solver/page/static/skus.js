@@ -1,0 +1,53 @@
+import { bytes, element, figure } from "./dom.js";
+
+const COLUMNS = [
+  ["gpus", "GPUs", 0], ["ttft_s", "TTFT s", 3], ["tpot_ms", "TPOT ms", 1], ["requests_per_s", "requests/s", 2], ["output_tokens_per_s", "tokens/s", 0],
+  ["output_tokens_per_s_per_gpu", "tokens/s/GPU", 0], ["price_per_hour", "USD/h", 2], ["price_kind", "price is", null], ["price_per_million_tokens", "USD/M tokens", 2], ["peak_memory_bytes", "memory", "bytes"],
+];
+const PROOFS = { "certified-optimal": "certified", "certified-gap": "certified gap", "solver-claimed": "proven, not yet certified", none: "" };
+
+export function stateWords(entry) {
+  if (entry.refused) return entry.refused;
+  if (entry.stopped) return "stopped";
+  if (!entry.answer) return entry.news ? `at most ${entry.news.incumbent ?? "?"}, at least ${entry.news.bound ?? 1} GPUs so far (${figure(entry.news.seconds, 1)} s)` : "working";
+  const { status, proof } = entry.answer.result;
+  if (status === "infeasible") return `no plan exists with up to ${entry.answer.max_gpus} GPUs`;
+  return status === "optimal" ? PROOFS[proof] || status : `${status}, at least ${entry.answer.row.bound ?? 1} GPUs${proof ? `, ${PROOFS[proof] || proof}` : ""}`;
+}
+
+// One row for each device, the fewest GPUs first; a radio button chooses the one that is shown whole.
+export function skuTable(table, entries, chosen, choose) {
+  const head = element("tr", {}, element("th", { scope: "col" }, "device"));
+  for (const [, title, digits] of COLUMNS) head.append(element("th", { scope: "col", class: digits === null ? "" : "number" }, title));
+  head.append(element("th", { scope: "col" }, "state"));
+  table.querySelector("thead").replaceChildren(head);
+  const ordered = [...entries].sort((a, b) => (a.answer?.row.gpus ?? 1e9) - (b.answer?.row.gpus ?? 1e9) || (a.answer?.row.ttft_s ?? 1e9) - (b.answer?.row.ttft_s ?? 1e9));
+  table.querySelector("tbody").replaceChildren(...ordered.map(entry => skuRow(entry, chosen, choose)));
+}
+
+function skuRow(entry, chosen, choose) {
+  const pick = element("input", { type: "radio", name: "chosen", value: entry.device, "aria-label": `show the plan on ${entry.device}` });
+  pick.checked = entry.device === chosen;
+  pick.addEventListener("change", () => choose(entry.device));
+  const line = element("tr", { class: `${entry.device === chosen ? "chosen" : ""} ${entry.stale ? "stale" : ""}` }, element("th", { scope: "row" }, element("label", { class: "pick" }, pick, entry.device)));
+  line.dataset.device = entry.device;
+  const row = entry.answer?.row;
+  for (const [key, , digits] of COLUMNS) {
+    const value = row?.[key], text = value === null || value === undefined ? "" : digits === "bytes" ? bytes(value) : digits === null ? value : figure(value, digits);
+    line.append(element("td", { class: `${digits === null ? "" : "number"}${key === "tpot_ms" && !row?.tpot_limit_ms ? " unasked" : ""}` }, text));
+  }
+  line.append(element("td", { class: "state" }, stateWords(entry)));
+  return line;
+}
+
+export function verdict(entry) {
+  if (!entry) return "Choose a model and a device.";
+  if (entry.refused) return entry.refused;
+  if (!entry.answer) return `${entry.device}: ${stateWords(entry)}`;
+  const { row, result, max_gpus: most } = entry.answer, name = `${row.model} on ${row.device}`;
+  if (result.status === "infeasible") return `${name}: no plan exists with up to ${most} GPUs.`;
+  if (!row.gpus) return `${name}: nothing found in time; at least ${row.bound ?? 1} GPUs are needed.`;
+  const fewer = result.status === "optimal" ? row.gpus === 1 ? "none has fewer" : `${row.gpus - 1} ${row.gpus === 2 ? "is" : "are"} impossible` : `at least ${row.bound ?? 1} are needed`;
+  const proof = result.proof.startsWith("certified") ? " (certified)" : "";
+  return `${name}: ${row.gpus} GPU${row.gpus === 1 ? "" : "s"}; ${fewer}${proof}.`;
+}

@@ -1,0 +1,128 @@
+"""The desk: equal errands once, answers before the rest, what nobody waits for is dropped, a stopped worker is gone."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from shardproof.solver.batch.answer import Answer
+from shardproof.solver.batch.fingerprint import SolveSettings
+from shardproof.solver.page import desk as desk_module
+from shardproof.solver.page.desk import Desk, Listener
+from shardproof.solver.page.errands import Errand
+
+LONG = {"model": "deepseek-r1", "isl": 8192, "osl": 1024, "batch_size": 512, "max_gpus": 512, "ttft": "30 s"}
+SHORT = {"model": "qwen3-8b", "isl": 128, "osl": 16, "batch_size": 1, "max_gpus": 1}
+
+
+def errand(fields: dict[str, Any], kind: str = "answer", **more: Any) -> Errand:
+    return Errand(kind, {"question": {"fields": fields}, "device": "h100-sxm", **more})
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Desk]:
+    found = Desk(SolveSettings(time_limit_s=60), processes=1)
+    found.start()
+    yield found
+    found.close()
+
+
+class Waiting:
+    """A listener that keeps what it was told."""
+
+    def __init__(self, desk: Desk, wanted: Errand) -> None:
+        self.answers: queue.Queue[Answer] = queue.Queue()
+        self.news: list[Any] = []
+        self.listener = Listener(self.news.append, self.answers.put)
+        self.errand = wanted
+        self.desk = desk
+        desk.ask(wanted, self.listener)
+
+    def answer(self) -> Answer:
+        return self.answers.get(timeout=60)
+
+    def leave(self, *, at_once: bool = False) -> None:
+        self.desk.leave(self.errand, self.listener, at_once=at_once)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_an_answer_is_kept_and_told_again_without_work(desk: Desk) -> None:
+    first = Waiting(desk, errand(SHORT)).answer()
+    assert first.status == "done"
+    assert Waiting(desk, errand(SHORT)).answer() is first
+
+
+def test_equal_errands_are_done_once(desk: Desk) -> None:
+    both = [Waiting(desk, errand(SHORT | {"isl": 130})) for _ in range(2)]
+    assert both[0].answer() is both[1].answer()
+
+
+def test_a_refusal_names_field_and_value(desk: Desk) -> None:
+    answer = Waiting(desk, errand(SHORT | {"isl": "many"})).answer()
+    assert answer.status == "refused"
+    assert answer.reason is not None
+    assert "isl" in answer.reason
+    assert "many" in answer.reason
+
+
+def test_a_long_solve_tells_bound_and_incumbent_and_is_stopped_at_once(desk: Desk) -> None:
+    long = Waiting(desk, errand(LONG))
+    until(lambda: bool(long.news))
+    assert {"incumbent", "bound", "seconds"} <= set(long.news[0])
+    started = time.monotonic()
+    long.leave(at_once=True)
+    assert Waiting(desk, errand(SHORT | {"isl": 140})).answer().status == "done"
+    assert time.monotonic() - started < 30  # the solve itself has a minute
+    assert long.answers.empty()
+
+
+def test_who_leaves_a_waiting_errand_costs_nothing(desk: Desk) -> None:
+    running = Waiting(desk, errand(SHORT | {"isl": 150}))
+    left = Waiting(desk, errand(LONG))
+    left.leave()
+    assert running.answer().status == "done"
+    assert Waiting(desk, errand(SHORT | {"isl": 151})).answer().status == "done"
+    assert left.answers.empty()
+
+
+def test_answers_come_before_what_adds_to_one(desk: Desk) -> None:
+    order: list[str] = []
+    done = threading.Event()
+
+    def noted(name: str) -> Listener:
+        def told(answer: Answer) -> None:
+            order.append(name)
+            if len(order) == len(kinds):
+                done.set()
+
+        return Listener(lambda news: None, told)
+
+    kinds = [("answer", 160), ("why", 161), ("certify", 162), ("answer", 163)]
+    for kind, tokens in kinds:
+        desk.ask(errand(SHORT | {"isl": tokens}, kind), noted(f"{kind} {tokens}"))
+    assert done.wait(60)
+    assert order.index("answer 163") < order.index("why 161")
+    assert order.index("answer 163") < order.index("certify 162")
+
+
+def test_what_is_kept_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "KEPT_CHARACTERS", 1000)
+    found = Desk(SolveSettings(), processes=1)
+    for number in range(50):
+        found._keep(f"key {number}", Answer("done", {"final": True}, "x" * 100, 0.1))
+    found._keep("large", Answer("done", {"final": True}, "x" * 500, 0.1))
+    found._keep("open", Answer("done", {"final": False}, "x", 0.1))
+    found._keep("failed", Answer("failed", {}, None, 0.1, reason="died"))
+    assert sum(len(a.document or "") + len(key) for key, a in found._kept.items()) == found._kept_characters <= 1000
+    assert list(found._kept)[-1] == "key 49"
