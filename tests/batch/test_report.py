@@ -123,7 +123,8 @@ addEventListener("load", () => {
     else if (line.id.startsWith("row-")) found[found.length - 1].push(line.children[place()].textContent);
     return found;
   }, []).map(texts => texts.filter(Boolean).map(Number));
-  const every = good => parts().every(column => column.every((value, index, all) => !index || good(all[index - 1], value)));
+  const goes = good => column => column.every((value, index, all) => !index || good(all[index - 1], value));
+  const every = good => parts().every(goes(good));
   steps.parts = parts().length;
   steps.questions = [...document.querySelectorAll("#table tr.question")].map(line => line.textContent);
   head().querySelector("button").click();
@@ -142,7 +143,8 @@ addEventListener("load", () => {
   const mark = document.querySelectorAll("#pareto .mark");
   steps.marks = mark.length;
   steps.named = document.querySelectorAll("#pareto g text").length;
-  press([...mark].find(one => !one.getAttribute("aria-label").startsWith(document.querySelector(".plan h3").textContent)), "Enter");
+  const opened = document.querySelector(".plan h3").textContent;
+  press([...mark].find(one => !one.getAttribute("aria-label").startsWith(opened)), "Enter");
   steps.opened = document.querySelectorAll(".plan").length - before;
   document.querySelector('[data-axis="gpus"]').click();
   steps.axis = document.querySelector("#pareto svg").getAttribute("aria-label");
