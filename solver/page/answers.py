@@ -24,7 +24,7 @@ Tell = Callable[[Any], None]
 
 _KEPT = (
     "status", "proof", "gpus", "bound", "gap", "stop_reason", "metrics", "explanation", "engine_flags", "service",
-    "assumptions", "versions", "seconds", "instance_fingerprint",
+    "assumptions", "versions", "seconds", "instance_fingerprint", "engine",
 )  # fmt: skip
 _MOVED = ("ttft limit", "tpot limit", "batch_size", "concurrency")
 NEAR = 1.02

@@ -122,6 +122,8 @@ def _refuse_files(tree: Mapping[str, Any]) -> None:
         value = tree.get(name)
         if isinstance(value, str) and not is_plain_name(value):
             raise refuse("page", remedy, field=name, value=value[:80])
+    if tree.get("calibrations"):
+        raise refuse("page", remedy, field="calibrations")
     profile = tree.get("load_profile")
     if profile is not None and not (isinstance(profile, str) and is_synthetic(profile)):
         raise refuse("page", f"{remedy}; zipf:0.9 and the like are made up", field="load_profile")

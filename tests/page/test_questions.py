@@ -74,6 +74,7 @@ def test_the_command_line_is_one_of_the_command(tmp_path: Path) -> None:
         {"load_profile": "/etc/passwd"},
         {"load_profile": "loads.npz"},
         {"trace": "/etc/passwd"},
+        {"calibration": "/etc/passwd"},
     ],
 )
 def test_fields_open_no_file(tree: dict[str, str]) -> None:
@@ -90,6 +91,7 @@ def test_fields_open_no_file(tree: dict[str, str]) -> None:
         {"model": "/etc/passwd"},
         {"device": "/tmp/device.yaml"},
         {"load_profile": "/etc/passwd"},
+        {"calibrations": ["/etc/passwd"]},
         {"workload": {"kind": "requests", "trace": "/etc/passwd"}},
         {"scenarios": [{"workload": {"kind": "requests", "trace": "/etc/passwd"}}]},
     ],
@@ -143,7 +145,18 @@ def test_a_link_names_every_field_that_is_set() -> None:
 def test_every_field_may_be_typed() -> None:
     """A new field of the question is one of the page: as a slider, or under everything else a flag can say."""
     script = "".join((ROOT / "solver/page/static" / name).read_text() for name in ("form.js", "page.html"))
-    elsewhere = {"device", "trace", "model", "engine", "isl", "osl", "batch_size", "concurrency", "request_rate"}
+    elsewhere = {
+        "device",
+        "trace",
+        "calibration",
+        "model",
+        "engine",
+        "isl",
+        "osl",
+        "batch_size",
+        "concurrency",
+        "request_rate",
+    }
     assert [
         name for name in FIELDS if name not in elsewhere and f'"{name}"' not in script and f"{name}:" not in script
     ] == []

@@ -36,7 +36,8 @@ function skuRow(entry, chosen, choose) {
     const value = row?.[key], text = value === null || value === undefined ? "" : digits === "bytes" ? bytes(value) : digits === null ? value : figure(value, digits);
     line.append(element("td", { class: `${digits === null ? "" : "number"}${key === "tpot_ms" && !row?.tpot_limit_ms ? " unasked" : ""}` }, text));
   }
-  line.append(element("td", { class: "state" }, stateWords(entry)));
+  const engine = entry.answer?.result.engine, under = row?.engine === "any" && engine && engine !== "any" ? `under ${engine}; ` : "";
+  line.append(element("td", { class: "state" }, under + stateWords(entry)));
   return line;
 }
 
