@@ -28,6 +28,7 @@ class Model(Record):
     (counted once in `parameters`, held by the first and by the last stage). ``embedding_parameters``
     and ``head_parameters`` beyond ``vocab x hidden`` stay zero for every known model.
     ``residual_streams``: copies of the hidden state that run between layers (hyper-connections).
+    ``quant_method``: how the checkpoint says that it is quantised, on which the devices depend that can run it.
     ``extra_parameters`` are loaded on the first stage though text never uses them (vision towers).
     """
 
@@ -43,6 +44,7 @@ class Model(Record):
     final_norm_parameters: int = Field(ge=0)
     extra_parameters: int = Field(default=0, ge=0)
     residual_streams: int = Field(default=1, ge=1)
+    quant_method: str | None = None
     formats: Formats
     kv_dtype: DType = "bf16"
     published_parameters: int | None = None
@@ -68,7 +70,7 @@ class Model(Record):
     def with_formats(self, formats: Formats) -> Model:
         """Return this model with every layer stored in the given formats."""
         kinds = {name: layer.model_copy(update={"formats": None}) for name, layer in self.kinds.items()}
-        return self.model_copy(update={"formats": formats, "kinds": kinds})
+        return self.model_copy(update={"formats": formats, "kinds": kinds, "quant_method": None})
 
     @property
     def layer_count(self) -> int:

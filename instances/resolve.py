@@ -154,6 +154,7 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> tuple
     own = cache = None
     if file.precision.weights is not None:
         changes["formats"] = Formats.uniform(file.precision.weights)
+        changes["quant_method"] = None
         changes["kinds"] = model.with_formats(changes["formats"]).kinds
         stored = {part.dtype for part in (model.formats.attention, model.formats.dense_ffn, model.formats.experts)}
         own = None if file.precision.weights in stored else model.formats.attention.dtype

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from shardproof.formulations.costs.engine_profiles import version_key
+from shardproof.formulations.engines import kernels
 from shardproof.formulations.engines.shards import Shard, quantised_shards
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import (
@@ -85,9 +86,12 @@ def _kv_heads_divide(instance: Instance, option: Option) -> bool:
         attention = layer.attention
         if isinstance(attention, GroupedQueryAttention) and not _either_divides(attention.kv_heads, option.attn_tp):
             return False
-        if isinstance(attention, LinearAttention) and not _either_divides(attention.key_heads, option.attn_tp):
-            return False
     return True
+
+
+def _state_groups_divide(instance: Instance, option: Option) -> bool:
+    groups = (layer.attention.key_heads for layer in _layers(instance) if isinstance(layer.attention, LinearAttention))
+    return all(count == 1 or count % option.attn_tp == 0 for count in groups)
 
 
 def _widths(instance: Instance, option: Option) -> Iterator[tuple[int, int]]:
@@ -201,6 +205,13 @@ PHYSICAL: tuple[Rule, ...] = (
         source="vLLM model_executor/layers/linear.py, QKVParallelLinear; the same class in SGLang",
     ),
     Rule(
+        "state-groups",
+        "attn_tp divides the groups of recurrent states (keys of linear attention), or there is one",
+        _state_groups_divide,
+        source="vLLM layers/mamba/mamba_mixer2.py, MambaMixer2.__init__ (issue 46407, pull request 55091), and "
+        "qwen_gdn_linear_attn.py; SGLang layers/attention/mamba/mamba.py, MambaMixer2.__init__",
+    ),
+    Rule(
         "ffn-width",
         "tensor-parallel ranks divide the intermediate widths",
         _intermediate_divides,
@@ -255,6 +266,47 @@ VOCABULARY = Rule(
     _vocabulary_divides,
     source="vLLM layers/vocab_parallel_embedding.py, VocabParallelEmbedding.__init__; the same class in SGLang",
 )
+WEIGHTS_DEVICE = Rule(
+    "weights-device",
+    "the device runs the engine's kernels for weights that are stored so",
+    kernels.runs_weights,
+    source="vLLM and SGLang get_min_capability of layers/quantization/*.py, checked when a model is loaded (vLLM "
+    "issues 4202, 14040); TensorRT-LLM support matrix: FP8 from Ada on, MXFP4 from Hopper on, NVFP4 on Blackwell",
+)
+SPARSE_DEVICE = Rule(
+    "sparse-device",
+    "attention to selected tokens runs on Hopper and later only",
+    kernels.runs_sparse,
+    source="vLLM v1/attention/backends/mla/flashmla_sparse.py, supports_compute_capability (issues 31480, 31936); "
+    "SGLang layers/attention/dsa_backend.py",
+)
+KERNEL_BLOCKS = Rule(
+    "kernel-blocks",
+    "a stated block of the cache suits a kernel (vLLM: a multiple of 16; 64 for selected tokens, 256 for compressed "
+    "entries; TensorRT-LLM: a power of two)",
+    kernels.has_kernel_blocks,
+    source="vLLM v1/attention/backends/*.py, get_supported_kernel_block_sizes; TensorRT-LLM "
+    "KvCacheConfig.tokens_per_block",
+)
+CACHE_DTYPE = Rule(
+    "cache-dtype",
+    "compressed entries are cached in 8 bits",
+    kernels.keeps_cache_dtype,
+    source="vLLM models/deepseek_v4/attention.py, _resolve_dsv4_kv_cache_dtype; SGLang arg_groups/deepseek_v4_hook.py",
+)
+WHOLE_PROMPTS = Rule(
+    "whole-prompts",
+    "versions that do not cut prompts hold the longest request in one iteration",
+    kernels.cuts_prompts,
+    source="vLLM config/scheduler.py, SchedulerConfig.verify_max_model_len (max_num_batched_tokens below "
+    "max_model_len)",
+)
+COMPRESSED_EXPERTS = Rule(
+    "compressed-experts",
+    "in models with compressed attention moe_ep divides the number of experts",
+    kernels.divides_compressed_experts,
+    source="vLLM models/deepseek_v4/nvidia/model.py, DeepseekV4MoE (issue 52435)",
+)
 CONTEXT = Rule(
     "context",
     "max_model_len is within the model's positions, as stretched by rope_scaling, or longer ones are allowed outright",
@@ -279,6 +331,12 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
         WHOLE_GROUPS,
         VOCABULARY,
         CONTEXT,
+        WHOLE_PROMPTS,
+        WEIGHTS_DEVICE,
+        SPARSE_DEVICE,
+        KERNEL_BLOCKS,
+        CACHE_DTYPE,
+        COMPRESSED_EXPERTS,
         Rule(
             "ep-is-tp-dp",
             "expert parallelism is off, or spans all of TP x DP",
@@ -300,6 +358,9 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
         WHOLE_GROUPS,
         VOCABULARY,
         CONTEXT,
+        WEIGHTS_DEVICE,
+        SPARSE_DEVICE,
+        CACHE_DTYPE,
         WHOLE_EXPERTS,
         Rule(
             "one-stage-dp-ep",
@@ -314,6 +375,8 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
         WHOLE_BLOCKS,
         WHOLE_GROUPS,
         WHOLE_EXPERTS,
+        WEIGHTS_DEVICE,
+        KERNEL_BLOCKS,
         Rule(
             "attention-dp",
             "attention is either all tensor-parallel or all data-parallel",

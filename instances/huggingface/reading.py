@@ -11,6 +11,7 @@ from shardproof.instances.huggingface.config import Config
 from shardproof.instances.huggingface.decoder import fold_runs, name_kinds
 from shardproof.instances.huggingface.families import FAMILIES, Family, find_family
 from shardproof.instances.huggingface.quantization import read_storage
+from shardproof.instances.huggingface.schemes import method_of
 from shardproof.instances.huggingface.towers import count_tower
 from shardproof.instances.model import Model
 
@@ -114,6 +115,7 @@ def _assemble(
         formats=storage.formats,
         kv_dtype=decoder.kv_dtype or storage.kv_dtype,
         residual_streams=decoder.residual_streams,
+        quant_method=method_of(config, quantization),
         notes=(*notes, *storage.notes, *said, *_left_out(config)),
     )
 

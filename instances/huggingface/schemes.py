@@ -45,15 +45,10 @@ def read_scheme(config: Config, separate: Mapping[str, object] | None) -> Scheme
     InputError
         If the method is not understood.
     """
-    section = config.section("quantization_config")
-    if section is None and separate is None:
+    found = _section(config, separate)
+    if found is None:
         return None
-    fields = dict(section or {})
-    if section is None and separate is not None:
-        inner = separate.get("quantization")
-        fields = {**(inner if isinstance(inner, Mapping) else separate), "quant_method": "modelopt"}
-    found = Config(fields=fields, where=f"{config.where}: quantization_config")
-    method = found.word("quant_method") or ("modelopt" if found.has("quant_algo") else None)
+    method = _method(found)
     reader = METHODS.get(method or "")
     if reader is None:
         raise found.refuse(
@@ -64,6 +59,27 @@ def read_scheme(config: Config, separate: Mapping[str, object] | None) -> Scheme
         return _with_experts(config, reader(found))
     except re.error as error:
         raise found.refuse("ignore", f"holds a pattern that cannot be used as a regular expression ({error})") from None
+
+
+def method_of(config: Config, separate: Mapping[str, object] | None) -> str | None:
+    """Return the name of a checkpoint's quantisation method, ``None`` for an unquantised one."""
+    found = _section(config, separate)
+    return None if found is None else _method(found)
+
+
+def _section(config: Config, separate: Mapping[str, object] | None) -> Config | None:
+    section = config.section("quantization_config")
+    if section is None and separate is None:
+        return None
+    fields = dict(section or {})
+    if section is None and separate is not None:
+        inner = separate.get("quantization")
+        fields = {**(inner if isinstance(inner, Mapping) else separate), "quant_method": "modelopt"}
+    return Config(fields=fields, where=f"{config.where}: quantization_config")
+
+
+def _method(found: Config) -> str | None:
+    return found.word("quant_method") or ("modelopt" if found.has("quant_algo") else None)
 
 
 def _with_experts(config: Config, scheme: Scheme) -> Scheme:

@@ -6,6 +6,8 @@ Kimi-K2 in FP8 with 128k tokens on H200: docs/deploy_guidance.md of MoonshotAI/K
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from shardproof.instances.instance import Instance
@@ -44,7 +46,7 @@ def plan(engine: str, option: Option, *cuts: int) -> Plan:
             moe_tp=option.moe_tp,
             moe_ep=option.moe_ep,
         )
-        for first, end in zip(ends, ends[1:], strict=False)
+        for first, end in pairwise(ends)
     )
     return Plan(engine=engine, replicas=1, microbatch_tokens=8192, stages=stages)
 
