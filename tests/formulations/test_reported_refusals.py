@@ -12,7 +12,6 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.resolve import resolve_tree
 
-
 ONE = Option(1, 1, 1, 1)
 
 
