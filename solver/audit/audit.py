@@ -14,6 +14,7 @@ from shardproof.solver.audit.context import Candidate, Context
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import assumptions
 from shardproof.solver.audit.judges import given, memory, other, shares, stages, starts, structure, time
+from shardproof.solver.audit.verdict import outcome_of, verdict_of
 from shardproof.solver.documents.statement import Document, Statement
 from shardproof.solver.evaluation.figures import Check, Violation
 
@@ -57,6 +58,8 @@ class Audit:
         return {
             "document": self.document.name,
             "kind": self.document.kind,
+            "outcome": outcome_of(self),
+            "verdict": verdict_of(self),
             "claims": [claim.to_json() for claim in self.claims],
             "violations": [vars(violation) | {} for violation in self.violations],
             "checks": [vars(check) | {"slack": check.slack, "holds": check.slack >= 0} for check in self.checks],
@@ -64,6 +67,7 @@ class Audit:
             "read": read_lines(self.document),
             "completion": None if self.completion is None else self.completion.to_json(),
             "reading": None if best is None else best.reading.name,
+            "copies": None if best is None else best.copies,
             "assumptions": list(
                 assumptions(self.context.facts)
                 if self.context.facts.instance is None

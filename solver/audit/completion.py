@@ -51,7 +51,9 @@ def _wanted(context: Context) -> list[Fixed]:
     degrees = bool(context.stage_options) or any(facts.stated(name) is not None for name in ("tp", "ep", "dp"))
     stated = context.stage_options or tuple(reading.option for reading in context.readings)
     options = tuple(dict.fromkeys(stated)) if degrees else None
-    replicas = context.readings[0].replicas if context.readings else None
+    replicas = context.readings[0].replicas if context.readings and not context.says_one_replica else None
+    if context.is_elsewhere:
+        options = replicas = None
     wanted = [Fixed("all stated parts fixed", options, facts.pp, replicas, facts.gpus)]
     if (
         context.best is None

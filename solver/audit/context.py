@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Literal
@@ -20,6 +20,7 @@ from shardproof.solver.audit.instance_of import instance_of
 from shardproof.solver.audit.mistakes import Budget, Explanation, Trial
 from shardproof.solver.audit.readings import Reading, matching
 from shardproof.solver.audit.recount import Recount
+from shardproof.solver.documents.text import printable
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import Evaluation
 from shardproof.solver.problem import deployment_of
@@ -31,11 +32,15 @@ MOST_LAYERS = 100_000
 
 @dataclass(frozen=True)
 class Candidate:
-    """A reading, the plan that it amounts to, and the plan's figures."""
+    """A reading, the plan that it amounts to, and the plan's figures.
+
+    ``copies``: the sentence on how many of it take the question's load, where the document says one replica alone.
+    """
 
     reading: Reading
     plan: Plan
     evaluation: Evaluation
+    copies: str | None = None
 
     @property
     def burden(self) -> tuple[int, int, int]:
@@ -134,10 +139,24 @@ class Context:
                 return list(value)
         return [layers // pp + (1 if index < layers % pp else 0) for index in range(pp)]
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the degrees of a launch stand in files or variables that are not here."""
+        stated = any(self.facts.stated(name) is not None for name in ("tp", "pp", "dp", "ep", "moe_tp"))
+        return self.document.start is not None and self.document.open and not stated and not self.facts.stages
+
+    @property
+    def elsewhere(self) -> str:
+        """Say where they stand."""
+        file = self.document.first("config_file")
+        if file is not None:
+            return f"{printable(str(file.value))} is not here, and degrees may stand in it"
+        return "degrees are set by variables that nothing here sets"
+
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         """Every reading that can be evaluated, least burdened first."""
-        if self.deployment is None:
+        if self.deployment is None or self.is_elsewhere:
             return ()
         found = [c for reading in self.readings if (c := self._candidate(self.deployment, reading)) is not None]
         return tuple(sorted(found, key=lambda candidate: candidate.burden))
@@ -153,7 +172,44 @@ class Context:
             return None
         options = self.stage_options if reading.name == "stage by stage" else (reading.option,) * len(ranges)
         stages = tuple(Stage.of(*pair) for pair in zip(ranges, options, strict=False))
-        return self._fastest(deployment, reading, stages)
+        if not self.says_one_replica or reading.replicas > 1:
+            return self._fastest(deployment, reading, stages)
+        return self._shared(deployment, reading, stages)
+
+    @property
+    def says_one_replica(self) -> bool:
+        """Whether a launch says one replica of what may be several that take the question's load."""
+        facts = self.facts
+        given = facts.instance is not None and self.document.start is not None
+        return given and facts.replicas is None and facts.gpus is None
+
+    def _shared(self, deployment: Deployment, reading: Reading, stages: tuple[Stage, ...]) -> Candidate | None:
+        """The fewest copies whose share of the load keeps every limit, else one copy under the whole load."""
+        alone = self._fastest(deployment, reading, stages)
+        if alone is None or not alone.evaluation.violations:
+            return alone
+        most = deployment.instance.max_gpus // reading.gpus
+        low, high, found = 1, 1, None
+        while found is None and high < most:
+            low, high = high, min(2 * high, most)
+            found = self._sound(deployment, reading, stages, high)
+        while found is not None and high - low > 1:
+            middle = (low + high) // 2
+            better = self._sound(deployment, reading, stages, middle)
+            low, high, found = (low, middle, better) if better is not None else (middle, high, found)
+        return alone if found is None else found
+
+    def _sound(
+        self, deployment: Deployment, reading: Reading, stages: tuple[Stage, ...], copies: int
+    ) -> Candidate | None:
+        """That many copies, where they keep every limit."""
+        found = self._fastest(deployment, replace(reading, replicas=copies), stages)
+        if found is None or found.evaluation.violations:
+            return None
+        each = " + ".join(str(divide_up(one, copies)) for one in deployment.demand)
+        stated = f"one replica of {reading.gpus} GPU{'s' if reading.gpus > 1 else ''} is stated"
+        words = f"{stated}; {copies} of them take the question's load, {each} requests each"
+        return replace(found, copies=words)
 
     def _fastest(self, deployment: Deployment, reading: Reading, stages: tuple[Stage, ...]) -> Candidate | None:
         """The microbatch as stated, else the one that fits and is fastest, else the smallest in memory."""

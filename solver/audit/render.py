@@ -13,6 +13,7 @@ from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.audit.audit import Audit, read_lines
 from shardproof.solver.audit.claim import Claim, Verdict
 from shardproof.solver.audit.completed import Completions
+from shardproof.solver.audit.verdict import outcome_of, verdict_of, worst_of
 from shardproof.solver.documents.text import printable
 from shardproof.solver.evaluation.figures import Check, Violation
 from shardproof.solver.writers.layout import counted, terminal_width, wrapped
@@ -35,6 +36,7 @@ def render_review(found: Review, *, colour: bool, every: bool = False) -> str:
         file=out, force_terminal=colour, no_color=not colour, width=terminal_width(), highlight=False, emoji=False
     )
     wrong = sum(audit.exit_code != 0 for audit in found.audits)
+    console.print(Text(wrapped(worst_of(found.audits)[1], width=console.width, rest="  "), style="bold"))
     console.print(
         Text(f"{printable(found.source.name)}: {counted(len(texts), 'plan')}, {wrong} of them wrong", style="bold")
     )
@@ -78,12 +80,17 @@ def _read_as(audit: Audit) -> list[str]:
 
 def _headline(audit: Audit) -> Text:
     counts = Counter(claim.verdict for claim in audit.claims)
-    text = Text(f"{printable(audit.document.name)}: {counted(len(audit.claims), 'claim')} read\n", style="bold")
+    outcome, width = outcome_of(audit), terminal_width()
+    style = {"wrong": "bold red", "undecided": "bold yellow", "nothing wrong": "bold green"}[outcome]
+    text = Text(wrapped(verdict_of(audit), width=width, rest="  ") + "\n", style=style)
+    text.append(f"{printable(audit.document.name)}: {counted(len(audit.claims), 'claim')} read\n", style="bold")
     for place, verdict in enumerate(_ORDER):
         text.append(("; " if place else "") + f"{counts[verdict]} {verdict}", style=_STYLE[verdict])
     best = audit.context.best
     if best is not None:
         text.append(f"\nread as: {best.reading.name}; {counted(best.plan.gpus, 'GPU')}", style="dim")
+    if best is not None and best.copies is not None:
+        text.append("\n" + wrapped(best.copies, width=width), style="dim")
     return text
 
 

@@ -11,6 +11,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.solver.audit.audit import Audit, audit_document
 from shardproof.solver.audit.claim import Claim
+from shardproof.solver.audit.verdict import outcome_of, verdict_of, worst_of
 from shardproof.solver.documents.reader import parse_document
 from shardproof.solver.documents.sources import Source, read_source
 from shardproof.solver.documents.statement import Document
@@ -54,6 +55,7 @@ class Review:
         ]
         if len(trees) > 1:
             tree["document"] = self.source.name
+            tree["outcome"], tree["verdict"] = worst_of(self.audits)
             for part in ("claims", "violations", "checks", "unread", "read"):
                 tree[part] = [row | name for one, name in zip(trees, names, strict=True) for row in one[part]]
         tree["plans"] = [_summary(audit) | name for audit, name in zip(self.audits, names, strict=True)]
@@ -81,6 +83,8 @@ def _summary(audit: Audit) -> dict[str, Any]:
         "wrong": len(audit.wrong),
         "violations": len(audit.violations),
         "completion": None if audit.completion is None else audit.completion.to_json(),
+        "outcome": outcome_of(audit),
+        "verdict": verdict_of(audit),
         "exit_code": audit.exit_code,
     }
 

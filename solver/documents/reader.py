@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shardproof.instances.errors import InputError
 from shardproof.solver.documents.commands import engine_of, read_call
+from shardproof.solver.documents.dockerfile import is_dockerfile, launches_of_dockerfile
 from shardproof.solver.documents.fences import options_launch
 from shardproof.solver.documents.forms import read_forms
 from shardproof.solver.documents.forms.known import Known
@@ -22,6 +23,7 @@ from shardproof.solver.documents.notebook import Part, is_notebook, parts_of
 from shardproof.solver.documents.page import read_page
 from shardproof.solver.documents.plans import Page, documents_of
 from shardproof.solver.documents.python_code import read_python
+from shardproof.solver.documents.restructured import to_markdown
 from shardproof.solver.documents.shell import read_script
 from shardproof.solver.documents.statement import Document, Entry, Kind, ReadLine, Statement, Unread
 from shardproof.solver.documents.structured import flatten
@@ -62,6 +64,8 @@ def read_plans(path: Path) -> tuple[Document, ...]:
 
 def suffix_of(path: Path) -> str:
     """Return the ending that says how a file is read."""
+    if is_dockerfile(path.name):
+        return ".dockerfile"
     return ".env" if path.name == ".env" or path.name.startswith(".env.") else path.suffix.lower()
 
 
@@ -105,6 +109,11 @@ def parse_plans(text: str, *, name: str, suffix: str = "", known: Known | None =
 def _parse(text: str, name: str, suffix: str, known: Known) -> list[Document]:
     if suffix == ".ipynb":
         return _notebook(text, name, known)
+    if suffix == ".dockerfile":
+        launches = launches_of_dockerfile(text, known)
+        return documents_of(Page(name, "command"), launches) if launches else []
+    if suffix in (".rst", ".rest"):
+        return read_page(to_markdown(text), name, known)
     if suffix == ".py" or (suffix == "" and text.startswith("#!") and "python" in text.partition("\n")[0]):
         return _python(text, name)
     if suffix == ".service" or (suffix not in (".md", ".markdown", *_TREES) and looks_like_unit(text)):

@@ -17,7 +17,7 @@ from shardproof.solver.documents.variables import read_variables
 MAX_FILES = 400
 SUFFIXES = frozenset({
     ".md", ".markdown", ".txt", ".yaml", ".yml", ".json", ".sh", ".bash", ".slurm", ".sbatch", ".py", ".ipynb", ".env",
-    ".service", ".conf",
+    ".service", ".conf", ".rst", ".dockerfile",
 })  # fmt: skip
 _SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__", "venv"})
 
@@ -99,7 +99,7 @@ def _files(folder: Path) -> tuple[list[Path], int]:
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS)
         for name in sorted(names):
             path = Path(root) / name
-            if path.suffix.lower() in SUFFIXES or name == ".env" or name.startswith(".env."):
+            if path.suffix.lower() in SUFFIXES or suffix_of(path) in SUFFIXES:
                 if len(found) < MAX_FILES and path.is_file():
                     found.append(path)
                 else:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
 from shardproof.solver.documents.statement import Statement
+from shardproof.solver.documents.text import printable
 
 NEAR = Fraction(1, 100)
 
@@ -200,6 +201,13 @@ def judge_given(context: Context, statement: Statement) -> Claim:
     return confirmed(statement, "taken as given")
 
 
+def judge_missing_file(context: Context, statement: Statement) -> Claim:
+    """A file that a command names and that is not here: what it sets is not known."""
+    del context
+    name = printable(str(statement.value))
+    return not_checkable(statement, f"{name} is not here; what it sets is not known, put it beside the document")
+
+
 JUDGES = {
     "nodes": judge_nodes,
     "gpus_per_node": judge_nodes,
@@ -238,8 +246,8 @@ JUDGES = {
             "offload",
             "own_memory",
             "eager",
-            "config_file",
         ),
         judge_given,
     ),
+    "config_file": judge_missing_file,
 }

@@ -1,0 +1,68 @@
+"""The verdict: what an audit found, in one line that stands before everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from shardproof.instances.units import format_bytes, format_duration
+from shardproof.solver.documents.text import printable
+from shardproof.solver.writers.layout import counted
+
+if TYPE_CHECKING:
+    from shardproof.solver.audit.audit import Audit
+    from shardproof.solver.evaluation.figures import Violation
+
+Outcome = Literal["wrong", "undecided", "nothing wrong"]
+MOST = 160
+
+
+def outcome_of(audit: Audit) -> Outcome:
+    """Return whether anything is wrong, or too much stands elsewhere for a judgement."""
+    if audit.wrong or audit.violations:
+        return "wrong"
+    return "undecided" if audit.context.is_elsewhere else "nothing wrong"
+
+
+def verdict_of(audit: Audit) -> str:
+    """Return the sentence: the worst finding, or what was held against what."""
+    outcome = outcome_of(audit)
+    if outcome == "wrong":
+        return f"WRONG: {_worst(audit)}{_more(audit)}"
+    if outcome == "undecided":
+        return f"UNDECIDED: {audit.context.elsewhere}; nothing else is wrong"
+    confirmed = sum(claim.verdict == "confirmed" for claim in audit.claims)
+    held = f", {counted(len(audit.checks), 'constraint')} kept" if audit.checks else ""
+    return f"NOTHING WRONG: {confirmed} of {counted(len(audit.claims), 'claim')} confirmed{held}"
+
+
+def _worst(audit: Audit) -> str:
+    if audit.wrong:
+        claim = audit.wrong[0]
+        return f"line {claim.statement.line}: {printable(claim.formula, limit=MOST)}"
+    return _broken(audit.violations[0])
+
+
+def _broken(broken: Violation) -> str:
+    if broken.unit == "bytes":
+        value, limit = format_bytes(broken.value), format_bytes(broken.limit)
+    elif broken.unit == "ns":
+        value, limit = format_duration(broken.value), format_duration(broken.limit)
+    else:
+        value, limit = f"{broken.value:,}", f"{broken.limit:,} {broken.unit}"
+    return f"{broken.group}[{broken.index}] is {value} against {limit}"
+
+
+def _more(audit: Audit) -> str:
+    rest = len(audit.wrong) + len(audit.violations) - 1
+    return f"; and {rest} more" if rest else ""
+
+
+def worst_of(audits: Sequence[Audit]) -> tuple[Outcome, str]:
+    """Return outcome and sentence of several plans: those of the first wrong one, else of the first undecided one."""
+    order: tuple[Outcome, ...] = ("wrong", "undecided", "nothing wrong")
+    outcomes = [outcome_of(audit) for audit in audits]
+    worst = min(outcomes, key=order.index)
+    alike = outcomes.count(worst)
+    sentence = verdict_of(audits[outcomes.index(worst)])
+    return worst, f"{sentence} ({alike} of {len(audits)} plans)" if len(audits) > 1 else sentence
