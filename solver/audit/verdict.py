@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from shardproof.instances.units import format_bytes, format_duration
+from shardproof.solver.audit.claim import Claim
+from shardproof.solver.audit.context import Context
 from shardproof.solver.documents.text import printable
+from shardproof.solver.evaluation.figures import Check, Violation
 from shardproof.solver.writers.layout import counted
-
-if TYPE_CHECKING:
-    from shardproof.solver.audit.audit import Audit
-    from shardproof.solver.evaluation.figures import Violation
 
 Outcome = Literal["wrong", "undecided", "nothing wrong"]
 MOST = 160
 
 
-def outcome_of(audit: Audit) -> Outcome:
+class Judged(Protocol):
+    """What an audit found, as far as the verdict looks at it."""
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Claims, judged."""
+
+    @property
+    def wrong(self) -> tuple[Claim, ...]:
+        """Claims that do not hold."""
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """Broken constraints."""
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Constraints that were held against the plan."""
+
+    @property
+    def context(self) -> Context:
+        """What the judges looked at."""
+
+
+def outcome_of(audit: Judged) -> Outcome:
     """Return whether anything is wrong, or too much stands elsewhere for a judgement."""
     if audit.wrong or audit.violations:
         return "wrong"
     return "undecided" if audit.context.is_elsewhere else "nothing wrong"
 
 
-def verdict_of(audit: Audit) -> str:
+def verdict_of(audit: Judged) -> str:
     """Return the sentence: the worst finding, or what was held against what."""
     outcome = outcome_of(audit)
     if outcome == "wrong":
@@ -36,7 +59,7 @@ def verdict_of(audit: Audit) -> str:
     return f"NOTHING WRONG: {confirmed} of {counted(len(audit.claims), 'claim')} confirmed{held}"
 
 
-def _worst(audit: Audit) -> str:
+def _worst(audit: Judged) -> str:
     if audit.wrong:
         claim = audit.wrong[0]
         return f"line {claim.statement.line}: {printable(claim.formula, limit=MOST)}"
@@ -53,12 +76,12 @@ def _broken(broken: Violation) -> str:
     return f"{broken.group}[{broken.index}] is {value} against {limit}"
 
 
-def _more(audit: Audit) -> str:
+def _more(audit: Judged) -> str:
     rest = len(audit.wrong) + len(audit.violations) - 1
     return f"; and {rest} more" if rest else ""
 
 
-def worst_of(audits: Sequence[Audit]) -> tuple[Outcome, str]:
+def worst_of(audits: Sequence[Judged]) -> tuple[Outcome, str]:
     """Return outcome and sentence of several plans: those of the first wrong one, else of the first undecided one."""
     order: tuple[Outcome, ...] = ("wrong", "undecided", "nothing wrong")
     outcomes = [outcome_of(audit) for audit in audits]
