@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from shardproof.formulations.deployment.volume import least_gpus
 from shardproof.formulations.open_loop import is_open
 from shardproof.instances.engine import EngineName
 from shardproof.instances.engine_choice import NAMED, runs_on, under_engine
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_duration
+from shardproof.solver.problem import deployment_of
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.result import EngineAnswer, Proof, Result
 from shardproof.solver.search.settings import Rival, Settings
-from shardproof.solver.solve import Search, evidence_of, is_certified, result_of, search
+from shardproof.solver.solve import Search, evidence_of, is_certified, result_of, search, searching, solve
 
 FREE = "free of an engine's rules"
 
@@ -42,18 +45,20 @@ def answer(instance: Instance, *, settings: Settings | None = None) -> Result:
         from shardproof.solver.open_loop.solve import solve_open
 
         return solve_open(instance, settings)
-    if instance.engine != "any":
-        return result_of(search(instance, settings), settings)
-    return _best(instance, settings)
+    return solve(instance, settings=settings) if instance.engine != "any" else _best(instance, settings)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One reading of a question under any engine: what its search found, or why there is none."""
+    """One reading of a question under any engine: what its search found, or why there is none.
+
+    ``least``: GPUs that it needs at least, where it was not searched.
+    """
 
     engine: EngineName
     found: Search | None
     note: str = ""
+    least: int = 1
 
     @property
     def gpus(self) -> int | None:
@@ -70,7 +75,7 @@ class Candidate:
     def bound(self) -> int | None:
         """Fewest GPUs that this engine can do with (``None``: it has no plan at all)."""
         if self.found is None:
-            return None if self.note else 1
+            return None if self.note else self.least
         return None if self.found.outcome.infeasible else self.found.outcome.levels["gpus"].bound
 
     @property
@@ -81,16 +86,33 @@ class Candidate:
 
 def _best(instance: Instance, settings: Settings) -> Result:
     started = time.monotonic()
-    best = Candidate("any", search(instance, settings))
+    finish_by = None if settings.time_limit_s is None else started + settings.time_limit_s
+    asked = searching(settings)
+    least = _least(instance, asked, started)
+    best = Candidate("any", search(instance, replace(_left(asked, started), floor=max(settings.floor, least["any"]))))
     candidates = [best]
     for engine in NAMED:
-        candidate = _candidate(instance, engine, _left(settings, started), best)
+        left = _left(asked, started)
+        candidate = _candidate(instance, engine, replace(left, floor=max(settings.floor, least.get(engine, 1))), best)
         candidates.append(candidate)
         if candidate.rank < best.rank:
             best = candidate
     assert best.found is not None
-    result = result_of(best.found, _left(settings, started))
+    result = result_of(best.found, settings, finish_by)
     return _of_all(instance, result, best, candidates, settings, started)
+
+
+def _least(instance: Instance, settings: Settings, started: float) -> dict[EngineName, int]:
+    """Say first what volume tells of each engine, where time is limited: searches may then come to nothing."""
+    found: dict[EngineName, int] = {"any": 1}
+    if settings.time_limit_s is None:
+        return found
+    give_up_at = started + settings.time_limit_s
+    for engine in ("any", *(name for name in NAMED if runs_on(instance, name))):
+        asked = instance if engine == "any" else under_engine(instance, engine)
+        with suppress(InputError):
+            found[engine] = least_gpus(deployment_of(asked), give_up_at)
+    return found
 
 
 def _left(settings: Settings, started: float) -> Settings:
@@ -100,12 +122,14 @@ def _left(settings: Settings, started: float) -> Settings:
 
 
 def _candidate(instance: Instance, engine: EngineName, settings: Settings, best: Candidate) -> Candidate:
-    """Search a question under one engine, as far as it can still be better than the best."""
+    """Search a question under one engine, as far as it can still be better than the best and there is time."""
     if not runs_on(instance, engine):
         return Candidate(engine, None, f"does not run on {instance.device.name}")
+    if best.gpus is not None and settings.floor > best.gpus:
+        return Candidate(engine, None, least=settings.floor)
     interrupted = best.found is not None and best.found.outcome.stop_reason == "interrupted"
     if interrupted or (settings.time_limit_s is not None and settings.time_limit_s <= 0):
-        return Candidate(engine, None)
+        return Candidate(engine, None, least=settings.floor)
     try:
         rival = None if best.gpus is None else Rival(best.gpus, best.ttft)
         found = search(under_engine(instance, engine), settings, rival=rival)
@@ -125,7 +149,8 @@ def _of_all(
     """Make the answer under one engine the answer under any."""
     bounds = [candidate.bound for candidate in candidates if candidate.bound is not None]
     bound, gpus = min(bounds, default=None), result.gpus
-    engines = tuple(_entries(candidates, best, result, settings))
+    finish_by = None if settings.time_limit_s is None else started + settings.time_limit_s
+    engines = tuple(_entries(candidates, best, result, settings, finish_by))
     stopped = [one.found.outcome.stop_reason for one in candidates if one.found is not None]
     reason = next((why for why in stopped if why != "proved"), result.stop_reason)
     if any(one.found is None and not one.note for one in candidates) and reason == "proved":
@@ -164,7 +189,11 @@ def _weakest(proof: Proof, status: str, engines: tuple[EngineAnswer, ...]) -> Pr
 
 
 def _entries(
-    candidates: list[Candidate], best: Candidate, result: Result, settings: Settings
+    candidates: list[Candidate],
+    best: Candidate,
+    result: Result,
+    settings: Settings,
+    finish_by: float | None,
 ) -> Iterator[EngineAnswer]:
     for one in candidates:
         evidence = None if one.found is None else evidence_of(one.found)
@@ -172,7 +201,7 @@ def _entries(
         if one is not best:
             proof = "none"
             if one.found is not None and one.found.deployment.options and one.bound != 1:
-                known = settings.certify and is_certified(one.found)
+                known = settings.certify and is_certified(one.found, finish_by)
                 proof = "solver-claimed" if not known else "certified-gap" if one.bound is None else "certified-optimal"
         yield EngineAnswer(
             engine=one.engine,

@@ -7,6 +7,7 @@ called one.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,7 @@ from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.options import why_no_option
 from shardproof.formulations.deployment.plans import moved, plan_of
+from shardproof.formulations.deployment.volume import least_gpus
 from shardproof.formulations.engines.told import engine_assumptions
 from shardproof.formulations.fleet.plans import plan_of_fleet
 from shardproof.instances.errors import InternalError
@@ -63,7 +65,20 @@ def solve(instance: Instance, *, settings: Settings | None = None) -> Result:
         If the plan found fails its own check (a fault of ours).
     """
     settings = settings or Settings()
-    return result_of(search(instance, settings), settings)
+    finish_by = None if settings.time_limit_s is None else time.monotonic() + settings.time_limit_s
+    return result_of(search(instance, searching(settings)), settings, finish_by)
+
+
+KEPT_SHARE, KEPT_AT_MOST_S = 0.1, 0.5
+"""Share of a time limit, and seconds at most, that the search leaves for what follows it: bound, plan and check."""
+
+
+def searching(settings: Settings) -> Settings:
+    """Return how to search so that the whole answer keeps its time limit."""
+    if settings.time_limit_s is None:
+        return settings
+    kept = min(KEPT_SHARE * settings.time_limit_s, KEPT_AT_MOST_S)
+    return replace(settings, time_limit_s=settings.time_limit_s - kept)
 
 
 def search(instance: Instance, settings: Settings, *, rival: Rival | None = None) -> Search:
@@ -73,18 +88,32 @@ def search(instance: Instance, settings: Settings, *, rival: Rival | None = None
     if not deployment.options:
         nothing = Outcome(deployment, infeasible=True, levels={"gpus": Level(None, None)})
         return Search(instance, deployment, nothing, started)
-    held = [deployment]
+    held, asked = [deployment], settings
+    if settings.time_limit_s is not None:
+        asked = _with_floor(deployment, settings, started)
 
     def limited(chain: Chain) -> tuple[Deployment, Chain]:
         held.append(deployment.limited(chain.gpus(deployment.program)))
         return held[-1], moved(chain, deployment.program, held[-1].program)
 
     mixed = deployment.instance.replicas == "free"
-    outcome = FleetSearch(deployment, settings, limited=limited, mixed=mixed, rival=rival).run()
+
+    def least() -> int:
+        return least_gpus(deployment) if settings.time_limit_s is None else asked.floor
+
+    outcome = FleetSearch(deployment, asked, limited=limited, mixed=mixed, rival=rival, least=least).run()
     outcome.deployment = held[-1]
     if settings.search == "both":
         _compare(deployment, outcome, settings, started, rival)
     return Search(instance, held[-1], outcome, started)
+
+
+def _with_floor(deployment: Deployment, settings: Settings, started: float) -> Settings:
+    """Ask first what volume tells, where time is limited: the search may come to nothing."""
+    assert settings.time_limit_s is not None
+    give_up_at = started + settings.time_limit_s
+    floor = settings.floor if settings.floor > 1 else least_gpus(deployment, give_up_at)
+    return replace(settings, floor=floor, time_limit_s=give_up_at - time.monotonic())
 
 
 def _compare(deployment: Deployment, outcome: Outcome, settings: Settings, started: float, rival: Rival | None) -> None:
@@ -127,8 +156,11 @@ def evidence_of(found: Search) -> Evidence:
     )
 
 
-def result_of(found: Search, settings: Settings) -> Result:
-    """Make a plan of what was found, check it and its proof, and say why it is no smaller."""
+def result_of(found: Search, settings: Settings, finish_by: float | None = None) -> Result:
+    """Make a plan of what was found, check it and its proof, and say why it is no smaller.
+
+    ``finish_by``: when the monotonic clock has passed it, what is not checked is claimed, and reasons are left out.
+    """
     instance, deployment, outcome = found.instance, found.deployment, found.outcome
     plan, evaluation = None, None
     if outcome.fleet is not None:
@@ -142,7 +174,7 @@ def result_of(found: Search, settings: Settings) -> Result:
     evidence = evidence_of(found)
     return Result(
         status=status,
-        proof=_proof(status, outcome, evidence, instance, settings),
+        proof=_proof(status, found, settings, finish_by),
         gpus=gpus.value,
         bound=gpus.bound,
         stop_reason=outcome.stop_reason,
@@ -152,7 +184,7 @@ def result_of(found: Search, settings: Settings) -> Result:
         instance_fingerprint=instance.fingerprint,
         versions=versions(),
         seconds=time.monotonic() - found.started,
-        explanation=_explanation(deployment, status, outcome, settings),
+        explanation=_explanation(found, status, settings, finish_by),
         engine_flags=() if plan is None else engine_flags(instance, plan),
         levels=outcome.levels,
         evidence=evidence,
@@ -160,19 +192,20 @@ def result_of(found: Search, settings: Settings) -> Result:
     )
 
 
-def _explanation(deployment: Deployment, status: Status, outcome: Outcome, settings: Settings) -> tuple[str, ...]:
+def _explanation(found: Search, status: Status, settings: Settings, finish_by: float | None) -> tuple[str, ...]:
+    deployment, outcome = found.deployment, found.outcome
     if not deployment.options:
         return why_no_option(deployment.instance, deployment.rules)
     if not settings.explain or status not in ("optimal", "infeasible"):
         return ()
-    stop_at = time.monotonic() + EXPLAINED_WITHIN_S
+    stop_at = min(time.monotonic() + EXPLAINED_WITHIN_S, math.inf if finish_by is None else finish_by)
     gpus = outcome.levels["gpus"].value
     sentences = () if outcome.alike is None else restriction_sentences(gpus, outcome.alike)
     for find in (limit_sentences, alike_sentences, engine_sentences):
         try:
             sentences += find(deployment, gpus, stop_at)
         except Interrupted:
-            return (*sentences, f"more takes longer than {EXPLAINED_WITHIN_S:g} s: see `shardproof explain`")
+            return (*sentences, "more takes longer than there is time for: see `shardproof explain`")
     return sentences
 
 
@@ -184,33 +217,37 @@ def _status(outcome: Outcome, gpus: Level) -> Status:
     return "optimal" if gpus.proven and outcome.stop_reason == "proved" else "feasible"
 
 
-def _proof(status: Status, outcome: Outcome, evidence: Evidence, instance: Instance, settings: Settings) -> Proof:
+def _proof(status: Status, found: Search, settings: Settings, finish_by: float | None) -> Proof:
     """Say what the checker accepted; without a refutation to check, what the solver claims."""
     if status == "undecided":
         return "none"
-    if not settings.certify or not _has_proof(outcome, evidence, instance):
+    if not settings.certify or not _has_proof(found, evidence_of(found), finish_by):
         return "solver-claimed"
     return "certified-optimal" if status in ("optimal", "infeasible") else "certified-gap"
 
 
-def is_certified(found: Search) -> bool:
+def is_certified(found: Search, finish_by: float | None = None) -> bool:
     """Whether the checker accepts the proof of how few GPUs a search has found to be needed."""
     evidence = evidence_of(found)
     levels = {name: level for name, level in evidence.levels.items() if name == "gpus"}
-    return _has_proof(found.outcome, replace(evidence, levels=levels), found.instance)
+    return _has_proof(found, replace(evidence, levels=levels), finish_by)
 
 
-def _has_proof(outcome: Outcome, evidence: Evidence, instance: Instance) -> bool:
-    gpus = outcome.levels["gpus"]
-    needs_none = not outcome.infeasible and gpus.bound == 1
+def _has_proof(found: Search, evidence: Evidence, finish_by: float | None) -> bool:
+    outcome = found.outcome
+    needs_none = not outcome.infeasible and outcome.levels["gpus"].bound == 1
     behind = outcome.capacities.get("gpus") or outcome.refutations.get("gpus")
     if (behind is None and not needs_none) or any(one.trees is None for one in outcome.capacities.get("gpus", ())):
         return False
+    left = None if finish_by is None else finish_by - time.monotonic()
+    if left is not None and left <= 0:
+        return False
     from shardproof.solver.proof.certificate import accepted
 
-    if not accepted(evidence, instance):
+    verdict = accepted(evidence, found.instance, within_s=left)
+    if verdict is False:
         raise InternalError("the checker rejects our own certificate")
-    return True
+    return bool(verdict)
 
 
 def finished_plan(deployment: Deployment, plan: Plan) -> tuple[Plan, Evaluation]:

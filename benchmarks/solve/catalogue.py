@@ -17,11 +17,11 @@ from shardproof.instances.catalogue import device_names, model_names
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.resolve import resolve_tree
+from shardproof.solver.answer import answer
 from shardproof.solver.checkers import certificate as checker
 from shardproof.solver.proof.certificate import certificate_document
 from shardproof.solver.result import Result
 from shardproof.solver.search.settings import Settings
-from shardproof.solver.solve import solve
 
 WORKLOAD: dict[str, Any] = {
     "workload": {"kind": "burst", "batch_size": 128, "input_tokens": 2048, "output_tokens": 2048},
@@ -76,11 +76,11 @@ def measure_one(instance: Instance, model: str, device: str, *, time_limit_s: fl
         If the checker refuses the certificate.
     """
     settings = Settings(time_limit_s=time_limit_s, certify=False)
-    result, solving = timed(lambda: solve(instance, settings=settings))
+    result, solving = timed(lambda: answer(instance, settings=settings))
     row = Row(model, device, result.status, result.gpus, result.bound, solving, gaps=_gaps(result))
     if result.status == "undecided":
         return row
-    raw, writing = timed(lambda: _certificate(result, instance))
+    raw, writing = timed(lambda: _certificate(result, result.question or instance))
     _, checking = timed(lambda: checker.check(raw))
     fields = {name: getattr(row, name) for name in Row.__dataclass_fields__}
     return Row(**fields | {"certificate": writing, "certificate_bytes": len(raw), "check": checking})

@@ -208,6 +208,10 @@ class Deployment(Cells):
             chunked=self.engine is not None and self.engine.profile.chunked_prefill,
         )
 
+    def chunks_of(self, scenario: Scenario) -> tuple[int, ...]:
+        """Into how many chunks each prompt of a scenario may be cut, in one microbatch or another."""
+        return tuple(dict.fromkeys(shape.chunks for shape in self._shapes(scenario, scenario.workload.requests)))
+
     def _prefill(self, variant: Variant, scenario: Scenario, requests: int, shape: PrefillShape) -> Choice:
         step, table = shape.step(scenario), self.time_table(shape.step(scenario), variant.link)
         paths = [

@@ -8,10 +8,13 @@ below it.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path as FilePath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from shardproof.formulations.deployment.chains import Chain, StageChoice, peak_memory, worst_ttft
@@ -164,14 +167,33 @@ def certificate_document(evidence: Evidence, instance: Instance, *, claimed_by: 
     return to_document(certificate_of_evidence(evidence, instance, claimed_by=claimed_by))
 
 
-def accepted(evidence: Evidence, instance: Instance) -> bool:
-    """Whether the checker accepts the certificate of this evidence."""
+def accepted(evidence: Evidence, instance: Instance, *, within_s: float | None = None) -> bool | None:
+    """Whether the checker accepts the certificate of this evidence (``None``: it has not said so in the time given).
+
+    With a time limit the checker runs as it does for a sceptic, as a process of its own, which can be stopped.
+    """
     certificate = certificate_of_evidence(evidence, instance)
+    if certificate.claims["gpus"].by != CERTIFIED:
+        return False
+    raw = to_json(certificate).encode()
+    if within_s is not None:
+        return _accepted_within(raw, within_s)
     try:
-        checker.check(to_json(certificate).encode())
+        checker.check(raw)
     except checker.CheckError:
         return False
-    return certificate.claims["gpus"].by == CERTIFIED
+    return True
+
+
+def _accepted_within(raw: bytes, seconds: float) -> bool | None:
+    with TemporaryDirectory() as folder:
+        file = FilePath(folder) / "certificate.json"
+        file.write_bytes(raw)
+        command = [sys.executable, "-I", str(FilePath(checker.__file__).resolve()), str(file)]
+        try:
+            return subprocess.run(command, timeout=seconds, capture_output=True, check=False).returncode == 0
+        except subprocess.TimeoutExpired:
+            return None
 
 
 def to_document(certificate: Certificate) -> dict[str, Any]:

@@ -36,11 +36,14 @@ class FleetSearch(LexicographicSearch):
         limited: LimitedFamily | None = None,
         mixed: bool = True,
         rival: Rival | None = None,
+        least: Callable[[], int] | None = None,
     ) -> None:
         """Take the question and how to search it; ``limited`` and ``rival`` as for `LexicographicSearch`.
 
-        ``mixed``: replicas need not be alike.
+        ``mixed``: replicas need not be alike. ``least``: says, without a search, how many GPUs
+        every fleet has at least.
         """
+        self._least_gpus = least
         self._family, self._limited_family, self._mixed = family, limited, mixed
         super().__init__(family.program, settings, limited=None if limited is None else self._limit, rival=rival)
         self._loop: FleetLoop | None = None
@@ -51,7 +54,18 @@ class FleetSearch(LexicographicSearch):
         outcome = super().run()
         if self._mixed and not self._bounded:
             self._bound_unfinished()
+        if outcome.stop_reason != "proved" and not outcome.infeasible:
+            self._bound_by_volume()
         return outcome
+
+    def _bound_by_volume(self) -> None:
+        """Raise the bound of an unfinished search to what volume says; nothing of it is certified then."""
+        known, least = self.outcome.levels["gpus"], 1 if self._least_gpus is None else self._least_gpus()
+        if least > (known.bound or 1):
+            self.outcome.levels["gpus"] = Level(known.value, least if known.value is None else min(least, known.value))
+            self.outcome.capacities.pop("gpus", None)
+            self.outcome.refutations.pop("gpus", None)
+            self.outcome.claimed_by = "claimed by shardproof from volume alone"
 
     def _limit(self, chain: Chain) -> tuple[Program, Chain]:
         assert self._limited_family is not None

@@ -1,0 +1,83 @@
+"""Time limits: what is known when time is up is kept, and what follows the search keeps the limit too."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+import shardproof
+from shardproof.formulations.deployment.volume import least_gpus
+from shardproof.solver.problem import deployment_of
+from shardproof.solver.proof.certificate import accepted
+from shardproof.solver.search.fleet_search import FleetSearch
+from shardproof.solver.search.query import Interrupted
+from shardproof.solver.search.settings import Settings
+from shardproof.solver.solve import evidence_of, result_of, search, searching
+
+HARD: dict[str, Any] = {"model": "llama-3.1-70b-fp8", "device": "l40s", "isl": 1024, "osl": 512, "efficiency": "flat"}
+
+
+def asked(**changes: Any) -> Any:
+    return shardproof.load_instance(**{**HARD, "batch_size": 60, "ttft": "6s", "engine": "vllm"} | changes)
+
+
+def interrupt(_: FleetSearch) -> None:
+    raise Interrupted
+
+
+@pytest.mark.parametrize("limit", [None, 100.0])
+def test_an_interrupted_search_knows_what_volume_says(monkeypatch: pytest.MonkeyPatch, limit: float | None) -> None:
+    monkeypatch.setattr(FleetSearch, "_fewest_gpus", interrupt)
+    settings = Settings(time_limit_s=limit)
+    found = result_of(search(asked(), settings), settings)
+    assert (found.status, found.stop_reason, found.gpus) == ("undecided", "time-limit", None)
+    assert found.bound == least_gpus(deployment_of(asked()))
+    assert found.bound > 1
+
+
+@pytest.mark.parametrize("engine", ["any", "vllm"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ttft": "6s"},
+        {"ttft": "60s", "batch_size": 7},
+        {"ttft": "30s", "tpot": "40ms", "batch_size": 16},
+        {"isl": 16384, "osl": 8192, "batch_size": 24, "ttft": "600s"},
+        {"concurrency": 40, "batch_size": None, "ttft": None, "tpot": "60ms"},
+    ],
+)
+def test_volume_is_never_above_the_optimum(engine: str, changes: dict[str, Any]) -> None:
+    instance = asked(engine=engine, **changes)
+    found = search(instance, Settings()).outcome.levels["gpus"]
+    assert found.proven
+    assert found.value is not None
+    assert 1 <= least_gpus(deployment_of(instance)) <= found.value
+
+
+def test_volume_without_time_says_nothing() -> None:
+    assert least_gpus(deployment_of(asked()), time.monotonic() - 1) == 1
+
+
+def test_any_engine_keeps_the_least_of_all_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FleetSearch, "_fewest_gpus", interrupt)
+    found = shardproof.solve(asked(engine="any"), time_limit=100)
+    bounds = [one.bound for one in found.result.engines if one.bound is not None]
+    assert found.bound == min(bounds)
+    assert found.bound > 1
+
+
+def test_a_check_that_is_not_done_in_time_is_no_certificate() -> None:
+    found = search(asked(), Settings())
+    assert accepted(evidence_of(found), found.instance, within_s=600) is True
+    assert accepted(evidence_of(found), found.instance, within_s=1e-9) is None
+    late = result_of(found, Settings(time_limit_s=1), time.monotonic() - 1)
+    assert (late.status, late.proof, late.gpus) == ("optimal", "solver-claimed", found.outcome.levels["gpus"].value)
+    assert late.explanation[-1].startswith("more takes longer")
+
+
+def test_the_search_leaves_time_for_what_follows_it() -> None:
+    assert searching(Settings()).time_limit_s is None
+    assert searching(Settings(time_limit_s=2.0)).time_limit_s == 1.8
+    assert searching(Settings(time_limit_s=60.0)).time_limit_s == 59.5
