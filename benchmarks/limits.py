@@ -36,7 +36,8 @@ def late(limits: Sequence[float], searches: Sequence[Search], engine: str) -> It
                 found = shardproof.solve(instance, time_limit=limit, search=search)
                 seconds = time.monotonic() - started
                 gpus = f"{found.gpus} >= {found.bound}"
-                line = f"{name:12} {search:7} limit {limit:4g} s: {seconds:6.2f} s, {found.status}, {gpus}, {found.proof}"
+                said = f"{found.status}, {gpus}, {found.proof}"
+                line = f"{name:12} {search:7} limit {limit:4g} s: {seconds:6.2f} s, {said}"
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
                 yield max(0.0, seconds - limit)
