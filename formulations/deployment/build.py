@@ -35,6 +35,7 @@ from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.formulations.deployment.loops import Loop
 from shardproof.formulations.deployment.options import options_of
 from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings, prefill_shapes
+from shardproof.formulations.deployment.remembered import Tables
 from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
 from shardproof.formulations.engines.rules import Rule, rules_of, runs_alone
 from shardproof.formulations.engines.told import default_batch
@@ -45,6 +46,8 @@ from shardproof.instances.workload import ClosedLoop, OpenLoop, Phased, Scenario
 
 OPTION_AXIS = "option"
 """Name of the axis that binds all stages to one option, where an engine asks for it."""
+LOOP_TABLES = ("iteration", "first token")
+"""Tables of a closed loop, in the order of `Loop.tables`."""
 
 
 def replica_counts(requests: tuple[int, ...], max_gpus: int) -> tuple[int, ...]:
@@ -73,22 +76,26 @@ class Deployment(Cells):
         super().__init__(instance, clock=clock, imbalance=imbalance)
         self.rules = rules_of(instance.engine) if rules is None else rules
         self._replica_programs: dict[tuple[tuple[int, ...], bool], Program] = {}
-        self._time_tables: dict[tuple[Step, LinkName], Table] = {}
 
     def limited(self, max_gpus: int) -> Deployment:
         """The same question with a smaller GPU budget: what lies beyond it is left out; costs are shared."""
         found = Deployment(
             limited(self.instance, max_gpus), rules=self.rules, clock=self.clock, imbalance=self.imbalance
         )
-        found._layer_cells, found._end_cells = self._layer_cells, self._end_cells
+        found._remember(self._store)
         return found
 
     def under(self, rules: tuple[Rule, ...], *, imbalance: ImbalanceTable | None) -> Deployment:
         """The same question under other rules, with what its load profile makes of the widths that they accept."""
         found = Deployment(self.instance, rules=rules, clock=self.clock, imbalance=imbalance)
         if imbalance is None and self.imbalance is None:
-            found._layer_cells, found._end_cells = self._layer_cells, self._end_cells
+            found._remember(self._store)
         return found
+
+    @cached_property
+    def _tables(self) -> Tables:
+        """Tables over these options; questions of the same subject share them."""
+        return self._store.tables.setdefault(self.options, {})
 
     @property
     def demand(self) -> tuple[int, ...]:
@@ -288,8 +295,7 @@ class Deployment(Cells):
         """Closed loop with ``size`` sequences in each decode microbatch, no more microbatches than stages."""
         microbatches, limits = divide_up(requests, size), scenario.limits
         loop = Loop(self, scenario, running=requests, size=size, link=variant.link)
-        slack = self.time_slack(*loop.steps) + max(map(self._loosest_balance, loop.steps))
-        iteration, first_token = loop.tables(self.options, slack)
+        iteration, first_token = self._loop_tables(loop)
         tpot = None if limits.tpot is None else limit_within_margin(limits.tpot, self.instance.margin)
         workload = scenario.workload
         assert isinstance(workload, ClosedLoop)
@@ -308,6 +314,16 @@ class Deployment(Cells):
                 Path(f"tpot[{scenario.name}]", iteration, 1, tpot),
             ),
         )
+
+    def _loop_tables(self, loop: Loop) -> tuple[Table, Table]:
+        """Tables of an iteration and of a first token."""
+        chunk = self.instance.engine_settings.max_num_batched_tokens
+        names = [(name, loop.scenario.workload, loop.running, loop.size, loop.link, chunk) for name in LOOP_TABLES]
+        if names[0] not in self._tables:
+            slack = self.time_slack(*loop.steps) + max(map(self._loosest_balance, loop.steps))
+            self._tables.update(zip(names, loop.tables(self.options, slack), strict=True))
+        iteration, first_token = (self._tables[name] for name in names)
+        return iteration, first_token
 
     def _rows(self, variant: Variant) -> EngineRows:
         assert self.engine is not None
@@ -348,8 +364,17 @@ class Deployment(Cells):
 
     def _memory_cap(self, variant: Variant, scenario: Scenario, step: Step | None) -> Cap:
         """Memory of a stage; with a step, its microbatch's workspace and buffers too."""
+        limit = self.instance.memory_limit
+        requests, workload = variant.load[self.instance.scenarios.index(scenario)], scenario.workload
+        kept = (requests, workload.resident_tokens, workload.sequence_length_range)
+        key = (kept, step, self.instance.runtime_reserve, limit if variant.single_stage else None)
+        if key not in self._tables:
+            self._tables[key] = self._memory_table(variant, scenario, step, requests)
+        phase = "" if step is None else f", {step.phase}"
+        return Cap(f"memory[{scenario.name}{phase}]", self._tables[key], limit, memory=True)
+
+    def _memory_table(self, variant: Variant, scenario: Scenario, step: Step | None, requests: int) -> Table:
         limit, options = self.instance.memory_limit, self.options
-        requests = variant.load[self.instance.scenarios.index(scenario)]
         parts = Lazy(len(options), lambda place: self.memory_parts(variant, scenario, step, options[place]))
         blocked = limit + 1
 
@@ -360,21 +385,19 @@ class Deployment(Cells):
                 for name in self.kind_names
             )
 
-        table = Table(
+        return Table(
             base=Lazy(len(options), lambda place: parts[place].base),
             entry=Lazy(len(options), lambda place: blocked if variant.single_stage else parts[place].entry),
             first=Lazy(len(options), lambda place: parts[place].first),
             last=Lazy(len(options), lambda place: parts[place].last),
             layer=Lazy(len(options), row),
         )
-        phase = "" if step is None else f", {step.phase}"
-        return Cap(f"memory[{scenario.name}{phase}]", table, limit, memory=True)
 
     def time_table(self, step: Step, link: LinkName) -> Table:
         """Times of stages for one microbatch, ns, rounded up; the same table for every load."""
-        if (step, link) not in self._time_tables:
-            self._time_tables[step, link] = self._time_table(step, link)
-        return self._time_tables[step, link]
+        if (step, link) not in self._tables:
+            self._tables[step, link] = self._time_table(step, link)
+        return self._tables[step, link]
 
     def _time_table(self, step: Step, link: LinkName) -> Table:
         options = self.options

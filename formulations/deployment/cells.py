@@ -143,9 +143,14 @@ class Cells:
             self.layer_kinds = grouped_kinds(self.layer_kinds, self.engine.groups)
         self.kind_names = tuple(dict.fromkeys(self.layer_kinds))
         own = clock is not None or imbalance is not None
-        self._layer_cells, self._end_cells = Remembered.nothing() if own else remembered(instance)
+        self._remember(Remembered.nothing(instance.model.layer_count) if own else remembered(instance))
         self._waits: dict[tuple[str | None, int, Fraction], Wait] = {}
         self._roofline = Roofline(instance.device)
+
+    def _remember(self, store: Remembered) -> None:
+        """Read cells from a store of the same subject, and add to it."""
+        self._store = store
+        self._layer_cells, self._end_cells = store.layer, store.ends
 
     def memory_parts(self, variant: Variant, scenario: Scenario, step: Step | None, option: Option) -> MemoryParts:
         """Memory of a stage that does not depend on its layers, by part, bytes."""

@@ -10,12 +10,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shardproof.formulations.deployment.tables import Table
 from shardproof.instances.instance import Instance
+from shardproof.instances.option import Option
 
 STORES = 4
 """Subjects whose cells are kept: the latest ones."""
-CELLS_AT_MOST = 200_000
-"""Cells of one subject, about 60 MB; beyond it they are forgotten and computed anew."""
+CELLS_AT_MOST = 400_000
+"""Cells of one subject, about 120 MB; beyond it they are forgotten and computed anew."""
+TABLE_CELLS = 10
+"""Entries of a table's arrays (options x layers, a few times over) that take the room of one cell."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +31,28 @@ class EndTimes:
     last: int
 
 
+Tables = dict[Hashable, Table]
+"""Tables over the same options, by all that their cells depend on besides the subject."""
+
+
 class Remembered(NamedTuple):
-    """Cells by key: of layers, bytes or ns; of the ends of stages."""
+    """Cells by key: of layers, bytes or ns; of the ends of stages. Tables of them, by their options."""
 
     layer: dict[tuple[Hashable, ...], int]
     ends: dict[tuple[Hashable, ...], EndTimes]
+    tables: dict[tuple[Option, ...], Tables]
+    layers: int
 
     @classmethod
-    def nothing(cls) -> Remembered:
-        """Return a store without cells."""
-        return cls({}, {})
+    def nothing(cls, layers: int) -> Remembered:
+        """Return a store without cells for a model of so many layers."""
+        return cls({}, {}, {}, layers)
+
+    @property
+    def size(self) -> int:
+        """Cells that are kept, and the room of tables in cells."""
+        entries = sum(len(options) * len(found) for options, found in self.tables.items()) * self.layers
+        return len(self.layer) + len(self.ends) + entries // TABLE_CELLS
 
 
 _kept: list[tuple[tuple[object, ...], Remembered]] = []
@@ -46,9 +62,9 @@ def remembered(instance: Instance) -> Remembered:
     """Return the store of an instance's subject, to read from and to add to."""
     subject = _subject(instance)
     place = next((place for place, (known, _) in enumerate(_kept) if known == subject), None)
-    found = Remembered.nothing() if place is None else _kept.pop(place)[1]
-    if len(found.layer) + len(found.ends) > CELLS_AT_MOST:
-        found = Remembered.nothing()
+    found = Remembered.nothing(instance.model.layer_count) if place is None else _kept.pop(place)[1]
+    if found.size > CELLS_AT_MOST:
+        found = Remembered.nothing(instance.model.layer_count)
     _kept.append((subject, found))
     del _kept[:-STORES]
     return found

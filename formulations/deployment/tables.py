@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.instances.option import Option
@@ -40,6 +41,11 @@ class Table:
     last: Sequence[int]
     layer: Sequence[Sequence[int]]
     slack: int = 0
+
+    @cached_property
+    def arrays(self) -> dict[Any, Any]:
+        """What a search has read of the table in its own form, kept as long as the table."""
+        return {}
 
     @cached_property
     def floor(self) -> Table:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from shardproof.formulations.open_loop import is_open
@@ -87,10 +87,17 @@ def _running(instance: Instance, value: int) -> Instance:
 
 def has_plan(instance: Instance) -> bool:
     """Whether a plan exists, on tables rounded up."""
+    return first_with_plan(instance) is not None
+
+
+def first_with_plan(instance: Instance, start: int = 0) -> int | None:
+    """Return the first layout, from place ``start`` on, that has a plan on tables rounded up (``None``: none has)."""
     deployment = deployment_of(instance)
     if not deployment.options:
-        return False
-    return Prover(deployment.program, floor=False).decide(Query(instance.max_gpus)).chain is not None
+        return None
+    program = replace(deployment.program, layouts=deployment.program.layouts[start:])
+    chain = Prover(program, floor=False).decide(Query(instance.max_gpus)).chain
+    return None if chain is None else start + chain.layout
 
 
 def conflicting(instance: Instance) -> tuple[Limit, ...]:
@@ -110,21 +117,26 @@ def conflicting(instance: Instance) -> tuple[Limit, ...]:
 
 
 def least_relaxation(limit: Limit) -> int | None:
-    """Least value of a limit at which a plan exists, by bisection (``None``: none up to its end)."""
+    """Least value of a limit at which a plan exists, by bisection (``None``: none up to its end).
+
+    Layouts that have no plan at one value have none at tighter ones; more GPUs make other layouts.
+    """
     low, step = limit.value, 1
     while True:
         high = min(limit.most, limit.value + step)
-        if has_plan(limit.raised(high)):
+        first = first_with_plan(limit.raised(high))
+        if first is not None:
             break
         if high == limit.most:
             return None
         low, step = high, step * 4
     while high - low > 1:
         middle = (low + high) // 2
-        if has_plan(limit.raised(middle)):
-            high = middle
-        else:
+        found = first_with_plan(limit.raised(middle), 0 if limit.name == "GPUs" else first)
+        if found is None:
             low = middle
+        else:
+            high, first = middle, found
     return high
 
 

@@ -109,6 +109,19 @@ class Costs:
         return found
 
 
+def costs_of(program: Program, table: Table, options: Sequence[int], *, floor: bool) -> Costs:
+    """Return the arrays of a table for some options; what was read for more of them is not read again."""
+    read: dict[tuple[int, ...], Costs] = table.arrays.setdefault((program.kinds, floor), {})
+    wanted = tuple(options)
+    if wanted not in read:
+        wider = next((known for known in read if set(wanted) <= set(known)), None)
+        if wider is None:
+            read[wanted] = Costs.of(program, table.floor if floor else table, wanted)
+        else:
+            read[wanted] = read[wider].only([wider.index(option) for option in wanted])
+    return read[wanted]
+
+
 @dataclass(frozen=True)
 class Bounded:
     """A path row in a context: its limit (``None``: none) and the interval ``(low, high]`` of its slowest stage."""
@@ -184,7 +197,7 @@ class View:
         """Return the arrays of a table."""
         key = id(table)
         if key not in self._costs:
-            self._costs[key] = Costs.of(self.program, table.floor if self._floor else table, self.options)
+            self._costs[key] = costs_of(self.program, table, self.options, floor=self._floor)
         return self._costs[key]
 
     @cached_property

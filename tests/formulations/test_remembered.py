@@ -90,7 +90,7 @@ def test_a_store_that_grew_too_large_is_forgotten(monkeypatch: pytest.MonkeyPatc
     assert full.layer
     assert full.ends
     monkeypatch.setattr(memory, "CELLS_AT_MOST", 3)
-    assert remembered(question()) == Remembered.nothing()
+    assert remembered(question()) == Remembered.nothing(question().model.layer_count)
 
 
 def test_only_the_latest_subjects_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
