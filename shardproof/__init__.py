@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shardproof.solver.api.doctor import Setup, doctor
     from shardproof.solver.api.explained import Explained, explain
     from shardproof.solver.api.exported import Exported, export
+    from shardproof.solver.api.fleets import SolvedFleet
     from shardproof.solver.api.placed import Placed, PlacedWithin, place, place_within
     from shardproof.solver.api.predicted import Predicted, predict
     from shardproof.solver.api.schemas import schema
@@ -47,6 +48,7 @@ _HOMES = {
     "shardproof.solver.api.catalogued": ("Catalogued", "catalog"),
     "shardproof.solver.api.doctor": ("Setup", "doctor"),
     "shardproof.solver.api.explained": ("Explained", "explain"),
+    "shardproof.solver.api.fleets": ("SolvedFleet",),
     "shardproof.solver.api.exported": ("Exported", "export"),
     "shardproof.solver.api.placed": ("Placed", "PlacedWithin", "place", "place_within"),
     "shardproof.solver.api.predicted": ("Predicted", "predict"),
@@ -86,6 +88,7 @@ __all__ = [
     "ShardproofError",
     "Simulated",
     "Solved",
+    "SolvedFleet",
     "Stage",
     "Verified",
     "__version__",

@@ -46,6 +46,7 @@ def trips(engines: Mapping[str, Engine], *, take: int | None = None) -> Iterator
 def _plans() -> Iterator[tuple[str, Instance, Plan | None]]:
     for name, fields in QUESTIONS.items():
         answer = shardproof.solve(**fields)
+        assert isinstance(answer, shardproof.Solved)
         yield name, answer.instance, answer.plan
     for name in NAMES:
         yield (f"written/{name}", *question(name))

@@ -242,6 +242,8 @@ def compare(
     if not plans:
         raise InputError("compare: name at least one plan")
     optimum = instance if isinstance(instance, Solved) else solve(instance, time_limit=time_limit)
+    if not isinstance(optimum, Solved):
+        raise InputError("compare: plans of one device and model answer no question about several; name another")
     held = tuple(plan if isinstance(plan, str | Path) else plan_from(plan) for plan in plans)
     asked = optimum.instance if isinstance(instance, Solved) else instance_from(instance, {})
     return Compared(compare_plans(held, asked, optimum.result))

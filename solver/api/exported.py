@@ -12,8 +12,11 @@ from shardproof.solver.api.question import Fields, check_fields, shows_fields
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
+    from shardproof.instances.fleet_plan import FleetPlan
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
+    from shardproof.instances.pools import PoolsQuestion
+    from shardproof.solver.api.fleets import SolvedFleet
     from shardproof.solver.api.predicted import AnyPlan
     from shardproof.solver.api.question import Question
     from shardproof.solver.exporters.export import Export
@@ -21,10 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Exported(Answered):
-    """The files with which a target runs a plan; nothing is written until `write`."""
+    """The files with which a target runs a plan; nothing is written until `write`.
 
-    instance: Instance
-    plan: Plan
+    Of a fleet of several devices or models each group has a folder of its own.
+    """
+
+    instance: Instance | PoolsQuestion
+    plan: Plan | FleetPlan
     export: Export
 
     @property
@@ -60,7 +66,9 @@ class Exported(Answered):
 
 
 @shows_fields
-def export(plan: AnyPlan, instance: Question | None = None, *, to: str, **fields: Unpack[Fields]) -> Exported:
+def export(
+    plan: AnyPlan | SolvedFleet, instance: Question | None = None, *, to: str, **fields: Unpack[Fields]
+) -> Exported:
     """Return the files with which a target runs a plan, or refuse with the reason why it cannot.
 
     Parameters
@@ -82,6 +90,13 @@ def export(plan: AnyPlan, instance: Question | None = None, *, to: str, **fields
         If plan or question is wrong, or the target cannot express the plan.
     """
     check_fields(fields, "export")
+    from shardproof.solver.api.fleets import SolvedFleet, exported_fleet, stated_fleet
+
+    if isinstance(plan, SolvedFleet):
+        return exported_fleet(plan, to)
+    fleet = stated_fleet(plan, instance, dict(fields))
+    if fleet is not None:
+        return exported_fleet(fleet, to)
     from shardproof.solver.evaluation.engine_plan import require_plan_of
     from shardproof.solver.exporters.export import export as export_plan
 

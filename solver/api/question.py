@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from shardproof.instances.instance import Instance
+    from shardproof.instances.pools import PoolsQuestion
 
     Ratio = str | float | Fraction | Decimal
     Question = str | Path | Mapping[str, Any] | Instance
+    Asking = str | Path | Mapping[str, Any] | Instance | PoolsQuestion
 
 Asked = TypeVar("Asked", bound=Callable[..., Any])
 
@@ -72,6 +74,11 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "serving": ("serving",),
     "transfer_bandwidth": ("transfer", "bandwidth"),
     "transfer_setup": ("transfer", "setup"),
+    "devices": ("devices",),
+    "objective": ("objective",),
+    "spare": ("spare",),
+    "placement": ("placement",),
+    "resolution": ("resolution",),
 }
 """Where each flag's or keyword's value stands in an instance file."""
 
@@ -137,6 +144,11 @@ class Fields(TypedDict, total=False):
     serving: str | None
     transfer_bandwidth: str | None
     transfer_setup: str | None
+    devices: str | Sequence[str | Mapping[str, Any]] | None
+    objective: str | None
+    spare: str | Mapping[str, int] | None
+    placement: str | None
+    resolution: int | None
 
 
 def shows_fields(function: Asked) -> Asked:
@@ -232,6 +244,8 @@ def tree_of(
 def _laid_over(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     from shardproof.instances.resolve import merge
 
+    if "devices" in overrides:
+        tree = {key: value for key, value in tree.items() if key != "device"}
     return merge(_with_engine(_without_other_kind(tree, overrides), overrides), overrides)
 
 
@@ -309,8 +323,47 @@ def instance_from(instance: Question | None, fields: Mapping[str, Any]) -> Insta
                 "give the instance file (or its mapping) with these fields"
             )
         return instance
+    tree, where, folder = _complete_tree(instance, fields)
+    _refuse_pools(tree, where)
+    return resolve_tree(tree, where=where, folder=folder)
+
+
+def asked_from(instance: Asking | None, fields: Mapping[str, Any]) -> Instance | PoolsQuestion:
+    """Read a question of one device and model as `instance_from` does, or one about pools of several.
+
+    Raises
+    ------
+    InputError
+        If the question is wrong or incomplete.
+    """
+    from shardproof.instances.pools import PoolsQuestion, is_about_pools
+
+    if isinstance(instance, PoolsQuestion):
+        if overrides_of(fields):
+            raise InputError("a PoolsQuestion is final; give the instance file (or its mapping) with these fields")
+        return instance
+    if instance is None or isinstance(instance, str | Path | Mapping):
+        tree, where, folder = tree_of(instance, fields)
+        if is_about_pools(tree):
+            from shardproof.instances.pools_resolve import resolve_pools
+            from shardproof.instances.traffic.facts import with_traces
+
+            return resolve_pools(with_traces(tree, folder), where=where, folder=folder)
+    return instance_from(instance, fields)
+
+
+def asks_about_pools(instance: str | Path | Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Whether a file or mapping, with fields laid over it, is a question about several devices or models."""
+    from shardproof.instances.pools import is_about_pools
+
+    return is_about_pools(tree_of(instance, fields)[0])
+
+
+def _complete_tree(
+    instance: str | Path | Mapping[str, Any] | None, fields: Mapping[str, Any]
+) -> tuple[dict[str, Any], str, Path | None]:
     tree, where, folder = tree_of(instance, fields)
-    if instance is None and not ("model" in tree and "device" in tree):
+    if instance is None and not ("model" in tree and ("device" in tree or "devices" in tree)):
         raise InputError("name an instance file, or give at least a model and a device (--model, --device)")
     asked = tree.get("workload", {}).keys()
     if instance is None and not {"kind", "input_tokens", "output_tokens"} <= asked and "trace" not in asked:
@@ -318,4 +371,15 @@ def instance_from(instance: Question | None, fields: Mapping[str, Any]) -> Insta
             "without a file give the tokens of a request (--isl, --osl), and --batch-size (a burst), --concurrency"
             " (a closed loop) or --request-rate (requests that come by themselves); or a --trace"
         )
-    return resolve_tree(tree, where=where, folder=folder)
+    return tree, where, folder
+
+
+def _refuse_pools(tree: Mapping[str, Any], where: str) -> None:
+    """Refuse a question about pools where one of a single device and model is asked for."""
+    from shardproof.instances.pools import POOL_FIELDS, is_about_pools
+    from shardproof.instances.reading import refuse
+
+    if is_about_pools(tree):
+        field = next(name for name in POOL_FIELDS if name in tree)
+        remedy = "asks about several devices or models; solve, explain, sensitivity, export and verify answer that"
+        raise refuse(where, remedy, field=field)

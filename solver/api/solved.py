@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from shardproof.instances.errors import InputError
 from shardproof.solver.api.options import check_options
-from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields, tree_of
+from shardproof.solver.api.question import Fields, asked_from, check_fields, instance_from, shows_fields, tree_of
 from shardproof.solver.api.record import Answered, seconds_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from shardproof.instances.plan import Plan
     from shardproof.solver.alternatives import Alternative
     from shardproof.solver.api.explained import Explained
-    from shardproof.solver.api.question import Question
+    from shardproof.solver.api.fleets import SolvedFleet
+    from shardproof.solver.api.question import Asking, Question
     from shardproof.solver.result import Metrics, Proof, Result, Status
     from shardproof.solver.search.settings import Progress, Settings
 
@@ -273,13 +274,13 @@ def question(instance: str | Path | Mapping[str, Any] | None = None, **fields: U
         If the question is wrong or incomplete.
     """
     check_fields(fields, "question")
-    instance_from(instance, fields)
+    asked_from(instance, fields)
     return tree_of(instance, fields)[0]
 
 
 @shows_fields
 def solve(
-    instance: Question | None = None,
+    instance: Asking | None = None,
     *,
     time_limit: float | str | None = None,
     workers: int = 2,
@@ -288,13 +289,15 @@ def solve(
     top: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **fields: Unpack[Fields],
-) -> Solved:
+) -> Solved | SolvedFleet:
     """Find the plan with the fewest GPUs and prove that none has fewer.
+
+    A question about several devices or models gives a `SolvedFleet`: the cheapest fleet, or the most load.
 
     Parameters
     ----------
     instance
-        Path of an instance file, its fields as a mapping, or an `Instance`.
+        Path of an instance file, its fields as a mapping, an `Instance` or a `PoolsQuestion`.
     time_limit
         Seconds, or text with a unit, after which the best plan so far is given.
     workers, seed
@@ -324,6 +327,7 @@ def solve(
     """
     check_fields(fields, "solve")
     check_options("solve", {"workers": workers, "seed": seed, "search": search, "top": top})
+    from shardproof.instances.instance import Instance
     from shardproof.solver.answer import answer as search_plan
     from shardproof.solver.search.settings import Settings
 
@@ -334,20 +338,25 @@ def solve(
         search=search,
         on_progress=on_progress,
     )
-    asked = instance_from(instance, fields)
+    asked = asked_from(instance, fields)
+    if not isinstance(asked, Instance):
+        from shardproof.solver.api.fleets import solved_fleet
+
+        if top is not None:
+            raise InputError("top: next best answers are those of one device and model; leave it out")
+        return solved_fleet(asked, settings)
     result = search_plan(asked, settings=settings)
     solved = Solved(result.question or asked, result)
     return solved if top is None else replace(solved, alternatives=_next_best(solved, instance, fields, settings, top))
 
 
 def _next_best(
-    solved: Solved, instance: Question | None, fields: Mapping[str, Any], settings: Settings, top: int
+    solved: Solved, instance: Asking | None, fields: Mapping[str, Any], settings: Settings, top: int
 ) -> tuple[Alternative, ...]:
     """Answer the questions next to the one asked."""
-    from shardproof.instances.instance import Instance
     from shardproof.solver.alternatives import Asked, next_best
 
-    if isinstance(instance, Instance):
+    if instance is not None and not isinstance(instance, str | Path | Mapping):
         raise InputError("top: an Instance is final; give the instance file (or its mapping, or fields)")
     tree, where, folder = tree_of(instance, fields)
     question = Asked(tree, where, folder, solved.instance, solved.result)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shardproof.formulations.deployment.build import Deployment
     from shardproof.formulations.deployment.tables import Layout
     from shardproof.instances.instance import Instance
-    from shardproof.solver.api.question import Question
+    from shardproof.solver.api.question import Asking
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +53,7 @@ class Verified(Answered):
         return f"Verified({str(self)!r})"
 
 
-def verify(certificate: str | Path | Mapping[str, Any] | bytes, instance: Question | None = None) -> Verified:
+def verify(certificate: str | Path | Mapping[str, Any] | bytes, instance: Asking | None = None) -> Verified:
     """Check a certificate and say what it proves.
 
     Parameters
@@ -74,12 +74,13 @@ def verify(certificate: str | Path | Mapping[str, Any] | bytes, instance: Questi
     raw = _bytes_of(certificate)
     _need_json(raw, where)
     judge = _judge_placement if b'"shardproof-placement"' in raw[:100] else _judge
+    judge = _judge_pools if b'"shardproof pools ' in raw[:100] else judge
     judge = _judge_apart if b'"shardproof apart certificate' in raw[:100] else judge
     accepted, claim, reason = judge(raw, instance)
     return Verified(accepted, claim, reason, checker.VERSION)
 
 
-def _judge(raw: bytes, instance: Question | None) -> tuple[bool, str | None, str | None]:
+def _judge(raw: bytes, instance: Asking | None) -> tuple[bool, str | None, str | None]:
     """Return whether a plan's certificate is accepted, what it proves, and why not."""
     from shardproof.solver.checkers import certificate as checker
 
@@ -93,7 +94,7 @@ def _judge(raw: bytes, instance: Question | None) -> tuple[bool, str | None, str
     return True, claim, None
 
 
-def _judge_apart(raw: bytes, instance: Question | None) -> tuple[bool, str | None, str | None]:
+def _judge_apart(raw: bytes, instance: Asking | None) -> tuple[bool, str | None, str | None]:
     """Return the same for pools apart: each part, and what they add up to."""
     from shardproof.solver.apart.certificate import CheckError
     from shardproof.solver.checkers import apart
@@ -110,13 +111,13 @@ def _judge_apart(raw: bytes, instance: Question | None) -> tuple[bool, str | Non
     return True, claim, None
 
 
-def _compare_apart(raw: bytes, instance: Question) -> None:
+def _compare_apart(raw: bytes, instance: Asking) -> None:
     """Refuse unless every part is about the question that this instance asks of it, its transfers included."""
     from shardproof.formulations.apart.transfer import sending_time
     from shardproof.solver.apart.certificate import PARTS, questions_of
     from shardproof.solver.checkers.certificate import CheckError, parse
 
-    document, question, name = parse(raw.decode()), instance_from(instance, {}), _name(instance)
+    document, question, name = parse(raw.decode()), _single(instance), _name(instance)
     if document["instance"] != question.fingerprint:
         raise CheckError(f"the fingerprint of {name} is {question.fingerprint}")
     stated = document["serving"], document["max_gpus"]
@@ -135,7 +136,61 @@ def _compare_apart(raw: bytes, instance: Question) -> None:
             raise CheckError(f"{part}: {error}") from None
 
 
-def _judge_placement(raw: bytes, instance: Question | None) -> tuple[bool, str | None, str | None]:
+def _judge_pools(raw: bytes, instance: Asking | None) -> tuple[bool, str | None, str | None]:
+    """Return the same for a fleet of several devices and models."""
+    from shardproof.solver.checkers import pools
+    from shardproof.solver.checkers.certificate import CheckError
+
+    try:
+        claim = pools.check(raw)
+        if instance is not None:
+            _compare_pools(raw, instance)
+            claim = claim.replace(
+                pools.single.SCOPE, f"for the numbers in the file, which are those of {_name(instance)}"
+            )
+    except (pools.CheckError, CheckError) as error:
+        return False, None, str(error)
+    return True, claim, None
+
+
+def _compare_pools(raw: bytes, instance: Asking) -> None:
+    """Refuse unless the question yields the file's numbers: supplies, limits, demands, the table, every program."""
+    from shardproof.instances.instance import Instance
+    from shardproof.solver.api.question import asked_from
+    from shardproof.solver.checkers.certificate import CheckError, parse
+    from shardproof.solver.pools.solve import blank_document
+    from shardproof.solver.problem import deployment_of
+
+    document, question, name = parse(raw.decode()), asked_from(instance, {}), _name(instance)
+    if isinstance(question, Instance):
+        raise CheckError(f"{name} is about one device and model, the file about pools")
+    yielded, deployments = blank_document(question), [deployment_of(pool.instance) for pool in question.pools]
+    for field in yielded:
+        held = document[field]
+        if field == "pools":
+            held = [{**pool, "program": None, "walls": []} for pool in held]
+        different = _difference(held, yielded[field], field)
+        if different is not None and (field != "kinds" or not question.pools):
+            raise CheckError(f"{different} is not what {name} yields")
+    for place, deployment in enumerate(deployments):
+        own = document["pools"][place]
+        groups = [
+            group["chain"] for group in (document["plan"] or {"groups": []})["groups"] if group["kind"]["pool"] == place
+        ]
+        part = {"program": own["program"], "plan": groups, "claims": {"pool": {"refused": own["walls"]}}}
+        _compare_program(part, deployment, "free", f"{name} in {own['name']}")
+
+
+def _single(instance: Asking) -> Instance:
+    from shardproof.instances.errors import InputError
+    from shardproof.instances.pools import PoolsQuestion
+
+    if isinstance(instance, PoolsQuestion):
+        raise InputError("--instance: the certificate is about one device and model, the question about several")
+    return instance_from(instance, {})
+
+
+def _judge_placement(raw: bytes, instance: Asking | None) -> tuple[bool, str | None, str | None]:
     """Return the same for the certificate of an expert placement, which stands for itself."""
     from shardproof.instances.errors import InputError
     from shardproof.solver.checkers.placement import check_placement_text
@@ -146,7 +201,7 @@ def _judge_placement(raw: bytes, instance: Question | None) -> tuple[bool, str |
     return verdict.accepted, verdict.claim if verdict.accepted else None, verdict.reason
 
 
-def _name(instance: Question) -> str:
+def _name(instance: Asking) -> str:
     return str(instance) if isinstance(instance, str | Path) else "the instance"
 
 
@@ -184,7 +239,7 @@ def _need_json(raw: bytes, where: str) -> None:
         return  # the checker has its own words for depth and long numbers
 
 
-def _compare(raw: bytes, instance: Question) -> str:
+def _compare(raw: bytes, instance: Asking) -> str:
     """Refuse unless the certificate is about this instance: its fingerprint, and its program cell by cell.
 
     Where the instance names no engine, the certificate may be about it under any of them. Return what to call it.
@@ -194,21 +249,27 @@ def _compare(raw: bytes, instance: Question) -> str:
     """
     from shardproof.solver.checkers import certificate as checker
     from shardproof.solver.problem import deployment_of
-    from shardproof.solver.proof.certificate_json import write_program
 
     document = checker.parse(raw.decode())
-    question, name = _reading(instance_from(instance, {}), document["instance"], _name(instance))
+    question, name = _reading(_single(instance), document["instance"], _name(instance))
     budget = question.max_gpus if document["plan"] is None else document["program"]["max_gpus"]
-    deployment = deployment_of(question).limited(budget)
+    _compare_program(document, deployment_of(question).limited(budget), question.replicas, name)
+    return name
+
+
+def _compare_program(document: Any, deployment: Deployment, replicas: str, name: str) -> None:
+    """Refuse unless a deployment yields a document's program, cell by cell."""
+    from shardproof.solver.checkers import certificate as checker
+    from shardproof.solver.proof.certificate_json import write_program
+
     shares = [
         (share["load"], _layouts(document, place, deployment))
         for place, share in enumerate(document["program"]["shares"])
     ]
-    yielded = write_program(deployment.program, shares, replicas=question.replicas)
+    yielded = write_program(deployment.program, shares, replicas=replicas)
     different = _difference(document["program"], yielded, "program") or _falling_costs(deployment, shares)
     if different is not None:
         raise checker.CheckError(f"{different} is not what {name} yields")
-    return name
 
 
 def _reading(question: Instance, fingerprint: str, name: str) -> tuple[Instance, str]:

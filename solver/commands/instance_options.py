@@ -111,6 +111,11 @@ _OPTIONS = (
     click.option("--transfer-bandwidth", help="Link of a prefill replica to the decode pool, e.g. 400 GB/s."),
     click.option("--transfer-setup", help="Time before each request's KV cache flows on it, e.g. 1ms."),
     click.option("--calibration", help="File of corrections that `shardproof check -o` wrote."),
+    click.option("--devices", help="Several offers: h100-sxm=3x8 (nodes x GPUs), l4=20 (GPUs), @'0.80 USD/h' (price)."),
+    click.option("--objective", type=click.Choice(["gpus", "price", "power", "load"]), help="What is least, or most."),
+    click.option("--spare", type=click.Choice(["node", "replica"]), help="What may be gone while limits still hold."),
+    click.option("--placement", type=click.Choice(["packed", "whole-nodes"]), help="Whether replicas share a node."),
+    click.option("--resolution", type=int, help="Steps in which --objective load measures the workload."),
     click.option("--margin", help="Inflate every time by this share before it is held against a limit."),
 )
 

@@ -14,6 +14,7 @@ from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import DURATION, FOLDER, WRITABLE, Verb
 
 if TYPE_CHECKING:
+    from shardproof.solver.api.fleets import SolvedFleet
     from shardproof.solver.api.solved import Solved
     from shardproof.solver.search.settings import Progress
 
@@ -96,14 +97,14 @@ def _targets(exports: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def _export(answer: Solved, targets: dict[str, Path]) -> None:
+def _export(answer: Solved | SolvedFleet, targets: dict[str, Path]) -> None:
     from shardproof.solver.api.exported import export
 
     for target, folder in targets.items():
         export(answer, to=target).write(folder)
 
 
-def _solve(instance: str | None, fields: dict[str, Any]) -> Solved:
+def _solve(instance: str | None, fields: dict[str, Any]) -> Solved | SolvedFleet:
     from shardproof.solver.api.solved import solve
 
     if not sys.stderr.isatty():
@@ -142,7 +143,7 @@ def _write_tree(path: Path, tree: dict[str, Any]) -> None:
         raise refuse(str(path), f"cannot be written ({error.strerror})") from None
 
 
-def _write_certificate(path: Path, answer: Solved) -> None:
+def _write_certificate(path: Path, answer: Solved | SolvedFleet) -> None:
     """Write the certificate; where no engine was named, those of the engines not chosen beside it, by their names."""
     from shardproof.instances.reading import refuse
 

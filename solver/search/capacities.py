@@ -68,6 +68,11 @@ class Capacities:
         """Loads that are known to be too much."""
         return [Refused(claim.gpus, claim.load) for claim in self.claims]
 
+    @property
+    def carried(self) -> list[Item]:
+        """Widths with loads that they are known to carry."""
+        return list(self._carried)
+
     def add(self, claim: CapacityClaim) -> None:
         """Note a refused load, and forget what it implies."""
         if not self.is_refused(claim.gpus, claim.load):

@@ -21,7 +21,9 @@ QUESTION = {
 
 @pytest.fixture(scope="module")
 def solved() -> shardproof.Solved:
-    return shardproof.solve(QUESTION, top=2)
+    found = shardproof.solve(QUESTION, top=2)
+    assert isinstance(found, shardproof.Solved)
+    return found
 
 
 def test_each_is_the_answer_of_its_own_question(solved: shardproof.Solved) -> None:

@@ -26,7 +26,9 @@ FLAGS = ["--model", "qwen3-8b", "--device", "h100-sxm", "--isl", "512", "--osl",
 
 @pytest.fixture(scope="module")
 def small() -> shardproof.Solved:
-    return shardproof.solve(**SMALL, ttft="2 s")
+    found = shardproof.solve(**SMALL, ttft="2 s")
+    assert isinstance(found, shardproof.Solved)
+    return found
 
 
 def printed(*arguments: str) -> Any:

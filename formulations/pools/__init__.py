@@ -1,0 +1,1 @@
+"""Pools: several device types and models in one cluster; how many replicas of which kind, at the least cost."""

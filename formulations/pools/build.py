@@ -1,0 +1,69 @@
+"""From a resolved question about pools to integers: demands, supplies, costs, limits; kinds where they are data."""
+
+from __future__ import annotations
+
+from math import lcm
+
+from shardproof.formulations.pools.problem import Kind, Limit, Load, PoolsProblem, Supply
+from shardproof.instances.pools import PoolsQuestion, Stock
+
+
+def scales_of(question: PoolsQuestion) -> tuple[int, ...]:
+    """Integers in one unit of each demand, so that demands and measured rates are whole."""
+    found = []
+    for place, asked in enumerate(question.demand):
+        cells = [rates[place].denominator for _, _, rates in question.rates]
+        steps = question.resolution if question.objective == "load" and question.rates else 1
+        found.append(lcm(asked.denominator, *cells) * steps)
+    return tuple(found)
+
+
+def demand_of(question: PoolsQuestion) -> Load:
+    """Demand in integers."""
+    return tuple(int(asked * scale) for asked, scale in zip(question.demand, scales_of(question), strict=True))
+
+
+def problem_of(question: PoolsQuestion) -> PoolsProblem:
+    """Return the integer problem; its kinds are the table's (none, where capacities are searched for)."""
+    return PoolsProblem(
+        demand=demand_of(question),
+        kinds=_kinds(question),
+        supplies=tuple(_supply(question, stock) for stock in question.offers),
+        limits=_limits(question),
+        placement=question.placement,
+        spare=question.spare,
+    )
+
+
+def _kinds(question: PoolsQuestion) -> tuple[Kind, ...]:
+    """Kinds of the table: a replica carries each class's rate by a part of its time."""
+    scales, size, found = scales_of(question), len(question.demand), []
+    for offer, gpus, rates in question.rates:
+        loads = tuple(
+            tuple(int(rate * scale) * (place == at) for place in range(size))
+            for at, (rate, scale) in enumerate(zip(rates, scales, strict=True))
+            if rate
+        )
+        if loads:
+            found.append(Kind(offer, offer, gpus, loads))
+    return tuple(dict.fromkeys(found))
+
+
+def rate_of(question: PoolsQuestion, stock: Stock) -> int:
+    """Objective of one GPU that is paid; with objective ``load`` the GPUs come second."""
+    if question.objective == "price":
+        return stock.price or 0
+    return (stock.power or 0) if question.objective == "power" else 1
+
+
+def _supply(question: PoolsQuestion, stock: Stock) -> Supply:
+    return Supply(stock.name, stock.node, stock.nodes, rate_of(question, stock), stock.by_node)
+
+
+def _limits(question: PoolsQuestion) -> tuple[Limit, ...]:
+    ones = (1,) * len(question.offers)
+    found = [Limit("max_gpus", ones, question.max_gpus)]
+    if question.max_price is not None:
+        prices = tuple(stock.price or 0 for stock in question.offers)
+        found.append(Limit("price_per_hour", prices, question.max_price))
+    return tuple(found)

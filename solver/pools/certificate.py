@@ -1,0 +1,176 @@
+"""The certificate of pools: the integer problem, the fleet, and the tree that refutes cheaper ones (docs/pools.md)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shardproof.formulations.pools.problem import Kind, PoolsProblem
+from shardproof.formulations.pools.rows import Cover, Pack, Spec
+from shardproof.formulations.pools.split import split
+from shardproof.solver.checkers import pools as checker
+from shardproof.solver.pools.outcome import Asked, PoolsOutcome
+from shardproof.solver.pools.search import Realised
+from shardproof.solver.pools.tree import Branch, Leaf, Tree
+
+CERTIFIED = "certified"
+
+
+@dataclass(frozen=True)
+class PoolFacts:
+    """What the certificate says of a pool: its offer, the demands it is about, which of them it serves."""
+
+    name: str
+    offer: int
+    scenarios: tuple[int, ...]
+    serves: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What stands behind an outcome: the question, and for exactly searched pools their programs and refused loads.
+
+    ``programs``: by pool, the JSON of its program and its walls (none: a table of measurements).
+    ``chains``: by kind of the fleet, its chain in the pool's program.
+    """
+
+    instance: str
+    asked: Asked
+    pools: tuple[PoolFacts, ...]
+    outcome: PoolsOutcome
+    programs: Mapping[int, tuple[dict[str, Any], list[dict[str, Any]]]]
+    chains: Mapping[Kind, dict[str, Any]]
+    by: str
+
+
+def document(evidence: Evidence) -> dict[str, Any]:
+    """Return the certificate as JSON values."""
+    outcome, asked = evidence.outcome, evidence.asked
+    problem = outcome.refuted
+    rows, tree = _written_tree(outcome.tree)
+    return {
+        "format": checker.FORMAT,
+        "instance": evidence.instance,
+        "sense": "most" if asked.most_load else "least",
+        "asked": list(asked.demand),
+        "resolution": asked.resolution,
+        "supplies": [_supply(supply) for supply in problem.supplies],
+        "limits": [{"name": x.name, "rates": list(x.rates), "top": x.top} for x in problem.limits],
+        "placement": problem.placement,
+        "spare": problem.spare,
+        "pools": [_pool(place, facts, evidence) for place, facts in enumerate(evidence.pools)],
+        "kinds": [_kind(kind) for kind in problem.kinds],
+        "plan": None if outcome.fleet is None else _plan(outcome.fleet, evidence),
+        "claim": {
+            "value": outcome.value,
+            "bound": outcome.bound if outcome.tree is None else outcome.certified,
+            "by": CERTIFIED if outcome.tree is not None else evidence.by,
+            "rows": rows,
+            "tree": tree,
+        },
+    }
+
+
+def _supply(supply: Any) -> dict[str, Any]:
+    nodes = None if supply.nodes is None else [list(pair) for pair in supply.nodes]
+    return {
+        "name": supply.name,
+        "node": supply.node,
+        "nodes": nodes,
+        "cost": supply.cost,
+        "by_node": int(supply.by_node),
+    }
+
+
+def _pool(place: int, facts: PoolFacts, evidence: Evidence) -> dict[str, Any]:
+    program, walls = evidence.programs.get(place, (None, []))
+    return {
+        "name": facts.name,
+        "offer": facts.offer,
+        "scenarios": list(facts.scenarios),
+        "serves": [int(serves) for serves in facts.serves],
+        "program": program,
+        "walls": walls,
+    }
+
+
+def _kind(kind: Kind) -> dict[str, Any]:
+    return {"offer": kind.offer, "pool": kind.pool, "gpus": kind.gpus, "loads": [list(load) for load in kind.loads]}
+
+
+def _plan(fleet: Realised, evidence: Evidence) -> dict[str, Any]:
+    problem = fleet.problem
+    used = [place for place, _ in enumerate(problem.kinds) if fleet.values[place]]
+    at = {place: group for group, place in enumerate(used)}
+    kinds, counts = [problem.kinds[place] for place in used], [fleet.values[place] for place in used]
+    nodes = []
+    for found in fleet.nodes:
+        for node in found:
+            held = Counter(at[place] for place in node.kinds)
+            nodes.append([node.offer, node.gpus, [held[k] for k in range(len(used))], int(node.wide is not None)])
+    cases = list(cases_of(problem, kinds, counts, nodes))
+    return {
+        "groups": [
+            {"kind": _kind(kind), "replicas": count, "chain": evidence.chains.get(kind)}
+            for kind, count in zip(kinds, counts, strict=True)
+        ],
+        "nodes": nodes,
+        "shares": [_shares(problem, kinds, case) for case in cases],
+    }
+
+
+def cases_of(
+    problem: PoolsProblem, kinds: Sequence[Kind], counts: Sequence[int], nodes: Sequence[Sequence[Any]]
+) -> Iterator[list[int]]:
+    """Replicas that are left: all; and with spares when each replica, or each node, is gone."""
+    yield list(counts)
+    size = len(kinds)
+    if problem.spare == "replica":
+        yield from ([n - (at == k) for k, n in enumerate(counts)] for at in range(size))
+    elif problem.spare == "node":
+        alone = {tuple(held) for _, _, held, wide in nodes if not wide}
+        wide = (at for at, kind in enumerate(kinds) if problem.nodes_of(kind) > 1)
+        alone |= {tuple(int(k == at) for k in range(size)) for at in wide}
+        yield from ([n - less for n, less in zip(counts, held, strict=True)] for held in sorted(alone))
+
+
+def _shares(problem: PoolsProblem, kinds: Sequence[Kind], counts: Sequence[int]) -> list[Any]:
+    """How the time of each group is split over its loads, in parts of a unit."""
+    if all(len(kind.loads) == 1 for kind in kinds):
+        return [1, [[count] for count in counts]]
+    found = split(problem.demand, kinds, counts)
+    parts = [part for times in found.times for part in times]
+    unit = max(part.denominator for part in parts)
+    for part in parts:
+        if unit % part.denominator:
+            unit *= part.denominator
+    return [unit, [[int(part * unit) for part in times] for times in found.times]]
+
+
+def _written_tree(tree: Tree | None) -> tuple[list[Any], list[Any]]:
+    rows: dict[Spec, int] = {}
+    nodes: list[Any] = []
+
+    def write(node: Tree) -> None:
+        if isinstance(node, Branch):
+            nodes.append(["split", node.variable, node.at])
+            write(node.low)
+            write(node.high)
+        else:
+            leaf: Leaf = node
+            pairs = [[rows.setdefault(spec, len(rows)), factor] for spec, factor in leaf.rows]
+            nodes.append(["leaf", leaf.objective, pairs])
+
+    if tree is not None:
+        write(tree)
+    return [_spec(spec) for spec in rows], nodes
+
+
+def _spec(spec: Spec) -> list[Any]:
+    if isinstance(spec, Cover):
+        return ["cover", list(spec.weights), spec.lost[0] if spec.lost else "", spec.lost[1] if spec.lost else 0]
+    if isinstance(spec, Pack):
+        return ["pack", list(spec.weights), "", spec.offer]
+    return ["limit", [], "", spec.limit]

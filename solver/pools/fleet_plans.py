@@ -1,0 +1,186 @@
+"""From a fleet in integers to the plan that people and engines read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from shardproof.formulations.deployment.plans import group_of, plan_of_groups
+from shardproof.formulations.pools.build import scales_of
+from shardproof.formulations.pools.problem import Kind
+from shardproof.formulations.pools.split import Split, split
+from shardproof.instances.fleet_plan import Case, FleetGroup, FleetPlan, NodeSeats, Seat, Taken
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Share
+from shardproof.instances.pools import PoolsQuestion
+from shardproof.instances.workload import ClosedLoop
+from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.pools.certificate import cases_of
+from shardproof.solver.pools.packing import Node
+from shardproof.solver.pools.pooled import SearchedPool
+from shardproof.solver.pools.result import FleetMetrics
+from shardproof.solver.pools.search import Realised
+from shardproof.solver.problem import deployment_of
+from shardproof.solver.search.capacities import Known
+from shardproof.solver.solve import finished_plan
+
+Chosen = Mapping[Kind, tuple[SearchedPool, Known]]
+
+
+def fleet_plan(question: PoolsQuestion, fleet: Realised, chosen: Chosen) -> FleetPlan:
+    """Write a fleet as a plan: its groups, their nodes, and what holds when something is gone."""
+    used = [place for place, _ in enumerate(fleet.problem.kinds) if fleet.values[place]]
+    kinds, counts = [fleet.problem.kinds[place] for place in used], [fleet.values[place] for place in used]
+    shared = None if question.pools else split(fleet.problem.demand, kinds, counts)
+    groups = tuple(
+        _searched(question, kind, counts[at], chosen[kind])
+        if shared is None
+        else _measured(question, kinds, at, counts, shared)
+        for at, kind in enumerate(kinds)
+    )
+    nodes = tuple(seats for found in fleet.nodes for seats in _nodes(question, fleet, found, used))
+    return FleetPlan(
+        groups=groups,
+        nodes=nodes,
+        spared=tuple(_cases(question, fleet, kinds, counts, used)),
+        instance_fingerprint=question.fingerprint,
+    )
+
+
+def own_instance(instance: Instance, replicas: int, load: Sequence[int]) -> Instance:
+    """Return the question that one group of replicas answers alone: its own part of the requests."""
+    scenarios = []
+    for scenario, requests in zip(instance.scenarios, load, strict=True):
+        if requests:
+            name = "concurrency" if isinstance(scenario.workload, ClosedLoop) else "batch_size"
+            workload = scenario.workload.model_copy(update={name: requests * replicas})
+            scenarios.append(scenario.model_copy(update={"workload": workload}))
+    return instance.model_copy(update={"scenarios": tuple(scenarios)})
+
+
+def _searched(question: PoolsQuestion, kind: Kind, count: int, found: tuple[SearchedPool, Known]) -> FleetGroup:
+    pool, (program, chain, load) = found
+    asked = question.pools[kind.pool]
+    layout = program.layouts[chain.layout]
+    instance = own_instance(asked.instance, count, load)
+    group = group_of(pool.deployment, layout, chain, count)
+    names = [scenario.name for scenario in asked.instance.scenarios]
+    shares = tuple(Share(scenario=name, requests=n) for name, n in zip(names, load, strict=True) if n)
+    plan = plan_of_groups(pool.deployment, group.model_copy(update={"shares": shares}))
+    plan = plan.model_copy(update={"shares": shares, "instance_fingerprint": instance.fingerprint})
+    finished, _ = finished_plan(deployment_of(instance), plan)
+    takes = tuple(Taken(name=question.names[at], requests=n) for at, n in zip(asked.places, load, strict=True) if n)
+    stock = question.offers[kind.offer]
+    return FleetGroup(
+        offer=stock.name,
+        device=stock.device,
+        model=asked.model,
+        pool=asked.name,
+        replicas=count,
+        gpus_each=kind.gpus,
+        takes=takes,
+        plan=finished,
+    )
+
+
+def _measured(
+    question: PoolsQuestion, kinds: Sequence[Kind], at: int, counts: Sequence[int], shared: Split
+) -> FleetGroup:
+    """A group of the table, with the rates that each replica takes when load is split in proportion."""
+    kind, stock, scales = kinds[at], question.offers[kinds[at].offer], scales_of(question)
+    carried = shared.carried(kinds, at)
+    takes = tuple(
+        Taken(name=name, rate_per_s=float(part / scale / counts[at] / max(Fraction(1), shared.multiple)))
+        for name, part, scale in zip(question.names, carried, scales, strict=True)
+        if part
+    )
+    return FleetGroup(offer=stock.name, device=stock.device, replicas=counts[at], gpus_each=kind.gpus, takes=takes)
+
+
+def _nodes(question: PoolsQuestion, fleet: Realised, found: Sequence[Node], used: list[int]) -> list[NodeSeats]:
+    """Seat replicas GPU by GPU, node by node."""
+    numbers: dict[int, int] = dict.fromkeys(used, 0)
+    wide: dict[tuple[int, int], int] = {}
+    seats = []
+    for place, node in enumerate(found):
+        own, first = [], 0
+        for at in node.kinds:
+            kind = fleet.problem.kinds[at]
+            if node.wide is not None:
+                taken = wide.get((at, node.wide), 0)
+                width, replica = min(node.gpus, kind.gpus - taken), node.wide
+                wide[at, node.wide] = taken + width
+            else:
+                width, replica = kind.gpus, numbers[at]
+                numbers[at] += 1
+            own.append(Seat(group=used.index(at), replica=replica, gpus=tuple(range(first, first + width))))
+            first += width
+        seats.append(NodeSeats(offer=question.offers[node.offer].name, node=place, gpus=node.gpus, seats=tuple(own)))
+    return seats
+
+
+def _cases(
+    question: PoolsQuestion, fleet: Realised, kinds: Sequence[Kind], counts: Sequence[int], used: list[int]
+) -> list[Case]:
+    """What is left in each case, and how much of every demand that carries."""
+    problem = fleet.problem
+    nodes = [
+        [node.offer, node.gpus, [node.kinds.count(place) for place in used], int(node.wide is not None)]
+        for found in fleet.nodes
+        for node in found
+    ]
+    found = []
+    for left in list(cases_of(problem, kinds, counts, nodes))[1:]:
+        gone = [f"{n - m} of group {at}" for at, (n, m) in enumerate(zip(counts, left, strict=True)) if m < n]
+        shared = split(problem.demand, kinds, left)
+        sums = [sum(shared.carried(kinds, at)[s] for at in range(len(kinds))) for s in range(len(problem.demand))]
+        carried = {
+            name: float(have / want) for name, have, want in zip(question.names, sums, problem.demand, strict=True)
+        }
+        word = "a node with " if problem.spare == "node" else ""
+        found.append(Case(gone=word + ", ".join(gone), replicas=tuple(left), carried=carried))
+    return found
+
+
+def group_instance(question: PoolsQuestion, group: FleetGroup) -> Instance:
+    """Return the question that a group of a plan answers alone."""
+    pool = next(pool for pool in question.pools if pool.name == group.pool)
+    taken = {one.name: one.requests or 0 for one in group.takes}
+    load = [taken.get(question.names[place], 0) for place in pool.places]
+    return own_instance(pool.instance, group.replicas, load)
+
+
+def metrics_of(question: PoolsQuestion, plan: FleetPlan) -> FleetMetrics:
+    """Figures of a fleet: GPUs, price and power that are paid, and the latencies of its slowest group."""
+    prices, watts = _paid(question, plan, "price"), _paid(question, plan, "power")
+    found = [(group_instance(question, group), group.plan) for group in plan.groups if group.plan is not None]
+    figures = [evaluate(instance, own) for instance, own in found]
+    tokens = sum(one.throughput(name).output_tokens_per_s for one in figures for name in _names(one.scenarios))
+    return FleetMetrics(
+        gpus=plan.gpus,
+        price_per_hour=None if prices is None else prices / 10**6,
+        watts=None if watts is None else watts / 1000,
+        shapes=len(plan.groups),
+        ttft_s=max((one.ttft for one in figures), default=0) / 1e9 if figures else None,
+        tpot_ms=max((one.tpot for one in figures), default=0) / 1e6 if figures else None,
+        peak_memory_bytes=max((one.peak_memory for one in figures), default=None),
+        output_tokens_per_s=tokens if figures else None,
+    )
+
+
+def _names(scenarios: Sequence[object]) -> list[str]:
+    return list(dict.fromkeys(figures.scenario.name for figures in scenarios))  # type: ignore[attr-defined]
+
+
+def _paid(question: PoolsQuestion, plan: FleetPlan, what: str) -> int | None:
+    """Sum over the GPUs that are paid (``None``: some offer's figure is not known)."""
+    total = 0
+    for stock in question.offers:
+        gpus = sum(group.gpus for group in plan.groups if group.offer == stock.name)
+        if stock.by_node:
+            gpus = sum(node.gpus for node in plan.nodes if node.offer == stock.name)
+        rate = getattr(stock, what)
+        if gpus and rate is None:
+            return None
+        total += gpus * (rate or 0)
+    return total

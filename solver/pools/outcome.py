@@ -1,0 +1,181 @@
+"""From what is known of kinds to a fleet and its bound: the cheapest, or the largest multiple of the demand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from shardproof.formulations.pools.problem import Load, PoolsProblem
+from shardproof.formulations.pools.relaxation import relaxed
+from shardproof.formulations.pools.rows import row_of
+from shardproof.solver.pools.knowledge import Knowledge
+from shardproof.solver.pools.search import OutOfTimeError, PoolsSearch, Realised
+from shardproof.solver.pools.tree import Tree, TreeSearch
+
+MOST_MULTIPLE = 1_000_000
+"""Largest multiple that is looked for, in steps of the resolution."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which question: least cost, or the most load in steps of 1 / ``resolution`` of the demand."""
+
+    demand: Load
+    most_load: bool = False
+    resolution: int = 100
+
+    def demand_of(self, multiple: int) -> Load:
+        """Demand of so many steps, rounded up."""
+        return tuple(-(-asked * multiple // self.resolution) for asked in self.demand)
+
+
+@dataclass(frozen=True)
+class PoolsOutcome:
+    """A fleet with its value, the bound, and the tree over the kinds of ``refuted``, which proves ``certified``.
+
+    Bounds are ``None`` where no fleet exists; where ``certified`` is less than ``bound``, CP-SAT says the rest
+    (``claimed``).
+    """
+
+    fleet: Realised | None
+    value: int | None
+    bound: int | None
+    certified: int | None
+    refuted: PoolsProblem
+    tree: Tree | None
+    claimed: bool
+    out_of_time: bool
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether it is known that there is no fleet."""
+        return self.fleet is None and self.bound is None and (self.tree is not None or self.claimed)
+
+
+@dataclass(frozen=True)
+class PoolsSettings:
+    """How long to search, with how many workers."""
+
+    seconds: float | None = None
+    workers: int = 2
+    seed: int = 0
+
+
+Realise = Callable[[PoolsSearch, Realised], Realised | None]
+"""From a fleet on what nothing excludes to one that exists (costs are rounded there and here)."""
+
+
+class Pursuit:
+    """Takes one question to its answer."""
+
+    def __init__(self, knowledge: Knowledge, asked: Asked, settings: PoolsSettings, realise: Realise) -> None:
+        """Take what is known, the question, and who makes fleets real."""
+        self.knowledge, self.asked, self.settings, self._realise = knowledge, asked, settings, realise
+        self._end = None if settings.seconds is None else time.monotonic() + settings.seconds
+        self.out_of_time = False
+
+    def run(self) -> PoolsOutcome:
+        """Search, prove, and say what is known."""
+        return self._most() if self.asked.most_load else self._least()
+
+    def _search(self, share: float = 1.0) -> PoolsSearch:
+        stop_at = None
+        if self._end is not None:
+            now = time.monotonic()
+            stop_at = now + (self._end - now) * share
+        return PoolsSearch(self.knowledge, self.settings.workers, self.settings.seed, stop_at)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        try:
+            yield
+        except OutOfTimeError:
+            self.out_of_time = True
+
+    def _least(self) -> PoolsOutcome:
+        self.knowledge.demand = self.asked.demand
+        search, floor, fleet, done = self._search(0.7), None, None, False
+        with self._timed():
+            floor = search.run()
+            done = True
+        if floor is not None:
+            fleet = self._finished(search, floor)
+        if done and floor is None:
+            return self._outcome(search, None, None)
+        if fleet is None:
+            search.stop_at = self._end
+            with self._timed():
+                fleet = search.confirmed()
+        wanted = None if floor is None else floor.cost
+        if wanted is None and fleet is None:
+            return replace(self._outcome(search, None, 1), fleet=None, out_of_time=True)
+        return self._outcome(search, fleet, wanted if wanted is not None else fleet.cost if fleet else 0)
+
+    def _finished(self, search: PoolsSearch, floor: Realised) -> Realised | None:
+        """Return the fleet with fewest kinds at its cost, made real."""
+        best = self._realise(search, floor)
+        with self._timed():
+            fewer = search.run(cost=floor.cost) if len(floor.groups) > 1 else None
+            if fewer is not None and len(fewer.groups) < len(floor.groups):
+                best = self._realise(search, fewer) or best
+        return best
+
+    def _outcome(self, search: PoolsSearch, fleet: Realised | None, wanted: int | None) -> PoolsOutcome:
+        problem = self.knowledge.problem()
+        found = TreeSearch(search, problem, self._end).run(wanted)
+        value = None if fleet is None else fleet.cost
+        certified, tree = (0, None) if found is None else found
+        claimed = search.exact and not self.out_of_time and certified != wanted
+        bound = wanted if claimed else certified
+        return PoolsOutcome(fleet, value, bound, certified, problem, tree, claimed, self.out_of_time)
+
+    def _most(self) -> PoolsOutcome:
+        """Double, then halve: the largest multiple that is carried; then the cheapest fleet that carries it."""
+        low, high, refusing = 0, None, None
+        step = self.asked.resolution
+        while (high is None or high - low > 1) and low < MOST_MULTIPLE and not self.out_of_time:
+            middle = low + step if high is None else (low + high) // 2
+            self.knowledge.demand = self.asked.demand_of(middle)
+            tried = self._search(0.5)
+            with self._timed():
+                if self._may(tried) and tried.any_fleet() is not None:
+                    low, step = middle, 2 * step
+                else:
+                    high, refusing = middle, tried
+        best = None
+        while low and best is None:
+            best = self._cheapest_at(low)
+            low -= best is None
+        return self._bounded(low, high, best, refusing)
+
+    def _cheapest_at(self, multiple: int) -> Realised | None:
+        """Return a fleet for a multiple: the cheapest, or one of kinds that are known to be carried."""
+        self.knowledge.demand = self.asked.demand_of(multiple)
+        search, floor = self._search(), None
+        with self._timed():
+            floor = search.run()
+        if floor is None:
+            search.stop_at = None
+            floor = search.any_fleet(learn=False)
+        return None if floor is None else self._finished(search, floor)
+
+    def _may(self, search: PoolsSearch) -> bool:
+        """Whether the relaxation allows any fleet."""
+        problem = self.knowledge.problem()
+        rows = [row_of(problem, spec) for spec in search.specs(problem)]
+        return relaxed(problem, rows, [(0, top) for top in problem.tops], priced=False).missed <= 1e-7
+
+    def _bounded(self, low: int, high: int | None, best: Realised | None, search: PoolsSearch | None) -> PoolsOutcome:
+        """Prove that the multiple above is too much."""
+        value = low or None
+        problem = self.knowledge.problem()
+        if high is None or search is None:
+            return PoolsOutcome(best, value, None, None, problem, None, claimed=False, out_of_time=self.out_of_time)
+        self.knowledge.demand = self.asked.demand_of(high)
+        problem = self.knowledge.problem()
+        found = TreeSearch(search, problem, self._end).run(None)
+        tree = None if found is None else found[1]
+        claimed, certified = tree is None and search.exact, None if tree is None else high - 1
+        return PoolsOutcome(best, value, high - 1, certified, problem, tree, claimed, self.out_of_time)

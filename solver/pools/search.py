@@ -1,0 +1,277 @@
+"""The cheapest fleet: optimistic fleets from CP-SAT, what is wrong with them from exact arithmetic, until nothing is.
+
+A fleet may fail because a kind of replica does not carry what nothing known excluded, because shares of mixed loads do
+not add up (`split`), because the rest does not carry the demand when something is gone, or because its replicas do not
+fit into nodes. Each failure becomes a row, a fact about a kind or, where no row says it, an excluded point.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shardproof.formulations.pools.problem import Kind, PoolsProblem, Row
+from shardproof.formulations.pools.program import Effort, Excluded, Found, Rows, least
+from shardproof.formulations.pools.relaxation import relaxed, size_of
+from shardproof.formulations.pools.rows import Cover, Spec, first_rows, row_of, unit_weights
+from shardproof.formulations.pools.split import split
+from shardproof.instances.errors import InternalError
+from shardproof.solver.pools.knowledge import Knowledge
+from shardproof.solver.pools.packing import Node, Spread, UndecidedError, packed
+
+
+class OutOfTimeError(Exception):
+    """The time is over."""
+
+
+@dataclass(frozen=True)
+class Realised:
+    """A fleet that holds: the problem whose variables it gives values to, and its nodes by offer."""
+
+    problem: PoolsProblem
+    values: tuple[int, ...]
+    nodes: tuple[tuple[Node, ...], ...]
+
+    @property
+    def cost(self) -> int:
+        """Objective."""
+        return self.problem.cost_of(self.values)
+
+    @property
+    def groups(self) -> tuple[tuple[Kind, int], ...]:
+        """Kinds in use, with their replicas."""
+        pairs = zip(self.problem.kinds, self.values, strict=False)
+        return tuple((kind, count) for kind, count in pairs if count)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A fleet that is impossible: replicas of each kind, nodes of each offer, and in which directions to leave it."""
+
+    kinds: Mapping[Kind, int]
+    nodes: tuple[int, ...]
+    below: frozenset[Kind] | None
+    above: frozenset[Kind] | None
+    more_nodes: bool
+
+    def excluded(self, problem: PoolsProblem) -> Excluded | None:
+        """Write it for the kinds of a problem; ``None``: a kind of it is no longer one."""
+        places = {kind: place for place, kind in enumerate(problem.kinds)}
+        if any(kind not in places for kind, count in self.kinds.items() if count):
+            return None
+        here = [(kind, place, self.kinds.get(kind, 0)) for kind, place in places.items()]
+        first = len(problem.kinds)
+        nodes = tuple((first + place, count) for place, count in enumerate(self.nodes))
+        below = tuple((place, count) for kind, place, count in here if self.below is None or kind in self.below)
+        above = tuple((place, count) for kind, place, count in here if self.above is None or kind in self.above)
+        return Excluded(below + (nodes if self.more_nodes else ()), above)
+
+
+@dataclass
+class PoolsSearch:
+    """Looks for the cheapest fleet that `knowledge` admits; ``stop_at``: when to give up (`time.monotonic`)."""
+
+    knowledge: Knowledge
+    workers: int = 1
+    seed: int = 0
+    stop_at: float | None = None
+    weights: list[tuple[int, ...]] = field(default_factory=list)
+    exact: bool = True
+    """Whether nothing was excluded that nobody refuted."""
+    _points: list[_Point] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin with weights that look at one demand each."""
+        self.weights = self.weights or unit_weights(self.knowledge.problem())
+
+    def run(self, cost: int | None = None) -> Realised | None:
+        """Return the cheapest fleet or, at no more than ``cost``, one of fewest kinds; ``None``: there is none.
+
+        Raises
+        ------
+        OutOfTimeError
+            If the time is over before that.
+        """
+        while True:
+            problem = self.knowledge.problem()
+            if self._settle(problem):
+                continue
+            found = self._least(problem, cost)
+            if found.values is None:
+                if not found.proven:
+                    raise OutOfTimeError
+                return None
+            open_ = [kind for kind, n in zip(problem.kinds, found.values, strict=False) if n and self._open(kind)]
+            if open_:
+                self._learn(problem, open_)
+                continue
+            realised = self.judged(problem, found.values)
+            if realised is not None:
+                self.exact &= found.proven
+                return realised
+
+    def any_fleet(self, *, learn: bool = True) -> Realised | None:
+        """Return a fleet of kinds that are known to be carried, learning until there is one or can be none."""
+        while True:
+            found = self.confirmed()
+            if found is not None or not learn:
+                return found
+            problem = self.knowledge.problem()
+            if self._settle(problem):
+                continue
+            return self.run()
+
+    def confirmed(self) -> Realised | None:
+        """Return the cheapest fleet of kinds that are known to be carried, as far as it is found."""
+        problem = self.knowledge.problem(confirmed=True)
+        while problem.kinds:
+            found = self._least(problem, None)
+            if found.values is None:
+                return None
+            realised = self.judged(problem, found.values)
+            if realised is not None:
+                return realised
+        return None
+
+    def specs(self, problem: PoolsProblem) -> list[Spec]:
+        """Rows without condition that are known."""
+        found = [*first_rows(problem), *map(Cover, self.weights)]
+        if problem.spare == "node":
+            held = [place for place, supply in enumerate(problem.supplies) if supply.node_count]
+            found += [Cover(weights, ("node", place)) for weights in self.weights for place in held]
+        return found
+
+    def judged(self, problem: PoolsProblem, values: tuple[int, ...]) -> Realised | None:
+        """Return the fleet if it holds; else note why it does not."""
+        replicas = values[: len(problem.kinds)]
+        if not all(self._carried(problem, counts) for counts in self._cases(problem, replicas)):
+            return None
+        spread = self._spread(problem, values)
+        nodes = []
+        for offer in range(len(problem.supplies)):
+            try:
+                found = packed(problem, values, offer, spread)
+            except UndecidedError:
+                self.exact, found = False, None
+            if found is None:
+                self._exclude_packing(problem, values, offer)
+                return None
+            nodes.append(found)
+        if problem.spare == "node" and not self._any_node_may_go(problem, replicas, nodes):
+            return None
+        return Realised(problem, values, tuple(nodes))
+
+    def _least(self, problem: PoolsProblem, cost: int | None) -> Found:
+        rows = Rows([row_of(problem, spec) for spec in self.specs(problem)])
+        if problem.spare is not None:
+            for weights in self.weights:
+                worth = tuple(problem.worth(kind, weights) for kind in problem.kinds)
+                rows.without.append((problem.cover_row(weights), worth))
+        for point in self._points:
+            excluded = point.excluded(problem)
+            if excluded is not None:
+                rows.excluded.append(excluded)
+        return least(problem, rows, Effort(self._left(), self.workers, self.seed), cost=cost)
+
+    def _left(self) -> float | None:
+        if self.stop_at is None:
+            return None
+        left = self.stop_at - time.monotonic()
+        if left <= 0:
+            raise OutOfTimeError
+        return left
+
+    def _open(self, kind: Kind) -> bool:
+        return self.knowledge.is_open(kind)
+
+    def _learn(self, problem: PoolsProblem, kinds: Sequence[Kind]) -> None:
+        shares = self._shares(problem, kinds)
+        for kind in kinds:
+            self._left()
+            if self.knowledge.is_open(kind):
+                self.knowledge.learn(kind, shares.get(kind, 1.0))
+
+    def _shares(self, problem: PoolsProblem, kinds: Sequence[Kind]) -> dict[Kind, float]:
+        """How much of its load each kind must carry to be of use: where its worth is what it costs.
+
+        Prices are duals of the relaxation over kinds that are known to be carried; without one nothing is said.
+        """
+        known = self.knowledge.problem(confirmed=True)
+        if not known.kinds:
+            return {}
+        specs = self.specs(known)
+        rows = [row_of(known, spec) for spec in specs]
+        found = relaxed(known, rows, [(0, top) for top in known.tops])
+        if found.missed > 1e-6:
+            return {}
+        prices = [dual / size_of(row) for dual, row in zip(found.duals, rows, strict=True)]
+        open_ = problem.with_kinds(kinds)
+        worth, other = [0.0] * len(kinds), [0.0] * len(kinds)
+        for spec, price in zip(specs, prices, strict=True):
+            target, sign = (worth, 1) if isinstance(spec, Cover) else (other, -1)
+            for place, term in row_of(open_, spec).terms.items() if price else ():
+                if place < len(kinds):
+                    target[place] += sign * price * term
+        largest = max(known.costs.values(), default=1)
+        costs = [open_.costs.get(place, 0) / largest + other[place] for place in range(len(kinds))]
+        return {kind: cost / value for kind, cost, value in zip(kinds, costs, worth, strict=True) if value > 0}
+
+    def _settle(self, problem: PoolsProblem) -> bool:
+        """Learn about kinds that the relaxation uses; return whether any was open."""
+        if not any(map(self._open, problem.kinds)):
+            return False
+        box = [(0, top) for top in problem.tops]
+        rows: list[Row] = [row_of(problem, spec) for spec in self.specs(problem)]
+        found = relaxed(problem, rows, box)
+        pairs = zip(problem.kinds, found.point, strict=False)
+        open_ = [kind for kind, value in pairs if value > 1e-6 and self._open(kind)]
+        self._learn(problem, open_)
+        return bool(open_)
+
+    def _cases(self, problem: PoolsProblem, replicas: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Replicas that are left in each case: all, or all but one."""
+        if problem.spare is None:
+            return [replicas]
+        used = [place for place, count in enumerate(replicas) if count]
+        return [tuple(count - (at == place) for at, count in enumerate(replicas)) for place in used] or [replicas]
+
+    def _carried(self, problem: PoolsProblem, counts: tuple[int, ...]) -> bool:
+        """Whether replicas carry the demand; if not, a row is noted that says so."""
+        found = split(problem.demand, problem.kinds, counts)
+        if found.multiple >= 1:
+            return True
+        if found.weights in self.weights:
+            self._points.append(_Point(dict(zip(problem.kinds, counts, strict=True)), (), None, frozenset(), False))
+            if problem.spare is not None:
+                raise InternalError("a row is known and yet it is broken")
+        else:
+            self.weights.append(found.weights)
+        return False
+
+    def _spread(self, problem: PoolsProblem, values: tuple[int, ...]) -> Spread:
+        if problem.spare != "node":
+            return Spread((), ())
+        worth, slack = [], []
+        for weights in self.weights:
+            row = problem.cover_row(weights)
+            worth.append(tuple(problem.worth(kind, weights) for kind in problem.kinds))
+            slack.append(sum(factor * values[place] for place, factor in row.terms.items()) - row.least)
+        return Spread(tuple(worth), tuple(slack))
+
+    def _exclude_packing(self, problem: PoolsProblem, values: tuple[int, ...], offer: int) -> None:
+        kinds = dict(zip(problem.kinds, values, strict=False))
+        own = frozenset(kind for kind in problem.kinds if kind.offer == offer)
+        nodes = values[len(problem.kinds) :]
+        everything = None if problem.spare == "node" else own
+        below: frozenset[Kind] | None = None if problem.spare == "node" else frozenset()
+        self._points.append(_Point(kinds, nodes, below, everything, more_nodes=True))
+
+    def _any_node_may_go(
+        self, problem: PoolsProblem, replicas: tuple[int, ...], nodes: Sequence[tuple[Node, ...]]
+    ) -> bool:
+        for node in {(node.kinds) for found in nodes for node in found if node.wide is None}:
+            left = tuple(count - node.count(place) for place, count in enumerate(replicas))
+            if not self._carried(problem, left):
+                return False
+        return True

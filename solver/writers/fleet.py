@@ -1,0 +1,82 @@
+"""A fleet of several devices and models for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shardproof.instances.fleet_plan import FleetGroup, FleetPlan
+from shardproof.instances.pools import PoolsQuestion
+from shardproof.solver.pools.result import UNITS, FleetResult
+from shardproof.solver.writers.layout import outline, terminal_width
+
+NODES_SHOWN = 12
+
+
+def render_fleet(question: PoolsQuestion, result: FleetResult) -> str:
+    """Write status, fleet, nodes and reasons, one thing a line."""
+    return outline("\n".join(_lines(question, result)), width=terminal_width())
+
+
+def written(result: FleetResult, value: int | None) -> str:
+    """Write a value of the objective with its unit."""
+    unit, _ = UNITS[result.objective]
+    shown = result.shown(value)
+    return "none" if shown is None else f"{shown:.10g} {unit}"
+
+
+def _lines(question: PoolsQuestion, result: FleetResult) -> Iterator[str]:
+    yield f"{question.name}: {result.status} ({result.proof})"
+    if result.plan is None or result.metrics is None:
+        if result.status == "infeasible":
+            yield "no fleet of these offers keeps every limit"
+    else:
+        metrics = result.metrics
+        value, bound = written(result, result.value), written(result, result.bound)
+        yield f"{result.objective}: {value}, bound {bound}{_gap(result)}"
+        price = "" if metrics.price_per_hour is None else f", {metrics.price_per_hour:.6g} USD/h"
+        watts = "" if metrics.watts is None else f", {metrics.watts:,.6g} W"
+        yield f"fleet: {metrics.gpus} GPUs{price}{watts}"
+        if metrics.ttft_s is not None and metrics.tpot_ms is not None:
+            yield f"slowest group: TTFT {metrics.ttft_s:.3f} s, TPOT {metrics.tpot_ms:.2f} ms"
+        for place, group in enumerate(result.plan.groups):
+            yield f"group {place}: {_group(group)}"
+        yield from _nodes(result.plan)
+        for case in result.plan.spared:
+            left = ", ".join(f"{name} {share:.1%}" for name, share in case.carried.items())
+            yield f"without {case.gone}: {left} of the demand can be carried"
+    for line in result.explanation:
+        yield f"In short: {line}."
+    yield f"{result.seconds:.2f} s ({result.stop_reason})"
+    if result.assumptions:
+        yield "Assumed:"
+    yield from (f"  - {line}" for line in result.assumptions)
+
+
+def _gap(result: FleetResult) -> str:
+    return f" (gap {result.gap:.2%})" if result.gap else ""
+
+
+def _group(group: FleetGroup) -> str:
+    parts = []
+    for one in group.takes:
+        share = f"{one.requests} requests" if one.rate_per_s is None else f"{one.rate_per_s:.4g}/s"
+        parts.append(f"{one.name} {share}")
+    model = "" if group.model is None else f"{group.model} on "
+    shape = ""
+    if group.plan is not None:
+        stages = ", ".join(f"TP{s.attn_tp} x DP{s.attn_dp}" for s in group.plan.stages[:4])
+        shape = f" ({len(group.plan.stages)} stages: {stages}{' ...' if len(group.plan.stages) > 4 else ''})"
+    each = "1 GPU" if group.gpus_each == 1 else f"{group.gpus_each} GPUs"
+    return f"{model}{group.offer}, {group.replicas} x {each}{shape}, each at most {', '.join(parts)}"
+
+
+def _nodes(plan: FleetPlan) -> Iterator[str]:
+    for node in plan.nodes[:NODES_SHOWN]:
+        seats = (f"group {s.group} replica {s.replica} on GPU {_spans(s.gpus)}" for s in node.seats)
+        yield f"  {node.offer} node {node.node}: {'; '.join(seats)}"
+    if len(plan.nodes) > NODES_SHOWN:
+        yield f"  ... and {len(plan.nodes) - NODES_SHOWN} more nodes (in the plan file)"
+
+
+def _spans(gpus: tuple[int, ...]) -> str:
+    return str(gpus[0]) if len(gpus) == 1 else f"{gpus[0]}-{gpus[-1]}"

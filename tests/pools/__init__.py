@@ -1,0 +1,1 @@
+"""Pools: several devices and models in one fleet."""
