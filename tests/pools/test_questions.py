@@ -91,6 +91,7 @@ def test_more_offers_never_cost_more(objective: str) -> None:
     assert both.value <= alone.value
 
 
+@pytest.mark.slow  # some twenty questions of single replicas, each with tables of its own
 def test_what_racks_can_serve() -> None:
     asked = CHAT | {"devices": "a100-40-sxm=1x4", "objective": "load", "resolution": 10}
     found = solved(asked)
