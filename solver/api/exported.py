@@ -90,13 +90,13 @@ def export(
         If plan or question is wrong, or the target cannot express the plan.
     """
     check_fields(fields, "export")
-    from shardproof.solver.api.fleets import SolvedFleet, exported_fleet, stated_fleet
+    from shardproof.solver.api.fleets import SolvedFleet
 
     if isinstance(plan, SolvedFleet):
-        return exported_fleet(plan, to)
-    fleet = stated_fleet(plan, instance, dict(fields))
+        return _exported_fleet(plan, to)
+    fleet = _stated_fleet(plan, instance, dict(fields))
     if fleet is not None:
-        return exported_fleet(fleet, to)
+        return _exported_fleet(fleet, to)
     from shardproof.solver.evaluation.engine_plan import require_plan_of
     from shardproof.solver.exporters.export import export as export_plan
 
@@ -104,3 +104,59 @@ def export(
     for part in wanted.parts:
         require_plan_of(asked, wanted.part(part))
     return Exported(asked, wanted, export_plan(asked, wanted, to))
+
+
+Stated = tuple["PoolsQuestion", "FleetPlan"]
+
+
+def _stated_fleet(plan: object, instance: object, fields: Mapping[str, Any]) -> Stated | None:
+    """Return the question about pools and the fleet plan of a file or mapping; ``None``: it is no such question."""
+    from shardproof.instances.fleet_plan import FleetPlan
+    from shardproof.instances.pools import PoolsQuestion
+    from shardproof.instances.reading import read_mapping, validate
+    from shardproof.solver.api.question import asked_from, asks_about_pools
+
+    if isinstance(instance, PoolsQuestion):
+        asked: PoolsQuestion = instance
+    elif isinstance(instance, str | Path | Mapping) and asks_about_pools(instance, fields):
+        found = asked_from(instance, fields)
+        assert isinstance(found, PoolsQuestion)
+        asked = found
+    else:
+        return None
+    if isinstance(plan, FleetPlan):
+        return asked, plan
+    tree: Any = plan if isinstance(plan, Mapping) else read_mapping(Path(str(plan)))
+    inner = tree.get("plan")
+    where = "plan" if isinstance(plan, Mapping) else str(plan)
+    return asked, validate(FleetPlan, inner if isinstance(inner, dict) else tree, where=where)
+
+
+def _exported_fleet(fleet: SolvedFleet | Stated, to: str) -> Exported:
+    """Return the files of every group, each in a folder of its own, and one page about all of them.
+
+    Raises
+    ------
+    InputError
+        If there is no fleet, a group is a row of a table, or the target cannot express one.
+    """
+    from shardproof.instances.errors import InputError
+    from shardproof.solver.api.fleets import SolvedFleet
+    from shardproof.solver.exporters.export import Export, export
+    from shardproof.solver.pools.fleet_plans import group_instance
+
+    question, plan = (fleet.instance, fleet.plan) if isinstance(fleet, SolvedFleet) else fleet
+    if plan is None:
+        raise InputError("the answer holds no fleet to export")
+    files: dict[str, str] = {}
+    lines = [f"# {question.name}: {len(plan.groups)} groups for {to}", ""]
+    for place, group in enumerate(plan.groups):
+        if group.plan is None:
+            raise InputError("capacities are given as data: there is no plan of a replica to export; name models")
+        folder = f"group-{place}-{group.offer}".replace("#", "-").replace("/", "-")
+        made = export(group_instance(question, group), group.plan, to)
+        files |= {f"{folder}/{name}": text for name, text in made.files.items()}
+        takes = ", ".join(f"{one.requests} of {one.name}" for one in group.takes)
+        lines.append(f"- `{folder}/`: {group.model} on {group.device}, {group.replicas} replicas, each takes {takes}")
+    files["README.md"] = "\n".join([*lines, "", "The numbers are weights at the router, model by model.", ""])
+    return Exported(question, plan, Export(to, files))
