@@ -24,7 +24,7 @@ DEFAULT_MAX_GPUS = 256
 WIDEST_DEFAULT_STAGE = 72
 DEFAULT_RUNTIME_RESERVE = 1_000_000_000
 RESERVE_ASSUMED = f"runtime reserve {DEFAULT_RUNTIME_RESERVE / 10**9:g} GB per device: not given by the instance"
-WHOLE_PROMPTS = "prefill runs in microbatches of whole prompts; a stage works on one at a time"
+WHOLE_PROMPTS = "whole_prompts: prefill runs in microbatches of whole prompts; a stage works on one at a time"
 
 
 class Precision(Record):
@@ -110,6 +110,7 @@ class InstanceFile(Record):
     scenarios: tuple[Scenario, ...] = ()
     limits: AllLimits = AllLimits()
     max_stage_gpus: int | None = Field(default=None, ge=1, le=16384)
+    stage_widths: Literal["node-divisors", "any"] = "node-divisors"
     runtime_reserve: DemandBytes | None = None
     load_profile: str | None = None
     margin: Ratio = Field(default=Fraction(0), ge=0, le=10)
@@ -141,8 +142,9 @@ class Instance(Record):
     """A resolved question: every name replaced by what it stands for, every default filled in.
 
     ``memory_limit``: bytes of one device that a plan may use; ``max_gpus``: the search's budget;
-    ``max_stage_gpus``: widest stage; ``runtime_reserve``: bytes of one device that the runtime keeps
-    (``reserve_stated``: as the file says; engines have accounts of their own and keep none otherwise);
+    ``max_stage_gpus``: widest stage; ``stage_widths``: whether a stage's GPUs must divide a node's;
+    ``runtime_reserve``: bytes of one device that the runtime keeps (``reserve_stated``: as the file says; engines
+    have accounts of their own and keep none otherwise);
     ``margin``: share by which every time is inflated before it is held against a limit; ``calibration``:
     catalogue name of the device whose curves time operations, and a digest of them (``None``: flat shares);
     ``correction``: what the user's own measurements make of predicted times;
@@ -162,6 +164,7 @@ class Instance(Record):
     memory_limit: int
     max_gpus: int
     max_stage_gpus: int
+    stage_widths: Literal["node-divisors", "any"] = "node-divisors"
     runtime_reserve: int
     reserve_stated: bool = False
     load_profile: LoadProfile | str | None = None
@@ -194,6 +197,8 @@ class Instance(Record):
             tree["device"].pop("architecture")
         if self.engine != "any" or not self.reserve_stated:
             tree.pop("reserve_stated")
+        if self.stage_widths == "node-divisors":
+            tree.pop("stage_widths")
         canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -80,6 +80,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         memory_limit=memory,
         max_gpus=max_gpus,
         max_stage_gpus=min(widest, max_gpus),
+        stage_widths=file.stage_widths,
         runtime_reserve=_runtime_reserve(file),
         reserve_stated=file.runtime_reserve is not None,
         load_profile=_loads(file, folder),

@@ -54,8 +54,18 @@ def refuse_open(instance: Instance) -> None:
 
 def with_wide_stages(deployment: Deployment, max_gpus: int) -> Deployment:
     """Return the same question with stages as wide as the GPU budget."""
-    wide = deployment.instance.model_copy(update={"max_gpus": max_gpus, "max_stage_gpus": max_gpus})
-    return Deployment(wide, rules=deployment.rules, clock=deployment.clock, imbalance=deployment.imbalance)
+    return _changed(deployment, {"max_gpus": max_gpus, "max_stage_gpus": max_gpus})
+
+
+def with_any_widths(deployment: Deployment, max_gpus: int) -> Deployment:
+    """Return the same question with stages of any number of a node's GPUs."""
+    return _changed(deployment, {"max_gpus": max_gpus, "stage_widths": "any"})
+
+
+def _changed(deployment: Deployment, changes: dict[str, object]) -> Deployment:
+    changed = deployment.instance.model_copy(update=changes)
+    imbalance = deployment.imbalance and _table(changed, deployment.rules)
+    return Deployment(changed, rules=deployment.rules, clock=deployment.clock, imbalance=imbalance)
 
 
 def under_rules(deployment: Deployment, rules: tuple[Rule, ...]) -> Deployment:

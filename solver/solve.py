@@ -19,6 +19,7 @@ from shardproof.formulations.deployment.plans import moved, plan_of
 from shardproof.formulations.deployment.volume import least_gpus
 from shardproof.formulations.engines.told import engine_assumptions
 from shardproof.formulations.fleet.plans import plan_of_fleet
+from shardproof.formulations.restrictions import restrictions_of
 from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan
@@ -180,7 +181,11 @@ def result_of(found: Search, settings: Settings, finish_by: float | None = None)
         stop_reason=outcome.stop_reason,
         metrics=None if plan is None or evaluation is None else metrics_of(instance, plan, evaluation),
         plan=plan,
-        assumptions=(*deployment.instance.assumptions, *engine_assumptions(deployment.instance)),
+        assumptions=(
+            *deployment.instance.assumptions,
+            *engine_assumptions(deployment.instance),
+            *restrictions_of(deployment.instance),
+        ),
         instance_fingerprint=instance.fingerprint,
         versions=versions(),
         seconds=time.monotonic() - found.started,

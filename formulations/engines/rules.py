@@ -120,6 +120,8 @@ def _fills_nodes(instance: Instance, option: Option) -> bool:
     node, gpus = instance.device.devices_per_node, option.gpus
     if gpus > node:
         return gpus % node == 0
+    if instance.stage_widths == "any":
+        return True
     return node % gpus == 0 or (node > SMALL_NODE and gpus & (gpus - 1) == 0)
 
 
@@ -225,7 +227,8 @@ PHYSICAL: tuple[Rule, ...] = (
     ),
     Rule(
         "nodes",
-        "a stage's GPUs divide a node's (in a node of more than 8 also a power of two), or are whole nodes",
+        "a stage's GPUs divide a node's (in a node of more than 8 also a power of two; any number of them with "
+        "stage_widths: any), or are whole nodes",
         _fills_nodes,
         source="the planner's own; racks such as NVL72 run powers of two of their 72",
     ),

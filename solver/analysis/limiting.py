@@ -9,7 +9,7 @@ from itertools import combinations
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.engines.rules import ENGINES, PHYSICAL, Rule
-from shardproof.solver.problem import under_rules, with_wide_stages
+from shardproof.solver.problem import under_rules, with_any_widths, with_wide_stages
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.search import fleet_questions
 from shardproof.solver.search.query import Interrupted, Query
@@ -90,27 +90,21 @@ def alike_sentences(deployment: Deployment, gpus: int | None, stop_at: float = m
     return (f"replicas that need not be alike would do with {free} GPUs: alike costs {_counted(gpus - free)}",)
 
 
-LIFTED = ("nodes",)
-"""Restrictions of the search space, by rule, that no formula of the costs needs."""
-
-
 def lifted_sentences(deployment: Deployment, gpus: int | None, stop_at: float = math.inf) -> Iterator[str]:
-    """Say which restrictions of the search space cost a GPU, each lifted alone."""
+    """Say which restrictions of the search space cost a GPU, each lifted alone (`formulations.restrictions`)."""
     if gpus == 1:
         return
     instance = deployment.instance
-    for rule in deployment.rules:
-        if rule.name in LIFTED:
-            kept = tuple(other for other in deployment.rules if other is not rule)
-            fewer = fewest_gpus(_with_rules(deployment, kept, gpus), stop_at)
-            if fewer is not None and (gpus is None or fewer < gpus):
-                yield f"without the restriction '{rule.name}' ({rule.sentence}) {_counted(fewer)} would do"
     most = instance.max_gpus if gpus is None else gpus
+    lifts = []
+    if instance.stage_widths != "any":
+        lifts.append(("stage_widths: any", with_any_widths))
     if instance.max_stage_gpus < most:
-        fewer = fewest_gpus(with_wide_stages(deployment, most), stop_at)
+        lifts.append((f"max_stage_gpus above {instance.max_stage_gpus}", with_wide_stages))
+    for words, lift in lifts:
+        fewer = fewest_gpus(lift(deployment, most), stop_at)
         if fewer is not None and (gpus is None or fewer < gpus):
-            widest = _counted(instance.max_stage_gpus)
-            yield f"with stages wider than {widest} (max_stage_gpus) {_counted(fewer)} would do"
+            yield f"with {words} {_counted(fewer)} would do"
 
 
 def _counted(gpus: int) -> str:

@@ -63,6 +63,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "kv_cache": ("precision", "kv_cache"),
     "load_profile": ("load_profile",),
     "max_stage_gpus": ("max_stage_gpus",),
+    "stage_widths": ("stage_widths",),
     "runtime_reserve": ("runtime_reserve",),
     "margin": ("margin",),
     "confidence": ("confidence",),
@@ -133,6 +134,7 @@ class Fields(TypedDict, total=False):
     kv_cache: str | None
     load_profile: str | Path | None
     max_stage_gpus: int | None
+    stage_widths: str | None
     runtime_reserve: str | None
     margin: Ratio | None
     confidence: Ratio | None

@@ -97,6 +97,11 @@ _OPTIONS = (
     click.option("--kv-cache", help="Dtype of the KV cache, e.g. fp8."),
     click.option("--load-profile", help="Expert loads: a file, or e.g. zipf:0.9."),
     click.option("--max-stage-gpus", type=int, help="Widest stage."),
+    click.option(
+        "--stage-widths",
+        type=click.Choice(["node-divisors", "any"]),
+        help="Whether a stage's GPUs must divide a node's.",
+    ),
     click.option("--runtime-reserve", help="Memory of one device that the runtime keeps, e.g. '2 GB'."),
     click.option("--confidence", help="Plan against this quantile of measured over predicted times, e.g. 90%."),
     click.option("--tp", "--tensor-parallel-size", "tp", type=int, help="Attention TP of every stage; else chosen."),
