@@ -22,6 +22,7 @@ RANKINGS: dict[str, Measure] = {
     "tokens": pareto.price_per_million_tokens,
 }
 _COLOURS = {"optimal": "green", "feasible": "yellow", "infeasible": "red", "undecided": "magenta", "failed": "red"}
+_TEXT_COLUMNS = ("device", "price is", "status")
 _MOST_GROUPS = 12
 _REASON = 240
 
@@ -30,25 +31,30 @@ def ranking(rows: Sequence[Row], *, by: str, top: int | None) -> RenderableType:
     """Every group's devices ranked; with many groups, the best of each in one table."""
     found = pareto.groups(rows)
     if len(found) > _MOST_GROUPS:
-        return _winners(found, by)
+        return Lines(_winners(found, by), *_kinds_note(rows))
     note = Text("ranks: by GPUs / by USD per hour / by USD per million output tokens", style="dim")
-    return Lines(*(_group_table(group, by, top) for group in found), note, Text(""))
+    return Lines(*(_group_table(group, by, top) for group in found), note, *_kinds_note(rows), Text(""))
 
 
 def fronts(rows: Sequence[Row]) -> RenderableType:
-    """Per model, the rows that no other beats: price against TTFT, and GPUs against TTFT."""
-    title = "Pareto fronts: no other row has both less"
+    """Per question, the rows that no other beats: price against TTFT (prices of one kind), and GPUs against TTFT."""
+    title = "Pareto fronts: no other row of one question (and kind of price) is less"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("model", "front", "device", "GPUs", "$/h", "TTFT s", "asked for"):
+    for column in ("model", "front", "device", "GPUs", "$/h", "price is", "TTFT s", "asked for"):
         table.add_column(column, justify="right" if column in ("GPUs", "$/h", "TTFT s") else "left")
-    for model in dict.fromkeys(row.model for row in rows):
-        mine = [row for row in rows if row.model == model]
-        for name, measure in (("price", pareto.price_per_hour), ("GPUs", pareto.gpus)):
-            for row in pareto.front(mine, measure, pareto.ttft):
-                cells = (_count(row.gpus), _money(row.price_per_hour), _seconds(row.ttft_s))
-                asked = Text(", ".join(row.swept.values()))
-                table.add_row(Text(model), f"{name}/TTFT", Text(row.device), *cells, asked)
+    for group in pareto.groups(rows):
+        asked = Text(", ".join(part for part in (group.engine, *(value for _, value in group.swept)) if part))
+        for name, row in _front_rows(group):
+            cells = (_count(row.gpus), _money(row.price_per_hour), row.price_kind or "", _seconds(row.ttft_s))
+            table.add_row(Text(row.model), name, Text(row.device), *cells, asked)
     return table
+
+
+def _front_rows(group: Group) -> Iterator[tuple[str, Row]]:
+    for kind in dict.fromkeys(row.price_kind for row in group.rows if row.price_per_hour is not None):
+        alike = [row for row in group.rows if row.price_kind == kind]
+        yield from (("price/TTFT", row) for row in pareto.front(alike, pareto.price_per_hour, pareto.ttft))
+    yield from (("GPUs/TTFT", row) for row in pareto.front(group.rows, pareto.gpus, pareto.ttft))
 
 
 def closing(outcome: Outcome) -> str:
@@ -66,15 +72,25 @@ def closing(outcome: Outcome) -> str:
 def _group_table(group: Group, by: str, top: int | None) -> RenderableType:
     title = Text(group.title, style="bold")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("device", "GPUs", "TTFT s", "TPOT ms", "$/h", "$/Mtok", "ranks", "status"):
-        table.add_column(column, justify="left" if column in ("device", "status") else "right", no_wrap=True)
+    for column in ("device", "GPUs", "TTFT s", "TPOT ms", "$/h", "$/Mtok", "price is", "ranks", "status"):
+        table.add_column(column, justify="left" if column in _TEXT_COLUMNS else "right", no_wrap=True)
     order = [pareto.ranks(group.rows, measure) for measure in RANKINGS.values()]
     plans = pareto.ranked(group.rows, RANKINGS[by])[:top]
     for row in plans:
         places = "/".join(str(rank.get(row.task, "-")) for rank in order)
-        table.add_row(Text(row.device), *_figures(row), places, Text(row.status, style=_COLOURS.get(row.status, "")))
+        kind = Text(row.price_kind or "", style="dim")
+        table.add_row(
+            Text(row.device), *_figures(row), kind, places, Text(row.status, style=_COLOURS.get(row.status, ""))
+        )
     head = table if plans else title
     return Lines(head, *_without_plan(group), Text(""))
+
+
+def _kinds_note(rows: Sequence[Row]) -> Iterator[Text]:
+    """Say that prices of several kinds stand in one ranking."""
+    kinds = sorted({row.price_kind for row in rows if row.price_kind is not None})
+    if len(kinds) > 1:
+        yield Text(f"prices are of different kinds ({', '.join(kinds)}): ranks by price mix them", style="yellow")
 
 
 def _without_plan(group: Group) -> Iterator[Text]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from shardproof.instances import catalogue
 from shardproof.instances.errors import InputError
 from shardproof.instances.reading import validate
 from shardproof.instances.sweep import Point, Sweep, axes, check_names, expand, load_sweep
-from shardproof.solver.batch import carry, pareto
+from shardproof.solver.batch import carry, pareto, tables
 from shardproof.solver.batch.answer import Task
 from shardproof.solver.batch.rows import Row
 from shardproof.solver.commands.batch import command
@@ -173,3 +175,17 @@ def test_the_command_solves_ranks_and_reports(tmp_path: Path) -> None:
     assert "4 from the ledger" in again.stderr
     too_many = CliRunner().invoke(command, [*arguments, "--workers", "999"], catch_exceptions=True)
     assert too_many.exit_code != 0
+
+
+def test_fronts_and_rankings_keep_kinds_of_prices_apart() -> None:
+    """A price of one kind beats none of another; a ranking that mixes them says so."""
+    rows = [
+        _row(device="a", task="1", gpus=1, ttft_s=1.0, price_per_hour=1.0, price_kind="total-cost"),
+        _row(device="b", task="2", gpus=2, ttft_s=2.0, price_per_hour=2.0, price_kind="on-demand"),
+    ]
+    console = Console(file=io.StringIO(), width=100)
+    console.print(tables.fronts(rows), tables.ranking(rows, by="price", top=None))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("price/TTFT") == 2
+    assert text.count("GPUs/TTFT") == 1
+    assert "prices are of different kinds (on-demand, total-cost)" in text
