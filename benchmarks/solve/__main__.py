@@ -17,7 +17,8 @@ def application() -> None:
     """Measure the solver; every document says on which machine and under which load."""
 
 
-def _finish(title: str, document: dict[str, Any], *, as_json: bool) -> None:
+def finish(title: str, document: dict[str, Any], *, as_json: bool) -> None:
+    """Print a document with the machine it was measured on."""
     whole = {"benchmark": title, "machine": asdict(machine()), **document}
     click.echo(json.dumps(whole, indent=2) if as_json else "\n".join(_lines(whole, "")))
 
@@ -39,7 +40,7 @@ def main(pairs: int, *, as_json: bool) -> None:
     """Time the whole solve process of the main case against the import of CP-SAT."""
     from benchmarks.solve.main_case import measure, summary
 
-    _finish("main", summary(measure(count=pairs)), as_json=as_json)
+    finish("main", summary(measure(count=pairs)), as_json=as_json)
 
 
 @application.command()
@@ -67,7 +68,7 @@ def catalogue(
         if rows is not None:
             rows.write(json.dumps(asdict(row)) + "\n")
             rows.flush()
-    _finish("catalogue", summary(found), as_json=as_json)
+    finish("catalogue", summary(found), as_json=as_json)
 
 
 @application.command("thousand-layers")
@@ -81,7 +82,7 @@ def thousand_layers(seeds: tuple[int, ...], ttfts: tuple[float, ...], time_limit
 
     shapes = [Shape(seed=seed, ttft_ns=round(ttft * 10**9)) for ttft in ttfts for seed in seeds]
     runs = [measure(shape, time_limit_s=time_limit) for shape in shapes]
-    _finish("thousand-layers", {"runs": runs}, as_json=as_json)
+    finish("thousand-layers", {"runs": runs}, as_json=as_json)
 
 
 @application.command()
@@ -99,7 +100,7 @@ def formulations(time_limit: float, workers: int, only: str | None, *, as_json: 
             for run in compare(instance, time_limit_s=time_limit, workers=workers):
                 runs.append(run)
                 click.echo(f"{run.case}  {run.formulation}  {run.gpus} / {run.bound}", err=True)
-    _finish("formulations", document(runs), as_json=as_json)
+    finish("formulations", document(runs), as_json=as_json)
 
 
 if __name__ == "__main__":
