@@ -46,9 +46,9 @@ def deployment_of(instance: Instance) -> Deployment:
 
 
 def refuse_open(instance: Instance) -> None:
-    """Refuse requests that come by themselves where a verb knows bursts and closed loops only."""
+    """Refuse requests that come by themselves where a program of bursts and closed loops is asked for."""
     if is_open(instance):
-        remedy = "solve and simulate answer it; ask the other verbs for a burst or a closed loop"
+        remedy = "this asks for a burst or a closed loop"
         raise InputError([Problem(instance.name, "workload.kind", "requests", remedy)])
 
 

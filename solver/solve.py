@@ -329,7 +329,7 @@ def _compute_utilisation(figures: ScenarioFigures, plan: Group) -> float:
     count = figures.decode_microbatches if loop or alone else figures.prefill_microbatches
     busy = sum(time * stage.gpus for time, stage in zip(times, plan.stages, strict=True)) * count
     width = sum(stage.gpus for stage in plan.stages)
-    return busy / (width * (figures.tpot if loop or alone else figures.ttft))
+    return min(1.0, busy / (width * (figures.tpot if loop or alone else figures.ttft)))
 
 
 def versions() -> dict[str, str]:

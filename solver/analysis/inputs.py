@@ -41,10 +41,12 @@ class Input:
 
 def inputs_of(instance: Instance) -> tuple[Input, ...]:
     """Every input whose worsening can only make the answer worse."""
-    return (*_device_inputs(instance), *_workload_inputs(instance))
+    return (*device_inputs(instance), *_workload_inputs(instance))
 
 
-def _device_inputs(instance: Instance) -> Iterator[Input]:
+def device_inputs(instance: Instance) -> Iterator[Input]:
+    """Yield what the device is worse with less of."""
+
     def device(**update: Any) -> Instance:
         return instance.model_copy(update={"device": instance.device.model_copy(update=update)})
 
@@ -73,7 +75,7 @@ def _workload_inputs(instance: Instance) -> Iterator[Input]:
             def workload(value: int, place: int = place, field: str = field) -> Instance:
                 own = instance.scenarios[place]
                 update = {"workload": own.workload.model_copy(update={field: value})}
-                return _with_scenario(instance, place, own.model_copy(update=update))
+                return with_scenario(instance, place, own.model_copy(update=update))
 
             yield Input(field + label, unit, getattr(scenario.workload, field), False, workload)
         for field in ("ttft", "tpot"):
@@ -86,7 +88,8 @@ def _workload_inputs(instance: Instance) -> Iterator[Input]:
                 yield Input(f"{field} limit{label}", "ns", limit, True, limits)
 
 
-def _with_scenario(instance: Instance, place: int, scenario: Scenario) -> Instance:
+def with_scenario(instance: Instance, place: int, scenario: Scenario) -> Instance:
+    """Return the instance with another scenario in a place."""
     scenarios = (*instance.scenarios[:place], scenario, *instance.scenarios[place + 1 :])
     return instance.model_copy(update={"scenarios": scenarios})
 
@@ -95,4 +98,4 @@ def with_limit(instance: Instance, place: int, field: str, value: int) -> Instan
     """Return the instance with another latency limit (``ttft``, ``tpot``, ns) of one scenario."""
     own = instance.scenarios[place]
     limits = own.limits.model_copy(update={field: value})
-    return _with_scenario(instance, place, own.model_copy(update={"limits": limits}))
+    return with_scenario(instance, place, own.model_copy(update={"limits": limits}))

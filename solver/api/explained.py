@@ -101,10 +101,16 @@ def _counted(gpus: int | None) -> str:
 
 def explanation_of(instance: Instance, result: Result) -> Explained:
     """Explain a result that is already there."""
+    from shardproof.formulations.open_loop import is_open
+
     conflicts: tuple[Conflict, ...] = ()
     alternatives: tuple[str, ...] = ()
     if instance.serving != "together":
         return Explained(instance, result, tuple(_reasons_apart(instance, result)), (), ())
+    if is_open(instance):
+        from shardproof.solver.open_loop.why import why_not_fewer as why_open
+
+        return Explained(instance, result, why_open(instance, result), (), ())
     if result.status == "infeasible":
         from shardproof.solver.analysis.conflicts import conflicts as found
 

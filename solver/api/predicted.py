@@ -161,6 +161,7 @@ def predict(plan: AnyPlan, instance: Question | None = None, **fields: Unpack[Fi
     """
     check_fields(fields, "predict")
     from shardproof.formulations.costs.serving.confidence import parse_level
+    from shardproof.formulations.open_loop import is_open
     from shardproof.solver.evaluation.predictions import predict as predict_plan
 
     given: dict[str, Any] = dict(fields)
@@ -169,4 +170,8 @@ def predict(plan: AnyPlan, instance: Question | None = None, **fields: Unpack[Fi
     if confidence is None and asked.confidence is not None:
         confidence = f"{float(asked.confidence):g}"
     level = None if confidence is None else parse_level(str(confidence))
+    if is_open(asked) and not wanted.is_apart:
+        from shardproof.solver.open_loop.predicted import predict_open
+
+        return Predicted(asked, wanted, predict_open(asked, wanted, level=level))
     return Predicted(asked, wanted, predict_plan(asked, wanted, level=level))

@@ -115,7 +115,8 @@ def sensitivity(
 ) -> Sensitivity:
     """Say how far each input may worsen before this plan breaks, and before more GPUs are needed.
 
-    Every value is exact: found by bisection over proven decisions. With a margin, say also what it costs.
+    Every value is exact: found by bisection over proven decisions. With a margin, say also what it costs. Requests that
+    come by themselves are played: values are to a percent, and what is refuted to a twentieth.
 
     Parameters
     ----------
@@ -137,18 +138,22 @@ def sensitivity(
     """
     check_fields(fields, "sensitivity")
     check_options("sensitivity", {"points": points})
-    from shardproof.solver.analysis.inputs import inputs_of
-    from shardproof.solver.analysis.sensitivity import around, curve, slack_of
+    from shardproof.formulations.open_loop import is_open
+    from shardproof.solver.analysis.sensitivity import around
     from shardproof.solver.answer import answer
-    from shardproof.solver.problem import refuse_open
 
     say = on_progress or _silent
     asked = instance_from(instance, fields)
-    refuse_open(asked)
     result = answer(asked)
     asked = result.question or asked
     if result.plan is None or result.gpus is None:
         return Sensitivity(asked, result)
+    if is_open(asked):
+        from shardproof.solver.open_loop.slack import curve, slack_of
+        from shardproof.solver.open_loop.slack import open_inputs as inputs_of
+    else:
+        from shardproof.solver.analysis.inputs import inputs_of
+        from shardproof.solver.analysis.sensitivity import curve, slack_of
     wanted = (only,) if isinstance(only, str) else tuple(only)
     chosen = [item for item in inputs_of(asked) if not wanted or any(part in item.name for part in wanted)]
     slacks = []
@@ -161,7 +166,8 @@ def sensitivity(
             say(f"curve: {item.name}")
             drawn[item.name] = curve(item, around(item.value, points=points))
     say("")
-    return Sensitivity(asked, result, tuple(slacks), drawn, _margin(asked, result.gpus))
+    margin = None if is_open(asked) else _margin(asked, result.gpus)
+    return Sensitivity(asked, result, tuple(slacks), drawn, margin)
 
 
 def _silent(text: str) -> None:
@@ -169,7 +175,7 @@ def _silent(text: str) -> None:
 
 
 def _drawn(item: Input) -> bool:
-    return item.name.startswith(("ttft limit", "batch_size", "concurrency"))
+    return item.name.startswith(("ttft limit", "ttft p", "rate", "batch_size", "concurrency"))
 
 
 def _margin(instance: Instance, gpus: int) -> Margin | None:

@@ -12,8 +12,8 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Stage
 from shardproof.solver.audit.stated_plan import own_plan
 from shardproof.solver.documents.text import printable
-from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import Evaluation, ScenarioFigures
+from shardproof.solver.open_loop.evaluated import evaluate_any
 from shardproof.solver.solve import metrics_of
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _audited(audit: Audit, instance: Instance, result: Result, *, several: bool)
 def _evaluated(name: str, instance: Instance, plan: Plan) -> Column:
     """The column of a plan, under the engine that it names where the question names none."""
     asked = question_of(instance, plan)
-    return _column(name, asked, plan, evaluate(asked, plan))
+    return _column(name, asked, plan, evaluate_any(asked, plan))
 
 
 def _column(name: str, instance: Instance, plan: Plan, evaluation: Evaluation) -> Column:

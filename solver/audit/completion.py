@@ -12,6 +12,7 @@ from fractions import Fraction
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.plans import plan_of
+from shardproof.formulations.open_loop import is_open
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
@@ -22,6 +23,7 @@ from shardproof.solver.audit.fixed_chain import best_chain
 from shardproof.solver.audit.restricted import Fixed, places_of, restrict_to
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import Evaluation
+from shardproof.solver.open_loop.evaluated import evaluate_any
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.result import Status
 
@@ -170,17 +172,19 @@ class _Search:
 
     def _solved(self, fixed: Fixed) -> Completion:
         """The question itself, as `solve` answers it."""
+        from shardproof.solver.answer import answer
         from shardproof.solver.search.settings import Settings
         from shardproof.solver.solve import solve
 
         given = self.context.facts.instance is not None
         asked = self.instance if given else self._narrowed(fixed)
-        result = solve(asked, settings=Settings(time_limit_s=self.time_limit_s, certify=False, explain=False))
+        find = answer if is_open(asked) else solve
+        result = find(asked, settings=Settings(time_limit_s=self.time_limit_s, certify=False, explain=False))
         if result.status == "infeasible":
             return _none(fixed, f"no plan exists with up to {asked.max_gpus} GPUs (proven)")
         if result.plan is None:
             return Completion(fixed.name, "undecided", "not decided in time", bound=result.bound)
-        figures = evaluate(asked, result.plan)
+        figures = evaluate_any(asked, result.plan)
         return _written(fixed, result.plan, figures, status=result.status, bound=result.bound)
 
     def _described(

@@ -10,6 +10,7 @@ from typing import Literal
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.prefill import distinct_ceilings
+from shardproof.formulations.open_loop import is_open
 from shardproof.formulations.scaling import allowed_time
 from shardproof.instances.errors import ShardproofError
 from shardproof.instances.instance import Instance
@@ -21,9 +22,8 @@ from shardproof.solver.audit.mistakes import Budget, Explanation, Trial
 from shardproof.solver.audit.readings import Reading, matching
 from shardproof.solver.audit.recount import Recount
 from shardproof.solver.documents.text import printable
-from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import Evaluation
-from shardproof.solver.problem import deployment_of
+from shardproof.solver.open_loop.evaluated import evaluate_any, question_deployment
 
 MICROBATCH_TRIALS = 12
 MOST_STAGES = 4096
@@ -217,7 +217,9 @@ class Context:
         load = instance.scenarios[0].workload
         best: Candidate | None = None
         decode = max(1, min(self.facts.stated("decode_microbatches") or 1, divide_up(load.requests, reading.replicas)))
-        for size in self._sizes(divide_up(load.requests, reading.replicas), load.input_tokens):
+        is_played = self.instance is not None and is_open(self.instance)  # engines choose their own microbatches
+        sizes = self._sizes(divide_up(load.requests, reading.replicas), load.input_tokens)
+        for size in sizes[:1] if is_played else sizes:
             runs = self._runs(instance, size, decode)
             plan = Plan(
                 replicas=reading.replicas,
@@ -227,12 +229,17 @@ class Context:
                 engine=instance.engine,
             )
             try:
-                candidate = Candidate(reading, plan, evaluate(instance, plan, deployment=deployment))
+                candidate = Candidate(reading, plan, self._evaluated(deployment, plan))
             except (ShardproofError, ArithmeticError):
                 return None
             if best is None or candidate.burden < best.burden:
                 best = candidate
         return best
+
+    def _evaluated(self, deployment: Deployment, plan: Plan) -> Evaluation:
+        if self.instance is not None and is_open(self.instance):
+            return evaluate_any(self.instance, plan)
+        return evaluate_any(deployment.instance, plan, deployment=deployment)
 
     def _runs(self, instance: Instance, size: int, decode: int) -> tuple[Microbatches, ...]:
         """Microbatches of every scenario: its own where the document states them one by one, else the same."""
@@ -273,7 +280,7 @@ class Context:
     @cached_property
     def deployment(self) -> Deployment | None:
         """The deployment problem of the instance."""
-        return None if self.instance is None else deployment_of(self.instance)
+        return None if self.instance is None else question_deployment(self.instance)
 
 
 def _cut(counts: list[int]) -> tuple[tuple[int, int], ...]:

@@ -15,9 +15,9 @@ from shardproof.solver.audit.verdict import outcome_of, verdict_of, worst_of
 from shardproof.solver.documents.reader import parse_document
 from shardproof.solver.documents.sources import Source, read_source
 from shardproof.solver.documents.statement import Document
-from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import Violation
 from shardproof.solver.evaluation.groups import questions
+from shardproof.solver.open_loop.evaluated import evaluate_any
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def fleet_review(plan: Plan, instance: Instance, name: str) -> Review:
         document = parse_document(text, name=f"{name}, group {place}", suffix=".json")
         documents.append((name, document))
         audits.append(audit_document(document, asked))
-    common = [item for item in evaluate(instance, plan).violations if item.group.partition("[")[0] in _COMMON]
+    common = [item for item in evaluate_any(instance, plan).violations if item.group.partition("[")[0] in _COMMON]
     audits[0] = replace(audits[0], violations=(*audits[0].violations, *common))
     return Review(Source(name, tuple(documents)), tuple(audits))
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from shardproof.formulations.engines.told import device_class, memory_budget
+from shardproof.formulations.open_loop import is_open
 from shardproof.instances.engine_choice import NAMED, runs_on
 from shardproof.instances.hardware import Device, Link
 from shardproof.instances.instance import Instance
@@ -76,6 +77,8 @@ def coordinates(instance: Instance) -> Coordinates:
         # Any takes the best of the engines that run there; more memory is easier as long as their defaults stay.
         measured += f" {[name for name in NAMED if runs_on(instance, name)]} {device_class(instance)}"
     text = f"{measured} {instance.model_dump_json(exclude=_NOT_COMPARED)}"
+    # What is played says nothing sure about an easier question: requests that come by themselves compare with nothing.
+    text += instance.fingerprint if is_open(instance) else ""
     rest = hashlib.sha256(text.encode()).hexdigest()
     return Coordinates(rest=rest, limits=tuple(limits), device=_device(instance.device))
 

@@ -55,6 +55,8 @@ def _show(prediction: Prediction) -> None:
     group = "" if prediction.group is None else f"group {prediction.group}, "
     console.print(f"{group}scenario {prediction.scenario}: by {prediction.basis}")
     console.print(f"TTFT {prediction.ttft_s:.3f} s, TPOT {prediction.tpot_ms:.2f} ms")
+    for sentence in prediction.said:
+        console.print(f"  {sentence}", soft_wrap=True, markup=False)
     rates = prediction.throughput
     console.print(
         f"{rates.requests_per_s:.4g} requests/s, {rates.output_tokens_per_s:,.4g} output tokens/s, "

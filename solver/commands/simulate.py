@@ -61,6 +61,12 @@ def _show(found: Outcome) -> None:
     console.print(Text(f"scenario {found.scenario}: {runs} of {len(found.runs[0].served):,} requests", style="bold"))
     speed = found.throughput()
     console.print(f"{speed['requests_per_s']:.2f} requests/s, {speed['output_tokens_per_s']:,.0f} output tokens/s")
+    if found.is_overloaded:
+        arrived = found.runs[0].served[-1].request.arrival_ns / 1e9
+        rate, waiting = len(found.runs[0].served) / arrived, found.runs[0].waiting(arrived * 1e9)
+        told = f"{waiting:,} wait when the last one comes, and times grow with the length of the run"
+        line = f"overloaded: {rate:.4g} requests/s arrive, {speed['requests_per_s']:.4g} are answered; {told}"
+        console.print(line, style="bold red")
     table = Table("", "mean", *(f"p{percent}" for percent in QUANTILES), box=None, header_style="bold")
     for name in FIGURES:
         cells = [found.figure(name, at) for at in (None, *QUANTILES)]

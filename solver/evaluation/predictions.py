@@ -46,6 +46,10 @@ class Prediction:
     assumptions: tuple[str, ...]
     group: int | None = None
     violations: tuple[Violation, ...] = ()
+    served: dict[str, Any] | None = None
+    """What requests that come by themselves saw of the plan: the document of ``simulate --json`` (``None``: others)."""
+    said: tuple[str, ...] = ()
+    """One sentence for each limit of such requests."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``predict --json``."""
@@ -64,6 +68,7 @@ class Prediction:
             "engine_memory": None,
             "assumptions": list(self.assumptions),
             "violations": [asdict(found) for found in self.violations],
+            **({} if self.served is None else {"service": self.served}),
         }
         if self.engine_memory is not None:
             document["engine_memory"] = {
@@ -95,6 +100,13 @@ def predict(instance: Instance, plan: Plan, *, level: float | None = None) -> tu
     require_plan_of(instance, plan)
     deployment = deployment_of(instance)
     evaluation = evaluate(instance, plan, deployment=deployment)
+    return of_evaluation(deployment, plan, evaluation, level=level)
+
+
+def of_evaluation(
+    deployment: Deployment, plan: Plan, evaluation: Evaluation, *, level: float | None = None
+) -> tuple[Prediction, ...]:
+    """Predict a plan of one shape from its figures, scenario by scenario."""
     return tuple(_scenario(deployment, plan, evaluation, figures, level) for figures in evaluation.scenarios)
 
 

@@ -40,7 +40,8 @@ class Judged:
     def keeps_all(self) -> bool:
         """Whether every limit is kept, and every request found room."""
         refused = any(run.refused for outcome in self.outcomes for run in outcome.runs)
-        return not refused and all(verdict.kept for verdict in self.verdicts)
+        overloaded = any(outcome.is_overloaded for outcome in self.outcomes if len(outcome.runs) > 1)
+        return not refused and not overloaded and all(verdict.kept for verdict in self.verdicts)
 
 
 def judged(instance: Instance, plan: Plan, service: Service) -> Judged:

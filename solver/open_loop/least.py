@@ -11,6 +11,7 @@ from shardproof.formulations.engines.told import HIGHEST_UTILISATION
 from shardproof.formulations.open_loop import allowed_late, promised_by
 from shardproof.instances.option import Option
 from shardproof.instances.traffic.trace import BLOCK_TOKENS, Request
+from shardproof.instances.units import format_duration
 from shardproof.instances.workload import OpenLoop, Scenario
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.open_loop.costs import Asked, ChunkCosts, RoundCosts, TokenPlane
@@ -175,6 +176,47 @@ class ShapeBound:
             high += 1
         return high
 
+    def reason(self, open_: OpenScenario, replicas: int) -> str:
+        """Say why so many replicas do not do (or nothing, where they may)."""
+        return self._refusal(open_) or self._overload(open_, replicas) or self._crowded(open_, replicas)
+
+    def _refusal(self, open_: OpenScenario) -> str:
+        if self._holds_too_little(open_):
+            return f"its cache holds {self.cache:,.0f} tokens at most, fewer than the longest request has"
+        if not self._is_too_slow(open_):
+            return ""
+        fastest, tightest = self.costs.rounds(open_.scenario).fastest(), open_.needs.tightest_token
+        if tightest is not None and fastest > tightest:
+            return f"one token takes {_shown(fastest)} alone, limit {_shown(tightest)}"
+        return "first tokens take longer than their limit for too many requests, with nothing beside them"
+
+    def _overload(self, open_: OpenScenario, replicas: int) -> str:
+        if self.keeps_up(open_, replicas):
+            return ""
+        each, limit = float(open_.load.rate) / 1e9 / replicas, open_.mean_token
+        busy = each * open_.mean_prompt(self)
+        stalled = busy * open_.seen if self.is_seen_by_chance(open_) else 0.0
+        if busy >= 1 or stalled >= 1:
+            return f"prompts alone would keep them busy {busy:.0%} of the time"
+        left = None if limit is None else limit * (1 - stalled)
+        tokens = each * float(self.tokens(open_, open_.everything, left).mean())
+        told = "" if left is None else f" in rounds of {_shown(left)}, which prompts leave of the limit on TPOT"
+        return f"prompts would keep them busy {busy:.0%} of the time, and tokens{told} {_often(tokens)}"
+
+    def _crowded(self, open_: OpenScenario, replicas: int) -> str:
+        test = self._refuting.setdefault(open_.scenario.name, WindowTest(self, open_))
+        if not test.refuses(replicas):
+            return ""
+        demand, late = next(pair for pair in test.demands(0) if pair[0].forces(replicas, pair[1]))
+        windows = demand.late(replicas)
+        worst = max(windows, key=lambda window: window.late)
+        asked, room = worst.work / 1e9, replicas * (worst.stop - worst.start) / 1e9
+        return (
+            f"{sum(window.late for window in windows):,} requests are late at least, where {late:,} may be: between "
+            f"{worst.start / 1e9:.2f} s and {worst.stop / 1e9:.2f} s they have {room:.2f} s for {asked:.2f} s of work"
+            f" of {worst.last - worst.first + 1:,} requests"
+        )
+
     def keeps_up(self, open_: OpenScenario, replicas: float) -> bool:
         """Whether so many replicas keep up with the rate and with limits on the time per token of all requests."""
         each = float(open_.load.rate) / 1e9 / replicas
@@ -249,6 +291,14 @@ class ShapeBound:
     @cached_property
     def _refuting(self) -> dict[str, WindowTest]:
         return {}
+
+
+def _shown(time: float) -> str:
+    return format_duration(round(time))
+
+
+def _often(share: float) -> str:
+    return "all of the time however many run" if share > 100 else f"{share:.0%}"  # no round is that short
 
 
 class Works(Protocol):

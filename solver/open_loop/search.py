@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import ceil
@@ -13,11 +12,12 @@ from shardproof.instances.plan import Plan
 from shardproof.instances.workload import OpenLoop
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.open_loop.evaluated import SEEDS
 from shardproof.solver.open_loop.judge import Judged, judged, may_keep
 from shardproof.solver.open_loop.least import OpenScenario, OptionCosts, ShapeBound
 from shardproof.solver.open_loop.mixed import mixed_bound
 from shardproof.solver.open_loop.shapes import Shape, shapes_of
-from shardproof.solver.simulation.simulate import Service
+from shardproof.solver.simulation.simulate import Service, SimulationSettings
 
 
 @dataclass(order=True)
@@ -81,6 +81,17 @@ class OpenSearch:
         if queue:
             lowest = min(lowest, queue[0].gpus)
         return self._found(lowest, whole)
+
+    def bound(self) -> int:
+        """GPUs that no fleet undercuts, one more than the budget at most; nothing is played."""
+        queue: list[_Entry] = []
+        lowest = self.instance.max_gpus + 1
+        for place, shape in enumerate(shapes_of(self.service.deployment)):
+            entry = _Entry(shape.gpus, False, shape.gpus, place, shape)
+            if shape.gpus < lowest:
+                self._bound(entry, queue)
+                lowest = min(lowest, queue[0].gpus if queue else lowest)
+        return self._found(lowest, whole=True).bound
 
     def _found(self, lowest: int, whole: bool) -> Found:
         best = self.best
@@ -171,6 +182,8 @@ class OpenSearch:
         return not evaluate(deployment.instance, plan, deployment=deployment).violations
 
 
-def shapes_shown(found: Found) -> Sequence[str]:
-    """Say how few replicas of each shape may do."""
-    return [f"{shape}: {count} replicas or more" for shape, count in found.least]
+def fewest_gpus(instance: Instance, most: int) -> int:
+    """GPUs that no fleet undercuts, as far as ``most`` and one more; nothing is played."""
+    service = Service(instance, SimulationSettings(seeds=SEEDS))
+    narrow = instance.model_copy(update={"max_gpus": min(most, instance.max_gpus)})
+    return OpenSearch(narrow, service, floor=1, give_up=None).bound()

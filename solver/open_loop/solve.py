@@ -14,15 +14,14 @@ from shardproof.formulations.open_loop import promised_by, without_open
 from shardproof.instances.instance import Instance
 from shardproof.instances.workload import OpenLoop
 from shardproof.solver.evaluation.engine_flags import engine_flags
+from shardproof.solver.open_loop.evaluated import service_of
 from shardproof.solver.open_loop.search import Found, OpenSearch
 from shardproof.solver.open_loop.shown import documents, measured, sentences
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.result import Result
 from shardproof.solver.search.settings import Settings
-from shardproof.solver.simulation.simulate import Service, SimulationSettings
+from shardproof.solver.simulation.simulate import Service
 from shardproof.solver.solve import solve, versions
-
-SEEDS = 5
 
 PREMISES = (
     "requests that come by themselves: the bound holds for fleets that keep up with the rate, whose replicas see the"
@@ -36,7 +35,7 @@ def solve_open(instance: Instance, settings: Settings) -> Result:
     """Find a plan for an instance with open scenarios, bound it, and play it before it is given."""
     started = time.monotonic()
     give_up = None if settings.time_limit_s is None else started + settings.time_limit_s
-    service = Service(instance, SimulationSettings(seeds=SEEDS, seed=settings.seed))
+    service = service_of(instance, seed=settings.seed)
     floor = _others(instance, settings)
     if floor > instance.max_gpus:
         found = Found(None, floor, whole=True)
@@ -72,7 +71,7 @@ def _result(instance: Instance, service: Service, found: Found, *, seconds: floa
     plan, metrics = None, None
     flags: tuple[str, ...] = ()
     if best is not None:
-        plan, metrics = measured(instance, service, best)
+        plan, metrics = measured(instance, best)
         flags = engine_flags(service.deployment.instance, plan)
     return Result(
         status=status,  # type: ignore[arg-type]

@@ -79,6 +79,25 @@ class Run:
             kept &= self.values(figure) <= limit
         return int(kept.sum()) / len(self.served) if self.served else 1.0
 
+    def waiting(self, moment: float) -> int:
+        """Requests that have come by a moment and have no first token yet, refused ones left out."""
+        return sum(
+            item.request.arrival_ns <= moment and not item.refused and (item.first_token or moment + 1) > moment
+            for item in self.served
+        )
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether requests pile up for as long as they come.
+
+        Of all that came a twentieth or more (and twenty) wait at the end, and half as many again as at half-time.
+        """
+        last = max((item.request.arrival_ns for item in self.served), default=0)
+        if not last:
+            return False
+        ends = self.waiting(last)
+        return ends >= max(20, len(self.served) / 20) and ends >= 1.5 * self.waiting(last / 2)
+
     @property
     def refused(self) -> int:
         """Requests longer than the cache."""
@@ -145,10 +164,16 @@ class Outcome:
             document[f"{name}_ms"] = {key: _shown(self.figure(name, at)) for key, at in points.items()}
         document["throughput"] = self.throughput()
         document["goodput"] = [run.share_within(self.limits) for run in self.runs] if self.limits else None
+        document["overloaded"] = self.is_overloaded
         document["refused"] = sum(run.refused for run in self.runs)
         document["preemptions"] = sum(run.preemptions for run in self.runs)
         document["over_time"] = [self.over_time(place) for place in range(len(self.runs[0].samples))]
         return document
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether requests pile up in most runs."""
+        return sum(run.is_overloaded for run in self.runs) * 2 > len(self.runs)
 
     def throughput(self) -> dict[str, float]:
         """Requests and tokens per second over the first run."""

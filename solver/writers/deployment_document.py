@@ -12,9 +12,10 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.layers import CompressedAttention, GroupedQueryAttention, LatentAttention, MixtureOfExperts
 from shardproof.instances.plan import Group, Plan, Stage
 from shardproof.instances.units import format_bytes
+from shardproof.instances.workload import OpenLoop
 from shardproof.solver.documents.text import printable
-from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import Evaluation, GroupFigures
+from shardproof.solver.open_loop.evaluated import evaluate_any
 from shardproof.solver.result import Result
 from shardproof.solver.solve import metrics_of
 
@@ -29,7 +30,7 @@ def write_document(instance: Instance, result: Result) -> str:
     """
     if result.plan is None:
         raise ValueError("there is no plan to write")
-    plan, figures = result.plan, evaluate(instance, result.plan)
+    plan, figures = result.plan, evaluate_any(instance, result.plan)
     name = printable(instance.model.name, limit=80)
     sections = [
         [f"# Parallel Strategy Deployment Method for {name}"],
@@ -70,11 +71,16 @@ def _hardware(instance: Instance) -> Iterator[str]:
 def _workload(instance: Instance) -> Iterator[str]:
     scenario = instance.scenarios[0]
     load = scenario.workload
-    yield f"- Batch Size: {load.requests} sequences"
+    if isinstance(load, OpenLoop):
+        yield f"- Request Rate: {float(load.rate):.6g} requests per second"
+    else:
+        yield f"- Batch Size: {load.requests} sequences"
     if load.sequence_length_range is not None:
         yield f"- Sequence Length: Variable [{load.sequence_length_range[0]}, {load.sequence_length_range[1]}]"
     yield f"- Input Sequence: {load.input_tokens} tokens"
     yield f"- Output Sequence: {load.output_tokens} tokens"
+    for item in scenario.limits.percentiles:
+        yield f"- {item.figure.upper()} p{float(item.percent):g} Requirement: {item.limit / 1e6:.9g} ms"
     if scenario.limits.ttft is not None:
         yield f"- TTFT Requirement: {scenario.limits.ttft / 1e9:.9g} seconds"
     if scenario.limits.tpot is not None:

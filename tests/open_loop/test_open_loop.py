@@ -166,8 +166,8 @@ def test_a_trace_says_rate_and_lengths(tmp_path: Path) -> None:
     assert again.fingerprint != question.fingerprint
 
 
-def test_other_verbs_name_what_they_can_answer() -> None:
-    with pytest.raises(InputError, match="solve and simulate answer it"):
+def test_the_program_of_a_closed_question_refuses_an_open_one() -> None:
+    with pytest.raises(InputError, match="asks for a burst or a closed loop"):
         deployment_of(asked())
 
 

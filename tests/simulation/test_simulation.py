@@ -117,6 +117,13 @@ def test_shared_blocks_are_computed_once() -> None:
     assert second.ttft < first.ttft / 5
 
 
+def test_a_queue_that_grows_for_as_long_as_requests_come_is_called_overloaded() -> None:
+    seat = Seat(times(), ReplicaLimits(8, 512, 10**7))
+    for rate, overloaded in ((0.5, False), (40.0, True)):
+        run = play_open([seat], traffic(3, 400, rate=rate), router="random", seed=0)
+        assert run.is_overloaded is overloaded
+
+
 def test_prefix_hits_shorten_the_first_token() -> None:
     found = []
     for hit in (0.0, 0.5, 0.9):
