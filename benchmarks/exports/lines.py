@@ -13,6 +13,7 @@ PROGRAMS = {
     "vllm": (["vllm", "serve"], ["-m", "dynamo.vllm"]),
     "sglang": (["-m", "sglang.launch_server"], ["-m", "dynamo.sglang"]),
 }
+_OWN = {"dynamo.vllm": ("--disaggregation-mode",)}
 _VARIABLE = re.compile(r"\$\(\(.*?\)\)|\$\{?[A-Z_]+\}?")
 _CHART = {
     "tensorParallelSize": "--tensor-parallel-size",
@@ -41,8 +42,18 @@ def _after(words: list[str], engine: str) -> list[str] | None:
         for place in range(len(words) - len(program) + 1):
             if words[place : place + len(program)] == program:
                 rest = [word for word in words[place + len(program) :] if word not in ("$@", "$others")]
-                return [_VARIABLE.sub("1", word) for word in rest]
+                return [_VARIABLE.sub("1", word) for word in _without(rest, _OWN.get(program[-1], ()))]
     return None
+
+
+def _without(words: list[str], flags: tuple[str, ...]) -> list[str]:
+    """Leave out flags with their values: those of a launcher around the engine."""
+    found = list(words)
+    for flag in flags:
+        if flag in found:
+            place = found.index(flag)
+            del found[place : place + 2]
+    return found
 
 
 def _starts(tree: Any) -> Iterator[list[str]]:

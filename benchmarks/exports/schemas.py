@@ -96,7 +96,7 @@ def _loosely(schema: Any, written: Sequence[Any], where: str) -> dict[str, Any]:
 
 def documents(files: Iterable[tuple[str, str]]) -> dict[str, list[Any]]:
     """Return what exports write of each custom resource and chart."""
-    found: dict[str, list[Any]] = {name: [] for name in (*SOURCES, "dynamo")}
+    found: dict[str, list[Any]] = {name: [] for name in (*SOURCES, "dynamo", "disaggregated")}
     for name, text in files:
         if name.endswith(".yaml") and not name.endswith("config.yaml"):
             for tree in yaml.safe_load_all(text):

@@ -153,6 +153,8 @@ def _start(words: Sequence[Word]) -> tuple[str, Sequence[Word]] | None:
         following = words[place + 1].text if place + 1 < len(words) else ""
         if name in ("vllm", "sglang") and following == "serve":
             return name, words[place + 2 :]
+        if name in ("trtllm-serve", "trtllm-serve.py") and following.startswith("disaggregated"):
+            return None  # the router of servers that other lines start
         if name in ("trtllm-serve", "trtllm-serve.py"):
             return "trtllm", words[place + (2 if following == "serve" else 1) :]
         module = word.text if place and words[place - 1].text == "-m" else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from shardproof.solver.exporters.apart import refuse_apart
 from shardproof.solver.exporters.images import image_of
 from shardproof.solver.exporters.routing import nginx
 from shardproof.solver.exporters.seats import Seat, seats_of
@@ -19,6 +20,7 @@ TARGET = "docker-compose"
 
 def write(units: Sequence[Unit]) -> dict[str, str]:
     """Return the files of every host."""
+    refuse_apart(units, TARGET)
     for unit in units:
         if unit.nodes > 1:
             reason = f"a replica spans {unit.nodes} nodes, Compose runs on one; export to slurm or kubernetes"

@@ -1,4 +1,4 @@
-"""NVIDIA Dynamo: a DynamoGraphDeployment (nvidia.com/v1beta1) of a frontend and workers.
+"""NVIDIA Dynamo: a DynamoGraphDeployment (nvidia.com/v1beta1) of a frontend and workers, or prefill and decode.
 
 Sources: the operator's documentation: ``spec.components`` with ``type``, ``replicas``, ``multinode.nodeCount`` and
 ``podTemplate`` whose container ``main`` is the worker; the operator adds addresses and ranks of nodes, and probes,
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from shardproof.solver.exporters.apart import is_apart, pools_of, stem_of
 from shardproof.solver.exporters.images import resource_of
 from shardproof.solver.exporters.pods import config_map, pod, shared_memory, split
 from shardproof.solver.exporters.text import alone, cannot, to_yaml
@@ -23,14 +24,20 @@ RELEASE = "1.5.0"
 
 def write(units: Sequence[Unit]) -> dict[str, str]:
     """Return the graph, and TensorRT-LLM's options as a ConfigMap."""
-    unit = alone(units, TARGET, "its frontend routes by load and cached prefixes, and takes no weights of workers")
+    if is_apart(units):
+        workers: tuple[Unit, ...] = pools_of(units, TARGET)
+    else:
+        reason = "its frontend routes by load and cached prefixes, and takes no weights of workers"
+        workers = (alone(units, TARGET, reason),)
+    unit = workers[0]
     if unit.device.vendor != "NVIDIA":
         raise cannot(TARGET, f"its images are for NVIDIA devices, not for {unit.device.name}", field="device")
     resource_of(unit, TARGET)
-    spec = {"backendFramework": unit.engine, "components": [_frontend(unit), _worker(unit)]}
+    spec = {"backendFramework": unit.engine, "components": [_frontend(unit), *map(_worker, workers)]}
     head = {"apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeployment"}
-    graph = {**head, "metadata": {"name": unit.name}, "spec": spec}
-    return {f"{unit.name}.yaml": to_yaml(*config_map(unit), graph)}
+    name = stem_of(units)
+    graph = {**head, "metadata": {"name": name}, "spec": spec}
+    return {f"{name}.yaml": to_yaml(*(tree for one in workers for tree in config_map(one)), graph)}
 
 
 def _image(unit: Unit) -> str:
@@ -52,7 +59,8 @@ def _worker(unit: Unit) -> dict[str, Any]:
     spec = pod(unit, process, TARGET, probes=False)
     words = ["/config/config.yaml" if word == "config.yaml" else word for word in process.words]
     container = spec["containers"][0] | {"name": "main", "image": _image(unit)} | split(words)
-    found: dict[str, Any] = {"name": "worker", "type": "worker", "replicas": unit.replicas}
+    kind = unit.pool or "worker"
+    found: dict[str, Any] = {"name": kind, "type": kind, "replicas": unit.replicas}
     if unit.nodes > 1:
         found["multinode"] = {"nodeCount": unit.nodes}
     found["sharedMemorySize"] = shared_memory(unit)  # the operator mounts /dev/shm itself, 8 GiB unless told
@@ -75,8 +83,10 @@ def _words(unit: Unit) -> list[str]:
     for flag in ("--host", "--port"):
         place = words.index(flag)
         del words[place : place + 2]
+    mode = ["--disaggregation-mode", unit.pool] if unit.pool is not None else []
     if unit.engine == "vllm":
-        return ["python3", "-m", "dynamo.vllm", "--model", *words[2:]]
+        return ["python3", "-m", "dynamo.vllm", "--model", *words[2:], *mode]
     if unit.engine == "sglang":
         return ["python3", "-m", "dynamo.sglang", *words[words.index("--model-path") :]]
-    return ["python3", "-m", "dynamo.trtllm", "--model-path", unit.model, "--extra-engine-args", "config.yaml"]
+    options = ["--extra-engine-args", "config.yaml"]
+    return ["python3", "-m", "dynamo.trtllm", "--model-path", unit.model, *options, *mode]

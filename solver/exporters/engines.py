@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shardproof.instances.plan import Pool
+from shardproof.solver.exporters.apart import (
+    ROUTER_CONFIG,
+    ROUTERS,
+    is_apart,
+    pools_of,
+    router_config,
+    router_words,
+)
+from shardproof.solver.exporters.pools import BOOTSTRAP, SIDE_CHANNEL
 from shardproof.solver.exporters.routing import nginx
-from shardproof.solver.exporters.seats import seats_of
+from shardproof.solver.exporters.seats import Seat, seats_of
 from shardproof.solver.exporters.text import cannot, shell_words
 from shardproof.solver.exporters.units import PLACEMENT, PORT, Process, Unit
+
+ROUTER_PORT = 80
+"""Port of the router, on a host of its own or beside the servers."""
 
 
 def vllm(units: Sequence[Unit]) -> dict[str, str]:
@@ -49,8 +62,10 @@ def scripts(units: Sequence[Unit]) -> dict[str, str]:
             suffix = f".node-{node}" if len(unit.processes) > 1 else ""
             files[f"{unit.name}{suffix}.sh"] = _script(unit, node, process)
     files["seats.tsv"] = _seats(units)
-    if sum(unit.replicas for unit in units) > 1:
-        files["router.nginx.conf"] = nginx(units, _addresses(units), port=80)
+    if is_apart(units):
+        files |= _router(units)
+    elif sum(unit.replicas for unit in units) > 1:
+        files["router.nginx.conf"] = nginx(units, _addresses(units), port=ROUTER_PORT)
     return files
 
 
@@ -59,6 +74,9 @@ def _script(unit: Unit, node: int, process: Process) -> str:
     if unit.nodes > 1:
         lines.append('test -n "$MASTER_ADDR"  # address of the first node of this replica')
     lines += [f"export {key}={value}" for key, value in process.environment.items()]
+    if unit.pool is not None and unit.engine == "vllm":
+        own = "$(hostname -I | cut -d ' ' -f 1)"
+        lines.append(f'export VLLM_NIXL_SIDE_CHANNEL_HOST="${{VLLM_NIXL_SIDE_CHANNEL_HOST:-{own}}}"')
     words = shell_words(process.words)
     if unit.config is not None:
         words = words.replace("config.yaml", _config(unit))
@@ -75,14 +93,47 @@ def _port(place: int) -> int:
 
 def _seats(units: Sequence[Unit]) -> str:
     """Return a table: host, script, its variables and arguments, for every process."""
-    rows = ["host\tscript\tCUDA_VISIBLE_DEVICES\targuments"]
+    named = is_apart(units) and units[0].engine == "vllm"
+    rows = ["host\tscript\tCUDA_VISIBLE_DEVICES\targuments" + ("\tVLLM_NIXL_SIDE_CHANNEL_PORT" if named else "")]
     for seat in seats_of(units):
         suffix = f".node-{seat.node}" if len(seat.unit.processes) > 1 else ""
-        own = seat.gpus[0] and seat.node == 0
         devices = ",".join(map(str, seat.gpus))
-        arguments = f"--port {_port(seat.gpus[0])}" if own else ""
-        rows.append(f"host-{seat.host}\t{seat.unit.name}{suffix}.sh\t{devices}\t{arguments}")
+        row = f"host-{seat.host}\t{seat.unit.name}{suffix}.sh\t{devices}\t{_arguments(seat)}"
+        rows.append(row + (f"\t{SIDE_CHANNEL + 100 * seat.gpus[0]}" if named else ""))
     return "\n".join(rows) + "\n"
+
+
+def _arguments(seat: Seat) -> str:
+    """Ports of a server that shares its host; the first one keeps those of the script."""
+    if not seat.gpus[0] or seat.node:
+        return ""
+    bootstrap = f" --disaggregation-bootstrap-port {_bootstrap(seat)}" if _asks(seat.unit) else ""
+    return f"--port {_port(seat.gpus[0])}{bootstrap}"
+
+
+def _asks(unit: Unit) -> bool:
+    """Whether a server is asked for caches on a port of its own."""
+    return unit.engine == "sglang" and unit.pool == "prefill"
+
+
+def _bootstrap(seat: Seat) -> int:
+    return BOOTSTRAP + 100 * seat.gpus[0]
+
+
+def _router(units: Sequence[Unit]) -> dict[str, str]:
+    """Return the script that starts the router of both pools, with the file that TensorRT-LLM's reads."""
+    prefill, decode = pools_of(units, units[0].engine)
+    found = _addresses(units)
+    addresses: dict[Pool, list[str]] = {"prefill": found[prefill.place], "decode": found[decode.place]}
+    bootstraps = [_bootstrap(seat) for seat in seats_of(units) if seat.unit is prefill and seat.node == 0]
+    words = router_words(prefill.engine, addresses, bootstraps)
+    lines = ["#!/usr/bin/env bash", "set -eu"]
+    if prefill.engine == "trtllm":
+        lines.append(f'exec {shell_words(words)} "$@"')
+        script = "\n".join(lines) + "\n"
+        return {"router.sh": script, ROUTER_CONFIG: router_config(prefill.model, addresses, ROUTER_PORT)}
+    lines += [f"# pip install {ROUTERS[prefill.engine]}", f'exec {shell_words(words)} {ROUTER_PORT} "$@"']
+    return {"router.sh": "\n".join(lines) + "\n"}
 
 
 def _addresses(units: Sequence[Unit]) -> dict[int, list[str]]:

@@ -73,9 +73,9 @@ class Export:
 def _plans(plan: Plan, units: Sequence[Unit]) -> dict[str, str]:
     """Return the plan itself; of a mixed fleet one file a group, since a plan's readers know one shape a document."""
     files = {}
-    for unit, part in zip(units, plan.parts, strict=True):
+    for unit in units:
         name = f"{unit.name}.plan.json" if plan.groups else "plan.json"
-        tree = plan.part(part).model_dump(mode="json", exclude_none=True)
+        tree = unit.told.plan.model_dump(mode="json", exclude_none=True)
         files[name] = json.dumps(tree, indent=2) + "\n"
     return files
 

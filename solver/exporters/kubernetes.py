@@ -10,9 +10,21 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from shardproof.instances.plan import Pool
+from shardproof.solver.exporters.apart import (
+    ROUTER_CONFIG,
+    ROUTER_IMAGE,
+    ROUTERS,
+    is_apart,
+    pools_of,
+    router_config,
+    router_words,
+)
+from shardproof.solver.exporters.images import image_of
 from shardproof.solver.exporters.pods import config_map, pod
+from shardproof.solver.exporters.pools import BOOTSTRAP
 from shardproof.solver.exporters.routing import http_route
-from shardproof.solver.exporters.text import cannot, to_yaml
+from shardproof.solver.exporters.text import cannot, shell_words, to_yaml
 from shardproof.solver.exporters.units import PORT, Process, Unit
 
 TARGET = "kubernetes"
@@ -20,14 +32,69 @@ TARGET = "kubernetes"
 
 def write(units: Sequence[Unit]) -> dict[str, str]:
     """Return one file a group, and the route over all of them where they are several."""
+    if is_apart(units):
+        return _apart(units)
     files = {}
     for unit in units:
         workload = _deployment(unit) if unit.nodes == 1 else _leader_workers(unit)
         files[f"{unit.name}.yaml"] = to_yaml(*config_map(unit), workload, _service(unit))
     if len(units) > 1:
-        names = [unit.name for unit in units]
+        names = [_service_name(unit) for unit in units]
         files["route.yaml"] = to_yaml(http_route("inference", units, names, port=PORT))
     return files
+
+
+def _apart(units: Sequence[Unit]) -> dict[str, str]:
+    """Return both pools with an address for every server, and the router of both."""
+    prefill, decode = pools_of(units, TARGET)
+    files = {}
+    for unit in (prefill, decode):
+        trees = [_stateful(unit), _headless(unit)] if unit.nodes == 1 else [_leader_workers(unit)]
+        files[f"{unit.name}.yaml"] = to_yaml(*config_map(unit), *trees)
+    return files | {"router.yaml": to_yaml(*_router(prefill, decode))}
+
+
+def _stateful(unit: Unit) -> dict[str, Any]:
+    tree = _deployment(unit)
+    started = {"serviceName": unit.name, "podManagementPolicy": "Parallel"}
+    return tree | {"kind": "StatefulSet", "spec": tree["spec"] | started}
+
+
+def _headless(unit: Unit) -> dict[str, Any]:
+    tree = _service(unit)
+    return tree | {"spec": {"clusterIP": "None", "publishNotReadyAddresses": True, **tree["spec"]}}
+
+
+def _router(prefill: Unit, decode: Unit) -> list[dict[str, Any]]:
+    """Return a Deployment of the router, its Service, and the file that TensorRT-LLM's reads."""
+    addresses: dict[Pool, list[str]] = {
+        "prefill": [f"{prefill.name}-{one}.{prefill.name}:{PORT}" for one in range(prefill.replicas)],
+        "decode": [f"{decode.name}-{one}.{decode.name}:{PORT}" for one in range(decode.replicas)],
+    }
+    words = router_words(prefill.engine, addresses, [BOOTSTRAP] * prefill.replicas)
+    labels = {"app": "router"}
+    container: dict[str, Any] = {"name": "router", "image": ROUTER_IMAGE}
+    if prefill.engine == "trtllm":
+        config = {"name": "router-config", "items": [{"key": ROUTER_CONFIG, "path": ROUTER_CONFIG}]}
+        container |= {"image": image_of(prefill, TARGET), "command": words[:-1], "args": [f"/config/{ROUTER_CONFIG}"]}
+        container["volumeMounts"] = [{"name": "config", "mountPath": "/config"}]
+        volumes = {"volumes": [{"name": "config", "configMap": config}]}
+    else:
+        script = f"pip install {ROUTERS[prefill.engine]} && exec {shell_words([*words, str(PORT)])}"
+        container |= {"command": ["/bin/bash", "-c"], "args": [script]}
+        volumes = {}
+    container["ports"] = [{"name": "http", "containerPort": PORT}]
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container], **volumes}}
+    workload = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    found = [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "router"}, "spec": workload},
+        _service_of("router", labels),
+    ]
+    if prefill.engine == "trtllm":
+        text = router_config(prefill.model, addresses, PORT)
+        head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "router-config"}}
+        found.insert(0, head | {"data": {ROUTER_CONFIG: text}})
+    return found
 
 
 def _labels(unit: Unit) -> dict[str, str]:
@@ -105,10 +172,19 @@ def _ranked(worker: Process) -> Process:
     return Process(worker.environment, tuple(words))
 
 
+def _service_name(unit: Unit) -> str:
+    """The name of a LeaderWorkerSet belongs to the headless service that its operator makes."""
+    return unit.name if unit.nodes == 1 else f"{unit.name}-http"
+
+
 def _service(unit: Unit) -> dict[str, Any]:
+    return _service_of(_service_name(unit), _labels(unit))
+
+
+def _service_of(name: str, labels: dict[str, str]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": unit.name},
-        "spec": {"selector": _labels(unit), "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]},
+        "metadata": {"name": name},
+        "spec": {"selector": labels, "ports": [{"name": "http", "port": PORT, "targetPort": "http"}]},
     }

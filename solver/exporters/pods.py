@@ -42,7 +42,7 @@ def container(
         mounts.append({"name": "config", "mountPath": "/config"})
     found: dict[str, Any] = {"name": name, "image": image_of(unit, target)}
     found |= {"command": ["/bin/bash", "-c"], "args": [f"exec {shell_words(words)}"]} if shell else split(words)
-    found["env"] = environment(process)
+    found["env"] = environment(process) + side_channel(unit)
     if probes:
         found["ports"] = [{"name": "http", "containerPort": PORT}]
     gpus = {resource_of(unit, target): str(unit.gpus_per_node)}
@@ -62,6 +62,14 @@ def environment(process: Process) -> list[dict[str, Any]]:
     token = {"secretKeyRef": {"name": "hf-token", "key": "token", "optional": True}}
     own = [{"name": key, "value": value} for key, value in process.environment.items()]
     return [*own, {"name": "HF_TOKEN", "valueFrom": token}]
+
+
+def side_channel(unit: Unit) -> list[dict[str, Any]]:
+    """Return the variable by which servers of vLLM's pools reach each other: the pod's own address."""
+    if unit.pool is None or unit.engine != "vllm":
+        return []
+    address = {"fieldRef": {"fieldPath": "status.podIP"}}
+    return [{"name": "VLLM_NIXL_SIDE_CHANNEL_HOST", "valueFrom": address}]
 
 
 def _probes() -> dict[str, Any]:

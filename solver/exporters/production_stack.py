@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from shardproof.solver.exporters.apart import refuse_apart
 from shardproof.solver.exporters.images import image_of, selector_of
 from shardproof.solver.exporters.pods import shared_memory
 from shardproof.solver.exporters.text import alone, cannot, to_yaml
@@ -32,6 +33,7 @@ MEMORY_PER_GPU_GIB = 16
 
 def write(units: Sequence[Unit]) -> dict[str, str]:
     """Return the values of one release."""
+    refuse_apart(units, TARGET)
     unit = alone(units, TARGET, "its router goes round or by session, and takes no weights of replicas")
     if unit.engine != "vllm":
         raise cannot(TARGET, f"it starts vLLM, the plan is for {unit.engine}", field="engine")

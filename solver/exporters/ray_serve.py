@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from shardproof.solver.exporters.apart import refuse_apart
 from shardproof.solver.exporters.images import resource_of
 from shardproof.solver.exporters.pods import pod
 from shardproof.solver.exporters.text import alone, cannot, to_yaml
@@ -21,6 +22,7 @@ IMAGE = "rayproject/ray-llm:2.60.0-py311-cu128"
 
 def write(units: Sequence[Unit]) -> dict[str, str]:
     """Return the service with its cluster: one worker pod for each node of each replica."""
+    refuse_apart(units, TARGET)
     unit = alone(units, TARGET, "replicas of its deployments are alike, and its router takes no weights")
     if unit.engine != "vllm":
         raise cannot(TARGET, f"its LLM application starts vLLM, the plan is for {unit.engine}", field="engine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shardproof.solver.evaluation.engine_flags import engine_notes
+from shardproof.solver.exporters.apart import is_apart
 from shardproof.solver.exporters.contract import contract
 from shardproof.solver.exporters.routing import scenarios_of, weights_of
 from shardproof.solver.exporters.units import Unit
@@ -42,6 +43,9 @@ def _row(unit: Unit) -> str:
 
 
 def _weights(units: Sequence[Unit]) -> list[str]:
+    if is_apart(units):
+        said = "Each request passes one server of the prefill pool and one of the decode pool; the router of both picks"
+        return ["## How requests are routed", "", f"{said} them. KV caches go from pool to pool by NIXL.", ""]
     if sum(unit.replicas for unit in units) == 1:
         return []
     names = scenarios_of(units)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shardproof.solver.exporters.apart import refuse_apart
 from shardproof.solver.exporters.engines import scripts
 from shardproof.solver.exporters.text import cannot, shell_words
 from shardproof.solver.exporters.units import PORT, Unit
@@ -16,6 +17,7 @@ TARGET = "slurm"
 
 def write(units: Sequence[Unit]) -> dict[str, str]:
     """Return the scripts of every node, and the job that starts them."""
+    refuse_apart(units, TARGET)
     files = {name: text for name, text in scripts(units).items() if name.endswith((".sh", ".yaml"))}
     for unit in units:
         if unit.is_ray:

@@ -7,16 +7,18 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan
+from shardproof.instances.plan import Plan, Pool
 from shardproof.instances.reading import refuse
 from shardproof.solver.evaluation.engine_commands import WRITERS, Told, served_name
 from shardproof.solver.evaluation.engine_flags import weight_notes
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.groups import questions
 from shardproof.solver.exporters.contract import check_words, check_yaml
+from shardproof.solver.exporters.pools import pool_flags, pool_options
 
 PLACEMENT = "placement.json"
 """Name of the file that says which expert lives where."""
@@ -37,7 +39,8 @@ class Process:
 class Unit:
     """A group of alike replicas: ``processes`` of one of them, node by node.
 
-    ``config``: TensorRT-LLM's YAML; ``placement``: SGLang's map of experts, a file that ``PLACEMENT`` names.
+    ``config``: TensorRT-LLM's YAML; ``placement``: SGLang's map of experts, a file that ``PLACEMENT`` names; ``pool``:
+    the phase that it serves alone (``None``: both).
     """
 
     name: str
@@ -46,6 +49,7 @@ class Unit:
     processes: tuple[Process, ...]
     config: str | None
     placement: str | None = None
+    pool: Pool | None = None
 
     @property
     def instance(self) -> Instance:
@@ -142,16 +146,20 @@ def units_of(instance: Instance, plan: Plan) -> tuple[Unit, ...]:
         raise refuse("plan", f"is for {engine}, the question for {instance.engine}; name one", field="engine")
     stem = slug(instance.model.name)
     found = []
+    groups = [group.pool for pool in get_args(Pool) for group in plan.groups if group.pool == pool]
     for place, (asked, part) in enumerate(questions(instance, plan)):
         if len({stage.option.degrees for stage in part.stages}) != 1:
             remedy = f"{engine} runs every stage with the same degrees, these differ; no engine is told otherwise"
             raise refuse("plan", remedy, field="stages")
         name = f"{stem}-{place}" if plan.groups else stem
-        found.append(_unit(name, place, Told(EnginePlan(asked, part))))
+        pool = groups[place] if groups else None
+        if pool is not None:
+            name = f"{stem}-{pool}" if groups.count(pool) == 1 else f"{stem}-{pool}-{place}"
+        found.append(_unit(name, place, Told(EnginePlan(asked, part)), pool))
     return tuple(found)
 
 
-def _unit(name: str, place: int, told: Told) -> Unit:
+def _unit(name: str, place: int, told: Told, pool: Pool | None) -> Unit:
     engine = told.instance.engine
     _refuse_weights(told)
     placement = _placement(told)
@@ -163,16 +171,18 @@ def _unit(name: str, place: int, told: Told) -> Unit:
     config = None
     if engine == "trtllm":
         config, lines = "\n".join(lines[1:]) + "\n", lines[:1]
+        config += pool_options(pool, told.launch.longest) if pool is not None else ""
         check_yaml(config, engine, layers=told.instance.model.layer_count)
-    processes = tuple(_process(line, index) for index, line in enumerate(lines))
+    added = pool_flags(engine, pool) if pool is not None else []
+    processes = tuple(_process(line, index, added) for index, line in enumerate(lines))
     for process in processes:
         check_words(process.words, engine, environment=process.environment, layers=told.instance.model.layer_count)
     if len(processes) == 1 and told.nodes > 1 and engine != "trtllm":
         processes *= told.nodes
-    return Unit(name, place, told, processes, config, placement)
+    return Unit(name, place, told, processes, config, placement, pool)
 
 
-def _process(line: str, index: int) -> Process:
+def _process(line: str, index: int, added: list[str]) -> Process:
     words = shlex.split(line)
     environment: dict[str, str] = {}
     while re.match(r"[A-Z][A-Z0-9_]*=", words[0]):
@@ -180,7 +190,7 @@ def _process(line: str, index: int) -> Process:
         environment[key] = value
     listens = ["--host", "0.0.0.0", "--port", str(PORT)]  # servers in containers are reached from outside
     is_server = index == 0 and "--headless" not in words
-    return Process(environment, (*words, *(listens if is_server else [])))
+    return Process(environment, (*words, *added, *(listens if is_server else [])))
 
 
 def _refuse_weights(told: Told) -> None:

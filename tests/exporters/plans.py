@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Group, Plan, Share, Stage
+from shardproof.instances.plan import Group, Plan, Pool, Share, Stage
 from shardproof.instances.resolve import resolve_tree
 
 
@@ -60,6 +60,8 @@ def question(name: str) -> tuple[Instance, Plan]:
     """Return the instance and the plan of a case."""
     if name == "mixed":
         return _mixed()
+    if name in APART:
+        return _apart(APART[name])
     case = CASES[name]
     instance = resolve_tree(case.tree, where="test")
     stages = tuple(_stage(*one) for one in case.stages)
@@ -83,4 +85,23 @@ def _mixed() -> tuple[Instance, Plan]:
     return instance, Plan(replicas=3, microbatch_tokens=512, groups=groups, **_names(instance))
 
 
-NAMES = [*CASES, "mixed"]
+APART = {
+    "vllm-apart": Case("vllm", "qwen3-32b", "h100-sxm", ((0, 63, 1, 1, 1), (0, 63, 2, 1, 1))),
+    "vllm-apart-nodes": Case("vllm", "qwen3-235b-a22b-fp8", "h100-sxm", ((0, 93, 4, 1, 4), (0, 93, 1, 16, 16))),
+    "sglang-apart": Case("sglang", "deepseek-r1", "h200-sxm", ((0, 60, 8, 1, 8), (0, 60, 1, 8, 8))),
+    "trtllm-apart": Case("trtllm", "qwen3-32b", "h100-sxm", ((0, 63, 1, 1, 1), (0, 63, 4, 1, 1))),
+}
+"""Prefill and decode in pools of their own: one stage of each."""
+
+
+def _apart(case: Case) -> tuple[Instance, Plan]:
+    instance = resolve_tree(case.tree | {"serving": "apart"}, where="test")
+    pools: tuple[tuple[Pool, int], ...] = (("prefill", 2), ("decode", 1))
+    groups = tuple(
+        Group(replicas=copies, microbatch_tokens=512, stages=(_stage(*stage),), pool=pool)
+        for (pool, copies), stage in zip(pools, case.stages, strict=True)
+    )
+    return instance, Plan(replicas=3, microbatch_tokens=512, groups=groups, **_names(instance))
+
+
+NAMES = [*CASES, "mixed", *APART]

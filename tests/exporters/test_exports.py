@@ -15,19 +15,20 @@ from shardproof.instances.errors import InputError
 from shardproof.instances.plan import Group
 from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.exporters.export import EXPORTERS, export
-from tests.exporters.plans import CASES, NAMES, question
+from tests.exporters.plans import APART, CASES, NAMES, question
 from tests.oracles.consumers import refusals
 
 NODES = {"vllm-nodes", "vllm-dp-nodes", "vllm-dp-three-nodes", "sglang-nodes", "trtllm-nodes"}
 OTHERS = {name for name in NAMES if name.startswith(("sglang", "trtllm"))}
 CANNOT = {
-    "docker-compose": NODES | {"vllm-amd"},
+    "docker-compose": NODES | {"vllm-amd"} | set(APART),
+    "slurm": set(APART),
     "kubernetes": {"trtllm-nodes"},
     "kserve": OTHERS | {"mixed"},
     "dynamo": {"mixed", "vllm-amd"},
     "llm-d": OTHERS | {"mixed"},
-    "production-stack": NODES | OTHERS | {"mixed"},
-    "ray-serve": OTHERS | {"mixed", "vllm-amd", "vllm-dp", "vllm-dp-nodes", "vllm-dp-three-nodes"},
+    "production-stack": NODES | OTHERS | {"mixed"} | set(APART),
+    "ray-serve": OTHERS | set(APART) | {"mixed", "vllm-amd", "vllm-dp", "vllm-dp-nodes", "vllm-dp-three-nodes"},
 }
 ENGINES = ("vllm", "sglang", "trtllm")
 

@@ -31,8 +31,8 @@ KINDS = {
     ("nvidia.com/v1beta1", "DynamoGraphDeployment"): "dynamo",
     ("gateway.networking.k8s.io/v1", "HTTPRoute"): "httproute",
 }
-CORE = {("apps/v1", "Deployment"), ("v1", "Service"), ("v1", "ConfigMap")}
-CHARTS = {"servingEngineSpec": "production-stack", "modelArtifacts": "llm-d"}
+CORE = {("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"), ("v1", "Service"), ("v1", "ConfigMap")}
+CHARTS = {"servingEngineSpec": "production-stack", "modelArtifacts": "llm-d", "context_servers": "disaggregated"}
 ROLES = r"(leader|worker|pod)?[tT]emplate"
 
 

@@ -15,6 +15,7 @@ _LOADS: dict[str, dict[str, Any]] = {
     "alike": {"isl": 1024, "osl": 256, "concurrency": 100, "tpot": "30 ms", "replicas": "alike"},
     "cache": {"isl": 2000, "osl": 300, "batch_size": 32, "kv_cache": "fp8"},
     "tight": {"isl": 2000, "osl": 200, "batch_size": 48, "ttft": "2 s"},
+    "apart": {"isl": 2000, "osl": 200, "batch_size": 64, "ttft": "3 s", "tpot": "30 ms", "serving": "apart"},
 }
 
 _ROWS = (
@@ -28,6 +29,8 @@ _ROWS = (
     ("gemma-3-27b-it", "h100-sxm", "batch"),
     ("qwen3-32b", "l40s", "burst"),
     ("qwen3-32b", "h200-sxm", "tight"),
+    ("qwen3-32b", "h100-sxm", "apart"),
+    ("qwen3-30b-a3b-fp8", "h100-sxm", "apart"),
     ("qwen3-32b-fp8", "h100-sxm", "alike"),
     ("llama-3.3-70b-instruct", "h100-sxm", "burst"),
     ("llama-3.3-70b-instruct", "a100-80-sxm", "loop"),
@@ -76,6 +79,7 @@ SHARE = tuple(
     if name.startswith(
         (
             "qwen3-8b/h100-sxm/burst",
+            "qwen3-32b/h100-sxm/apart",
             "qwen3-14b/l40s/cache",
             "qwen3-32b/l40s/burst",
             "qwen3-30b-a3b-fp8/l40s/fast/sglang",

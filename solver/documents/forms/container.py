@@ -75,6 +75,7 @@ def commands_of(container: Node, known: Known) -> list[Command]:
 
 def launches_of(container: Node, known: Known, group: Group, pod: Node | None = None) -> list[Launch]:
     """Return the engine starts of a container, with GPUs, copies and device of its pod."""
+    known = known.of_pod(pod)
     image = container.text("image")
     own = words_of(container.get("command") or container.get("entrypoint"))
     is_script = bool(own) and bool(_SHELL.search(own[0].text))

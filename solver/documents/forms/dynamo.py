@@ -5,6 +5,8 @@ Source: the operator's resource definitions. A worker of several nodes is one en
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shardproof.solver.documents.forms.accelerators import gpus_of_resources
 from shardproof.solver.documents.forms.container import Group, count_of, launches_of, requested
 from shardproof.solver.documents.forms.known import Known
@@ -34,7 +36,7 @@ def _shared_variables(spec: Node | None, known: Known) -> Known:
     for item in spec.each("envs") if spec is not None else ():
         if item.text("value"):
             variables[item.text("name")] = item.text("value")
-    return Known(known.files, variables, known.sections)
+    return replace(known, variables=variables)
 
 
 def _group(part: Node, name: str) -> Group:
