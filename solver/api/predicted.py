@@ -44,6 +44,14 @@ class Predicted(Answered):
         return self.metrics.tpot_ms
 
     @property
+    def verdict(self) -> str:
+        """One line: the GPUs, and whether every rule and limit is kept."""
+        broken = dict.fromkeys(item.group for found in self.predictions for item in found.violations)
+        kept = f"breaks {', '.join(broken)}" if broken else "keeps every rule and limit"
+        gpus = f"{self.plan.gpus} GPU{'s' if self.plan.gpus > 1 else ''}"
+        return f"{self.instance.model.name} on {self.instance.device.name}, {gpus}: {kept}"
+
+    @property
     def exit_code(self) -> int:
         """0, or 4 if the plan breaks a rule or a limit."""
         return 4 if any(found.violations for found in self.predictions) else 0

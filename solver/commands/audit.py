@@ -22,7 +22,7 @@ Examples:
 
 @click.command(name="audit", cls=Verb, epilog=EPILOG)
 @click.argument("plan", type=click.Path())
-@click.option("--instance", type=click.Path(), help="The question; without it, the document's own sections are it.")
+@click.option("--instance", "-i", type=click.Path(), help="The question; without it, the document's own sections.")
 @click.option("--completion/--no-completion", default=True, help="Search the best completion of the stated parts.")
 @click.option("--all", "every", is_flag=True, help="List every claim, also those that hold.")
 @click.option("--time-limit", type=DURATION, default="60 s", show_default=True, help="Of the completion, with unit.")

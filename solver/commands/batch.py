@@ -24,7 +24,9 @@ are solved. Exit code 0: every task is answered; 2: bad input; 3: some are undec
 
 @click.command("batch", cls=Verb, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sweep", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the run [default: runs/NAME].")
+@click.option(
+    "-o", "--output", "--out", "out", type=click.Path(path_type=Path), help="Folder of the run [default: runs/NAME]."
+)
 @click.option("--ledger", type=click.Path(path_type=Path), help="Ledger file [default: OUT/ledger.sqlite].")
 @click.option("--engine", type=click.Choice(["pool", "ray"]), default="pool", show_default=True)
 @click.option("--address", help="Address of a Ray cluster [default: a local Ray].")

@@ -27,7 +27,7 @@ Examples:
 
 @click.command(name="compare", cls=Verb, epilog=EPILOG)
 @click.argument("plans", nargs=-1, required=True, type=click.Path())
-@click.option("--instance", required=True, type=click.Path(), help="The question that all plans answer.")
+@click.option("--instance", "-i", required=True, type=click.Path(), help="The question that all plans answer.")
 @click.option("--document", type=click.Path(), help="Write the proven plan as a Markdown deployment document.")
 @click.option("--time-limit", type=DURATION, help="After it the best plan and bound so far are used, with unit.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")

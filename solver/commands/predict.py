@@ -35,11 +35,13 @@ def command(plan: str, instance: str | None, as_json: bool, **fields: Any) -> in
         --engine vllm
     """
     from shardproof.solver.api.predicted import predict
+    from shardproof.solver.writers.layout import terminal_width, wrapped
 
     found = predict(plan, instance, **fields)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
     else:
+        click.echo(wrapped(found.verdict, width=terminal_width()))
         for one in found.predictions:
             _show(one)
     return found.exit_code
@@ -47,9 +49,11 @@ def command(plan: str, instance: str | None, as_json: bool, **fields: Any) -> in
 
 def _show(prediction: Prediction) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from shardproof.instances.units import format_bytes
+    from shardproof.solver.evaluation.predictions import FITTED
+    from shardproof.solver.writers.term_words import words_of
 
     console = Console()
     group = "" if prediction.group is None else f"group {prediction.group}, "
@@ -71,13 +75,14 @@ def _show(prediction: Prediction) -> None:
             f"  {quantity.upper()}: {within} ({found.count} held-out rows of {found.group}, model {found.standing}; "
             "doubt about the model, no percentile of requests)"
         )
-    table = Table("operation (one decode iteration)", "time")
+    table = Table("one decode iteration", Column("time", justify="right", no_wrap=True))
     for name, time in prediction.operations.items():
-        table.add_row(name, f"{time / 1e6:.3f} ms")
+        words = words_of(name) if prediction.basis == FITTED else name
+        table.add_row(words, f"{time / 1e6:.3f} ms")
     console.print(table)
-    table = Table("memory of the fullest device", "size")
+    table = Table("memory of the fullest device", Column("size", justify="right", no_wrap=True))
     for name, size in prediction.memory_bytes.items():
-        table.add_row(name, format_bytes(size))
+        table.add_row(name.replace("_", " "), format_bytes(size))
     console.print(table)
     engine = prediction.engine_memory
     if engine is not None:

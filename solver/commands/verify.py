@@ -11,7 +11,7 @@ from shardproof.solver.commands.parameters import Verb
 
 @click.command(name="verify", cls=Verb)
 @click.argument("certificate", type=click.Path())
-@click.option("--instance", type=click.Path(), help="Also check that the file's integer data is what this yields.")
+@click.option("--instance", "-i", type=click.Path(), help="Also check that the file's data is what this yields.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(certificate: str, instance: str | None, as_json: bool) -> int:
     """Check a certificate and say in one line what it proves.

@@ -25,6 +25,10 @@ from shardproof.solver.problem import deployment_of
 DEFAULT_ENGINE = "vllm"
 
 
+FITTED = "serving factors fitted to measurements"
+"""Basis of a prediction whose operations are terms of the fit."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a plan is expected to do under one scenario; ``basis`` says which cost model spoke.
@@ -120,7 +124,7 @@ def _scenario(
     tpot = figures.tpot / 1e6
     return Prediction(
         scenario=figures.scenario.name,
-        basis="operations of the instance's clock" if fitted is None else "serving factors fitted to measurements",
+        basis="operations of the instance's clock" if fitted is None else FITTED,
         ttft_s=figures.ttft / 1e9,
         tpot_ms=tpot,
         throughput=evaluation.throughput(figures.scenario.name),

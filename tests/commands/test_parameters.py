@@ -79,3 +79,12 @@ def test_doctor_says_what_is_there() -> None:
     assert set(document["extras"]) >= {"plot", "ray", "calibrate"}
     assert answer.exit_code == (2 if document["missing"] else 0)
     assert "cores" in CliRunner().invoke(COMMANDS["doctor"]).output
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_short_flags_are_alike(verb: str) -> None:
+    """``-i`` is the question that a plan answers and ``-o`` where the result goes, in every verb that takes them."""
+    options = [option for option in COMMANDS[verb].params if isinstance(option, click.Option)]
+    for long, short in (("--instance", "-i"), ("--output", "-o")):
+        for option in options:
+            assert (long in option.opts) == (short in option.opts), (verb, option.opts)

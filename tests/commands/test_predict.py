@@ -151,3 +151,11 @@ def test_a_plan_of_another_model_is_refused(tmp_path: Path, layers: list[list[in
     flags = ["--model", "llama-3.1-8b", "--device", "h100-sxm", "--isl", "1024", "--osl", "256", "--batch-size", "4"]
     with pytest.raises(InputError, match=words):
         CliRunner().invoke(command, [str(path), *flags], standalone_mode=False, catch_exceptions=False)
+
+
+def test_every_term_of_the_fit_has_words() -> None:
+    """No term is printed by its name in the code."""
+    from shardproof.formulations.costs.serving.work import TERMS
+    from shardproof.solver.writers.term_words import WORDS
+
+    assert set(TERMS) <= set(WORDS)
