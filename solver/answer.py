@@ -40,7 +40,7 @@ def answer(instance: Instance, *, settings: Settings | None = None) -> Result:
     if instance.serving != "together":
         from shardproof.solver.apart.solve import solve_serving
 
-        return solve_serving(instance, settings)
+        return solve_serving(instance, settings, lambda asked: answer(asked, settings=settings))
     if is_open(instance):
         from shardproof.solver.open_loop.solve import solve_open
 

@@ -29,7 +29,10 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Pool
 from shardproof.instances.workload import Burst, ClosedLoop, Limits, OpenLoop, Scenario
 
-RESOLUTION = 64
+FASTEST_TOKEN_NS = 200_000
+"""Mean time per token that no replica of this generation undercuts (a roofline of small models has more)."""
+
+RESOLUTION = 32
 """Prompts within a window for each replica that the prefill pool may have."""
 
 

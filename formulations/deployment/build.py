@@ -34,7 +34,7 @@ from shardproof.formulations.deployment.engine_rows import EngineRows
 from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.formulations.deployment.loops import Loop
 from shardproof.formulations.deployment.options import options_of
-from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings, prefill_shapes
+from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings, prefill_shapes, stream_shapes
 from shardproof.formulations.deployment.remembered import Tables
 from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
 from shardproof.formulations.engines.rules import Rule, rules_of, runs_alone
@@ -252,25 +252,27 @@ class Deployment(Cells):
     def _stream_axis(self, variant: Variant, scenario: Scenario, requests: int) -> Axis:
         """Prompts that come one after the other, ``requests`` of them within a window, to replicas that prefill alone.
 
-        Each attention replica takes one at a time. The slowest stage has done with it within its share of the window
-        (row ``rate``); a prompt with nothing beside it passes all stages, and its KV is sent, within the limit on TTFT.
+        The slowest stage has done with r of them within r shares of the window (row ``rate``): on an attention replica
+        one, or as many more as `STREAM_TOKENS` hold. A prompt with nothing beside it passes all stages, and its KV is
+        sent, within the limit on TTFT. No more than one prompt of each attention replica need be resident.
         """
         assert isinstance(scenario.workload, ClosedLoop)
         assert scenario.workload.window is not None
-        widths, window = sorted({option.attn_dp for option in self.options}), scenario.workload.window
-        step, link = prefill_step(scenario, 1), variant.link
+        window, link = scenario.workload.window, variant.link
+        shapes = stream_shapes(scenario, sorted({option.attn_dp for option in self.options}))
         own = self.time_table(own_prefill_step(scenario), link)
         first = Path(f"ttft[{scenario.name}]", own, 1, self._until_sent(scenario, 1), ttft=True)
 
         def choice(place: int) -> Choice:
-            shape = PrefillShape(widths[place], attn_dp=(widths[place],))
-            held = self._resident(variant, shape.requests)
-            caps = self._loop_caps(held, scenario, replace(shape.step(scenario), loop=False))
+            shape = shapes[place]
+            held = self._resident(variant, *shape.attn_dp)
+            caps = self._loop_caps(held, scenario, replace(prefill_step(scenario, *shape.attn_dp), loop=False))
             share = limit_within_margin(window * shape.requests // requests, self.instance.margin)
+            step = replace(prefill_step(scenario, shape.requests), loop=False)
             rate = Cap(f"rate[{scenario.name}]", self.time_table(step, link), share)
             return Choice(shape.value, (*caps, rate), (first,), shape.options(self.options))
 
-        return Axis(f"prefill_requests[{scenario.name}]", Lazy(len(widths), choice))
+        return Axis(f"prefill_requests[{scenario.name}]", Lazy(len(shapes), choice))
 
     def _resident(self, variant: Variant, prompts: int) -> Variant:
         """Return a variant with what is resident at once: of prompts that come one after the other so many."""

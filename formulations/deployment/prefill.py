@@ -22,6 +22,9 @@ from shardproof.instances.workload import ClosedLoop, Scenario
 CHUNK_TOKENS = (8192, 2048, 16384, 4096, 1024, 512)
 """Chunk sizes offered where none is told: engines' defaults first."""
 
+STREAM_TOKENS = 32_768
+"""Tokens up to which prompts that keep coming are batched; larger iterations gain nothing that counts."""
+
 _CHUNKS = 1 << 20
 """A choice's value is its requests plus this many for every chunk beyond the first; bursts have fewer requests."""
 
@@ -72,6 +75,17 @@ def decoded(value: int) -> tuple[int, int]:
     """Return requests and chunks of a choice's value."""
     chunks, requests = divmod(value, _CHUNKS)
     return requests, chunks + 1
+
+
+def stream_shapes(scenario: Scenario, widths: Iterable[int]) -> tuple[PrefillShape, ...]:
+    """Return the microbatches of prompts that come one after the other: 1, 2, 4, ... on each attention replica."""
+    tokens, found = scenario.workload.input_tokens, []
+    for width in widths:
+        each = 1
+        while each == 1 or each * tokens <= STREAM_TOKENS:
+            found.append(PrefillShape(each * width, attn_dp=(width,)))
+            each *= 2
+    return tuple(found)
 
 
 def prefill_shapes(

@@ -31,7 +31,7 @@ def apart_document(instance: Instance, result: Result) -> dict[str, Any] | None:
     asked, parts = questions_of(instance), dict[str, Any]()
     for name in PARTS:
         found = result.pools.get(name)
-        if found is not None and (found.evidence is None or found.status == "undecided"):
+        if found is not None and (found.evidence is None or found.status == "undecided" or found.engines):
             return None
         parts[name] = (
             None if found is None or found.evidence is None else certificate_document(found.evidence, asked[name])

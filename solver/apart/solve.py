@@ -7,16 +7,14 @@ enough. Where both ways are allowed each is answered in full; the one with fewer
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from shardproof.formulations.apart.phases import as_together, check_apart, is_steady, pool_instance
-from shardproof.formulations.apart.transfer import link_of, prompt_bytes, sending_time
-from shardproof.formulations.open_loop import is_open
-from shardproof.instances.errors import InputError, InternalError, Problem
+from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan
-from shardproof.instances.units import format_bytes, format_duration
+from shardproof.solver.apart.steady import solve_steady
+from shardproof.solver.apart.terms import premises, status_of, transfers
 from shardproof.solver.evaluation.engine_flags import engine_flags
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.groups import joined
@@ -26,10 +24,11 @@ from shardproof.solver.search.settings import Settings
 from shardproof.solver.solve import metrics_of, solve, versions
 
 Pools = Mapping[str, Result]
+Together = Callable[[Instance], Result]
 
 
-def solve_serving(instance: Instance, settings: Settings) -> Result:
-    """Answer an instance that allows prefill and decode to be apart.
+def solve_serving(instance: Instance, settings: Settings, together: Together) -> Result:
+    """Answer an instance that allows prefill and decode to be apart; ``together`` answers it where they are not.
 
     Raises
     ------
@@ -41,23 +40,12 @@ def solve_serving(instance: Instance, settings: Settings) -> Result:
     apart = _apart(instance, settings)
     if instance.serving == "apart":
         return apart
-    together = _together(instance, settings)
-    return _cheaper(instance, together, apart, time.monotonic() - started)
-
-
-def _together(instance: Instance, settings: Settings) -> Result:
-    asked = as_together(instance)
-    if is_open(instance):
-        from shardproof.solver.open_loop.solve import solve_open
-
-        return solve_open(asked, settings)
-    return solve(asked, settings=settings)
+    return _cheaper(instance, together(as_together(instance)), apart, time.monotonic() - started)
 
 
 def _apart(instance: Instance, settings: Settings) -> Result:
     if is_steady(instance):
-        remedy = "only bursts are answered by pools apart so far; ask for serving: together"
-        raise InputError([Problem(instance.name, "serving", instance.serving, remedy)])
+        return solve_steady(instance, settings)
     return solve_burst(instance, settings)
 
 
@@ -66,7 +54,7 @@ def solve_burst(instance: Instance, settings: Settings) -> Result:
     started = time.monotonic()
     if instance.max_gpus < 2:
         return _nothing(instance, time.monotonic() - started)
-    quiet = replace(settings, explain=False, on_progress=None)
+    quiet = replace(settings, explain=False, on_progress=None, floor=1)
     pools = {name: solve(pool_instance(instance, name), settings=quiet) for name in ("prefill", "decode")}
     return put_together(instance, pools, time.monotonic() - started)
 
@@ -104,13 +92,6 @@ def put_together(instance: Instance, pools: Pools, seconds: float) -> Result:
         engine_flags=() if plan is None else engine_flags(instance, plan),
         pools=pools,
     )
-
-
-def status_of(gpus: int | None, bound: int, *, infeasible: bool) -> Status:
-    """What is known of a plan of so many GPUs (``None``: there is none) and a bound."""
-    if gpus is None:
-        return "infeasible" if infeasible else "undecided"
-    return "optimal" if gpus == bound else "feasible"
 
 
 def _least(result: Result, most: int) -> int:
@@ -161,7 +142,7 @@ def _cheaper(instance: Instance, together: Result, apart: Result, seconds: float
     bound = None if infeasible or None in bounds else min(bound for bound in bounds if bound is not None)
     status = "infeasible" if infeasible else status_of(wins.gpus, bound or 1, infeasible=False)
     pools = {"together": together, **apart.pools}
-    sure = all(one.proof.startswith("certified") for one in (together, apart))
+    sure = not together.engines and all(one.proof.startswith("certified") for one in (together, apart))
     claimed: Proof = "solver-claimed" if status != "undecided" else "none"
     good: Proof = "certified-gap" if status == "feasible" else "certified-optimal"
     return replace(
@@ -198,29 +179,5 @@ def _said(result: Result) -> str:
 def _sentences(instance: Instance, pools: Pools) -> tuple[str, ...]:
     """Say what each pool takes, and what the KV cache takes between them."""
     found = [f"the {name} pool: {_said(one)}" for name, one in pools.items()]
-    for scenario in instance.scenarios:
-        tokens = scenario.workload.input_tokens
-        found.append(
-            f"{scenario.name}: a prompt's KV cache, {format_bytes(prompt_bytes(instance, tokens))}, takes "
-            f"{format_duration(sending_time(instance, tokens))} to the decode pool"
-        )
+    found += transfers(instance)
     return tuple(found)
-
-
-def premises(instance: Instance) -> tuple[str, ...]:
-    """What an answer apart rests on besides."""
-    link = link_of(instance)
-    stated = instance.transfer.bandwidth is not None
-    whose = "as stated" if stated else "one device's scale-out link, as transfer.bandwidth is not given"
-    return (
-        f"prefill and decode apart: each prefill replica sends KV caches at {float(link.bandwidth) / 1e9:g} GB/s "
-        f"({whose}), {format_duration(link.setup)} before each request, one after the other, beside the prefill of "
-        "the next; the decode pool takes in whatever comes, and the first token is shown once its cache has arrived",
-        "prefill replicas keep the prompts of a burst until its end; decode replicas keep whole requests",
-    )
-
-
-def plan_pools(plan: Plan) -> tuple[int, int]:
-    """GPUs of the prefill pool and of the decode pool."""
-    sizes = {name: sum(group.gpus for group in plan.groups if group.pool == name) for name in ("prefill", "decode")}
-    return sizes["prefill"], sizes["decode"]

@@ -27,7 +27,7 @@ from shardproof.formulations.deployment.cells import (
     prefill_step,
 )
 from shardproof.formulations.deployment.loops import Loop, LoopTimes
-from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings
+from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings, stream_shapes
 from shardproof.formulations.engines.rules import broken_rules
 from shardproof.formulations.engines.told import memory_budget, running
 from shardproof.formulations.scaling import allowed_time, limit_within_margin
@@ -172,15 +172,22 @@ class _Evaluator:
 
     def _stream(self, scenario: Scenario, requests: int) -> ScenarioFigures:
         """Prompts that come one after the other: one with nothing beside it, and what each takes of its window."""
-        own, each, held = own_prefill_step(scenario), prefill_step(scenario, 1), self.plan.stages[0].attn_dp
+        own, width = own_prefill_step(scenario), self.plan.stages[0].attn_dp
+        shapes = stream_shapes(scenario, [width])
         stages = []
         for stage in self.plan.stages:
-            step = PrefillShape(held).step(scenario)
+            held = replace(prefill_step(scenario, width), loop=False)
+            each = (
+                divide_up(
+                    self._total(stage, replace(prefill_step(scenario, shape.requests), loop=False)), shape.requests
+                )
+                for shape in shapes
+            )
             figures = StageFigures(
-                memory_bytes=self._memory_in(stage, scenario, replace(step, loop=False), min(held, requests)),
+                memory_bytes=self._memory_in(stage, scenario, held, min(width, requests)),
                 prefill_ns=self._times(stage, own),
                 decode_ns={},
-                iteration=self._total(stage, each),
+                iteration=min(each),
                 first_token=self._total(stage, own),
             )
             stages.append(figures)
@@ -369,8 +376,8 @@ class _Evaluator:
         workload = figures.scenario.workload
         if not isinstance(workload, ClosedLoop) or workload.window is None:
             return
-        for index, (stage, found) in enumerate(zip(self.plan.stages, figures.stages, strict=True)):
-            share = limit_within_margin(workload.window * stage.attn_dp // figures.requests, self.instance.margin)
+        for index, found in enumerate(figures.stages):
+            share = limit_within_margin(workload.window // figures.requests, self.instance.margin)
             place = f"{self.name}stage={index}"
             yield Check(f"rate[{figures.scenario.name}]", place, found.iteration, share, "ns")
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import get_args
 
-from shardproof.formulations.apart.phases import check_apart, pool_instance, usual_tokens
+from shardproof.formulations.apart.phases import pool_instance
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan, Pool
 from shardproof.instances.workload import Burst, Workload
+from shardproof.solver.evaluation.paced import paced
 
 
 def questions(instance: Instance, plan: Plan) -> tuple[tuple[Instance, Plan], ...]:
@@ -24,8 +25,7 @@ def questions(instance: Instance, plan: Plan) -> tuple[tuple[Instance, Plan], ..
 
 def pools(instance: Instance, plan: Plan) -> tuple[tuple[Instance, Plan], ...]:
     """Return what the prefill pool and the decode pool of a plan are asked, and their plans."""
-    check_apart(instance)
-    tokens, names = usual_tokens(instance), get_args(Pool)
+    tokens, names = paced(instance, plan), get_args(Pool)
     return tuple((pool_instance(instance, name, tokens), plan.in_pool(name)) for name in names)
 
 

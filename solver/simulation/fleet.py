@@ -6,10 +6,10 @@ evenly as the weights allow (smooth weighted round robin), ``least-loaded`` look
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import Literal, TypeVar
 
 from shardproof.instances.traffic.trace import Request
 from shardproof.solver.simulation.outcome import Run
@@ -17,6 +17,7 @@ from shardproof.solver.simulation.replica import Replica, ReplicaLimits, Served
 from shardproof.solver.simulation.times import IterationTimes
 
 Router = Literal["random", "round-robin", "least-loaded"]
+Came = TypeVar("Came")
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,35 @@ def play_open(
     ``watched``: keep samples of queue and cache over time.
     """
     replicas = [Replica(seat.times, seat.limits, watched=watched) for seat in seats]
-    if router == "least-loaded" and len(seats) > 1:
-        for request in requests:
-            for replica in replicas:
-                replica.advance(request.arrival_ns)
-            pairs = enumerate(zip(replicas, seats, strict=True))
-            place = min(pairs, key=lambda item: ((item[1][0].outstanding + 1) / item[1][1].weight, item[0]))[0]
-            replicas[place].submit(request)
-    else:
-        for place, request in zip(_places(seats, router, seed), requests, strict=False):
-            replicas[place].submit(request)
+    arrivals = ((request.arrival_ns, request) for request in requests)
+    for request, place in routed(seats, replicas, arrivals, router=router, seed=seed):
+        replicas[place].submit(request)
     return _played(replicas, stop=stop)
+
+
+def routed(
+    seats: Sequence[Seat],
+    replicas: Sequence[Replica],
+    arrivals: Iterable[tuple[float, Came]],
+    *,
+    router: Router,
+    seed: int,
+) -> Iterator[tuple[Came, int]]:
+    """Yield what arrives, in the order of its moments (ns), with the replica that it goes to."""
+    if router == "least-loaded" and len(seats) > 1:
+        for moment, came in arrivals:
+            for replica in replicas:
+                replica.advance(moment)
+            yield came, least_loaded(seats, replicas)
+        return
+    for (_, came), place in zip(arrivals, _places(seats, router, seed), strict=False):
+        yield came, place
+
+
+def least_loaded(seats: Sequence[Seat], replicas: Sequence[Replica]) -> int:
+    """Return the replica with the fewest requests in flight for its weight."""
+    pairs = enumerate(zip(replicas, seats, strict=True))
+    return min(pairs, key=lambda item: ((item[1][0].outstanding + 1) / item[1][1].weight, item[0]))[0]
 
 
 def play_closed(seats: Sequence[Seat], lengths: Iterator[tuple[int, int]], *, shares: Sequence[int], count: int) -> Run:
@@ -65,16 +84,19 @@ def play_closed(seats: Sequence[Seat], lengths: Iterator[tuple[int, int]], *, sh
     The first of every place is cut short, each at another length, so that places do not end together; these requests
     fill the loop and do not count.
     """
-    left = [count]
+    left = [count * share // sum(shares) for share in shares]
 
-    def replace(moment: float) -> Request | None:
-        if left[0] <= 0:
-            return None
-        left[0] -= 1
-        read, written = next(lengths)
-        return Request(int(moment), read, written)
+    def replacing(place: int) -> Callable[[float], Request | None]:
+        def replace(moment: float) -> Request | None:
+            if left[place] <= 0:
+                return None
+            left[place] -= 1
+            read, written = next(lengths)
+            return Request(int(moment), read, written)
 
-    replicas = [Replica(seat.times, seat.limits, on_finish=replace) for seat in seats]
+        return replace
+
+    replicas = [Replica(seat.times, seat.limits, on_finish=replacing(place)) for place, seat in enumerate(seats)]
     for replica, share in zip(replicas, shares, strict=True):
         for place in range(share):
             read, written = next(lengths)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import LinkName
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.plan import Group, Stage
+from shardproof.instances.workload import Phased
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.simulation.replica import ReplicaLimits
 from shardproof.solver.simulation.times import IterationTimes, tabulate
@@ -33,17 +35,23 @@ class PlanTimes:
         inside = sum(stage.gpus for stage in self.stages) <= self.deployment.instance.device.devices_per_node
         return "scale_up" if inside else "scale_out"
 
+    @cached_property
+    def beside(self) -> bool:
+        """Whether prompts are prefilled beside the decode of others: no, where replicas prefill alone."""
+        loads = (scenario.workload for scenario in self.deployment.instance.scenarios)
+        return not any(isinstance(load, Phased) and load.phase == "prefill" for load in loads)
+
     def decode(self, sequences: int, context: int) -> list[int]:
         """Times of the stages for one decode microbatch."""
         return self._times(Step("decode", sequences, 1, context, True))
 
     def prefill(self, tokens: int, context: int) -> list[int]:
         """Times of the stages for a chunk of ``tokens`` after ``context`` tokens of the same prompt."""
-        first = self._times(Step("prefill", 1, tokens, 0, True))
+        first = self._times(Step("prefill", 1, tokens, 0, self.beside))
         if context <= 1:
             return first
-        before = self._times(Step("prefill", 1, context, 0, True))
-        whole = self._times(Step("prefill", 1, context + tokens, 0, True))
+        before = self._times(Step("prefill", 1, context, 0, self.beside))
+        whole = self._times(Step("prefill", 1, context + tokens, 0, self.beside))
         return [max(own, all_ - some) for own, all_, some in zip(first, whole, before, strict=True)]
 
     def _times(self, step: Step) -> list[int]:

@@ -64,8 +64,8 @@ class Served:
 
 
 @dataclass(slots=True)
-class _Sequence:
-    """A request inside the engine: prompt tokens still to compute, tokens held, and rounds to its end."""
+class Sequenced:
+    """A request inside the engine: prompt tokens to compute, tokens held, rounds to its end, when it came (ns)."""
 
     served: Served
     prompt: int
@@ -76,6 +76,7 @@ class _Sequence:
     ends: int = 0
     order: int = 0
     running: bool = False
+    ready: float = 0.0
 
 
 @dataclass(slots=True)
@@ -105,11 +106,11 @@ class Replica:
     samples: list[Sample] = field(default_factory=list)
     gaps: list[tuple[float, int]] = field(default_factory=list)
     preemptions: int = 0
-    _arriving: deque[_Sequence] = field(default_factory=deque)
-    _waiting: deque[_Sequence] = field(default_factory=deque)
-    _prefilling: deque[_Sequence] = field(default_factory=deque)
-    _running: list[tuple[int, int, _Sequence]] = field(default_factory=list)
-    _latest: list[_Sequence] = field(default_factory=list)
+    _arriving: deque[Sequenced] = field(default_factory=deque)
+    _waiting: deque[Sequenced] = field(default_factory=deque)
+    _prefilling: deque[Sequenced] = field(default_factory=deque)
+    _running: list[tuple[int, int, Sequenced]] = field(default_factory=list)
+    _latest: list[Sequenced] = field(default_factory=list)
     _count: int = 0
     _context: int = 0
     _prompts: int = 0
@@ -122,6 +123,13 @@ class Replica:
         return len(self._arriving) + len(self._waiting) + len(self._prefilling) + self._count
 
     @property
+    def begins(self) -> float:
+        """When the next round begins: now, with the next arrival, or never as things stand."""
+        if self._count or self._prefilling or self._waiting:
+            return self.now
+        return max(self.now, self._arriving[0].ready) if self._arriving else NEVER
+
+    @property
     def cached_tokens(self) -> int:
         """Tokens that the cache holds."""
         return self._context + self._prompts
@@ -132,31 +140,43 @@ class Replica:
         self.served.append(served)
         found = int(request.input_tokens * self.limits.prefix_hit)
         self._arriving.append(
-            _Sequence(served, request.input_tokens, found, request.input_tokens - found, request.output_tokens)
+            Sequenced(
+                served,
+                request.input_tokens,
+                found,
+                request.input_tokens - found,
+                request.output_tokens,
+                ready=request.arrival_ns,
+            )
         )
         return served
 
     def advance(self, until: float = NEVER) -> None:
         """Play every round that begins before ``until``."""
-        while self.now < until:
-            self._arrive()
-            if not (self._count or self._prefilling or self._waiting):
-                if not self._arriving or self._arriving[0].served.request.arrival_ns >= until:
-                    return
-                self.now = float(self._arriving[0].served.request.arrival_ns)
-                continue
-            self._admit()
-            while self._count and self.cached_tokens + self._count + 1 > self.limits.cache_tokens:
-                self._preempt()
-            if self._prefilling:
-                self._mixed_round()
-            elif self._count:
-                self._decode(until)
-            if self.watched:
-                self._sample()
+        while self.now < until and self.step(until):
+            pass
+
+    def step(self, until: float = NEVER) -> bool:
+        """Play up to the next event, no round that begins at ``until`` or later; whether there was anything to play."""
+        self._arrive()
+        if not (self._count or self._prefilling or self._waiting):
+            if not self._arriving or self._arriving[0].ready >= until:
+                return False
+            self.now = float(self._arriving[0].ready)
+            return True
+        self._admit()
+        while self._count and self.cached_tokens + self._count + 1 > self.limits.cache_tokens:
+            self._preempt()
+        if self._prefilling:
+            self._mixed_round()
+        elif self._count:
+            self._decode(until)
+        if self.watched:
+            self._sample()
+        return True
 
     def _arrive(self) -> None:
-        while self._arriving and self._arriving[0].served.request.arrival_ns <= self.now:
+        while self._arriving and self._arriving[0].ready <= self.now:
             self._waiting.append(self._arriving.popleft())
 
     def _admit(self) -> None:
@@ -177,9 +197,13 @@ class Replica:
             sequence.order = self._admitted
             self._admitted += 1
             self._prompts += sequence.prompt
-            self._prefilling.append(sequence)
+            self._enter(sequence)
 
-    def _find_prefix(self, sequence: _Sequence) -> None:
+    def _enter(self, sequence: Sequenced) -> None:
+        """Begin with an admitted sequence."""
+        self._prefilling.append(sequence)
+
+    def _find_prefix(self, sequence: Sequenced) -> None:
         """Skip the leading blocks of a prompt that the cache still holds; remember all of them."""
         blocks = sequence.served.request.blocks
         if not blocks:
@@ -196,7 +220,7 @@ class Replica:
     def _mixed_round(self) -> None:
         """Play one round: every running sequence one token, and prompt chunks up to the token budget."""
         budget = max(1, self.limits.batched_tokens - self._count)
-        done: list[tuple[_Sequence, float]] = []
+        done: list[tuple[Sequenced, float]] = []
         added = longest = passed = 0.0
         while self._prefilling and budget > 0:
             sequence = self._prefilling[0]
@@ -211,7 +235,7 @@ class Replica:
             done.append((self._prefilling.popleft(), passed))
         added = max(longest, added / self.limits.ranks)
         running = self._count
-        base = self.times.round(running, self._context / running) if running else self.times.fastest_round
+        base = self.times.round(running, self._context / running) if running else self._idle_round()
         start, self.now = self.now, self.now + base + added
         if running:
             self.gaps.append((base + added, running))
@@ -219,7 +243,11 @@ class Replica:
         for sequence, way in done:
             self._start_decoding(sequence, max(self.now, start + base + way))
 
-    def _start_decoding(self, sequence: _Sequence, moment: float) -> None:
+    def _idle_round(self) -> float:
+        """Time of a round beside which no sequence decodes, ns."""
+        return self.times.fastest_round
+
+    def _start_decoding(self, sequence: Sequenced, moment: float) -> None:
         if sequence.served.first_token is None:
             sequence.served.first_token = moment
         sequence.remaining -= 1
@@ -243,7 +271,7 @@ class Replica:
         one = self.times.round(self._count, mean)
         steps = min(self._running[0][0] - self.rounds, room)
         if not self._waiting or self._count < self.limits.sequences:
-            event = self._arriving[0].served.request.arrival_ns if self._arriving else NEVER
+            event = self._arriving[0].ready if self._arriving else NEVER
             event = min(event, until)
             if event < NEVER:
                 steps = min(steps, max(1, ceil((event - self.now) / one)))
@@ -262,7 +290,7 @@ class Replica:
                 self._leave(sequence)
                 self._finish(sequence, self.now)
 
-    def _leave(self, sequence: _Sequence) -> None:
+    def _leave(self, sequence: Sequenced) -> None:
         """Take a running sequence out; what it holds is its prompt and what it has written."""
         sequence.running = False
         self._count -= 1
@@ -279,10 +307,10 @@ class Replica:
         written = sequence.remaining - left
         sequence.served.preempted += 1
         self.preemptions += 1
-        again = _Sequence(sequence.served, sequence.prompt + written, 0, sequence.prompt + written, left + 1)
+        again = Sequenced(sequence.served, sequence.prompt + written, 0, sequence.prompt + written, left + 1)
         self._waiting.appendleft(again)
 
-    def _finish(self, sequence: _Sequence, moment: float) -> None:
+    def _finish(self, sequence: Sequenced, moment: float) -> None:
         sequence.served.finished = moment
         self._replace(moment)
 

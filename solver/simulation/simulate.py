@@ -8,6 +8,8 @@ from functools import cached_property, lru_cache
 from itertools import cycle, pairwise
 from pathlib import Path
 
+from shardproof.formulations.apart.phases import as_together
+from shardproof.formulations.apart.transfer import sending_time
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.open_loop import closed
 from shardproof.instances.errors import InputError, Problem
@@ -17,10 +19,12 @@ from shardproof.instances.traffic.arrivals import generated
 from shardproof.instances.traffic.lengths import longest_of, shortest_of
 from shardproof.instances.traffic.trace import Request, read_trace
 from shardproof.instances.workload import ClosedLoop, OpenLoop, Scenario
+from shardproof.solver.evaluation.groups import pools
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.simulation.fleet import Router, Seat, Stop, play_closed, play_open
 from shardproof.solver.simulation.outcome import Outcome, Run
 from shardproof.solver.simulation.plan_times import iteration_times, limits_of
+from shardproof.solver.simulation.pools import Pools, play_closed_apart, play_open_apart
 from shardproof.solver.simulation.replica import ReplicaLimits
 from shardproof.solver.simulation.times import IterationTimes
 
@@ -63,12 +67,13 @@ class Service:
         """Take the question, and how it is played."""
         self.instance, self.settings = instance, settings or SimulationSettings()
         self._requests: dict[tuple[str, int], Sequence[Request]] = {}
+        self._services: dict[str, Service] = {}
         self._times: dict[tuple[tuple[Stage, ...], int, int, int, int], IterationTimes] = {}
 
     @cached_property
     def deployment(self) -> Deployment:
         """The deployment problem that the engine is set up for: closed loops of one request for the open ones."""
-        return deployment_of(closed(self.instance))
+        return deployment_of(closed(as_together(self.instance)))
 
     def play(self, plan: Plan, *, watched: bool = True) -> tuple[Outcome, ...]:
         """Play a plan under every scenario; ``watched``: keep samples of queue and cache over time."""
@@ -105,8 +110,11 @@ class Service:
         """Play one run of an open scenario, or its ``first`` requests alone; see `play_open`."""
         load = scenario.workload
         assert isinstance(load, OpenLoop)
-        seats = self._seats(plan, self.extent(scenario), prefix_hit=float(load.prefix_cache_hit))
         requests = self.requests(scenario, seed)[:first]
+        if plan.is_apart:
+            pools, router = self._pools(plan, scenario), self.settings.router
+            return play_open_apart(pools, requests, router=router, seed=seed, watched=watched)
+        seats = self._seats(plan, self.extent(scenario), prefix_hit=float(load.prefix_cache_hit))
         return play_open(seats, requests, router=self.settings.router, seed=seed, watched=watched, stop=stop)
 
     def _scenario(self, plan: Plan, scenario: Scenario, watched: bool) -> Outcome:
@@ -119,6 +127,11 @@ class Service:
             runs = (self._closed_run(plan, scenario),)
         else:
             burst = [Request(0, load.input_tokens, load.output_tokens)] * load.requests
+            if plan.is_apart:
+                pools = self._pools(plan, scenario)
+                return Outcome(
+                    scenario.name, (play_open_apart(pools, burst, router="round-robin", seed=first),), limits
+                )
             seats = self._seats(plan, self.extent(scenario))
             runs = (play_open(seats, burst, router="round-robin", seed=first),)
         return Outcome(scenario.name, runs, limits)
@@ -127,10 +140,24 @@ class Service:
         load = scenario.workload
         count = self.settings.requests or max(LEAST_REQUESTS, TURNS * load.requests)
         lengths: Iterator[tuple[int, int]] = cycle([(load.input_tokens, load.output_tokens)])
+        if plan.is_apart:
+            apart, most = self._pools(plan, scenario), max(count, load.requests)
+            return play_closed_apart(apart, lengths, flight=load.requests, count=most, seed=self.settings.seed)
         seats = self._seats(plan, self.extent(scenario))
         ends = [load.requests * place // len(seats) for place in range(len(seats) + 1)]
         shares = [stop - start for start, stop in pairwise(ends)]
         return play_closed(seats, lengths, shares=shares, count=max(count, load.requests))
+
+    def _pools(self, plan: Plan, scenario: Scenario) -> Pools:
+        """Return the replicas of both pools as seats, each set up for its own phase, and the link between them."""
+        hit = float(scenario.workload.prefix_cache_hit) if isinstance(scenario.workload, OpenLoop) else 0.0
+        extent, (first, second) = self.extent(scenario), pools(self.instance, plan)
+
+        def seats(asked: Instance, pool: Plan) -> tuple[Seat, ...]:
+            service = self._services.setdefault(asked.fingerprint, Service(asked, self.settings))
+            return service._seats(pool, extent, prefix_hit=hit)
+
+        return Pools(seats(*first), seats(*second), lambda tokens: sending_time(self.instance, tokens))
 
     def extent(self, scenario: Scenario) -> tuple[int, int]:
         """Shortest prompt and longest request that any run of a scenario may hold."""

@@ -38,6 +38,7 @@ def question(**fields: Any) -> Instance:
     return resolve_tree(tree | fields, where="test")
 
 
+@pytest.mark.slow  # every chain, microbatch and fleet of 8 questions a block
 @pytest.mark.parametrize("block", range(4))
 def test_each_pool_equals_brute_force(block: int) -> None:
     for seed in range(block * 8, block * 8 + 8):
@@ -50,6 +51,7 @@ def test_each_pool_equals_brute_force(block: int) -> None:
         assert (result.gpus, result.proof) == (within, "certified-optimal"), seed
 
 
+@pytest.mark.slow  # 36 questions
 def test_any_is_never_worse_than_together_or_apart() -> None:
     for seed in range(40, 52):
         apart = small_instance(seed)

@@ -1,0 +1,260 @@
+"""Pools apart where requests keep coming: planned by Little's law, played, and bounded by a relaxation.
+
+A plan is made of the fewest GPUs of each pool at one time per token. It is played with both pools and the link; a pool
+whose limits it misses is planned anew for more: the prefill pool where first tokens are late, the decode pool where the
+others are. What is given was played and keeps every limit; it is called optimal only where bound and plan meet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Literal
+
+from shardproof.formulations.apart.phases import FASTEST_TOKEN_NS, Tokens, pool_instance, slowest_allowed
+from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan, Pool
+from shardproof.solver.apart.bound import Bound
+from shardproof.solver.apart.terms import premises, status_of, transfers
+from shardproof.solver.evaluation.engine_flags import engine_flags
+from shardproof.solver.evaluation.groups import joined
+from shardproof.solver.open_loop.judge import Judged, Verdict, judged
+from shardproof.solver.open_loop.shown import documents, sentences
+from shardproof.solver.proof.evidence import Level
+from shardproof.solver.result import Metrics, Result
+from shardproof.solver.search.settings import Settings
+from shardproof.solver.simulation.simulate import Service, SimulationSettings
+from shardproof.solver.solve import solve, versions
+
+GROWTH = Fraction(3, 2)
+"""Step between the times per token at which plans are looked for."""
+RAISE = Fraction(11, 10)
+"""Factor on what a pool is planned for when it misses a limit in service, as often as it takes to get another plan."""
+MOST_PLAYED = 24
+MOST_RAISED = 4
+"""Largest factor on what a pool is planned for."""
+SEEDS = 5
+CLEAR = 1.1
+"""One run that misses a limit by more is enough to say that the plan misses it."""
+
+PLAYED = (
+    "pools apart of requests that keep coming: the bound holds for fleets whose replicas see the same mean time per "
+    "token, and takes at least the prefill of its own prompt and the transfer for a first token",
+    "the plan was played in the simulator, both pools and the link; a limit is kept where the 95 % interval keeps it "
+    "(closed loops, one run: where the mean keeps it)",
+)
+
+
+def solve_steady(instance: Instance, settings: Settings) -> Result:
+    """Find a plan of two pools for an instance whose requests keep coming, play it, and bound it."""
+    started = time.monotonic()
+    give_up = None if settings.time_limit_s is None else started + settings.time_limit_s
+    found = _Search(instance, settings, give_up).run() if instance.max_gpus > 1 else None
+    enough = instance.max_gpus + 1 if found is None else found.plan.gpus
+    bound, whole = Bound(instance, enough, give_up).find() if instance.max_gpus > 1 else (2, True)
+    return _result(instance, found, bound, whole=whole, seconds=time.monotonic() - started)
+
+
+Replicas = Literal["free", "alike"]
+Key = tuple[Fraction, Fraction, Fraction]
+"""Time per token, and factors on what the prefill pool and the decode pool are planned for."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """The answers of both pools at one time per token."""
+
+    prefill: Result
+    decode: Result
+
+    @property
+    def gpus(self) -> int:
+        return (self.prefill.gpus or 0) + (self.decode.gpus or 0)
+
+    @property
+    def plan(self) -> Plan:
+        assert self.prefill.plan is not None
+        assert self.decode.plan is not None
+        return joined(self.prefill.plan, self.decode.plan)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A plan that keeps its limits in service."""
+
+    key: Key
+    candidate: _Candidate
+    shown: Judged
+
+    @property
+    def plan(self) -> Plan:
+        return self.shown.plan
+
+
+@dataclass
+class _Search:
+    """Plans of both pools, planned for more until they keep their limits in service."""
+
+    instance: Instance
+    settings: Settings
+    give_up: float | None
+    _known: dict[str, Result] = field(default_factory=dict)
+    _played: dict[str, Judged] = field(default_factory=dict)
+    _services: dict[int, Service] = field(default_factory=dict)
+
+    def run(self) -> _Found | None:
+        """Find a plan whose pools have replicas all alike; then let them differ where that saves GPUs."""
+        found = self._climb("alike", [(token, Fraction(1), Fraction(1)) for token in self._tokens()])
+        if found is None or self.instance.replicas == "alike":
+            return found
+        freer = self._climb("free", [found.key], less_than=found.plan.gpus)
+        return freer or found
+
+    def _climb(self, replicas: Replicas, keys: list[Key], less_than: int | None = None) -> _Found | None:
+        """Play candidates, the fewest GPUs first; what misses a limit is planned for more."""
+        plans = dict(self._candidates(replicas, keys))
+        most = len(self._played) + MOST_PLAYED
+        while len(self._played) < most and not (self.give_up is not None and time.monotonic() > self.give_up):
+            ready = [(found.gpus, key) for key, found in plans.items()]
+            if not ready or (less_than is not None and min(ready)[0] >= less_than):
+                return None
+            key = min(ready)[1]
+            candidate = plans.pop(key)
+            shown = self._judged(candidate.plan)
+            if shown.keeps_all:
+                return _Found(key, candidate, shown)
+            plans |= self._raised(replicas, key, candidate, shown)
+        return None
+
+    def _candidates(self, replicas: Replicas, keys: list[Key]) -> Iterator[tuple[Key, _Candidate]]:
+        """Yield plans for ever faster tokens, until they need twice as many GPUs as the smallest."""
+        fewest = 0
+        for key in keys:
+            found = self._candidate(replicas, key)
+            if found is None and fewest:
+                return
+            if found is not None:
+                fewest = min(fewest or found.gpus, found.gpus)
+                if found.gpus > 2 * fewest:
+                    return
+                yield key, found
+
+    def _tokens(self) -> Iterator[Fraction]:
+        slowest = token = Fraction(slowest_allowed(self.instance))
+        while token > FASTEST_TOKEN_NS and token > slowest / 12:
+            yield token
+            token /= GROWTH
+
+    def _raised(self, replicas: Replicas, key: Key, candidate: _Candidate, shown: Judged) -> dict[Key, _Candidate]:
+        """Plan those pools for more whose limits are missed (both, where one holds a request's whole time)."""
+        token, prefill, decode = key
+        missed = {verdict.limit_name.partition(" ")[0] for verdict in shown.verdicts if not verdict.kept}
+        first, later = not missed <= {"tpot", "itl"}, not missed <= {"ttft"}
+        while max(prefill, decode) * RAISE <= MOST_RAISED:
+            prefill, decode = prefill * RAISE if first else prefill, decode * RAISE if later else decode
+            raised = self._candidate(replicas, (token, prefill, decode))
+            if raised is None:
+                break
+            if raised.plan != candidate.plan:
+                return {(token, prefill, decode): raised}
+        return {}
+
+    def _candidate(self, replicas: Replicas, key: Key) -> _Candidate | None:
+        """Fewest GPUs of each pool at a time per token and factors on their loads (``None``: a pool has no plan)."""
+        token, prefill, decode = key
+        first = self._solved(replicas, "prefill", Tokens(token, token, prefill))
+        if first.plan is None:
+            return None
+        second = self._solved(replicas, "decode", Tokens(token, token, decode))
+        if second.plan is None or first.plan.gpus + second.plan.gpus > self.instance.max_gpus:
+            return None
+        return _Candidate(first, second)
+
+    def _solved(self, replicas: Replicas, pool: Pool, tokens: Tokens) -> Result:
+        asked = pool_instance(self.instance, pool, tokens).model_copy(update={"replicas": replicas})
+        if asked.fingerprint not in self._known:
+            plain = replace(self.settings, explain=False, certify=False, on_progress=None, floor=1)
+            self._known[asked.fingerprint] = solve(asked, settings=plain)
+        return self._known[asked.fingerprint]
+
+    def _service(self, seeds: int) -> Service:
+        if seeds not in self._services:
+            settings = SimulationSettings(seeds=seeds, seed=self.settings.seed)
+            self._services[seeds] = Service(self.instance, settings)
+        return self._services[seeds]
+
+    def _judged(self, plan: Plan) -> Judged:
+        """Play a plan, once where one run is clear; one that was played before shows what it showed."""
+        key = plan.model_dump_json(include={"groups"})
+        if key not in self._played:
+            shown = judged(self.instance, plan, self._service(1))
+            if all(verdict.kept or _nearly(verdict) for verdict in shown.verdicts):
+                shown = judged(self.instance, plan, self._service(SEEDS))
+            self._played[key] = shown
+        return self._played[key]
+
+
+def _nearly(verdict: Verdict) -> bool:
+    """Whether a limit that one run misses may be kept by several."""
+    if verdict.limit_name == "goodput":
+        return 1 - verdict.found.value < CLEAR * (1 - verdict.limit)
+    return verdict.found.value < CLEAR * verdict.limit
+
+
+def _result(instance: Instance, found: _Found | None, bound: int, *, whole: bool, seconds: float) -> Result:
+    infeasible = found is None and bound > instance.max_gpus
+    gpus = None if found is None else found.plan.gpus
+    plan = None if found is None else found.plan.model_copy(update={"instance_fingerprint": instance.fingerprint})
+    status = status_of(gpus, bound, infeasible=infeasible)
+    return Result(
+        status=status,
+        proof="none" if status == "undecided" else "solver-claimed",
+        gpus=gpus,
+        bound=None if infeasible else bound,
+        stop_reason="proved" if whole else "search-limit",
+        metrics=None if found is None else _metrics(found),
+        plan=plan,
+        assumptions=(*instance.assumptions, *premises(instance), *PLAYED),
+        instance_fingerprint=instance.fingerprint,
+        versions=versions(),
+        seconds=seconds,
+        explanation=() if found is None else (*_sentences(found), *transfers(instance)),
+        levels={"gpus": Level(gpus, None if infeasible else bound)},
+        engine_flags=() if plan is None else engine_flags(instance, plan),
+        service=() if found is None else tuple(documents(found.shown)),
+        pools={} if found is None else {"prefill": found.candidate.prefill, "decode": found.candidate.decode},
+    )
+
+
+def _metrics(found: _Found) -> Metrics:
+    """Memory and utilisation of both pools' plans, with the times that the service showed."""
+    first, second = found.candidate.prefill, found.candidate.decode
+    assert first.metrics is not None
+    assert second.metrics is not None
+    seen, runs = found.shown.outcomes, found.shown.outcomes[0].throughput()
+    parts = ((one.metrics, (one.gpus or 0) / found.plan.gpus) for one in (first, second))
+    shares = [(metrics, share) for metrics, share in parts if metrics is not None]
+    tpot = max(outcome.figure("tpot", None).value for outcome in seen) / 1e6
+    return Metrics(
+        ttft_s=max(outcome.figure("ttft", 99).value for outcome in seen) / 1e9,
+        ttft_mean_s=max(outcome.figure("ttft", None).value for outcome in seen) / 1e9,
+        ttft_first_s=first.metrics.ttft_first_s,
+        tpot_ms=tpot,
+        peak_memory_bytes=max(metrics.peak_memory_bytes for metrics, _ in shares),
+        memory_utilisation=sum(metrics.memory_utilisation * share for metrics, share in shares),
+        compute_utilisation=sum(metrics.compute_utilisation * share for metrics, share in shares),
+        requests_per_s=runs["requests_per_s"],
+        output_tokens_per_s=runs["output_tokens_per_s"],
+        total_tokens_per_s=runs["output_tokens_per_s"] + runs["input_tokens_per_s"],
+        output_tokens_per_s_per_gpu=runs["output_tokens_per_s"] / found.plan.gpus,
+        output_tokens_per_s_per_user=1e3 / max(tpot, 1e-9),
+    )
+
+
+def _sentences(found: _Found) -> Iterator[str]:
+    """Say what each pool takes, and which limit was kept by how much."""
+    first, second = found.candidate.prefill.gpus or 0, found.candidate.decode.gpus or 0
+    yield f"the prefill pool has {first} and the decode pool {second} of {first + second} GPUs"
+    yield from sentences(found.shown)
