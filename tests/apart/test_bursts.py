@@ -66,7 +66,7 @@ def test_any_is_never_worse_than_together_or_apart() -> None:
 
 
 def test_a_certificate_is_accepted_with_and_without_its_question() -> None:
-    asked = question(serving="any")
+    asked = question(serving="any", engine="vllm")
     solved = Solved(asked, answer(asked, settings=QUICK))
     document = solved.certificate()
     assert document is not None
@@ -75,7 +75,7 @@ def test_a_certificate_is_accepted_with_and_without_its_question() -> None:
     assert found.accepted, found.reason
     assert found.claim is not None
     assert found.claim.startswith("certified-optimal")
-    other = verify(document, question(serving="any", transfer={"bandwidth": "1 GB/s"}))
+    other = verify(document, question(serving="any", engine="vllm", transfer={"bandwidth": "1 GB/s"}))
     assert not other.accepted
 
 
