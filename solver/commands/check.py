@@ -30,9 +30,9 @@ def command(
 ) -> int:
     """Hold a benchmark's result, or an engine's start log, against what is predicted of a plan.
 
-    RESULT is the JSON of vllm bench serve, aiperf, GuideLLM or GenAI-Perf. Exit code 4: a figure lies outside the
-    interval of its prediction. With -o the result becomes a correction of its device, engine and model, which other
-    questions take by --calibration or calibrations: and say so.
+    RESULT is what vllm bench serve, aiperf, GuideLLM or GenAI-Perf wrote, or a benchmark report. Exit code 4: a figure
+    lies outside the interval of its prediction. With -o the result becomes a correction of its device, engine and
+    model, which other questions take by --calibration or calibrations: and say so.
 
     \b
     Examples:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import shardproof
 from shardproof.instances.errors import InputError
@@ -34,7 +35,7 @@ VLLM = {
     "request_throughput": 20.0, "output_throughput": 1280.0, "completed": 80, "failed": 0,
     "max_concurrency": 16, "total_input_tokens": 40960, "total_output_tokens": 5120, "request_rate": "inf",
 }  # fmt: skip
-AIPERF = {
+AIPERF: dict[str, Any] = {
     "time_to_first_token": {"unit": "ms", "avg": 100.0, "p50": 90.0, "p99": 200.0, "min": 1.0, "std": 2.0},
     "inter_token_latency": {"unit": "ms", "avg": 10.0, "p50": 9.5, "p99": 12.0},
     "request_latency": {"unit": "s", "avg": 0.73, "p50": 0.72, "p99": 0.8},
@@ -66,6 +67,49 @@ GUIDELLM = {
         }
     ]
 }
+# Older and newer forms of the same tools: aiperf before 0.2 put metrics under records, with short tags;
+# GuideLLM gives the median beside percentiles of tenths, GenAI-Perf 0.0.3 named lengths otherwise.
+AIPERF_OLD: dict[str, Any] = {
+    "records": {
+        "ttft": {"tag": "ttft", "header": "Time to First Token"} | AIPERF["time_to_first_token"],
+        **{name: {"tag": name, **value} for name, value in AIPERF.items() if name != "time_to_first_token"},
+    },
+    "errors_by_type": [],
+    "was_cancelled": False,
+}
+AIPERF_LIST = {"records": list(AIPERF_OLD["records"].values())}
+GENAI_PERF_OLD = {
+    {"input_sequence_length": "num_input_token", "output_sequence_length": "num_output_token"}.get(name, name): value
+    for name, value in GENAI_PERF.items()
+}
+VLLM_OLD = {key: value for key, value in VLLM.items() if key not in ("failed", "max_concurrency", "request_rate")}
+
+
+def _old(mean: float, median: float, p99: float) -> dict[str, Any]:
+    percentiles = {"p001": 0.1, "p01": 1.0, "p05": 2.0, "p25": 50.0, "p75": 120.0, "p99": p99, "p999": p99 + 1}
+    return {"successful": {"mean": mean, "median": median, "count": 80, "percentiles": percentiles}}
+
+
+GUIDELLM_OLD = {
+    "benchmarks": [
+        {
+            "metrics": {
+                **GUIDELLM["benchmarks"][0]["metrics"],
+                "time_to_first_token_ms": _old(100.0, 90.0, 200.0),
+                "inter_token_latency_ms": _old(10.0, 9.5, 12.0),
+                "request_latency": _old(0.73, 0.72, 0.8),
+            }
+        }
+    ]
+}
+OLDER = {
+    "vllm bench serve": VLLM_OLD,
+    "aiperf": AIPERF_OLD,
+    "aiperf as a list": AIPERF_LIST,
+    "GenAI-Perf": GENAI_PERF_OLD,
+    "GuideLLM": GUIDELLM_OLD,
+}
+
 RESULTS = {"vllm bench serve": VLLM, "aiperf": AIPERF, "GenAI-Perf": GENAI_PERF, "GuideLLM": GUIDELLM}
 
 
@@ -84,6 +128,90 @@ def test_four_tools_say_the_same(tool: str, tree: dict[str, Any], tmp_path: Path
     assert found.figures["e2e"]["p99"] == pytest.approx(800)
     assert dict(found.rates) == {"requests_per_s": 20, "output_tokens_per_s": 1280}
     assert found.completed == 80
+
+
+@pytest.mark.parametrize(("name", "tree"), OLDER.items())
+def test_older_versions_say_the_same(name: str, tree: dict[str, Any], tmp_path: Path) -> None:
+    (found,) = read_results(written(tmp_path, tree))
+    assert found.tool == name.removesuffix(" as a list")
+    assert {at: found.figures["ttft"][at] for at in ("mean", "p50", "p99")} == {"mean": 100, "p50": 90, "p99": 200}
+    assert found.figures["tpot"]["mean"] == 10
+    assert found.figures["e2e"]["p50"] == pytest.approx(720)
+    if name == "GuideLLM":
+        assert found.figures["ttft"]["p99.9"] == 201
+        assert found.figures["ttft"]["p0.1"] == 0.1
+    if "aiperf" in name or name == "GenAI-Perf":
+        assert (found.input_tokens, found.output_tokens) == (512, 64)
+
+
+def _statistics(mean: float, p50: float, p99: float, units: str = "ms") -> dict[str, Any]:
+    return {"units": units, "mean": mean, "p50": p50, "p99": p99, "p99p9": p99 + 1, "stddev": 1.0}
+
+
+LATENCY = {
+    "time_to_first_token": _statistics(100.0, 90.0, 200.0),
+    "time_per_output_token": _statistics(0.01, 0.0095, 0.012, "s/token"),
+    "inter_token_latency": _statistics(11.0, 9.0, 30.0, "ms/token"),
+    "request_latency": _statistics(0.73, 0.72, 0.8, "s"),
+}
+LENGTHS = {"input_length": {"mean": 512.0}, "output_length": {"mean": 64.0}}
+REPORTS: dict[str, dict[str, Any]] = {
+    "0.1": {
+        "version": "0.1",
+        "scenario": {"load": {"name": "vllm-benchmark", "args": {"max_concurrency": 16, "request_rate": "inf"}}},
+        "metrics": {
+            "latency": LATENCY,
+            "requests": {"total": 80, **LENGTHS},
+            "throughput": {"requests_per_sec": 20.0, "output_tokens_per_sec": 1280.0},
+        },
+    },
+    "0.2": {
+        "version": "0.2.1",
+        "run": {"uid": "x"},
+        "scenario": {"load": {"standardized": {"tool": "vllm-benchmark", "concurrency": 16, "rate_qps": float("inf")}}},
+        "results": {
+            "request_performance": {
+                "aggregate": {
+                    "latency": LATENCY,
+                    "requests": {"total": 83, "failures": 3, **LENGTHS},
+                    "throughput": {"request_rate": {"mean": 20.0}, "output_token_rate": {"mean": 1280.0}},
+                }
+            }
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".yaml"])
+@pytest.mark.parametrize(("version", "tree"), REPORTS.items())
+def test_benchmark_reports_are_read(version: str, tree: dict[str, Any], suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"report{suffix}"
+    path.write_text(json.dumps(tree) if suffix == ".json" else yaml.safe_dump(tree))
+    (found,) = read_results(path)
+    assert found.figures["ttft"] == {"mean": 100, "p50": 90, "p99": 200, "p99.9": 201}
+    assert found.figures["tpot"]["p99"] == pytest.approx(12)
+    assert found.figures["itl"]["mean"] == 11
+    assert found.figures["e2e"]["mean"] == pytest.approx(730)
+    assert (found.concurrency, found.rate, found.input_tokens) == (16, None, 512)
+    assert (found.completed, found.failed) == (80, 3 if version == "0.2" else 0)
+    assert found.rates == {"requests_per_s": 20, "output_tokens_per_s": 1280}
+
+
+@pytest.mark.parametrize("tool", ["guidellm", "aiperf"])
+def test_a_report_of_tools_whose_gaps_are_per_request(tool: str, tmp_path: Path) -> None:
+    tree = json.loads(json.dumps(REPORTS["0.1"]))
+    tree["scenario"]["load"]["name"] = tool
+    (found,) = read_results(written(tmp_path, tree))
+    assert found.figures["tpot"]["mean"] == 11
+    assert "itl" not in found.figures
+
+
+def test_appended_results_are_several_runs(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    path.write_text("\n".join(json.dumps(VLLM | {"max_concurrency": count}) for count in (8, 16)) + "\n")
+    assert [run.concurrency for run in read_results(path)] == [8, 16]
+    with pytest.raises(InputError, match="holds 2 runs"):
+        shardproof.check(PLAN, path, QUESTION, seeds=1, correct=True)
 
 
 @pytest.mark.parametrize("tree", [{}, {"benchmarks": []}, {"request_throughput": 3}, {"time_to_first_token": {}}])

@@ -13,6 +13,48 @@ from tests.benchmarking.test_results import PLAN, QUESTION
 
 GIB = 2**30
 LOGS: dict[str, tuple[str, str, dict[str, float]]] = {
+    "vllm-0.33": (
+        "vllm",
+        """\
+(EngineCore pid=5) INFO 11-20 10:00:01 [gpu_model_runner.py:5089] Model loading took 15.27 GiB memory and 4.1 seconds
+(EngineCore pid=5) INFO 11-20 10:00:09 [gpu_model_runner.py:6410] Estimated CUDA graph memory: 0.55 GiB total
+(EngineCore pid=5) INFO 11-20 10:00:09 [gpu_worker.py:773] Available KV cache memory: 55.10 GiB
+(EngineCore pid=5) INFO 11-20 10:00:09 [kv_cache_utils.py:1147] GPU KV cache size: 401,216 tokens, Maximum \
+concurrency for 40,960 tokens per request: 9.80x
+(EngineCore pid=5) INFO 11-20 10:00:12 [gpu_model_runner.py:6516] Graph capturing finished in 3 secs, took 0.49 GiB
+""",
+        {
+            "weights": 15.27 * GIB,
+            "kv_cache": 55.10 * GIB,
+            "kv_tokens": 401216,
+            "concurrency": 9.80,
+            "cuda_graphs": 0.49 * GIB,
+        },
+    ),
+    "sglang-0.5.23": (
+        "sglang",
+        """\
+[2026-11-20 10:00:00 TP0] Load weight end. elapsed=4.1 s, type=Qwen3ForCausalLM, avail mem=63.20 GB, mem usage=15.27 GB.
+[2026-11-20 10:00:01 TP0] KV Cache VA upper bound. dtype: torch.bfloat16, #tokens: 500000, K size: 34.00 GB, \
+V size: 34.00 GB
+[2026-11-20 10:00:09 TP0] Capture target prefill CUDA graph end. elapsed=2.10 s, mem usage=0.30 GB, avail mem=60.00 GB.
+[2026-11-20 10:00:12 TP0] Capture target decode CUDA graph end. elapsed=3.00 s, mem usage=0.45 GB, avail mem=59.50 GB.
+[2026-11-20 10:00:12 TP1] Capture target decode CUDA graph end. elapsed=3.00 s, mem usage=0.50 GB, avail mem=59.50 GB.
+[2026-11-20 10:00:13 TP0] Post-capture KV sizing: KV cache allocated. dtype: torch.bfloat16, #tokens: 421000, \
+KV size: 57.80 GB, avail mem=5.10 GB
+[2026-11-20 10:00:13 TP0] Post-capture KV sizing: draft KV cache allocated. dtype: torch.bfloat16, #tokens: 1000, \
+KV size: 0.20 GB
+[2026-11-20 10:00:13 TP0] max_total_num_tokens=421000, chunked_prefill_size=8192, max_prefill_tokens=16384, \
+max_running_requests=4096, context_len=40960, available_gpu_mem=5.10 GB
+""",
+        {
+            "weights": 15.27 * GIB,
+            "kv_tokens": 421000,
+            "kv_cache": 57.80 * GIB,
+            "cuda_graphs": 0.80 * GIB,
+            "sequences": 4096,
+        },
+    ),
     "vllm-new": (
         "vllm",
         """\
