@@ -8,7 +8,8 @@ plus the link's latency, with f = 2 (n-1)/n for all-reduce, (n-1)/n for all-gath
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from shardproof.formulations.costs.operations import PICOSECONDS, Operation
@@ -33,6 +34,18 @@ def _rate(value: Fraction) -> _Rate:
     return _Rate(value.numerator, value.denominator)
 
 
+def leaving_a_node(operation: Operation, time: Callable[[Operation], tuple[int, int]]) -> tuple[int, int]:
+    """Return the time of an operation; what is handed over to another node takes no less than within one.
+
+    It passes the links inside its node first, and a replica that fits into a node never gains by leaving it.
+    """
+    found = time(operation)
+    if operation.kind != "p2p" or operation.link != "scale_out":
+        return found
+    inside = time(replace(operation, link="scale_up"))
+    return max(found[0], inside[0]), max(found[1], inside[1])
+
+
 class FlatClock:
     """Times operations on one device at flat shares of its peaks."""
 
@@ -49,7 +62,7 @@ class FlatClock:
     def picoseconds(self, operation: Operation) -> tuple[int, int]:
         """Return the duration rounded (down, up) to whole picoseconds."""
         if operation.kind in _COLLECTIVES:
-            return self._collective(operation)
+            return leaving_a_node(operation, self._collective)
         compute = self._compute[self._device.compute_dtype(operation.dtype)].picoseconds(operation.flops)
         memory = self._memory.picoseconds(operation.moved_bytes)
         launch = self._device.launch_latency * 1000

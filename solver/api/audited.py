@@ -120,32 +120,39 @@ def audit(
     InputError
         If a file cannot be read.
     """
+    from shardproof.instances.engine_choice import question_of
     from shardproof.solver.audit.review import completed, fleet_review, review, review_of
 
     limit = seconds_of(time_limit, "time_limit")
     asked = None if instance is None else instance_from(instance, {})
     if asked is None and isinstance(plan, Solved):
         asked = plan.instance
-    fleet = _fleet_of(plan)
-    if fleet is not None and asked is not None:
+    own = _own_plan(plan)
+    if own is not None and asked is not None:
+        asked = question_of(asked, own)
+    if own is not None and own.groups:
         name = Path(plan).name if isinstance(plan, str | Path) else "plan"
-        found = fleet_review(fleet, asked, name)
+        found = fleet_review(own, asked, name)
         return Audited(completed(found, time_limit_s=limit) if completion else found)
     found = review(plan, asked) if isinstance(plan, str | Path) else review_of(_document(plan), asked)
     return Audited(completed(found, time_limit_s=limit) if completion else found)
 
 
-def _fleet_of(plan: AnyPlan) -> Plan | None:
-    """Return the mixed fleet that `solve` wrote, if it is one."""
+def _own_plan(plan: AnyPlan) -> Plan | None:
+    """Return the plan as `solve` writes it, if it is one."""
     if isinstance(plan, str | Path):
         from shardproof.solver.audit.stated_plan import own_plan
 
-        found = own_plan(plan)
-    elif isinstance(plan, Mapping) and not isinstance(plan.get("plan", plan).get("groups"), list | tuple):
-        return None
-    else:
-        found = plan_from(plan)
-    return found if found is not None and found.groups else None
+        return own_plan(plan)
+    if isinstance(plan, Mapping):
+        from shardproof.instances.errors import InputError
+        from shardproof.instances.plan import plan_from_tree
+
+        try:
+            return plan_from_tree(dict(plan), where="plan")
+        except InputError:
+            return None
+    return plan_from(plan)
 
 
 def _document(plan: AnyPlan) -> Document:

@@ -100,19 +100,22 @@ def review_of(document: Document, instance: Instance | None = None) -> Review:
     return Review(Source(document.name, ((document.name, document),)), (audit_document(document, instance),))
 
 
-def fleet_review(plan: Plan, instance: Instance, name: str) -> Review:
+def fleet_review(plan: Plan, instance: Instance | None, name: str) -> Review:
     """Audit every group of a mixed fleet as a plan of its own, asked for the requests that it takes.
 
-    What binds the groups together (requests that nobody takes, GPUs of all) is a violation of the first.
+    What binds the groups together (requests that nobody takes, GPUs of all) is a violation of the first. Without an
+    instance each group is judged by what it says itself.
     """
     documents, audits = [], []
-    for place, (asked, part) in enumerate(questions(instance, plan)):
+    parts = questions(instance, plan) if instance is not None else [(None, plan.part(one)) for one in plan.parts]
+    for place, (asked, part) in enumerate(parts):
         text = json.dumps(part.model_dump(mode="json", exclude_none=True, exclude={"shares"}), indent=1)
         document = parse_document(text, name=f"{name}, group {place}", suffix=".json")
         documents.append((name, document))
         audits.append(audit_document(document, asked))
-    common = [item for item in evaluate_any(instance, plan).violations if item.group.partition("[")[0] in _COMMON]
-    audits[0] = replace(audits[0], violations=(*audits[0].violations, *common))
+    if instance is not None:
+        common = [item for item in evaluate_any(instance, plan).violations if item.group.partition("[")[0] in _COMMON]
+        audits[0] = replace(audits[0], violations=(*audits[0].violations, *common))
     return Review(Source(name, tuple(documents)), tuple(audits))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.program import build
-from shardproof.formulations.deployment.tables import Case, Program
+from shardproof.formulations.deployment.tables import Case, Layout, Program
 from shardproof.formulations.deployment.variables import Limits
 from shardproof.solver.search.cp_sat import solve_level
 from shardproof.solver.search.cuts import Cuts
@@ -37,6 +37,7 @@ class CpSatProver(ObjectiveValues):
     def __post_init__(self) -> None:
         """Prepare the bounds."""
         self._cuts = Cuts(self.program, self.floor)
+        self._refuted: dict[tuple[str, tuple[int, ...]], list[Limits]] = {}
 
     def decide(self, query: Query) -> Answer:
         """Find a chain within the query's limits; neither chain nor open cases: CP-SAT claims that there is none."""
@@ -54,7 +55,7 @@ class CpSatProver(ObjectiveValues):
         """
         best = start
         for case in self._cases(self.below(query, objective, start)):
-            low, steps = 0, 0
+            low, steps = self._cuts.least(case, objective, self._budget(case.layout, query)), 0
             while (most := self._value(objective, best) - 1) >= low:
                 asked = most if steps < _STEPS_BEFORE_HALVING else (low + most) // 2
                 steps += 1
@@ -70,16 +71,32 @@ class CpSatProver(ObjectiveValues):
         if (query.ttft is not None and query.ttft < 0) or (query.memory is not None and query.memory < 0):
             return
         for layout in self.program.layouts:
-            budget = min(query.gpus, self.program.max_gpus) // layout.replicas
-            budget = budget if layout.max_gpus is None else min(budget, layout.max_gpus)
+            budget = self._budget(layout, query)
             if budget > 0:
                 yield from self._cuts.cases(layout, query, budget)
 
+    def _budget(self, layout: Layout, query: Query) -> int:
+        """GPUs of one replica at most."""
+        budget = min(query.gpus, self.program.max_gpus) // layout.replicas
+        return budget if layout.max_gpus is None else min(budget, layout.max_gpus)
+
     def _solve(self, case: Case, query: Query) -> Chain | None:
+        """Put one case to CP-SAT, unless it is refuted under limits that are no tighter."""
         self.check_stop()
         limits = Limits(min(query.gpus, self.program.max_gpus), query.ttft, query.memory)
+        refuted = self._refuted.setdefault((case.layout.name, case.choices), [])
+        if not query.ignored and any(_no_tighter(looser, limits) for looser in refuted):
+            return None
         model = build(self.program, [case], limits, floor=self.floor)
         found = solve_level(model, None, self.remaining())
         if found.chain is None and not found.finished:
             raise Interrupted
+        if found.chain is None and not query.ignored:
+            refuted.append(limits)
         return found.chain
+
+
+def _no_tighter(looser: Limits, limits: Limits) -> bool:
+    """Whether what keeps ``limits`` keeps ``looser`` too."""
+    pairs = ((looser.ttft, limits.ttft), (looser.memory, limits.memory))
+    return looser.gpus >= limits.gpus and all(a is None or (b is not None and b <= a) for a, b in pairs)

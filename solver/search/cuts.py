@@ -1,8 +1,12 @@
-"""Cases that fall by bounds which a reader can check by hand, before CP-SAT sees them.
+r"""Cases that fall by bounds which a reader can check by hand, before CP-SAT sees them.
 
-For a row with limit ``top`` on every stage, a replica of b GPUs does at most ``b * top`` unit-GPUs of work (*volume*);
-a path's least sum over all options may not exceed its limit (*sum*). Plain integers, and none of the exact search's
-code.
+For a cap with limit ``top`` on every stage, a replica of b GPUs does at most ``b * top`` unit-GPUs of work (*volume*).
+On a path of m passes the slowest of stages of b GPUs costs at least the mean over GPUs, so that
+
+.. math:: b \sum_s c_s + (m - 1) \sum_s g_s c_s \le b\, (\sum_s c_s + (m - 1) \max_s c_s) \le b\, limit,
+
+and each layer adds to the left side at least its least over the options of :math:`(b + (m - 1)\, g_o)` times its cost
+(*priced sum*). Plain integers, and none of the exact search's code.
 """
 
 from __future__ import annotations
@@ -14,10 +18,10 @@ from itertools import product
 
 from shardproof.formulations.deployment.chains import rounded
 from shardproof.formulations.deployment.tables import Cap, Case, Layout, Path, Program, Table
-from shardproof.solver.search.query import Query
+from shardproof.solver.search.query import Objective, Query
 
-Bounds = tuple[int, int]
-"""Least unit-GPUs, and least sum, of the work of all layers in one table."""
+Price = tuple[int, int]
+"""What a unit of a stage's cost weighs: a fixed part, and one for each of its GPUs."""
 
 
 @dataclass
@@ -26,7 +30,7 @@ class Cuts:
 
     program: Program
     floor: bool
-    _known: dict[tuple[int, tuple[int, ...]], tuple[Table, Bounds]] = field(default_factory=dict)
+    _known: dict[tuple[int, tuple[int, ...], Price], tuple[Table, int]] = field(default_factory=dict)
 
     def cases(self, layout: Layout, query: Query, budget: int) -> Iterator[Case]:
         """Yield the cases of a layout that no bound refutes; choices fall alone first."""
@@ -47,29 +51,42 @@ class Cuts:
             if self._stands(case.caps, case.paths, options, query, budget):
                 yield case
 
+    def least(self, case: Case, objective: Objective, budget: int) -> int:
+        """Return a value of an objective that no chain of a case stays below."""
+        options = tuple(o for o in case.allowed(self.program) if self.program.options[o].gpus <= budget)
+        if not options:
+            return 0
+        if objective == "memory":
+            found = [self._priced(cap.table, options, (0, 1)) for cap in case.caps if cap.memory]
+        else:
+            rows = [path for path in case.paths if path.ttft]
+            found = [self._priced(path.table, options, (budget, path.microbatches - 1)) for path in rows]
+        return -(-max(found, default=0) // budget)
+
     def _stands(
         self, caps: Sequence[Cap], paths: Sequence[Path], options: tuple[int, ...], query: Query, budget: int
     ) -> bool:
         if not options:
             return False
-        if any(self._bounds(cap.table, options)[0] > budget * query.cap_limit(cap) for cap in caps):
+        if any(self._priced(cap.table, options, (0, 1)) > budget * query.cap_limit(cap) for cap in caps):
             return False
         for path in paths:
             limit = query.path_limit(path)
-            if limit is not None:
-                volume, least = self._bounds(path.table, options)
-                if volume > budget * (limit // path.microbatches) or least > limit:
-                    return False
+            if (
+                limit is not None
+                and self._priced(path.table, options, (budget, path.microbatches - 1)) > budget * limit
+            ):
+                return False
         return True
 
-    def _bounds(self, table: Table, options: tuple[int, ...]) -> Bounds:
-        key = id(table), options
+    def _priced(self, table: Table, options: tuple[int, ...], price: Price) -> int:
+        """Least that the work of all layers, each by the option that is cheapest at a price, adds up to."""
+        key = id(table), options, price
         if key not in self._known:
-            cells, gpus = rounded(table, self.floor), [option.gpus for option in self.program.options]
+            cells = rounded(table, self.floor)
+            prices = [(o, price[0] + price[1] * self.program.options[o].gpus) for o in options]
             counts = Counter(self.program.kinds).items()
-            ends = (cells.base, cells.first, cells.last)
-            volume = sum(count * min(gpus[o] * cells.layer[o][kind] for o in options) for kind, count in counts)
-            volume += sum(min(gpus[o] * row[o] for o in options) for row in ends)
-            least = sum(count * min(cells.layer[o][kind] for o in options) for kind, count in counts)
-            self._known[key] = table, (volume, least + sum(min(row[o] for o in options) for row in ends))
+            total = sum(count * min(factor * cells.layer[o][kind] for o, factor in prices) for kind, count in counts)
+            total += sum(min(factor * row[o] for o, factor in prices) for row in (cells.base, cells.first, cells.last))
+            self._known[key] = table, total
         return self._known[key][1]

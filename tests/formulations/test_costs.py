@@ -112,3 +112,17 @@ def test_simulation_equals_formula(times: list[int], count: int) -> None:
     assert leaves[-1] == last_ttft(times, count)
     assert sum(leaves) == mean_ttft(times, count) * count
     assert tpot(times, count) == max(sum(times), count * max(times))
+
+
+@pytest.mark.parametrize("inside", ["1 GB/s", "900 GB/s"])
+def test_a_hand_over_to_another_node_takes_no_less_than_within_one(inside: str) -> None:
+    links = {"scale_up": {"bandwidth": inside}, "scale_out": {"bandwidth": "25 GB/s"}}
+    device = load_instance(CASES / "qwen3-235b-a22b.yaml", {"hardware": links}).device
+    clock = FlatClock(device)
+
+    def time(link: str) -> tuple[int, int]:
+        sent = Operation("point-to-point", "p2p", message_bytes=10**8, link=link, shape=Shape(ranks=2))  # type: ignore[arg-type]
+        return clock.picoseconds(sent)
+
+    assert time("scale_out") >= time("scale_up")
+    assert (time("scale_out") == time("scale_up")) == (inside == "1 GB/s")

@@ -121,3 +121,19 @@ def test_cp_sat_alone_finds_the_same_fleet(seed: int) -> None:
     if best is not None:
         assert outcome.levels["ttft"].value == best.ttft if best.ttft is not None else True
         assert outcome.levels["memory"].value == best.memory
+
+
+def test_a_replica_that_fits_into_a_node_stays_in_it() -> None:
+    """Slow links within a node once made replicas of a node's size leave it, which no smaller budget knows."""
+    links = {"scale_up": {"bandwidth": "1 GB/s"}, "scale_out": {"bandwidth": "25 GB/s"}}
+    tree = {
+        "model": "llama-3.1-70b-fp8",
+        "device": "l40s",
+        "hardware": links,
+        "efficiency": "flat",
+        "workload": {"kind": "burst", "batch_size": 16, "input_tokens": 512, "output_tokens": 64},
+        "limits": {"ttft": "1500 ms", "max_gpus": 32},
+    }
+    found = solve(resolve_tree(tree, where="slow inside"))
+    assert found.proof == "certified-optimal"
+    assert found.gpus is not None

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from shardproof.formulations.costs.curves.load import LoadTable, table_of
 from shardproof.formulations.costs.curves.requests import Request, requests_of
+from shardproof.formulations.costs.flat import leaving_a_node
 from shardproof.formulations.costs.operations import Clock, Operation
 from shardproof.formulations.costs.roofline import Roofline
 from shardproof.instances.calibration import Calibration, Curve
@@ -47,7 +48,7 @@ class CalibratedClock:
     def picoseconds(self, operation: Operation) -> tuple[int, int]:
         """Return the duration rounded (down, up) to whole picoseconds."""
         if operation not in self._known:
-            self._known[operation] = self._timed(operation)
+            self._known[operation] = leaving_a_node(operation, self._timed)
         return self._known[operation]
 
     def curve_of(self, operation: Operation) -> Curve | None:

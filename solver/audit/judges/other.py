@@ -83,9 +83,11 @@ def judge_microbatches(context: Context, statement: Statement) -> Claim:
     tokens, prompt = facts.stated("microbatch_tokens"), facts.workload("input_tokens")
     if statement.field == "microbatch_tokens":
         if size and prompt and not context.document.engine:
-            formula = f"{size} requests x {prompt} tokens = {size * prompt}"
-            same = agrees(statement, Fraction(size * prompt), tolerance=NEAR if statement.scale > 1 else Fraction(0))
-            return (confirmed if same else inconsistent)(statement, formula, Fraction(size * prompt))
+            chunk = -(-prompt // (facts.stated("prompt_chunks") or 1))
+            expected = Fraction(size * chunk)
+            formula = f"{size} requests x {chunk} tokens = {expected}"
+            same = agrees(statement, expected, tolerance=NEAR if statement.scale > 1 else Fraction(0))
+            return (confirmed if same else inconsistent)(statement, formula, expected)
         return confirmed(statement, "taken as the plan's")
     if size is None and tokens and prompt and tokens % prompt == 0 and not context.document.engine:
         size = tokens // prompt
