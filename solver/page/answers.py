@@ -48,7 +48,8 @@ def _answered(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -
     instance = instance_for(asked, device)
     found = Solve(settings).telling(Job("page", "page", instance), tell)
     document = json.loads(found.document or "{}")
-    task = Task(0, {}, instance.model.name, instance.device.name, _engine(instance), "page", instance)
+    labels = {"model": instance.model.name, "device": instance.device.name}
+    task = Task(0, labels, labels["model"], labels["device"], _engine(instance), "page", instance)
     facts = run_task(task)
     basis = instance.device.price_basis
     return {

@@ -151,6 +151,8 @@ addEventListener("load", () => {
   steps.devices = document.querySelectorAll("#devices [role=listitem]").length;
   steps.images = document.querySelectorAll("img").length;
   steps.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  const box = document.querySelector("#results .scroll");
+  steps.cut = box.scrollWidth - box.clientWidth;
   steps.dark = getComputedStyle(document.body).backgroundColor;
   document.body.replaceChildren(Object.assign(document.createElement("pre"), { textContent: JSON.stringify(report) }));
 });
@@ -159,10 +161,15 @@ addEventListener("load", () => {
 
 
 def browse(folder: Path, work: Path, *flags: str) -> Any:
-    """Open the page in Chromium, act as a person would, and return what was seen."""
+    """Open the page of a run in Chromium, act as a person would, and return what was seen."""
+    return browsed(page(read_content(folder)), work, *flags)
+
+
+def browsed(text: str, work: Path, *flags: str) -> Any:
+    """Do the same with the text of a page."""
     assert CHROMIUM is not None
     file = work / "report.html"
-    file.write_text(page(read_content(folder)).replace("</body>", PROBE + "</body>"))
+    file.write_text(text.replace("</body>", PROBE + "</body>"))
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={work / 'profile'}", *flags, "--dump-dom", file.as_uri()]
     seen = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
     found = re.search(r"<pre>(.*?)</pre>", seen, re.DOTALL)
@@ -192,6 +199,21 @@ def test_the_page_works_in_a_browser(folder: Path, tmp_path: Path) -> None:
     assert steps["devices"] == 3
     assert steps["images"] == 0
     assert steps["overflow"] <= 0
+
+
+@pytest.mark.slow  # 5,000 rows in a browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_the_page_holds_5_000_rows(folder: Path, tmp_path: Path) -> None:
+    content = read_content(folder)
+    times = [replace(row, task=f"{row.task} {n}", device=f"device {n}", ttft_s=n / 100) for n in range(278)
+             for row in content.rows]  # fmt: skip
+    many = replace(content, rows=times[:5000], plan_of=(content.plan_of * 278)[:5000])
+    steps = browsed(page(many), tmp_path, "--window-size=1300,900")["steps"]
+    assert (steps["first"], steps["all"]) == (100, 100)
+    assert steps["rising"]
+    assert steps["marks"] == 3000
+    assert steps["overflow"] <= 0
+    assert steps["cut"] <= 0
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")

@@ -108,7 +108,7 @@ function askMore() {
   if (entry.answer.result.status === "optimal" || entry.answer.result.status === "infeasible")
     extra("certify", answer => { entry.answer = questioned(answer); showSoon(); });
   if (load === "request_rate") {
-    if (entry.answer.row.gpus) extra("rates", found => pinRate(form.sliders.request_rate, found));
+    if (entry.answer.row.gpus) extra("rates", found => pinRate(form.sliders.request_rate, found), tried => form.sliders.request_rate?.point(`${tried.rate.toPrecision(3)}/s: ${tried.gpus ?? "no plan found in time"}${tried.gpus ? ` GPU${tried.gpus > 1 ? "s" : ""}` : ""}; looking for the highest rate ...`, null));
   } else if (load) {
     extra("why", found => { entry.why = found; showWhy(found); });
     if (entry.answer.row.gpus) extra("limits", found => pinLimits(form.sliders, found, load));
@@ -128,7 +128,20 @@ function showSoon() {
   if (!frame) frame = requestAnimationFrame(() => { frame = 0; show(); });
 }
 
+// What is drawn anew keeps the focus where it was.
+function keepingFocus(work) {
+  const held = document.activeElement, box = held?.closest?.("#skus, #pareto, #axes"), name = held?.getAttribute?.("aria-label") || held?.textContent;
+  work();
+  if (!box || held.isConnected) return;
+  const again = [...box.querySelectorAll("input, button, [tabindex]")].find(node => (node.getAttribute("aria-label") || node.textContent) === name);
+  again?.focus({ preventScroll: true });
+}
+
 function show() {
+  keepingFocus(showAll);
+}
+
+function showAll() {
   const entries = [...state.entries.values()], entry = chosen();
   byId("verdict").textContent = nothingAsked() || !entries.length ? "Choose a model and a device." : verdict(entry);
   byId("verdict").classList.toggle("stale", Boolean(entry?.stale));
@@ -144,12 +157,15 @@ function show() {
 }
 
 function showPlot(rows) {
-  byId("axes").replaceChildren(...["price_per_hour", "price_per_million_tokens", "gpus"].map(axis => {
-    const button = element("button", { type: "button", "aria-pressed": String(axis === state.axis) }, AXES[axis][0]);
-    button.addEventListener("click", () => { state.axis = axis; show(); });
+  const axis = rows.filter(row => row[state.axis]).length > 1 ? state.axis : "gpus";
+  byId("axes").replaceChildren(...["price_per_hour", "price_per_million_tokens", "gpus"].map(name => {
+    const button = element("button", { type: "button", "aria-pressed": String(name === axis) }, AXES[name][0]);
+    button.addEventListener("click", () => { state.axis = name; show(); });
     return button;
   }));
-  byId("pareto").replaceChildren(paretoPlot(rows, state.axis, row => choose(row.device)));
+  byId("pareto").replaceChildren(paretoPlot(rows, axis, row => choose(row.device)));
+  const unpriced = rows.filter(row => !row.price_per_hour).map(row => row.device);
+  byId("unpriced").textContent = unpriced.length ? `Without a price in the catalogue: ${unpriced.join(", ")}.` : "";
 }
 
 function showPlan(entry) {
@@ -159,8 +175,8 @@ function showPlan(entry) {
   if (!answer || answer === state.shown) return;
   state.shown = answer;
   const { row, result, view } = answer;
-  byId("plan").hidden = !row.gpus;
-  byId("plan-title").textContent = row.gpus ? `Plan: ${row.gpus} x ${row.device}` : "Plan";
+  byId("plan-title").textContent = row.gpus ? `Plan: ${row.gpus} x ${row.device}` : "Assumed";
+  byId("why-title").textContent = result.status === "infeasible" ? "Why there is none" : "Why not fewer";
   const { explanation, ...texts } = view.texts;
   byId("plan-parts").replaceChildren(planParts({ ...view, texts }, row.gpus, row.bound), ...commandParts(answer));
   showWhy(entry.why || null, "", explanation);

@@ -1,8 +1,8 @@
 import { bytes, element, figure } from "./dom.js";
 
 const COLUMNS = [
-  ["gpus", "GPUs", 0], ["ttft_s", "TTFT s", 3], ["tpot_ms", "TPOT ms", 1], ["requests_per_s", "requests/s", 2], ["output_tokens_per_s", "tokens/s", 0],
-  ["output_tokens_per_s_per_gpu", "tokens/s/GPU", 0], ["price_per_hour", "USD/h", 2], ["price_kind", "price is", null], ["price_per_million_tokens", "USD/M tokens", 2], ["peak_memory_bytes", "memory", "bytes"],
+  ["gpus", "GPUs", 0], ["ttft_s", "TTFT s", 3], ["tpot_ms", "TPOT ms", 1], ["requests_per_s", "requests /s", 2],
+  ["output_tokens_per_s_per_gpu", "tokens /s /GPU", 0], ["price_per_hour", "USD /h", 2], ["price_per_million_tokens", "USD /M tokens", 2], ["peak_memory_bytes", "memory", "bytes"],
 ];
 const PROOFS = { "certified-optimal": "certified", "certified-gap": "certified gap", "solver-claimed": "proven, not yet certified", none: "" };
 
@@ -12,13 +12,13 @@ export function stateWords(entry) {
   if (!entry.answer) return entry.news ? `at most ${entry.news.incumbent ?? "?"}, at least ${entry.news.bound ?? 1} GPUs so far (${figure(entry.news.seconds, 1)} s)` : "working";
   const { status, proof } = entry.answer.result;
   if (status === "infeasible") return `no plan exists with up to ${entry.answer.max_gpus} GPUs`;
-  return status === "optimal" ? PROOFS[proof] || status : `${status}, at least ${entry.answer.row.bound ?? 1} GPUs${proof ? `, ${PROOFS[proof] || proof}` : ""}`;
+  return status === "optimal" ? PROOFS[proof] || status : `${status === "feasible" ? "best found" : "nothing found"}; at least ${entry.answer.row.bound ?? 1} GPUs${proof === "certified-gap" ? ", certified" : ""}`;
 }
 
 // One row for each device, the fewest GPUs first; a radio button chooses the one that is shown whole.
 export function skuTable(table, entries, chosen, choose) {
   const head = element("tr", {}, element("th", { scope: "col" }, "device"));
-  for (const [, title, digits] of COLUMNS) head.append(element("th", { scope: "col", class: digits === null ? "" : "number" }, title));
+  for (const [, title] of COLUMNS) head.append(element("th", { scope: "col", class: "number" }, title));
   head.append(element("th", { scope: "col" }, "state"));
   table.querySelector("thead").replaceChildren(head);
   const ordered = [...entries].sort((a, b) => (a.answer?.row.gpus ?? 1e9) - (b.answer?.row.gpus ?? 1e9) || (a.answer?.row.ttft_s ?? 1e9) - (b.answer?.row.ttft_s ?? 1e9));
@@ -33,8 +33,10 @@ function skuRow(entry, chosen, choose) {
   line.dataset.device = entry.device;
   const row = entry.answer?.row;
   for (const [key, , digits] of COLUMNS) {
-    const value = row?.[key], text = value === null || value === undefined ? "" : digits === "bytes" ? bytes(value) : digits === null ? value : figure(value, digits);
-    line.append(element("td", { class: `${digits === null ? "" : "number"}${key === "tpot_ms" && !row?.tpot_limit_ms ? " unasked" : ""}` }, text));
+    const value = row?.[key], text = value === null || value === undefined ? "" : digits === "bytes" ? bytes(value) : figure(value, digits);
+    const cell = element("td", { class: `number${key === "tpot_ms" && !row?.tpot_limit_ms ? " unasked" : ""}` }, text);
+    if (key === "price_per_hour" && text) cell.append(element("br", {}), element("span", { class: "note" }, row.price_kind || ""));
+    line.append(cell);
   }
   const engine = entry.answer?.result.engine, under = row?.engine === "any" && engine && engine !== "any" ? `under ${engine}; ` : "";
   line.append(element("td", { class: "state" }, under + stateWords(entry)));
