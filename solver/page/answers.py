@@ -8,17 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from shardproof.instances.instance import Instance
-from shardproof.instances.reading import refuse
 from shardproof.solver.api.explained import explain
 from shardproof.solver.api.sensitivity import sensitivity
-from shardproof.solver.api.solved import solve
 from shardproof.solver.batch.answer import Job, Task
 from shardproof.solver.batch.fingerprint import SolveSettings
 from shardproof.solver.batch.rows import row_of
 from shardproof.solver.batch.tasks import run_task
 from shardproof.solver.batch.work import Solve
 from shardproof.solver.drawing.view import plan_view
-from shardproof.solver.page.questions import asked_of, instance_for, tree_for, written
+from shardproof.solver.page.questions import asked_of, instance_for, written
 
 Tell = Callable[[Any], None]
 
@@ -26,11 +24,7 @@ _KEPT = (
     "status", "proof", "gpus", "bound", "gap", "stop_reason", "metrics", "explanation", "engine_flags", "service",
     "assumptions", "versions", "seconds", "instance_fingerprint", "engine",
 )  # fmt: skip
-_MOVED = ("ttft limit", "tpot limit", "batch_size", "concurrency")
-NEAR = 1.02
-"""Rates are told apart to this factor."""
-HIGHEST = 64
-"""Factor beyond which no higher rate is tried."""
+_MOVED = ("ttft limit", "tpot limit", "batch_size", "concurrency", "rate")
 
 
 def answer(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
@@ -79,52 +73,16 @@ def _device(options: Mapping[str, Any]) -> str | None:
 def why(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
     """Say why fewer GPUs are impossible, or which limits exclude every plan."""
     del settings, tell
-    return explain(_closed(options)).to_dict()
+    return explain(_asked(options)).to_dict()
 
 
 def limits(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
-    """Say how far the limits and the load may move before as few GPUs are too few."""
+    """Say how far the limits and the load may move before as few GPUs are too few; ``only`` one of them, if named."""
     del settings
-    found = sensitivity(_closed(options), only=_MOVED, on_progress=tell)
+    only = options.get("only")
+    found = sensitivity(_asked(options), only=(only,) if only in _MOVED else _MOVED, on_progress=tell)
     return found.to_dict()
 
 
-def _closed(options: Mapping[str, Any]) -> Instance:
+def _asked(options: Mapping[str, Any]) -> Instance:
     return instance_for(asked_of(options.get("question")), _device(options))
-
-
-def rates(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
-    """Find the highest rate of requests for which as many GPUs are found, to within `NEAR`.
-
-    Every rate tried is a question of its own to `solve`; how many GPUs each needs is told on the way.
-    """
-    asked, device = asked_of(options.get("question")), _device(options)
-    tree = tree_for(asked, device)
-    instance = instance_for(asked, device)
-    start = getattr(instance.scenarios[0].workload, "rate", None)
-    if start is None or len(instance.scenarios) > 1:
-        raise refuse("page", "only one workload of requests that come by themselves has a rate to move")
-
-    def gpus(rate: float) -> int | None:
-        moved = {**tree, "workload": {**tree["workload"], "rate": f"{rate:.6g}/s"}}
-        found = solve(moved, time_limit=settings.time_limit_s).gpus
-        tell({"rate": rate, "gpus": found})
-        return found
-
-    return _highest(gpus, float(start))
-
-
-def _highest(gpus: Callable[[float], int | None], start: float) -> dict[str, Any]:
-    fewest = gpus(start)
-    if fewest is None:
-        return {"rate": start, "gpus": None, "until": None, "next": None}
-    good, bad = start, None
-    while bad is None and good < start * HIGHEST:
-        higher = good * 2
-        found = gpus(higher)
-        good, bad = (higher, None) if found is not None and found <= fewest else (good, higher)
-    while bad is not None and bad / good > NEAR:
-        middle = (good * bad) ** 0.5
-        found = gpus(middle)
-        good, bad = (middle, bad) if found is not None and found <= fewest else (good, middle)
-    return {"rate": start, "gpus": fewest, "until": good, "next": bad}

@@ -62,7 +62,6 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any], SolveSettings, Tell], Mapping[s
     "certify": answers.certify,
     "why": answers.why,
     "limits": answers.limits,
-    "rates": answers.rates,
     "model": sides.model,
     "config": sides.config,
     "read": sides.read,

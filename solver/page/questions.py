@@ -16,6 +16,7 @@ import yaml
 from shardproof.instances.catalogue import is_plain_name
 from shardproof.instances.instance import Instance
 from shardproof.instances.load_profile.synthetic import is_synthetic
+from shardproof.instances.pools import POOL_FIELDS
 from shardproof.instances.reading import parse_mapping, refuse
 from shardproof.solver.api.question import FIELDS, Fields, instance_from, tree_of, whole_number
 
@@ -61,7 +62,7 @@ def asked_of(tree: Any) -> Asked:
 
 def _typed(name: str, value: Any) -> Any:
     """Read what was typed into a field as the kind that the field has (``None``: nothing)."""
-    if name not in FIELDS or name == "device":
+    if name not in FIELDS or name == "device" or name in POOL_FIELDS:
         raise refuse("page", f"is no field; fields: {', '.join(FIELDS)}", field=name[:40])
     if value is None or value == "":
         return None
@@ -116,7 +117,10 @@ def instance_for(asked: Asked, device: str | None) -> Instance:
 
 
 def _refuse_files(tree: Mapping[str, Any]) -> None:
-    """Refuse what would read a file of this machine: questions may come from links."""
+    """Refuse what would read a file of this machine (questions may come from links), and what no page draws."""
+    pools = next((name for name in POOL_FIELDS if name in tree), None)
+    if pools is not None:
+        raise refuse("page", "asks about pools of several devices, which `shardproof solve` answers", field=pools)
     remedy = "names a file, and a page opens none; drop the file on the page, or ask on the command line"
     for name in ("model", "device"):
         value = tree.get(name)
@@ -203,7 +207,14 @@ def _from_command(text: str) -> Asked:
 
 
 def asked_from_file(tree: Mapping[str, Any]) -> Asked:
-    """Split an instance file into what fields say and the rest."""
+    """Split an instance file into what fields say and the rest.
+
+    Raises
+    ------
+    InputError
+        If it is a question about pools, or a field is wrong.
+    """
+    _refuse_files({name: tree[name] for name in POOL_FIELDS if name in tree})
     rest = json.loads(json.dumps(dict(tree), default=str))
     if isinstance(rest.get("engine"), str):
         name, at, version = rest["engine"].partition("@")

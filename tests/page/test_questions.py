@@ -12,7 +12,8 @@ import yaml
 from click.testing import CliRunner
 
 from shardproof.instances.errors import InputError
-from shardproof.solver.api.question import FIELDS, instance_from
+from shardproof.instances.pools import POOL_FIELDS
+from shardproof.solver.api.question import FIELDS, asks_about_pools, instance_from
 from shardproof.solver.cli import application
 from shardproof.solver.page.questions import asked_from_file, asked_of, instance_for, read_question, written
 from shardproof.solver.page.serve import link_parts
@@ -35,6 +36,10 @@ def test_typed_fields_ask_what_keywords_ask() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_a_file_of_the_house_asks_the_same_on_the_page(case: Path) -> None:
+    if asks_about_pools(case, {}):
+        with pytest.raises(InputError, match="pools of several devices, which `shardproof solve` answers"):
+            read_question(case.read_text(encoding="utf-8"))
+        return
     opened = read_question(case.read_text(encoding="utf-8"))
     device = opened.devices[0] if opened.devices else None
     assert instance_for(opened, device).fingerprint == instance_from(case, {}).fingerprint
@@ -146,6 +151,7 @@ def test_every_field_may_be_typed() -> None:
     """A new field of the question is one of the page: as a slider, or under everything else a flag can say."""
     script = "".join((ROOT / "solver/page/static" / name).read_text() for name in ("form.js", "page.html"))
     elsewhere = {
+        *POOL_FIELDS,
         "device",
         "trace",
         "calibration",

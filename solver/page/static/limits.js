@@ -59,16 +59,20 @@ export class Slider {
 
 const gpusHold = gpus => `${counted(gpus, "GPU")} ${gpus === 1 ? "holds" : "hold"}`;
 
-// Pins from `sensitivity`: the last value at which as few GPUs are enough.
+// Pins from `sensitivity`: the last value at which as few GPUs are enough. Of requests that come by themselves a plan is
+// played: what lies between the last value that it keeps and the first that is refuted is open.
 export function pinLimits(sliders, document, load) {
-  const names = { "ttft limit": "ttft", "tpot limit": "tpot", [load]: load };
+  const names = { "ttft limit": "ttft", "tpot limit": "tpot", rate: "request_rate", [load]: load };
   for (const slack of document.inputs || []) {
     const slider = sliders[names[slack.name]];
     if (!slider) continue;
-    const until = slack.optimum_until, falling = slack.name.endsWith("limit");
+    const until = slack.optimum_until, falling = slack.name.endsWith("limit"), way = falling ? "down to" : "up to";
+    const said = value => falling ? duration(value) : slack.name === "rate" ? `${(value / 3600).toPrecision(3)}/s` : figure(value, 0);
+    const own = slack.plan_until === null ? "however far it moves" : `${way} ${said(slack.plan_until)}`;
+    const beyond = slack.refuted_beyond !== null && load === "request_rate" ? `; ${falling ? "below" : "above"} ${said(slack.refuted_beyond)} more are needed` : "";
+    const place = falling ? until / 1e9 : slack.name === "rate" ? until / 3600 : until;
     if (until === null) slider.point(`${gpusHold(document.gpus)} however far it moves.`, null);
-    else if (falling) slider.point(`${gpusHold(document.gpus)} down to ${duration(until)}; this very plan down to ${slack.plan_until === null ? "anything" : duration(slack.plan_until)}.`, until / 1e9);
-    else slider.point(`${gpusHold(document.gpus)} up to ${figure(until, 0)}; this very plan up to ${slack.plan_until === null ? "anything" : figure(slack.plan_until, 0)}.`, until);
+    else slider.point(`${gpusHold(document.gpus)} ${way} ${said(until)}${own.endsWith(said(until)) ? "" : `; this very plan ${own}`}${beyond}.`, place);
   }
 }
 
@@ -76,11 +80,4 @@ export function pinPrice(slider, row) {
   if (!slider) return;
   if (row?.gpus && row.price_per_hour) slider.point(`${gpusHold(row.gpus)} down to ${figure(row.price_per_hour, 2)} USD/h (${row.price_kind || "price"} of ${row.device}).`, row.price_per_hour);
   else slider.point(row?.gpus ? `${row.device} has no price in the catalogue.` : "", null);
-}
-
-export function pinRate(slider, found) {
-  if (!slider) return;
-  if (found.gpus === null || found.gpus === undefined) slider.point("", null);
-  else if (found.next === null) slider.point(`${gpusHold(found.gpus)} up to ${found.until.toPrecision(3)}/s and beyond.`, found.until);
-  else slider.point(`${gpusHold(found.gpus)} up to ${found.until.toPrecision(3)}/s; at ${found.next.toPrecision(3)}/s more are needed, or found.`, found.until);
 }

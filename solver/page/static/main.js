@@ -3,7 +3,7 @@ import { AXES, paretoPlot } from "./plots.js";
 import { planParts } from "./plan.js";
 import { judgement } from "./beside.js";
 import { Form } from "./form.js";
-import { pinLimits, pinPrice, pinRate } from "./limits.js";
+import { pinLimits, pinPrice } from "./limits.js";
 import { emptyQuestion, linkOf, loadOf, plain, questionOfLink, startingQuestion } from "./question.js";
 import { skuTable, verdict } from "./skus.js";
 import { Talk } from "./talk.js";
@@ -104,15 +104,20 @@ function askMore() {
   const entry = chosen();
   if (!entry?.answer) return;
   const options = { question: plain(state.question), device: entry.asked }, load = loadOf(state.question);
-  const extra = (kind, done, news) => state.extras.push(talk.ask(kind, options, { done, news, refused: words => { if (kind === "why") showWhy(null, words); } }));
-  if (entry.answer.result.status === "optimal" || entry.answer.result.status === "infeasible")
-    extra("certify", answer => { entry.answer = questioned(answer); showSoon(); });
-  if (load === "request_rate") {
-    if (entry.answer.row.gpus) extra("rates", found => pinRate(form.sliders.request_rate, found), tried => form.sliders.request_rate?.point(`${tried.rate.toPrecision(3)}/s: ${tried.gpus ?? "no plan found in time"}${tried.gpus ? ` GPU${tried.gpus > 1 ? "s" : ""}` : ""}; looking for the highest rate ...`, null));
-  } else if (load) {
-    extra("why", found => { entry.why = found; showWhy(found); });
-    if (entry.answer.row.gpus) extra("limits", found => pinLimits(form.sliders, found, load));
-  }
+  const extra = (kind, done, more) => state.extras.push(talk.ask(kind, { ...options, ...more }, { done, refused: words => { if (kind === "why") showWhy(null, words); } }));
+  const { status } = entry.answer.result;
+  if (status === "optimal" || status === "infeasible") extra("certify", answer => { entry.answer = questioned(answer); showSoon(); });
+  extra("why", found => { entry.why = found; showWhy(found); });
+  if (!entry.answer.row.gpus || !load) return;
+  const pin = found => { entry.pins = [...(entry.pins || []), found]; showPins(entry); };
+  if (load !== "request_rate") extra("limits", pin);
+  else for (const only of ["rate", "ttft limit", "tpot limit"]) extra("limits", pin, { only });
+}
+
+function showPins(entry) {
+  for (const name of ["ttft", "tpot", loadOf(state.question)]) form.sliders[name]?.point("", null);
+  pinPrice(form.sliders.max_price, entry.answer?.row);
+  for (const found of entry.pins || []) pinLimits(form.sliders, found, loadOf(state.question));
 }
 
 function choose(device) {
@@ -180,8 +185,7 @@ function showPlan(entry) {
   const { explanation, ...texts } = view.texts;
   byId("plan-parts").replaceChildren(planParts({ ...view, texts }, row.gpus, row.bound), ...commandParts(answer));
   showWhy(entry.why || null, "", explanation);
-  pinPrice(form.sliders.max_price, row);
-  for (const name of ["ttft", "tpot", loadOf(state.question)]) if (form.sliders[name]) form.sliders[name].point("", null);
+  showPins(entry);
   showTexts(answer);
   byId("versions").textContent = Object.entries(result.versions || {}).map(([name, version]) => `${name} ${version}`).join(", ");
 }
