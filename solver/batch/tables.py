@@ -22,7 +22,9 @@ RANKINGS: dict[str, Measure] = {
     "tokens": pareto.price_per_million_tokens,
 }
 _COLOURS = {"optimal": "green", "feasible": "yellow", "infeasible": "red", "undecided": "magenta", "failed": "red"}
-_TEXT_COLUMNS = ("device", "price is", "status")
+_SHORT_KINDS = {"total-cost": "own", "on-demand": "demand"}
+"""Kinds of prices as a narrow column writes them."""
+_TEXT_COLUMNS = ("device", "price", "status")
 _MOST_GROUPS = 12
 _REASON = 240
 
@@ -33,7 +35,8 @@ def ranking(rows: Sequence[Row], *, by: str, top: int | None) -> RenderableType:
     if len(found) > _MOST_GROUPS:
         return Lines(_winners(found, by), *_kinds_note(rows))
     note = Text("ranks: by GPUs / by USD per hour / by USD per million output tokens", style="dim")
-    return Lines(*(_group_table(group, by, top) for group in found), note, *_kinds_note(rows), Text(""))
+    words = Text("price: own = total cost of owning, demand = on demand", style="dim")
+    return Lines(*(_group_table(group, by, top) for group in found), note, words, *_kinds_note(rows), Text(""))
 
 
 def fronts(rows: Sequence[Row]) -> RenderableType:
@@ -72,13 +75,13 @@ def closing(outcome: Outcome) -> str:
 def _group_table(group: Group, by: str, top: int | None) -> RenderableType:
     title = Text(group.title, style="bold")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("device", "GPUs", "TTFT s", "TPOT ms", "$/h", "$/Mtok", "price is", "ranks", "status"):
+    for column in ("device", "GPUs", "TTFT s", "TPOT ms", "$/h", "$/Mtok", "price", "ranks", "status"):
         table.add_column(column, justify="left" if column in _TEXT_COLUMNS else "right", no_wrap=True)
     order = [pareto.ranks(group.rows, measure) for measure in RANKINGS.values()]
     plans = pareto.ranked(group.rows, RANKINGS[by])[:top]
     for row in plans:
         places = "/".join(str(rank.get(row.task, "-")) for rank in order)
-        kind = Text(row.price_kind or "", style="dim")
+        kind = Text(_SHORT_KINDS.get(row.price_kind or "", row.price_kind or ""), style="dim")
         table.add_row(
             Text(row.device), *_figures(row), kind, places, Text(row.status, style=_COLOURS.get(row.status, ""))
         )

@@ -51,7 +51,7 @@ def command(plan: str, instance: str | None, plot: Path | None, as_json: bool, *
 
 def _show(found: Outcome) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     from shardproof.solver.simulation.outcome import FIGURES, QUANTILES
@@ -67,10 +67,13 @@ def _show(found: Outcome) -> None:
         told = f"{waiting:,} wait when the last one comes, and times grow with the length of the run"
         line = f"overloaded: {rate:.4g} requests/s arrive, {speed['requests_per_s']:.4g} are answered; {told}"
         console.print(line, style="bold red")
-    table = Table("", "mean", *(f"p{percent}" for percent in QUANTILES), box=None, header_style="bold")
+    heads = [Column(head, justify="right", no_wrap=True) for head in ("mean", *(f"p{p}" for p in QUANTILES))]
+    table = Table("", *heads, box=None, header_style="bold")
     for name in FIGURES:
         cells = [found.figure(name, at) for at in (None, *QUANTILES)]
-        table.add_row(name.upper(), *(_cell(cell.value, cell.high - cell.value) for cell in cells))
+        table.add_row(name.upper(), *(_cell(cell.value) for cell in cells))
+        if len(found.runs) > 1:
+            table.add_row("  +-", *(_cell(cell.high - cell.value) for cell in cells), style="dim")
     console.print(table)
     if len(found.runs) > 1:
         console.print("+-: 95 % confidence over the runs", style="dim")
@@ -86,11 +89,11 @@ def _show(found: Outcome) -> None:
         console.print(f"preempted: {preempted} times a sequence had to make room and was computed anew")
 
 
-def _cell(value: float, half: float) -> str:
+def _cell(value: float) -> str:
     from math import isnan
 
     from shardproof.instances.units import format_duration
 
     if isnan(value):  # no request finished
         return "-"
-    return format_duration(round(value)) + (f" +- {format_duration(round(half))}" if half >= 1 else "")
+    return format_duration(round(value))
