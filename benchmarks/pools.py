@@ -20,8 +20,8 @@ from tests.oracles.pools_agreement import accepted, certified, disagreement, for
 from tests.oracles.random_pools import random_pools
 
 DEVICES = (
-    "h100-sxm=64,h200-sxm=64,a100-80-sxm=96,l40s=64,b200-sxm=32,a100-40-sxm=32,l4=64,h100-pcie=32@2.20 USD/h,"
-    "a10g=32,h20-sxm=32@1.60 USD/h"
+    "h100-sxm=64,h200-sxm=64,a100-80-sxm=96,l40s=64@0.90 USD/h,b200-sxm=32,a100-40-sxm=32,l4=64,"
+    "h100-pcie=32@2.20 USD/h,a10g=32,h20-sxm=32@1.60 USD/h"
 )
 MODELS = ("qwen3-8b", "qwen3-32b-fp8", "llama-3.1-70b-fp8")
 

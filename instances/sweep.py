@@ -23,6 +23,8 @@ from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Instance, InstanceFile
 from shardproof.instances.model import Model
+from shardproof.instances.pools import POOL_FIELDS, PoolsQuestion, is_about_pools
+from shardproof.instances.pools_resolve import resolve_pools
 from shardproof.instances.reading import is_file, read_mapping, refuse, validate
 from shardproof.instances.resolve import merge, resolve
 from shardproof.instances.sweep_filters import Condition, read_conditions
@@ -59,7 +61,7 @@ class Sweep(Record):
     @model_validator(mode="after")
     def _paths_are_instance_fields(self) -> Sweep:
         for path in {*self.cross, *(key for entry in self.combinations for key in entry)}:
-            if path.split(".")[0] not in InstanceFile.model_fields:
+            if path.split(".")[0] not in (*InstanceFile.model_fields, *POOL_FIELDS):
                 raise ValueError(
                     f"axis '{path}' is no field of an instance; fields: {', '.join(InstanceFile.model_fields)}"
                 )
@@ -68,7 +70,7 @@ class Sweep(Record):
 
 @dataclass(frozen=True)
 class Point:
-    """One combination: its labels by axis, and the instance it stands for, or why there is none."""
+    """One combination: its labels by axis, and the instance (or question about pools) it stands for, or why not."""
 
     labels: Mapping[str, str]
     model: str
@@ -76,6 +78,7 @@ class Point:
     engine: str
     instance: Instance | None
     refusal: str | None = None
+    fleet: PoolsQuestion | None = None
 
     @property
     def name(self) -> str:
@@ -206,6 +209,8 @@ def _point(
             nested = {part: nested}
         tree = merge(tree, nested)
     tree["name"] = " / ".join(labels.values())[:500] or sweep.name
+    if is_about_pools(tree):
+        return _fleet(tree, labels, where=where, folder=folder)
     file = _validated(tree, labels, where)
     names = (_label(file.model), _label(file.device), file.engine.version_text)
     try:
@@ -213,6 +218,19 @@ def _point(
     except InputError as error:
         reasons = [f"{problem.field}: {problem.remedy}" for problem in error.problems] or [str(error)]
         return Point(labels, *names, instance=None, refusal="; ".join(reasons))
+
+
+def _fleet(tree: dict[str, Any], labels: Mapping[str, str], *, where: str, folder: Path | None) -> Point:
+    """Return the point of a question about several devices or models."""
+    try:
+        question = resolve_pools(tree, where=where, folder=folder)
+    except InputError as error:
+        reasons = [f"{problem.field}: {problem.remedy}" for problem in error.problems] or [str(error)]
+        return Point(labels, "fleet", "fleet", "", instance=None, refusal="; ".join(reasons))
+    models = " + ".join(dict.fromkeys(pool.model for pool in question.pools)) or "as measured"
+    offers = " + ".join(stock.name for stock in question.offers)
+    engines = " + ".join(dict.fromkeys(pool.instance.engine for pool in question.pools))
+    return Point(labels, models, offers, engines, instance=None, fleet=question)
 
 
 def _validated(tree: dict[str, Any], labels: Mapping[str, str], where: str) -> InstanceFile:

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
-from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields
+from shardproof.solver.api.question import Fields, asked_from, check_fields, shows_fields
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
     from shardproof.solver.analysis.conflicts import Conflict
-    from shardproof.solver.api.question import Question
+    from shardproof.solver.api.fleets import ExplainedFleet
+    from shardproof.solver.api.question import Asking
     from shardproof.solver.proof.refutation import CapacityClaim
     from shardproof.solver.result import Result
 
@@ -195,7 +196,7 @@ def _within(claims: Sequence[CapacityClaim], alike: Sequence[CapacityClaim]) -> 
 
 
 @shows_fields
-def explain(instance: Question | None = None, **fields: Unpack[Fields]) -> Explained:
+def explain(instance: Asking | None = None, **fields: Unpack[Fields]) -> Explained | ExplainedFleet:
     """Say in sentences why one GPU fewer is impossible; each is read off the checked proof.
 
     Parameters
@@ -211,8 +212,12 @@ def explain(instance: Question | None = None, **fields: Unpack[Fields]) -> Expla
         If the question is wrong or incomplete.
     """
     check_fields(fields, "explain")
+    from shardproof.instances.pools import PoolsQuestion
     from shardproof.solver.answer import answer
+    from shardproof.solver.api.fleets import explained_fleet
 
-    asked = instance_from(instance, fields)
+    asked = asked_from(instance, fields)
+    if isinstance(asked, PoolsQuestion):
+        return explained_fleet(asked)
     result = answer(asked)
     return explanation_of(result.question or asked, result)

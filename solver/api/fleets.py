@@ -75,13 +75,9 @@ class SolvedFleet(Answered):
 
     def certificate(self) -> dict[str, Any] | None:
         """Return the certificate that `shardproof.verify` accepts; ``None`` where nothing was proved."""
-        from shardproof.solver.pools.certificate import document
-        from shardproof.solver.pools.solve import unproven
+        from shardproof.solver.pools.solve import certificate_document
 
-        outcome = self.result.evidence.outcome
-        if self.status == "undecided" or (outcome.tree is None and outcome.fleet is None):
-            return None
-        return None if unproven(self.result.evidence.programs) else document(self.result.evidence)
+        return certificate_document(self.instance, self.result)
 
     def certificates(self) -> dict[str, dict[str, Any]]:
         """Return the certificate by a name."""
@@ -124,3 +120,135 @@ def solved_fleet(question: PoolsQuestion, settings: Settings) -> SolvedFleet:
     from shardproof.solver.pools.solve import solve_pools
 
     return SolvedFleet(question, solve_pools(question, settings))
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class ExplainedFleet(Answered):
+    """What a fleet's groups carry for what they cost, what binds it, and what a cheaper one could do."""
+
+    instance: PoolsQuestion
+    result: FleetResult
+    reasons: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 a fleet, 1 none exists, 3 undecided."""
+        return self.result.exit_code
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``explain --json`` prints."""
+        shown = self.result.shown
+        found = {"status": self.result.status, "proof": self.result.proof, "objective": self.result.objective}
+        values = {"value": shown(self.result.value), "bound": shown(self.result.bound)}
+        return found | values | {"gpus": self.result.gpus, "reasons": list(self.reasons)}
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row for each sentence."""
+        return [{"kind": "reason", "sentence": sentence} for sentence in self.reasons]
+
+    def __str__(self) -> str:
+        """Return the sentences, one a line."""
+        from shardproof.solver.writers.fleet import written
+
+        result = self.result
+        if result.value is None:
+            head = f"{self.instance.name}: no fleet ({result.status}, {result.proof})."
+        else:
+            word = "more" if result.objective == "load" else "less"
+            value = written(result, result.value)
+            head = f"{self.instance.name}: {result.objective} {value}; {word} is impossible ({result.proof}):"
+            if result.status != "optimal":
+                bound = written(result, result.bound)
+                head = f"{self.instance.name}: {result.objective} {value}, bound {bound} ({result.proof}):"
+        return "\n".join([head, *(f"  - {reason}." for reason in self.reasons)])
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"ExplainedFleet({self.result.status}, {len(self.reasons)} sentences)"
+
+
+def explained_fleet(question: PoolsQuestion) -> ExplainedFleet:
+    """Solve a question about pools and say why the answer is what it is."""
+    from shardproof.solver.pools.solve import solve_pools
+    from shardproof.solver.pools.why import reasons
+
+    result = solve_pools(question)
+    return ExplainedFleet(question, result, reasons(question, result))
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FleetSensitivity(Answered):
+    """Between which prices (GPUs, power) of each offer this fleet stays the cheapest; prices of one GPU in the unit.
+
+    ``growth``: how many times the demand it carries, where capacities are given as data.
+    """
+
+    instance: PoolsQuestion
+    result: FleetResult
+    offers: tuple[Mapping[str, Any], ...]
+    growth: float | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 a fleet, 1 none exists, 3 undecided."""
+        return self.result.exit_code
+
+    @property
+    def plan(self) -> FleetPlan | None:
+        """The fleet whose prices move."""
+        return self.result.plan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``sensitivity --json`` prints."""
+        value = self.result.shown(self.result.value)
+        found = {"status": self.result.status, "objective": self.result.objective, "value": value}
+        return found | {"growth": self.growth, "offers": [dict(offer) for offer in self.offers]}
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row for each offer."""
+        return self.offers
+
+    def __str__(self) -> str:
+        """Return one line for each offer."""
+        from shardproof.solver.pools.result import UNITS
+
+        if self.result.value is None:
+            return f"no fleet to worsen: {self.result.status}; `shardproof explain` says why"
+        if not self.offers and self.growth is None:
+            return f"objective {self.result.objective}: no price decides; `shardproof explain` says what binds"
+        unit = UNITS[self.result.objective][0]
+        lines = [f"{self.instance.name}: this fleet stays the best while, each price on its own,"]
+        for offer in self.offers:
+            low = "0" if offer["lowest"] is None else f"{offer['lowest']:.6g}"
+            high = "any price" if offer["highest"] is None else f"{offer['highest']:.6g}"
+            used = f"{offer['gpus']} GPUs" if offer["gpus"] else "not used"
+            lines.append(f"  - {offer['offer']} ({used}) costs {low} to {high} {unit} a GPU, now {offer['now']:.6g}")
+        if self.growth is not None:
+            lines.append(f"  - the demand grows to no more than {self.growth:.4g} times what it is")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"FleetSensitivity({self.result.status}, offers={len(self.offers)})"
+
+
+def fleet_sensitivity(question: PoolsQuestion) -> FleetSensitivity:
+    """Solve a question about pools and find the prices at which the answer changes."""
+    from shardproof.solver.pools.result import UNITS
+    from shardproof.solver.pools.solve import solve_pools
+    from shardproof.solver.pools.why import growth, price_ranges
+
+    result = solve_pools(question)
+    scale = UNITS[question.objective][1]
+    offers = tuple(
+        {
+            "offer": found.offer,
+            "gpus": found.used,
+            "now": found.now / scale,
+            "lowest": None if found.lowest is None else float(found.lowest) / scale,
+            "highest": None if found.highest is None else float(found.highest) / scale,
+        }
+        for found in price_ranges(question, result)
+    )
+    more = growth(question, result)
+    return FleetSensitivity(question, result, offers, None if more is None else float(more))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from shardproof.solver.api.options import check_options
-from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields
+from shardproof.solver.api.question import Fields, asked_from, check_fields, shows_fields
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from shardproof.instances.plan import Plan
     from shardproof.solver.analysis.inputs import Input
     from shardproof.solver.analysis.sensitivity import Slack, Step
-    from shardproof.solver.api.question import Question
+    from shardproof.solver.api.fleets import FleetSensitivity
+    from shardproof.solver.api.question import Asking
     from shardproof.solver.result import Result
 
 
@@ -105,14 +106,14 @@ class Sensitivity(Answered):
 
 @shows_fields
 def sensitivity(
-    instance: Question | None = None,
+    instance: Asking | None = None,
     *,
     only: Sequence[str] = (),
     curves: bool = False,
     points: int = 9,
     on_progress: Callable[[str], None] | None = None,
     **fields: Unpack[Fields],
-) -> Sensitivity:
+) -> Sensitivity | FleetSensitivity:
     """Say how far each input may worsen before this plan breaks, and before more GPUs are needed.
 
     Every value is exact: found by bisection over proven decisions. With a margin, say also what it costs. Requests that
@@ -137,13 +138,18 @@ def sensitivity(
         If the question is wrong or incomplete.
     """
     check_fields(fields, "sensitivity")
+    from shardproof.instances.pools import PoolsQuestion
+    from shardproof.solver.api.fleets import fleet_sensitivity
+
     check_options("sensitivity", {"points": points})
     from shardproof.formulations.open_loop import is_open
     from shardproof.solver.analysis.sensitivity import around
     from shardproof.solver.answer import answer
 
     say = on_progress or _silent
-    asked = instance_from(instance, fields)
+    asked = asked_from(instance, fields)
+    if isinstance(asked, PoolsQuestion):
+        return fleet_sensitivity(asked)
     result = answer(asked)
     asked = result.question or asked
     if result.plan is None or result.gpus is None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from shardproof.instances.instance import Instance
+from shardproof.instances.pools import PoolsQuestion
 
 Status = Literal["optimal", "feasible", "infeasible", "undecided", "failed", "refused", "done"]
 """How a job ended; ``done``: a job that asks for no plan, and whose document is its answer."""
@@ -26,6 +27,7 @@ class Task:
     fingerprint: str
     instance: Instance | None
     refusal: str | None = None
+    fleet: PoolsQuestion | None = None
 
     @property
     def name(self) -> str:
@@ -98,6 +100,14 @@ def from_document(tree: Mapping[str, Any], *, seconds: float) -> Answer:
         seconds=seconds,
         reason=why or tree.get("stop_reason"),
     )
+
+
+def from_fleet(tree: Mapping[str, Any], *, seconds: float) -> Answer:
+    """Return the answer that the document of a fleet gives; a bound that is no number of GPUs stays in the document."""
+    found = from_document(tree, seconds=seconds)
+    if tree["objective"] == "gpus":
+        return found
+    return replace(found, summary={**found.summary, "bound": None})
 
 
 def failure(reason: str, *, seconds: float = 0.0) -> Answer:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from shardproof import instances
 from shardproof.instances.instance import Instance
+from shardproof.instances.pools import PoolsQuestion
 
 _SOLVERS = ("numpy", "ortools", "pydantic")
 
@@ -78,6 +79,12 @@ def fingerprint(instance: Instance, settings: SolveSettings, code: str) -> str:
     """Return the SHA-256 of all that determines the answer to an instance."""
     named = f"{instance.model.name} {instance.device.name}"
     return hashlib.sha256(f"{code} {settings} {instance.fingerprint} {named}".encode()).hexdigest()
+
+
+def fleet_fingerprint(question: PoolsQuestion, settings: SolveSettings, code: str) -> str:
+    """Return the SHA-256 of all that determines the answer to a question about several devices or models."""
+    named = " ".join([stock.name for stock in question.offers] + [pool.name for pool in question.pools])
+    return hashlib.sha256(f"fleet {code} {settings} {question.fingerprint} {named}".encode()).hexdigest()
 
 
 def refused_fingerprint(text: str, code: str) -> str:

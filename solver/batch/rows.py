@@ -83,7 +83,7 @@ def row_of(task: RunTask, answer: Answer | None) -> Row:
     facts, labels = task.facts, task.facts["labels"]
     metrics = {} if answer is None else answer.metrics
     gpus = None if answer is None else answer.gpus
-    hourly = _times(facts.get("price_per_device_hour"), gpus)
+    hourly = metrics.get("price_per_hour") or _times(facts.get("price_per_device_hour"), gpus)
     return Row(
         task=facts["task"],
         model=facts["model"],

@@ -157,12 +157,14 @@ class Runner:
             if answer is not None:
                 self._record(state, fingerprint, answer)
             elif self._ledger.claim(fingerprint, self._owner, independent=self._independent):
-                self._engine.submit(Job(fingerprint, task.name, task.instance, self._floor(state, task)))
+                self._engine.submit(Job(fingerprint, task.name, task.instance or task.fleet, self._floor(state, task)))
                 state.flying += 1
             else:
                 state.elsewhere.add(fingerprint)
 
     def _without_solving(self, state: _State, task: Task) -> Answer | None:
+        if task.fleet is not None:
+            return None
         if task.instance is None:
             return Answer("refused", {}, None, 0.0, reason=task.refusal)
         known = self._known(state, task)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from shardproof.instances.instance import Instance
+from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.sweep import Point, Sweep, expand
 from shardproof.instances.units import format_duration
 from shardproof.instances.workload import Burst, ClosedLoop, Limits, Scenario
 from shardproof.solver.batch.answer import Task
-from shardproof.solver.batch.fingerprint import SolveSettings, fingerprint, refused_fingerprint
+from shardproof.solver.batch.fingerprint import SolveSettings, fingerprint, fleet_fingerprint, refused_fingerprint
 from shardproof.solver.batch.ledger import RunTask
 
 
@@ -29,6 +30,7 @@ def tasks_of(
             fingerprint=_key(point, settings, code),
             instance=point.instance,
             refusal=point.refusal,
+            fleet=point.fleet,
         )
 
 
@@ -38,10 +40,14 @@ def run_task(task: Task) -> RunTask:
     facts: dict[str, Any] = {"labels": dict(task.labels), **names}
     if task.instance is not None:
         facts |= _facts(task.instance)
+    elif task.fleet is not None:
+        facts |= _fleet_facts(task.fleet)
     return RunTask(position=task.position, fingerprint=task.fingerprint, facts=facts)
 
 
 def _key(point: Point, settings: SolveSettings, code: str) -> str:
+    if point.fleet is not None:
+        return fleet_fingerprint(point.fleet, settings, code)
     if point.instance is None:
         return refused_fingerprint(f"{point.name}: {point.refusal}", code)
     return fingerprint(point.instance, settings, code)
@@ -56,6 +62,19 @@ def _facts(instance: Instance) -> dict[str, Any]:
         "workload": "; ".join(workload_words(scenario) for scenario in instance.scenarios),
         "limits": "; ".join(filter(None, (limit_words(scenario.limits) for scenario in instance.scenarios))),
         "scenarios": [_scenario(scenario) for scenario in instance.scenarios],
+    }
+
+
+def _fleet_facts(question: PoolsQuestion) -> dict[str, Any]:
+    """Facts of a question about several devices or models; what a fleet costs stands in its answer."""
+    asked = zip(question.names, question.demand, strict=True)
+    unit = "requests" if question.pools else "/s"
+    return {
+        "price_per_device_hour": None,
+        "price_kind": None,
+        "workload": "; ".join(f"{name} {float(count):g} {unit}" for name, count in asked),
+        "limits": f"least {question.objective}" if question.objective != "load" else "most load",
+        "scenarios": [],
     }
 
 

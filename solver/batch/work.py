@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from shardproof.solver.batch.answer import Answer, Job, from_document
+from shardproof.solver.batch.answer import Answer, Job, from_document, from_fleet
 from shardproof.solver.batch.fingerprint import SolveSettings
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ class Solve:
         return self._solved(job, lambda progress: tell(vars(progress)))
 
     def _solved(self, job: Job, on_progress: Callable[[Progress], None] | None) -> Answer:
+        from shardproof.instances.pools import PoolsQuestion
         from shardproof.solver.answer import answer as solve
+        from shardproof.solver.pools.solve import solve_pools
         from shardproof.solver.search.settings import Settings
 
         chosen, started = self.settings, time.perf_counter()
@@ -42,6 +44,8 @@ class Solve:
             floor=job.known.floor or 1,
             on_progress=on_progress,
         )
+        if isinstance(job.instance, PoolsQuestion):
+            return from_fleet(solve_pools(job.instance, settings).to_json(), seconds=time.perf_counter() - started)
         result = solve(job.instance, settings=settings)
         if result.status == "infeasible" and not chosen.explain:
             # A plan speaks for itself; that there is none needs its reason.

@@ -40,11 +40,13 @@ def command(instance: str | None, only: tuple[str, ...], plot: Path | None, poin
 
     as_json = fields.pop("as_json")
     found = sensitivity(instance, only=only, curves=bool(plot), points=points, on_progress=_progress, **fields)
-    if plot and found.plan is not None:
+    from shardproof.solver.api.sensitivity import Sensitivity
+
+    if plot and isinstance(found, Sensitivity) and found.plan is not None:
         found.plot(plot)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
-    elif found.gpus is None:
+    elif not isinstance(found, Sensitivity) or found.gpus is None:
         click.echo(str(found))
     else:
         _show(found.gpus, found)

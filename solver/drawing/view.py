@@ -12,7 +12,7 @@ _TEXTS = ("assumptions", "explanation")
 def plan_view(document: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the page shows of one answer: stages, memory and times by part, timeline, texts."""
     plan = document.get("plan") or {}
-    groups = plan.get("groups") or [plan]
+    groups = [group.get("plan") or group for group in plan.get("groups") or [plan]]
     return {
         "stages": [{key: stage.get(key) for key in _STAGE} for group in groups for stage in group.get("stages", ())],
         "replicas": plan.get("replicas"),
@@ -29,10 +29,20 @@ def _fleet(plan: Mapping[str, Any]) -> list[str]:
     """Say what each group of a mixed fleet is (empty: replicas are all alike)."""
     found = []
     for group in plan.get("groups") or ():
+        if "offer" in group:
+            found.append(_offered(group))
+            continue
         width = sum(stage["gpus"] for stage in group["stages"])
         takes = " and ".join(f"{share['requests']} of {share['scenario']}" for share in group["shares"])
         found.append(f"{group['replicas']} x {width} GPUs, {len(group['stages'])} stages, requests each: {takes}")
     return found
+
+
+def _offered(group: Mapping[str, Any]) -> str:
+    """Say what a group of a fleet over several devices and models is."""
+    takes = " and ".join(f"{one.get('requests') or one.get('rate_per_s')} of {one['name']}" for one in group["takes"])
+    model = f"{group['model']} on " if group.get("model") else ""
+    return f"{model}{group['offer']}: {group['replicas']} x {group['gpus_each']} GPUs, requests each: {takes}"
 
 
 def _timelines(plan: Mapping[str, Any], scenarios: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

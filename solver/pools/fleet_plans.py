@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from shardproof.formulations.deployment.plans import group_of, plan_of_groups
 from shardproof.formulations.pools.build import scales_of
-from shardproof.formulations.pools.problem import Kind
+from shardproof.formulations.pools.problem import Kind, PoolsProblem
 from shardproof.formulations.pools.split import Split, split
 from shardproof.instances.fleet_plan import Case, FleetGroup, FleetPlan, NodeSeats, Seat, Taken
 from shardproof.instances.instance import Instance
@@ -132,14 +132,19 @@ def _cases(
     found = []
     for left in list(cases_of(problem, kinds, counts, nodes))[1:]:
         gone = [f"{n - m} of group {at}" for at, (n, m) in enumerate(zip(counts, left, strict=True)) if m < n]
-        shared = split(problem.demand, kinds, left)
-        sums = [sum(shared.carried(kinds, at)[s] for at in range(len(kinds))) for s in range(len(problem.demand))]
-        carried = {
-            name: float(have / want) for name, have, want in zip(question.names, sums, problem.demand, strict=True)
-        }
+        carried = dict(zip(question.names, _carried(problem, kinds, left), strict=True))
         word = "a node with " if problem.spare == "node" else ""
         found.append(Case(gone=word + ", ".join(gone), replicas=tuple(left), carried=carried))
     return found
+
+
+def _carried(problem: PoolsProblem, kinds: Sequence[Kind], left: Sequence[int]) -> list[float]:
+    """Part of each demand that replicas carry: all that they can or, where their time is shared, the same of each."""
+    if all(len(kind.loads) == 1 for kind in kinds):
+        columns = zip(*(kind.loads[0] for kind in kinds), strict=True)
+        sums = [sum(n * load for n, load in zip(left, column, strict=True)) for column in columns]
+        return [have / want for have, want in zip(sums, problem.demand, strict=True)]
+    return [float(split(problem.demand, kinds, left).multiple)] * len(problem.demand)
 
 
 def group_instance(question: PoolsQuestion, group: FleetGroup) -> Instance:

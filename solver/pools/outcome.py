@@ -14,6 +14,8 @@ from shardproof.solver.pools.knowledge import Knowledge
 from shardproof.solver.pools.search import OutOfTimeError, PoolsSearch, Realised
 from shardproof.solver.pools.tree import Tree, TreeSearch
 
+SEARCHED = 0.7
+"""Share of the time in which the cheapest fleet is looked for; the rest makes it real and proves it."""
 MOST_MULTIPLE = 1_000_000
 """Largest multiple that is looked for, in steps of the resolution."""
 
@@ -96,7 +98,7 @@ class Pursuit:
 
     def _least(self) -> PoolsOutcome:
         self.knowledge.demand = self.asked.demand
-        search, floor, fleet, done = self._search(0.7), None, None, False
+        search, floor, fleet, done = self._search(SEARCHED), None, None, False
         with self._timed():
             floor = search.run()
             done = True
@@ -108,6 +110,7 @@ class Pursuit:
             search.stop_at = self._end
             with self._timed():
                 fleet = search.confirmed()
+            fleet = None if fleet is None else self._realise(search, fleet)
         wanted = None if floor is None else floor.cost
         if wanted is None and fleet is None:
             return replace(self._outcome(search, None, 1), fleet=None, out_of_time=True)

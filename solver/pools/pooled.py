@@ -17,6 +17,18 @@ from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Answer, Interrupted, Query
 from shardproof.solver.search.settings import Settings
 
+NEARLY = 1.15
+"""Ratio of a refused to a carried part of a load below which the rest is found coordinate by coordinate."""
+
+
+def _part(load: Load, share: float) -> Load:
+    """Return more than a share of a load, in whole requests."""
+    return tuple(min(requests, int(requests * share) + 1) if requests else 0 for requests in load)
+
+
+def _with(load: Load, place: int, requests: int) -> Load:
+    return (*load[:place], requests, *load[place + 1 :])
+
 
 @dataclass
 class Clock:
@@ -95,6 +107,8 @@ class Searched:
     demand: Load = ()
     asked: int = 0
     _kinds: dict[int, tuple[tuple[object, ...], list[Kind]]] = field(default_factory=dict)
+    _culprits: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """Scenario by which a pool last refused a load alone, by its capacities."""
 
     def __post_init__(self) -> None:
         """Ask for the demand of the problem."""
@@ -142,33 +156,65 @@ class Searched:
         return self.known(kind) is None
 
     def learn(self, kind: Kind, share: float) -> None:
-        """Ask whether a kind is carried; if not, find a smallest load below it that is not, and how wide that holds.
+        """Ask whether a kind is carried; if not, refuse less of its load, until the kind is another or confirmed.
 
-        First its ``share`` is asked about: where that is refused, no more needs to be known.
+        First its ``share`` is asked about: where that is refused, no more needs to be known. Else the part of its load
+        that is carried is found to within `NEARLY`, and when that is known already, a smallest load that is refused.
         """
-        known, load = self.rounding(self.pools[kind.pool]), self.load_of(kind)
+        pool, load = self.pools[kind.pool], self.load_of(kind)
+        known = self.rounding(pool)
         self.asked += 1
-        least = tuple(min(requests, int(requests * share) + 1) if requests else 0 for requests in load)
-        if least != load and not known.carries(kind.gpus, least):
-            self._widen(known, kind.gpus, self._without(known, kind.gpus, least), self.pools[kind.pool])
+        low = min(1.0, share)
+        if low < 1 and not known.carries(kind.gpus, _part(load, low)):
+            self._widen(known, kind.gpus, self._without(known, kind.gpus, _part(load, low)), pool)
             return
         if known.carries(kind.gpus, load):
             return
+        low, high = self._ray(known, kind.gpus, load, low)
+        if high < 1:
+            self._without(known, kind.gpus, _part(load, high))
+        else:
+            self._smallest(known, kind.gpus, load)
+
+    def _ray(self, known: Capacities, gpus: int, load: Load, low: float) -> tuple[float, float]:
+        """Return parts of a refused load of which one is carried, one is not, and that are nearly the same."""
+        high = 1.0
+        if low >= 1:
+            low = 0.5
+            while _part(load, low) != _part(load, high) and not known.carries(gpus, _part(load, low)):
+                low, high = low / 2, low
+        while high > low * NEARLY and _part(load, low) != _part(load, high):
+            middle = (low * high) ** 0.5
+            low, high = (middle, high) if known.carries(gpus, _part(load, middle)) else (low, middle)
+        return low, high
+
+    def _smallest(self, known: Capacities, gpus: int, load: Load) -> None:
+        """Find a smallest load below a refused one that is refused too: near the top of each scenario, or none of it."""
+        load = self._without(known, gpus, load)
         for place in range(len(load)):
-            low, high = 0, load[place]
+            low, step = load[place], 1
+            while low > 0 and not known.carries(gpus, _with(load, place, max(0, low - step))):
+                low, step = max(0, low - step), 2 * step
+            high, low = low, max(0, low - step) + 1
             while low < high:
                 middle = (low + high) // 2
-                below = (*load[:place], middle, *load[place + 1 :])
-                low, high = (middle + 1, high) if known.carries(kind.gpus, below) else (low, middle)
-            load = (*load[:place], high, *load[place + 1 :])
-        self._widen(known, kind.gpus, load, self.pools[kind.pool])
+                carried = known.carries(gpus, _with(load, place, middle))
+                low, high = (middle + 1, high) if carried else (low, middle)
+            load = _with(load, place, high)
 
     def _without(self, known: Capacities, gpus: int, load: Load) -> Load:
-        """Leave out of a refused load the scenarios that it is refused without."""
+        """Leave out of a refused load the scenarios that it is refused without; the last culprit is asked first."""
+        for place in self._culprits.get(id(known), ()):
+            alone = tuple(requests if at == place else 0 for at, requests in enumerate(load))
+            if alone != load and any(alone) and not known.carries(gpus, alone):
+                return alone
         for place in range(len(load)):
-            below = (*load[:place], 0, *load[place + 1 :])
+            below = _with(load, place, 0)
             if load[place] and any(below) and not known.carries(gpus, below):
                 load = below
+        culprits = [place for place, requests in enumerate(load) if requests]
+        if len(culprits) == 1:
+            self._culprits[id(known)] = (culprits[0],)
         return load
 
     def _widen(self, known: Capacities, gpus: int, load: Load, pool: SearchedPool) -> None:

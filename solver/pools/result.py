@@ -8,7 +8,8 @@ from typing import Any
 from shardproof.instances.base import Record
 from shardproof.instances.fleet_plan import FleetPlan
 from shardproof.instances.pools import Objective
-from shardproof.solver.pools.certificate import Evidence
+from shardproof.solver.pools.outcome import Asked, PoolsOutcome
+from shardproof.solver.pools.work import Work
 from shardproof.solver.proof.evidence import StopReason
 from shardproof.solver.result import EXIT_CODES, Proof, Status
 
@@ -58,7 +59,7 @@ class FleetDocument(Record):
 
 @dataclass(frozen=True)
 class FleetResult:
-    """The answer to a question about pools, with the evidence behind it; values in integers of the program.
+    """The answer to a question about pools, with all that a certificate is made of; values in the program's integers.
 
     ``scale``: integers in one unit of the objective (of load: the resolution).
     """
@@ -78,7 +79,9 @@ class FleetResult:
     versions: dict[str, str]
     seconds: float
     explanation: tuple[str, ...]
-    evidence: Evidence
+    asked: Asked
+    outcome: PoolsOutcome
+    work: Work
 
     @property
     def gpus(self) -> int | None:

@@ -19,6 +19,7 @@ from shardproof.formulations.pools.split import split
 from shardproof.instances.errors import InternalError
 from shardproof.solver.pools.knowledge import Knowledge
 from shardproof.solver.pools.packing import Node, Spread, UndecidedError, packed
+from shardproof.solver.search.query import Interrupted
 
 
 class OutOfTimeError(Exception):
@@ -190,7 +191,10 @@ class PoolsSearch:
         for kind in kinds:
             self._left()
             if self.knowledge.is_open(kind):
-                self.knowledge.learn(kind, shares.get(kind, 1.0))
+                try:
+                    self.knowledge.learn(kind, shares.get(kind, 1.0))
+                except Interrupted:
+                    raise OutOfTimeError from None
 
     def _shares(self, problem: PoolsProblem, kinds: Sequence[Kind]) -> dict[Kind, float]:
         """How much of its load each kind must carry to be of use: where its worth is what it costs.

@@ -9,30 +9,25 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from shardproof.formulations.fleet.covering import Item, trimmed
-from shardproof.formulations.pools.build import problem_of, scales_of
 from shardproof.formulations.pools.problem import Kind
 from shardproof.instances.errors import InternalError
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.solver.checkers import pools as checker
 from shardproof.solver.pools.certificate import Evidence, PoolFacts, document
 from shardproof.solver.pools.fleet_plans import fleet_plan, metrics_of
-from shardproof.solver.pools.knowledge import Knowledge, Table
 from shardproof.solver.pools.outcome import Asked, PoolsOutcome, PoolsSettings, Pursuit
-from shardproof.solver.pools.pooled import Clock, Searched, SearchedPool, least_ttft
-from shardproof.solver.pools.programs import chain_of, programs_of
+from shardproof.solver.pools.programs import programs_of
 from shardproof.solver.pools.result import UNITS, FleetResult
-from shardproof.solver.pools.search import OutOfTimeError, PoolsSearch, Realised
-from shardproof.solver.pools.words import sentences
-from shardproof.solver.problem import deployment_of
+from shardproof.solver.pools.work import Work
 from shardproof.solver.result import Proof, Status
-from shardproof.solver.search.capacities import Known
-from shardproof.solver.search.query import Interrupted
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.solve import versions
+
+LEFT_FOR_CHECKING = 0.2
+"""Share of a time limit that must be left for the certificate to be written and checked."""
 
 
 def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> FleetResult:
@@ -44,13 +39,15 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
         If the checker refuses what was found (a fault of ours).
     """
     settings, started = settings or Settings(), time.monotonic()
-    work = _Work(question, settings)
+    work = Work(question, settings)
     asked = Asked(work.base.demand, question.objective == "load", question.resolution)
     effort = PoolsSettings(settings.time_limit_s, settings.workers, settings.seed)
     outcome = Pursuit(work.knowledge, asked, effort, work.realised).run()
-    evidence = _evidence(question, asked, outcome, work)
     plan = None if outcome.fleet is None else fleet_plan(question, outcome.fleet, work.chosen)
-    status, proof = _status(outcome), _proof(outcome, evidence, settings)
+    status = _status(outcome)
+    late = work.end_at is not None and time.monotonic() > work.end_at - LEFT_FOR_CHECKING * (settings.time_limit_s or 0)
+    certify = settings.certify and not late
+    proof = _proof(outcome, evidence_of(question, asked, outcome, work) if certify else None)
     objective = question.objective
     scale = question.resolution if objective == "load" else UNITS[objective][1]
     return FleetResult(
@@ -68,91 +65,15 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
         instance_fingerprint=question.fingerprint,
         versions=versions(),
         seconds=time.monotonic() - started,
-        explanation=sentences(question, outcome) if settings.explain else (),
-        evidence=evidence,
+        explanation=(),
+        asked=asked,
+        outcome=outcome,
+        work=work,
     )
 
 
-@dataclass
-class _Work:
-    """What is known while a question is answered."""
-
-    question: PoolsQuestion
-    settings: Settings
-    chosen: dict[Kind, tuple[SearchedPool, Known]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Build the problem and, where capacities are searched for, every pool's deployment."""
-        self.base = problem_of(self.question)
-        self.clock = Clock()
-        if self.settings.time_limit_s is not None:
-            self.clock.stop_at = time.monotonic() + self.settings.time_limit_s * 0.8
-        self.pools = tuple(
-            SearchedPool(pool.offer, pool.places, deployment_of(pool.instance), self.clock)
-            for pool in self.question.pools
-        )
-        self.knowledge: Knowledge = Table(self.base)
-        if self.pools:
-            self.searched = Searched(self.base, self.pools, lambda pool: pool.floor)
-            self.knowledge = self.searched
-
-    def realised(self, search: PoolsSearch, fleet: Realised) -> Realised | None:
-        """Return the fleet on ceiling tables: its loads no more than needed, each replica with its lowest TTFT."""
-        if not self.pools:
-            return fleet
-        try:
-            return self._realised(search, fleet)
-        except Interrupted:
-            return None
-
-    def _realised(self, search: PoolsSearch, fleet: Realised) -> Realised | None:
-        ceilings = Searched(self.base, self.pools, lambda pool: pool.ceiling, self.knowledge.demand)
-        ceilings.demand = self.knowledge.demand
-        made = self._made(fleet, ceilings)
-        if made is not None:
-            return made
-        again = PoolsSearch(ceilings, search.workers, search.seed, search.stop_at)
-        try:
-            found = again.run()
-        except OutOfTimeError:
-            return None
-        return None if found is None else self._made(found, ceilings)
-
-    def _made(self, fleet: Realised, ceilings: Searched) -> Realised | None:
-        kinds = self._trimmed(fleet)
-        for place, kind in enumerate(kinds):
-            if fleet.values[place]:
-                pool = self.pools[kind.pool]
-                if not pool.ceiling.carries(kind.gpus, ceilings.load_of(kind)):
-                    return None
-        final = []
-        for place, kind in enumerate(kinds):
-            final.append(self._chosen(kind, ceilings) if fleet.values[place] else kind)
-        return Realised(fleet.problem.with_kinds(final), fleet.values, fleet.nodes)
-
-    def _chosen(self, kind: Kind, ceilings: Searched) -> Kind:
-        """Choose the chain of a kind that is carried; return the kind as the chain has it."""
-        known, pool = ceilings.known(kind), self.pools[kind.pool]
-        assert known is not None
-        best = least_ttft(pool, known)
-        made = ceilings.kind_of(kind.pool, pool, Item(best[1].gpus(best[0]), best[2]))
-        self.chosen[made] = (pool, best)
-        return made
-
-    def _trimmed(self, fleet: Realised) -> list[Kind]:
-        """Lower loads to what the demand needs, where nothing is to be spared."""
-        kinds = list(fleet.problem.kinds)
-        used = [place for place, _ in enumerate(kinds) if fleet.values[place]]
-        if fleet.problem.spare is not None or not used:
-            return kinds
-        fleet_items = [(fleet.values[place], Item(kinds[place].gpus, kinds[place].loads[0])) for place in used]
-        for place, (_, item) in zip(used, trimmed(fleet.problem.demand, fleet_items), strict=True):
-            old = kinds[place]
-            kinds[place] = Kind(old.offer, old.pool, old.gpus, (item.load,)) if any(item.load) else old
-        return kinds
-
-
-def _evidence(question: PoolsQuestion, asked: Asked, outcome: PoolsOutcome, work: _Work) -> Evidence:
+def evidence_of(question: PoolsQuestion, asked: Asked, outcome: PoolsOutcome, work: Work) -> Evidence:
+    """Put together what stands behind an outcome: every table of every pool is computed for it."""
     from shardproof.solver.search.cp_sat import NAME
 
     facts: tuple[PoolFacts, ...]
@@ -172,10 +93,10 @@ def _evidence(question: PoolsQuestion, asked: Asked, outcome: PoolsOutcome, work
 
 def blank_document(question: PoolsQuestion) -> dict[str, Any]:
     """Return what a certificate says of a question before anything is searched."""
-    work = _Work(question, Settings())
+    work = Work(question, Settings())
     asked = Asked(work.base.demand, question.objective == "load", question.resolution)
     outcome = PoolsOutcome(None, None, None, None, work.base, None, claimed=False, out_of_time=False)
-    facts = _evidence(question, asked, outcome, work)
+    facts = evidence_of(question, asked, outcome, work)
     found = document(replace(facts, programs={}))
     return {key: value for key, value in found.items() if key not in ("plan", "claim")}
 
@@ -186,11 +107,11 @@ def _status(outcome: PoolsOutcome) -> Status:
     return "optimal" if outcome.bound == outcome.value and (outcome.tree or outcome.claimed) else "feasible"
 
 
-def _proof(outcome: PoolsOutcome, evidence: Evidence, settings: Settings) -> Proof:
+def _proof(outcome: PoolsOutcome, evidence: Evidence | None) -> Proof:
     """Say what the checker accepted, or who says so."""
     if outcome.fleet is None and not outcome.infeasible:
         return "none"
-    if settings.certify and outcome.tree is not None and not unproven(evidence.programs):
+    if evidence is not None and outcome.tree is not None and not unproven(evidence.programs):
         raw = json.dumps(document(evidence)).encode()
         try:
             checker.check(raw)
@@ -207,4 +128,10 @@ def unproven(programs: Mapping[int, tuple[dict[str, Any], list[dict[str, Any]]]]
     return any(wall["trees"] is None for _, walls in programs.values() for wall in walls)
 
 
-__all__ = ["chain_of", "scales_of", "solve_pools", "unproven"]
+def certificate_document(question: PoolsQuestion, result: FleetResult) -> dict[str, Any] | None:
+    """Return the certificate of an answer; ``None`` where nothing was proved."""
+    outcome = result.outcome
+    if result.status == "undecided" or (outcome.tree is None and outcome.fleet is None):
+        return None
+    evidence = evidence_of(question, result.asked, outcome, result.work)
+    return None if unproven(evidence.programs) else document(evidence)
