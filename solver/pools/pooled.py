@@ -189,7 +189,7 @@ class Searched:
         return low, high
 
     def _smallest(self, known: Capacities, gpus: int, load: Load) -> None:
-        """Find a smallest load below a refused one that is refused too: near the top of each scenario, or none of it."""
+        """Find a smallest load below a refused one that is refused too: near the top of a scenario, or none of it."""
         load = self._without(known, gpus, load)
         for place in range(len(load)):
             low, step = load[place], 1

@@ -15,8 +15,8 @@ import shardproof
 from shardproof.solver.cli import application
 from tests.oracles.places import ROOT
 
-MELANGE = ROOT / "instances" / "cases" / "melange-default.yaml"
-RACKS = ROOT / "instances" / "cases" / "mixed-racks.yaml"
+MELANGE = ROOT / "instances" / "cases" / "pools" / "melange-default.yaml"
+RACKS = ROOT / "instances" / "cases" / "pools" / "mixed-racks.yaml"
 CHAT: dict[str, Any] = {
     "model": "qwen3-8b",
     "engine": "vllm",

@@ -11,7 +11,7 @@ import yaml
 import shardproof
 from tests.oracles.places import ROOT
 
-MELANGE = ROOT / "instances" / "cases" / "melange-default.yaml"
+MELANGE = ROOT / "instances" / "cases" / "pools" / "melange-default.yaml"
 
 
 def priced(small: float, large: float) -> dict[str, Any]:
