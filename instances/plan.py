@@ -72,13 +72,15 @@ class Microbatches(Record):
     """How one scenario runs: requests per prefill microbatch, and microbatches of sequences in decode.
 
     ``prompt_chunks``: into how many chunks each prompt is cut; a microbatch then holds one chunk of each of its
-    requests.
+    requests. ``chunk_tokens``: tokens of an iteration of one attention replica in a closed loop, where they are fewer
+    than the engine's default.
     """
 
     scenario: str = "main"
     prefill_requests: int = Field(gt=0)
     prompt_chunks: int = Field(default=1, gt=0)
     decode_microbatches: int = Field(default=1, gt=0)
+    chunk_tokens: int | None = Field(default=None, gt=0)
 
 
 class Share(Record):

@@ -32,6 +32,7 @@ from shardproof.formulations.deployment.cells import (
 )
 from shardproof.formulations.deployment.engine_rows import EngineRows
 from shardproof.formulations.deployment.lazy import Lazy
+from shardproof.formulations.deployment.loop_shapes import LoopShape, loop_shapes
 from shardproof.formulations.deployment.loops import Loop
 from shardproof.formulations.deployment.options import options_of
 from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings, prefill_shapes, stream_shapes
@@ -94,8 +95,8 @@ class Deployment(Cells):
 
     @cached_property
     def _tables(self) -> Tables:
-        """Tables over these options; questions of the same subject share them."""
-        return self._store.tables.setdefault(self.options, {})
+        """Tables over these options and kinds of layers; questions of the same subject share them."""
+        return self._store.tables.setdefault((self.options, self.kind_names), {})
 
     @property
     def demand(self) -> tuple[int, ...]:
@@ -177,10 +178,10 @@ class Deployment(Cells):
             yield self._stream_axis(variant, scenario, requests)
             return
         if isinstance(workload, ClosedLoop):
-            sizes = self._loop_sizes(variant, requests)
+            loops = loop_shapes(self.instance, self.engine, workload, self._loop_sizes(variant, requests))
             yield Axis(
                 f"decode_requests[{scenario.name}]",
-                Lazy(len(sizes), lambda place: self._loop(variant, scenario, requests, sizes[place])),
+                Lazy(len(loops), lambda place: self._loop(variant, scenario, requests, loops[place])),
             )
             return
         phase = "both" if isinstance(workload, OpenLoop) else workload.phase
@@ -293,23 +294,24 @@ class Deployment(Cells):
             paths=(Path(f"tpot[{scenario.name}]", table, 1, limit),),
         )
 
-    def _loop(self, variant: Variant, scenario: Scenario, requests: int, size: int) -> Choice:
-        """Closed loop with ``size`` sequences in each decode microbatch, no more microbatches than stages."""
-        microbatches, limits = divide_up(requests, size), scenario.limits
-        loop = Loop(self, scenario, running=requests, size=size, link=variant.link)
+    def _loop(self, variant: Variant, scenario: Scenario, requests: int, shape: LoopShape) -> Choice:
+        """Closed loop with so many sequences in each decode microbatch, no more microbatches than stages."""
+        microbatches, limits = divide_up(requests, shape.size), scenario.limits
+        loop = Loop(self, scenario, running=requests, size=shape.size, link=variant.link, chunk=shape.chunk)
         iteration, first_token = self._loop_tables(loop)
         tpot = None if limits.tpot is None else limit_within_margin(limits.tpot, self.instance.margin)
         workload = scenario.workload
         assert isinstance(workload, ClosedLoop)
         ttft = None if limits.ttft is None else allowed_time(self.instance, "ttft", workload, limits.ttft)
         alone, decode = workload.phase == "decode", decode_step(scenario, requests)
-        caps = list(self._loop_caps(variant, scenario, *(() if alone else loop.steps[:1]), decode))
+        steps = (*(() if alone else loop.steps[:1]), decode)
+        caps = list(self._loop_caps(variant, scenario, *steps, chunk=shape.chunk))
         if microbatches > 1:
             caps.append(self._stages_cap(scenario, microbatches))
         if tpot is not None:
             caps.append(Cap(f"tpot_slowest[{scenario.name}]", iteration, tpot // microbatches))
         return Choice(
-            value=size,
+            value=shape.value,
             caps=tuple(caps),
             paths=(
                 *(() if alone else (Path(f"ttft[{scenario.name}]", first_token, 1, ttft, ttft=True),)),
@@ -319,8 +321,9 @@ class Deployment(Cells):
 
     def _loop_tables(self, loop: Loop) -> tuple[Table, Table]:
         """Tables of an iteration and of a first token."""
-        chunk = self.instance.engine_settings.max_num_batched_tokens
-        names = [(name, loop.scenario.workload, loop.running, loop.size, loop.link, chunk) for name in LOOP_TABLES]
+        told = self.instance.engine_settings.max_num_batched_tokens
+        shape = loop.running, loop.size, loop.link, told, loop.chunk
+        names = [(name, loop.scenario.workload, *shape) for name in LOOP_TABLES]
         if names[0] not in self._tables:
             slack = self.time_slack(*loop.steps) + max(map(self._loosest_balance, loop.steps))
             self._tables.update(zip(names, loop.tables(self.options, slack), strict=True))
@@ -350,12 +353,14 @@ class Deployment(Cells):
             return (self._memory_cap(variant, scenario, step),)
         return self._rows(variant).caps(batched, f"{scenario.name}, {step.phase}")
 
-    def _loop_caps(self, variant: Variant, scenario: Scenario, *steps: Step) -> tuple[Cap, ...]:
-        """Memory rows of a closed loop: under an engine those of its usual iteration, where it prefills in it."""
+    def _loop_caps(
+        self, variant: Variant, scenario: Scenario, *steps: Step, chunk: int | None = None
+    ) -> tuple[Cap, ...]:
+        """Memory rows of a closed loop: under an engine those of its iteration, where it prefills in it."""
         if self.engine is None:
             return tuple(self._memory_cap(variant, scenario, step) for step in steps)
         usual = default_batch(self.instance, self.engine) if steps[0].phase == "prefill" else 1
-        return self._memory_caps(variant, scenario, steps[0], batched=lambda _: usual)
+        return self._memory_caps(variant, scenario, steps[0], batched=lambda _: chunk or usual)
 
     def _stages_cap(self, scenario: Scenario, microbatches: int) -> Cap:
         """At least as many stages as decode microbatches: no stage holds an equal share of one stage fewer."""

@@ -144,7 +144,7 @@ class Cells:
         self.kind_names = tuple(dict.fromkeys(self.layer_kinds))
         own = clock is not None or imbalance is not None
         self._remember(Remembered.nothing(instance.model.layer_count) if own else remembered(instance))
-        self._waits: dict[tuple[str | None, int, Fraction], Wait] = {}
+        self._waits: dict[tuple[str | None, int, Fraction, int | None], Wait] = {}
         self._roofline = Roofline(instance.device)
 
     def _remember(self, store: Remembered) -> None:
@@ -227,16 +227,19 @@ class Cells:
         """Nanoseconds by which a rounded-up cell of the steps may exceed the exact time, at most."""
         return max(corrected_slack(self._scale(step.phase)) for step in steps)
 
-    def wait(self, option: Option, scenario: Scenario, running: Fraction) -> Wait:
-        """Waits of a closed loop's first token with ``running`` requests on each attention replica."""
-        key = (None if self.serving is None else width_of(option), scenario.workload.input_tokens, running)
+    def wait(self, option: Option, scenario: Scenario, running: Fraction, chunk: int | None = None) -> Wait:
+        """Waits of a closed loop's first token with ``running`` requests on each attention replica.
+
+        ``chunk``: tokens of an iteration, where neither the engine's default nor what it is told.
+        """
+        key = (None if self.serving is None else width_of(option), scenario.workload.input_tokens, running, chunk)
         if key not in self._waits:
             factors = UNFITTED if self.serving is None else fitted_factors(self.serving.setting(option))
             self._waits[key] = wait_of(
                 factors,
                 running=float(running),
                 input_tokens=scenario.workload.input_tokens,
-                chunk_tokens=self.instance.engine_settings.max_num_batched_tokens or CHUNK_TOKENS,
+                chunk_tokens=chunk or self.instance.engine_settings.max_num_batched_tokens or CHUNK_TOKENS,
                 scale=float(self._scale("wait")),
             )
         return self._waits[key]

@@ -15,6 +15,7 @@ from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import LinkName
 from shardproof.formulations.costs.serving.factors import width_of
 from shardproof.formulations.costs.serving.first_token import Wait
+from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.cells import Cells, decode_step, own_prefill_step, prefill_step
 from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.formulations.deployment.tables import Table
@@ -44,25 +45,30 @@ class LoopEnds:
 
 @dataclass(frozen=True)
 class Loop:
-    """A closed loop of ``running`` requests on one replica, ``size`` of them in a microbatch."""
+    """A closed loop of ``running`` requests on one replica, ``size`` of them in a microbatch.
+
+    ``chunk``: tokens of an iteration of one attention replica, where they are fewer than the engine's default
+    (``None``): prompts are then cut at them, and a first token waits for as many more iterations.
+    """
 
     cells: Cells
     scenario: Scenario
     running: int
     size: int
     link: LinkName
+    chunk: int | None = None
 
     def layer(self, kind: str, option: Option) -> LoopTimes:
         """Times of one layer."""
         time = self.cells.layer_time
-        own, decode, beside = (time(kind, option, step) for step in self.steps)
-        return self._times(option, own, decode, beside)
+        return self._times(option, *(time(kind, option, step) for step in self.steps))
 
     def ends(self, option: Option) -> LoopEnds:
         """Times of the ends; the host's share of a first token lies with the first stage."""
         ends = [self.cells.end_times(option, step, self.link) for step in self.steps]
         first = self._times(option, *(found.first for found in ends))
-        first = replace(first, first_token=first.first_token + self.wait(option).host_ns)
+        chosen = 0 if self.chunk is None else 1  # at equal times the engine's default stands
+        first = replace(first, first_token=first.first_token + self.wait(option).host_ns + chosen)
         return LoopEnds(
             entry=self._times(option, *(found.entry for found in ends)),
             first=first,
@@ -70,11 +76,22 @@ class Loop:
         )
 
     @cached_property
-    def steps(self) -> tuple[Step, Step, Step]:
-        """Steps of the prompt alone, of the decode, and of a prompt on each attention replica beside it."""
-        return own_prefill_step(self.scenario), decode_step(self.scenario, self.size), prefill_step(self.scenario, 1)
+    def steps(self) -> tuple[Step, ...]:
+        """Steps of the prompt alone, of the decode, of a prompt on each attention replica beside it, and of a chunk."""
+        own = own_prefill_step(self.scenario)
+        tokens = divide_up(own.tokens, self.chunks)
+        cut = replace(own, tokens=tokens, context=divide_up((self.chunks - 1) * tokens, 2))
+        usual = own, decode_step(self.scenario, self.size), prefill_step(self.scenario, 1)
+        return usual if self.chunks == 1 else (*usual, cut)
 
-    def _times(self, option: Option, own: int, decode: int, beside: int) -> LoopTimes:
+    @cached_property
+    def chunks(self) -> int:
+        """Chunks of the prompt that is alone."""
+        own = own_prefill_step(self.scenario)
+        return 1 if self.chunk is None else divide_up(own.tokens, self.chunk)
+
+    def _times(self, option: Option, own: int, decode: int, beside: int, cut: int = 0) -> LoopTimes:
+        own = max(own, cut * self.chunks)
         iteration = iteration_time(decode, beside, prompts=self.prompts(option))
         return LoopTimes(own, decode, iteration, first_token_time(own, iteration, self.wait(option)))
 
@@ -93,7 +110,7 @@ class Loop:
     def _wait(self, option: Option) -> Wait:
         alone = isinstance(self.scenario.workload, ClosedLoop) and self.scenario.workload.independent
         running = Fraction(1) if alone else Fraction(max(self.running, option.attn_dp), option.attn_dp)
-        return self.cells.wait(option, self.scenario, running)
+        return self.cells.wait(option, self.scenario, running, self.chunk)
 
     def prompts(self, option: Option) -> Fraction:
         """Prompts that one attention replica prefills in an iteration of a microbatch (none, where a pool does)."""
@@ -113,7 +130,7 @@ class Loop:
         listed = tuple(options)
         looser = slack + _up(slack * max((self.prompts(option) for option in listed), default=Fraction(0)))
         waits = [self.wait(option) for option in listed]
-        loosest = max((first_token_time(slack, looser, wait) + 1 for wait in waits), default=0)
+        loosest = max((first_token_time(slack * self.chunks, looser, wait) + 1 for wait in waits), default=0)
         kinds = self.cells.kind_names
         ends = Lazy(len(listed), lambda place: self.ends(listed[place]))
         layers = Lazy(len(listed), lambda place: tuple(self.layer(kind, listed[place]) for kind in kinds))

@@ -8,6 +8,7 @@ from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.balance import is_balanced
 from shardproof.formulations.deployment.build import OPTION_AXIS, Deployment
 from shardproof.formulations.deployment.chains import Chain, StageChoice
+from shardproof.formulations.deployment.loop_shapes import loop_shape
 from shardproof.formulations.deployment.prefill import decoded
 from shardproof.formulations.deployment.tables import Layout, Program
 from shardproof.formulations.engines.told import default_batch
@@ -50,14 +51,15 @@ def group_of(deployment: Deployment, layout: Layout, chain: Chain, replicas: int
     for scenario, requests in zip(scenarios, layout.load, strict=True):
         if not requests:
             continue
-        decode = values.get(f"decode_requests[{scenario.name}]", 1)
+        loop = loop_shape(values.get(f"decode_requests[{scenario.name}]", 1))
         size, chunks = decoded(values.get(f"prefill_requests[{scenario.name}]", 1))
         microbatches.append(
             Microbatches(
                 scenario=scenario.name,
                 prefill_requests=size,
                 prompt_chunks=chunks,
-                decode_microbatches=divide_up(requests, decode),
+                decode_microbatches=divide_up(requests, loop.size),
+                chunk_tokens=loop.chunk,
             )
         )
     return Group(
@@ -97,7 +99,7 @@ def _microbatch_tokens(deployment: Deployment, runs: Microbatches, option: Optio
     scenarios, engine = deployment.instance.scenarios, deployment.engine
     scenario = next(scenario for scenario in scenarios if scenario.name == runs.scenario)
     if engine is not None and isinstance(scenario.workload, ClosedLoop):
-        return default_batch(deployment.instance, engine) * option.attn_dp
+        return (runs.chunk_tokens or default_batch(deployment.instance, engine)) * option.attn_dp
     return runs.prefill_requests * divide_up(scenario.workload.input_tokens, runs.prompt_chunks)
 
 

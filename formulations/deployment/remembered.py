@@ -36,11 +36,11 @@ Tables = dict[Hashable, Table]
 
 
 class Remembered(NamedTuple):
-    """Cells by key: of layers, bytes or ns; of the ends of stages. Tables of them, by their options."""
+    """Cells by key: of layers, bytes or ns; of the ends of stages. Tables of them, by options and kinds of layers."""
 
     layer: dict[tuple[Hashable, ...], int]
     ends: dict[tuple[Hashable, ...], EndTimes]
-    tables: dict[tuple[Option, ...], Tables]
+    tables: dict[tuple[tuple[Option, ...], tuple[str, ...]], Tables]
     layers: int
 
     @classmethod
@@ -51,7 +51,7 @@ class Remembered(NamedTuple):
     @property
     def size(self) -> int:
         """Cells that are kept, and the room of tables in cells."""
-        entries = sum(len(options) * len(found) for options, found in self.tables.items()) * self.layers
+        entries = sum(len(options) * len(found) for (options, _), found in self.tables.items()) * self.layers
         return len(self.layer) + len(self.ends) + entries // TABLE_CELLS
 
 

@@ -94,6 +94,18 @@ def default_batch(instance: Instance, account: EngineAccount) -> int:
     )
 
 
+def usual_batch(instance: Instance, account: EngineAccount) -> int:
+    """Tokens of one iteration by the engine's default, whatever it is told."""
+    untold = account.settings.model_copy(update={"max_num_batched_tokens": None})
+    longest = longest_request(instance)
+    return default_batched_tokens(account.profile, untold, total_bytes=_class_bytes(instance), longest=longest)
+
+
+def cut_at(instance: Instance, account: EngineAccount, batched: int) -> int | None:
+    """Tokens at which a closed loop's prompts are cut beyond what the engine does by default (``None``: no more)."""
+    return batched if account.profile.chunked_prefill and batched < usual_batch(instance, account) else None
+
+
 def launch_of(instance: Instance, option: Option, *, load: Sequence[int], batched: Iterable[int]) -> Launch:
     """Return what an attention replica is told; ``batched``: tokens of one iteration that scenarios ask for.
 
@@ -159,6 +171,8 @@ def engine_assumptions(instance: Instance) -> tuple[str, ...]:
         told = ""
     else:
         told = f"{settings.version_text} accounts for memory as versions from {since} on: it has no entry of its own"
+    loops = any(isinstance(scenario.workload, ClosedLoop) for scenario in instance.scenarios)
+    usual = f"{default_batch(instance, account):,}" if loops and settings.max_num_batched_tokens is None else ""
     bursts = any(not isinstance(scenario.workload, ClosedLoop) for scenario in instance.scenarios)
     chunks = bursts and settings.max_num_batched_tokens is None and account.profile.chunked_prefill
     return tuple(
@@ -167,6 +181,10 @@ def engine_assumptions(instance: Instance) -> tuple[str, ...]:
             told,
             "prompts are prefilled whole or in chunks; a chunk is charged the mean context of its prompt"
             if chunks
+            else "",
+            f"closed loops run iterations of {usual} tokens, {settings.name}'s default, or fewer where a GPU is saved "
+            "(max_num_batched_tokens is not given)"
+            if usual
             else "",
             f"longest request: {longest_request(instance):,} tokens, as the workload asks (max_model_len is not given)"
             if settings.max_model_len is None

@@ -91,7 +91,8 @@ class EnginePlan:
             return 1
         if isinstance(scenario.workload, ClosedLoop):
             stated = not self.plan.microbatches
-            return divide_up(self.plan.microbatch_tokens, option.attn_dp) if stated else self._default
+            chosen = microbatches_of(self.plan, scenario).chunk_tokens or self._default
+            return divide_up(self.plan.microbatch_tokens, option.attn_dp) if stated else chosen
         runs = microbatches_of(self.plan, scenario)
         requests = min(runs.prefill_requests, self.load[self.instance.scenarios.index(scenario)])
         return divide_up(requests, option.attn_dp) * divide_up(scenario.workload.input_tokens, runs.prompt_chunks)

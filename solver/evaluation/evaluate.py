@@ -29,12 +29,12 @@ from shardproof.formulations.deployment.cells import (
 from shardproof.formulations.deployment.loops import Loop, LoopTimes
 from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings, stream_shapes
 from shardproof.formulations.engines.rules import broken_rules
-from shardproof.formulations.engines.told import memory_budget, running
+from shardproof.formulations.engines.told import cut_at, memory_budget, running
 from shardproof.formulations.scaling import allowed_time, limit_within_margin
 from shardproof.formulations.timeline import simulate_prefill, simulate_sending, tpot
 from shardproof.instances.errors import CheckFailed
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Group, Plan, Pool, Stage
+from shardproof.instances.plan import Group, Microbatches, Plan, Pool, Stage
 from shardproof.instances.workload import ClosedLoop, Phased, Scenario
 from shardproof.solver.evaluation.engine_plan import EnginePlan, microbatches_of
 from shardproof.solver.evaluation.figures import (
@@ -151,7 +151,7 @@ class _Evaluator:
         if is_stream(scenario):
             return self._stream(scenario, requests)
         if isinstance(scenario.workload, ClosedLoop):
-            return self._loop(scenario, requests, runs.decode_microbatches)
+            return self._loop(scenario, requests, runs)
         shape = PrefillShape(min(runs.prefill_requests, requests), runs.prompt_chunks)
         prefill = shape.step(scenario)
         decode = decode_step(scenario, divide_up(requests, runs.decode_microbatches))
@@ -162,13 +162,25 @@ class _Evaluator:
         self._simulate(figures)
         return figures
 
-    def _loop(self, scenario: Scenario, requests: int, asked: int) -> ScenarioFigures:
+    def _loop(self, scenario: Scenario, requests: int, runs: Microbatches) -> ScenarioFigures:
         """Closed loop: what finds no room waits; no more decode microbatches than stages."""
         running = self._running(scenario, requests)
-        microbatches = min(asked, len(self.plan.stages), running)
-        loop = Loop(self.deployment, scenario, running=running, size=divide_up(running, microbatches), link=self.link)
+        microbatches = min(runs.decode_microbatches, len(self.plan.stages), running)
+        size, chunk = divide_up(running, microbatches), self._chunk(scenario)
+        loop = Loop(self.deployment, scenario, running=running, size=size, link=self.link, chunk=chunk)
         stages = tuple(self._loop_stage(stage, loop, requests) for stage in self.plan.stages)
         return ScenarioFigures(scenario, stages, running, microbatches, requests, running)
+
+    def _chunk(self, scenario: Scenario) -> int | None:
+        """Tokens of an iteration that a closed loop is told, where they are fewer than the engine's default."""
+        if (
+            self.deployment.engine is None
+            or not isinstance(scenario.workload, Phased)
+            or scenario.workload.phase != "both"
+        ):
+            return None
+        batched = self.engine.batched(scenario, self.plan.stages[0].option)
+        return cut_at(self.instance, self.deployment.engine, batched)
 
     def _stream(self, scenario: Scenario, requests: int) -> ScenarioFigures:
         """Prompts that come one after the other: one with nothing beside it, and what each takes of its window."""

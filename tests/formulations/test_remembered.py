@@ -98,3 +98,15 @@ def test_only_the_latest_subjects_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
     known = remembered(question())
     remembered(question(engine="sglang"))
     assert remembered(question()) is not known
+
+
+def test_versions_that_group_caches_differently_share_no_tables() -> None:
+    """vLLM 0.8 keeps one kind of block for all layers of a model of which later versions make groups."""
+    new, old = (Deployment(question(model="gemma-3-27b", engine=name)) for name in ("vllm", "vllm@0.8.5"))
+    assert new.options == old.options
+    assert new.kind_names != old.kind_names
+    step = decode_step(new.instance.scenarios[0], 5)
+    assert [len(each.time_table(step, "scale_up").layer[0]) for each in (new, old)] == [
+        len(new.kind_names),
+        len(old.kind_names),
+    ]
