@@ -103,7 +103,7 @@ def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: t
             statements += found or [statement]
         else:
             statements.append(statement)
-    statements = _with_model(statements) + _from_environment(command, call, sections)
+    statements = named_by_service(statements) + _from_environment(command, call, sections)
     launch = Launch(
         call.engine, form, call.line, printable(call.text), _first_of_each(statements), tuple(unread), sections,
         open=unset,
@@ -111,16 +111,16 @@ def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: t
     return _with_rank(launch)
 
 
-_PATH = re.compile(r"^[./~$]|^[A-Za-z]:[\\/]|^\w+://")
+PATH = re.compile(r"^[./~$]|^[A-Za-z]:[\\/]|^\w+://")
 _CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 
 
-def _with_model(statements: list[Statement]) -> list[Statement]:
+def named_by_service(statements: list[Statement]) -> list[Statement]:
     """Name the model of a path: by the hub's cache folder in it, else by the name under which it is served."""
     model = next((s for s in statements if s.field == "model"), None)
     served = next((s for s in statements if s.field == "served_name"), None)
     kept = [s for s in statements if s.field != "served_name"]
-    if model is not None and not _PATH.match(str(model.value)):
+    if model is not None and not PATH.match(str(model.value)):
         return kept
     if model is not None and (cached := _CACHED.search(str(model.value))):
         return [replace(s, value=f"{cached[1]}/{cached[2]}") if s is model else s for s in kept]

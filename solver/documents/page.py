@@ -39,6 +39,11 @@ _DECLARES = re.compile(
 )
 _DEGREES_ALONE = frozenset({"tp", "pp", "dp", "ep", "gpus", "moe_tp", "replicas", "nodes", "gpus_per_node"})
 
+_LISTED = frozenset({"tp", "pp", "dp", "ep", "moe_tp"})
+_ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s")
+FEWEST_CHOICES = 3
+"""List items in a row that give one degree a value each before they are taken for choices."""
+
 
 class _Reader:
     """Gathers what a page says while its parts are read."""
@@ -66,6 +71,22 @@ class _Reader:
             following = {entry.line: entry for entry in part.prose if not entry.key}
             for entry in part.prose:
                 self.sentence(entry, following.get(entry.line + 1))
+        self.statements = self.without_listed_choices()
+
+    def without_listed_choices(self) -> list[Statement]:
+        """Drop degrees of list items in a row that give one degree a value each: a list of what it may be."""
+        given: dict[str, dict[int, object]] = {}
+        for statement in self.statements:
+            if statement.field in _LISTED and not statement.subject and _ITEM.match(statement.text):
+                given.setdefault(statement.field, {})[statement.line] = statement.value
+        dropped: set[tuple[str, int]] = set()
+        for field, lines in given.items():
+            for run in _runs(sorted(lines)):
+                if len(run) >= FEWEST_CHOICES and len({lines[line] for line in run}) == len(run):
+                    dropped |= {(field, line) for line in run}
+        gone = [item for item in self.statements if (item.field, item.line) in dropped]
+        self.unread += [Unread(item.line, item.text, "one of several in a list, states no plan") for item in gone]
+        return [item for item in self.statements if (item.field, item.line) not in dropped]
 
     def block(self, block: Block) -> list[Parsed]:
         """Read a fenced block; plain text in it is read as the page's own."""
@@ -144,6 +165,17 @@ class _Reader:
         if not several and not advice:
             return found
         return [s for s in found if s.field not in DEGREES or s.subject or (not advice and s.field not in values)]
+
+
+def _runs(lines: list[int]) -> list[list[int]]:
+    """Split sorted line numbers into runs of neighbours."""
+    found: list[list[int]] = []
+    for line in lines:
+        if found and line == found[-1][-1] + 1:
+            found[-1].append(line)
+        else:
+            found.append([line])
+    return found
 
 
 def _starts(span: str) -> bool:

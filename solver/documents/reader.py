@@ -15,6 +15,7 @@ from shardproof.solver.documents.dockerfile import is_dockerfile, launches_of_do
 from shardproof.solver.documents.fences import options_launch
 from shardproof.solver.documents.forms import read_forms
 from shardproof.solver.documents.forms.known import Known
+from shardproof.solver.documents.forms.pool_options import launches_of_pools, may_hold_pools
 from shardproof.solver.documents.forms.trtllm_options import TELLING
 from shardproof.solver.documents.interpret import interpret
 from shardproof.solver.documents.launch import Launch, launch_of_call
@@ -250,6 +251,10 @@ def _may_be_form(text: str) -> bool:
 
 def _flat(text: str, name: str, kind: Kind, known: Known) -> list[Document]:
     """A plan as keys and values, whatever their nesting; a value that is a page of its own is read as one."""
+    if may_hold_pools(text):
+        pools = [launch for tree in read_tree(text, name=name) for launch in launches_of_pools(tree)]
+        if pools:
+            return documents_of(Page(name, kind), pools)
     entries = flatten(text, name=name)
     if len(entries) > MAX_VALUES:
         raise InputError(f"{printable(name)}: holds more than {MAX_VALUES} values; this is no plan document")

@@ -214,3 +214,68 @@ def test_the_verdict_of_several_plans_is_the_worst(tmp_path: Path) -> None:
         "WRONG",
         "NOTHING WRONG",
     ]
+
+
+POOLS = """\
+model: {path: qwen3-32b, precision: bf16}
+resources: {gpu_type: h100, prefill_nodes: 1}
+backend:
+  sglang_config:
+    prefill:
+      served-model-name: Qwen/Qwen3-32B
+      model-path: /model/
+      tp-size: %s
+      disaggregation-mode: prefill
+    decode:
+      served-model-name: Qwen/Qwen3-32B
+      model-path: /model/
+      tp-size: 8
+      dp-size: 8
+      enable-dp-attention: true
+"""
+
+
+def test_engine_options_by_pool_are_plans_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(POOLS % 4)
+    found = review(path)
+    assert [(audit.document.engine, audit.document.number("tp")) for audit in found.audits] == [
+        ("sglang", 4),
+        ("sglang", 8),
+    ]
+    assert {audit.context.facts.model.name for audit in found.audits} == {"qwen3-32b"}
+    assert found.exit_code == 0
+    path.write_text(POOLS % 3)
+    assert [claim.statement.line for claim in review(path).claims if claim.wrong][:1] == [8]
+
+
+def test_pools_of_tensorrt_llm_and_vllm_are_read() -> None:
+    text = (
+        "backend: pytorch\nmodel: Qwen/Qwen3-32B\ncontext_servers:\n  tensor_parallel_size: 2\n"
+        "  kv_cache_config: {free_gpu_memory_fraction: 0.8}\ngeneration_servers:\n  tensor_parallel_size: 4\n"
+        "  max_num_tokens: 512\n"
+    )
+    plans = parse_plans(text, name="disagg.yaml", suffix=".yaml")
+    assert [(plan.engine, plan.number("tp")) for plan in plans] == [("trtllm", 2), ("trtllm", 4)]
+    text = "engine: vllm\nmodel: Qwen/Qwen3-32B\naggregated:\n  tensor-parallel-size: 2\n"
+    (plan,) = parse_plans(text, name="agg.yaml", suffix=".yaml")
+    assert (plan.engine, plan.number("tp"), plan.open) == ("vllm", 2, True)
+
+
+def test_what_is_called_prefill_and_holds_no_engine_options_is_no_pool() -> None:
+    text = "tp: 4\nprofiling:\n  prefill:\n    start_step: 0\nmodel: Qwen/Qwen3-32B\n"
+    (plan,) = parse_plans(text, name="plan.yaml", suffix=".yaml")
+    assert plan.start is None
+    assert plan.number("tp") == 4
+
+
+def test_a_list_of_what_a_degree_may_be_states_none() -> None:
+    page = "# Qwen3-32B\n\n{}\n"
+    items = "- 8 GPUs simulate **EP 8**\n- 16 GPUs simulate **EP 16**\n- 32 GPUs simulate **EP 32**\n"
+    (plan,) = parse_plans(page.format(items + "\nTP: 4\n"), name="page.md", suffix=".md")
+    assert not plan.of("ep")
+    assert plan.number("tp") == 4
+    assert any("one of several" in item.reason for item in plan.unread)
+    twice = "- attention runs at TP 4\n- experts run at TP 8\n"
+    (plan,) = parse_plans(page.format(twice), name="page.md", suffix=".md")
+    assert len(plan.of("tp")) == 2
