@@ -18,14 +18,21 @@ if TYPE_CHECKING:
     from shardproof.solver.api.question import Asking
 
 
+PREMISE = "who carries more carries less"
+
+
 @dataclass(frozen=True, repr=False)
 class Verified(Answered):
-    """Whether a certificate was accepted: what it proves, or why it was refused. True where it was accepted."""
+    """Whether a certificate was accepted: what it proves, or why it was refused. True where it was accepted.
+
+    ``premise``: what a plan's bounds rest on besides the file, and how far it was checked.
+    """
 
     accepted: bool
     claim: str | None
     reason: str | None
     checker: str
+    premise: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -34,7 +41,9 @@ class Verified(Answered):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``verify --json`` prints."""
-        return {"accepted": self.accepted, "claim": self.claim, "reason": self.reason, "checker": self.checker}
+        return {"accepted": self.accepted, "claim": self.claim, "reason": self.reason, "checker": self.checker} | (
+            {} if self.premise is None else {"premise": self.premise}
+        )
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """Return one row."""
@@ -45,12 +54,14 @@ class Verified(Answered):
         return self.accepted
 
     def __str__(self) -> str:
-        """Return the verdict in one line."""
-        return f"accepted: {self.claim}" if self.accepted else f"refused: {self.reason}"
+        """Return the verdict in one line, and its premise in another."""
+        if not self.accepted:
+            return f"refused: {self.reason}"
+        return f"accepted: {self.claim}" + ("" if self.premise is None else f"\npremise: {self.premise}")
 
     def __repr__(self) -> str:
         """Return one line."""
-        return f"Verified({str(self)!r})"
+        return f"Verified({str(self).partition(chr(10))[0]!r})"
 
 
 def verify(certificate: str | Path | Mapping[str, Any] | bytes, instance: Asking | None = None) -> Verified:
@@ -76,22 +87,23 @@ def verify(certificate: str | Path | Mapping[str, Any] | bytes, instance: Asking
     judge = _judge_placement if b'"shardproof-placement"' in raw[:100] else _judge
     judge = _judge_pools if b'"shardproof pools ' in raw[:100] else judge
     judge = _judge_apart if b'"shardproof apart certificate' in raw[:100] else judge
-    accepted, claim, reason = judge(raw, instance)
-    return Verified(accepted, claim, reason, checker.VERSION)
+    accepted, claim, reason, *premise = judge(raw, instance)
+    return Verified(accepted, claim, reason, checker.VERSION, *premise)
 
 
-def _judge(raw: bytes, instance: Asking | None) -> tuple[bool, str | None, str | None]:
-    """Return whether a plan's certificate is accepted, what it proves, and why not."""
+def _judge(raw: bytes, instance: Asking | None) -> tuple[bool, str | None, str | None, str | None]:
+    """Return whether a plan's certificate is accepted, what it proves, why not, and what it rests on."""
     from shardproof.solver.checkers import certificate as checker
 
     try:
         claim = checker.check(raw)
+        checked = "not checked: no instance is given"
         if instance is not None:
-            named = _compare(raw, instance)
+            named, checked = _compare(raw, instance)
             claim = claim.replace(checker.SCOPE, f"for the cost tables in the file, which are those of {named}")
     except checker.CheckError as error:
-        return False, None, str(error)
-    return True, claim, None
+        return False, None, str(error), None
+    return True, claim, None, f"{PREMISE} ({checked})"
 
 
 def _judge_apart(raw: bytes, instance: Asking | None) -> tuple[bool, str | None, str | None]:
@@ -239,10 +251,11 @@ def _need_json(raw: bytes, where: str) -> None:
         return  # the checker has its own words for depth and long numbers
 
 
-def _compare(raw: bytes, instance: Asking) -> str:
+def _compare(raw: bytes, instance: Asking) -> tuple[str, str]:
     """Refuse unless the certificate is about this instance: its fingerprint, and its program cell by cell.
 
-    Where the instance names no engine, the certificate may be about it under any of them. Return what to call it.
+    Where the instance names no engine, the certificate may be about it under any of them. Return what to call it, and
+    how far its premise was found to hold.
 
     With a plan of G GPUs the file may hold the program limited to G or more: what needs more cannot beat the plan.
     It may leave out all axes of a layout that is not the plan's: fewer rows refute less, never more.
@@ -253,8 +266,9 @@ def _compare(raw: bytes, instance: Asking) -> str:
     document = checker.parse(raw.decode())
     question, name = _reading(_single(instance), document["instance"], _name(instance))
     budget = question.max_gpus if document["plan"] is None else document["program"]["max_gpus"]
-    _compare_program(document, deployment_of(question).limited(budget), question.replicas, name)
-    return name
+    deployment = deployment_of(question).limited(budget)
+    _compare_program(document, deployment, question.replicas, name)
+    return name, _grown(deployment)
 
 
 def _compare_program(document: Any, deployment: Deployment, replicas: str, name: str) -> None:
@@ -267,7 +281,7 @@ def _compare_program(document: Any, deployment: Deployment, replicas: str, name:
         for place, share in enumerate(document["program"]["shares"])
     ]
     yielded = write_program(deployment.program, shares, replicas=replicas)
-    different = _difference(document["program"], yielded, "program") or _falling_costs(deployment, shares)
+    different = _difference(document["program"], yielded, "program") or _falling_costs(shares)
     if different is not None:
         raise checker.CheckError(f"{different} is not what {name} yields")
 
@@ -306,29 +320,34 @@ def _layouts(document: Any, place: int, deployment: Deployment) -> list[Layout]:
     ]
 
 
-def _falling_costs(deployment: Deployment, shares: list[tuple[list[int], list[Layout]]]) -> str | None:
+def _falling_costs(shares: list[tuple[list[int], list[Layout]]]) -> str | None:
     """Name a row that asks for less at a higher load (``None``: who carries more carries less, as is assumed)."""
+    from shardproof.formulations.deployment.growth import falling_row
+
     for place, (load, layouts) in enumerate(shares):
         for other, (more, larger) in enumerate(shares):
             if load != more and all(a <= b for a, b in zip(load, more, strict=True)):
                 names = {layout.name.partition(", ")[2]: layout for layout in larger}
                 for layout in layouts:
-                    row = _falls(layout, names.get(layout.name.partition(", ")[2]), deployment)
+                    beyond = names.get(layout.name.partition(", ")[2])
+                    row = None if beyond is None else falling_row(layout, beyond)
                     if row is not None:
                         return f"that shares[{other}] ask for no less than shares[{place}] in row {row}"
     return None
 
 
-def _falls(layout: Layout, larger: Layout | None, deployment: Deployment) -> str | None:
-    caps = {} if larger is None else {cap.name: cap.table for cap in larger.caps}
-    for cap in layout.caps:
-        table = caps.get(cap.name)
-        for option in range(len(deployment.options)) if table is not None else ():
-            assert table is not None
-            pairs = zip(cap.table.layer[option], table.layer[option], strict=True)
-            if cap.table.base[option] > table.base[option] or any(less > more for less, more in pairs):
-                return cap.name
-    return None
+def _grown(deployment: Deployment) -> str:
+    """Say how far the premise holds on the instance's own tables; refused where it does not."""
+    from shardproof.formulations.deployment.growth import growth_of
+    from shardproof.solver.checkers import certificate as checker
+
+    found = growth_of(deployment)
+    if found.falls is not None:
+        raise checker.CheckError(f"the premise that {PREMISE} does not hold: {found.falls}")
+    if not found.sizes:
+        return "checked in the rows of the loads in the file"
+    every = "every size" if found.whole else f"{found.sizes} sizes"
+    return f"checked in the rows of the loads in the file, and in times of microbatches of {every}"
 
 
 def _difference(left: Any, right: Any, where: str) -> str | None:
