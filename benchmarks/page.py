@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.page`` starts a server of its own, asks over its sockets, and, where Chromium and playwright are
 installed, moves the slider of a real page. A change is timed until the answers for all devices are there (in the
-browser: drawn). Models are twenty that many people serve; devices are eight SKUs of four generations.
+browser: drawn). Beside it stands the processor time of the answers, which other work on the machine does not lengthen.
+Models are twenty that many people serve; devices are eight SKUs of four generations.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import shutil
 import statistics
@@ -31,6 +33,7 @@ DEVICES = ("h100-sxm", "h200-sxm", "b200-sxm", "a100-80-sxm", "mi300x", "l40s", 
 LIMITS_S = (20, 6, 2, 9, 3)
 """TTFT limits in the order in which the slider stands at them."""
 TABS = 20
+CORES = len(os.sched_getaffinity(0))
 ASKED = {"engine": "vllm", "isl": 2048, "osl": 512, "concurrency": 32, "tpot": "100 ms", "max_gpus": 64}
 
 
@@ -63,6 +66,7 @@ class Tab:
         self._socket.recv()
         self._next = 0
         self.each: list[float] = []
+        self.worked: list[float] = []
 
     def ask(self, fields: dict[str, Any], devices: Sequence[str]) -> tuple[float, list[str]]:
         """Ask every device, and return the seconds until all have answered, and what was refused."""
@@ -77,6 +81,7 @@ class Tab:
             if "news" not in message:
                 device = open_.pop(message["id"])
                 self.each.append(time.perf_counter() - started)
+                self.worked.append(message.get("processor_s", 0.0))
                 refused += [f"{device}: {message['refused']}"] if "refused" in message else []
         return time.perf_counter() - started, refused
 
@@ -87,15 +92,18 @@ class Tab:
 
 def by_socket(address: str, models: Sequence[str]) -> None:
     """Time a changed limit for every model over the socket."""
-    tab, first, changes, each = Tab(address), [], [], []
+    tab, first, changes, each, worked, shared = Tab(address), [], [], [], [], []
     tab.ask(ASKED | {"model": "qwen3-8b", "isl": 100}, DEVICES)
     for model in models:
         asked = ASKED | {"model": model}
         first.append(tab.ask(asked | {"ttft": "40 s"}, DEVICES)[0])
         tab.each.clear()
+        tab.worked.clear()
         mine = [tab.ask(asked | {"ttft": f"{limit} s"}, DEVICES)[0] for limit in LIMITS_S]
         changes.append(statistics.median(mine))
         each += tab.each
+        worked += tab.worked
+        shared.append(sum(tab.worked) / len(LIMITS_S) / CORES)
         print(
             f"{model}: first {first[-1]:.2f} s, changed: median {statistics.median(mine):.3f}, most {max(mine):.2f} s"
         )
@@ -103,6 +111,8 @@ def by_socket(address: str, models: Sequence[str]) -> None:
     _say(f"socket, {len(models)} models x {len(DEVICES)} devices, first", first)
     _say("socket, slider changed, each device's answer", each)
     _say("socket, slider changed, all devices (median of each model)", changes)
+    _say("processor time of one answer", worked)
+    _say(f"processor time of all devices, on {CORES} cores (mean of each model)", shared)
 
 
 def tabs_at_once(address: str, models: Sequence[str]) -> None:

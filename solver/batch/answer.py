@@ -45,12 +45,16 @@ class Known:
 
 @dataclass(frozen=True)
 class Job:
-    """What an engine gets: the key of a task, its instance and what is known of it."""
+    """What an engine gets: the key of a task, its instance and what is known of it.
+
+    ``subject``: what it is about; a worker that had jobs of the same subject still holds tables of it.
+    """
 
     fingerprint: str
     name: str
     instance: Any
     known: Known = Known()
+    subject: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,23 @@ import multiprocessing
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from typing import Any
 
+from shardproof.formulations.deployment.remembered import STORES
 from shardproof.solver.batch.answer import Answer, Done, Job, News, failure
 from shardproof.solver.batch.engine import ATTEMPTS, TaskLimits, Work, died_twice, too_large, too_long
 from shardproof.solver.batch.worker import resident_bytes, serve
 
 RECYCLE_BYTES = 700_000_000
 """A worker that holds more than this after a job is replaced, so that fragments do not add up."""
+
+SUBJECTS_HELD = STORES
+"""Subjects of a worker's latest jobs, of which it still holds tables."""
 
 _WATCH_S = 0.1
 
@@ -33,6 +38,7 @@ class _Worker:
     job: Job | None = None
     attempts: int = 0
     started: float = field(default=0.0)
+    subjects: deque[str] = field(default_factory=lambda: deque(maxlen=SUBJECTS_HELD))
 
 
 class PoolEngine:
@@ -64,12 +70,22 @@ class PoolEngine:
         return self._processes
 
     def submit(self, job: Job) -> None:
-        """Give a job to an idle worker."""
-        worker = next((w for w in self._workers if w.job is None), None)
-        if worker is None:
+        """Give a job to an idle worker: one that had its subject, else the one that holds least."""
+        idle = [worker for worker in self._workers if worker.job is None]
+        worker = min(idle, key=lambda w: (job.subject not in w.subjects, len(w.subjects)), default=None)
+        if worker is None or (worker.subjects and job.subject not in worker.subjects and self._has_room):
             worker = self._start()
             self._workers.append(worker)
         self._give(worker, job, attempts=1)
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._workers) < self._processes
+
+    def is_held_up(self, subject: str) -> bool:
+        """Whether workers that had a subject are all at work, while others are idle."""
+        known = [worker for worker in self._workers if subject in worker.subjects]
+        return bool(known) and all(worker.job is not None for worker in known)
 
     def cancel(self, fingerprint: str) -> bool:
         """Stop the worker of a job at once; the job has no answer. Returns whether it was running."""
@@ -163,6 +179,10 @@ class PoolEngine:
 
     def _give(self, worker: _Worker, job: Job, *, attempts: int) -> None:
         worker.job, worker.attempts, worker.started = job, attempts, time.monotonic()
+        if job.subject:
+            if job.subject in worker.subjects:
+                worker.subjects.remove(job.subject)
+            worker.subjects.append(job.subject)
         with contextlib.suppress(OSError):  # a worker that died meanwhile is noticed in collect
             worker.pipe.send(job)
 

@@ -1,8 +1,8 @@
 """The desk: errands of every tab go to one pool of warm workers; what nobody waits for any more is dropped.
 
-One thread feeds the pool that `batch` uses. Errands wait by rank, answers before everything that only adds to one;
-whatever is no answer takes half the workers at most, so that no tab waits for another one's proofs. Equal errands are
-done once, and their documents are kept.
+One thread feeds a pool such as `batch` uses. An errand goes to the worker that had its model and device before, whose
+tables are still there, unless that one is busy for longer. Answers have workers of their own, so that no tab waits for
+another one's proofs. Equal errands are done once, and their documents are kept.
 """
 
 from __future__ import annotations
@@ -28,11 +28,15 @@ KEPT_CHARACTERS = 64_000_000
 """Documents that are kept, in characters."""
 LEAVE_RUNNING_S = 1.0
 """An errand that nobody waits for is stopped when it goes on for longer: most end by themselves, and are kept."""
+PATIENCE_S = 0.2
+"""An errand waits so long for the worker that holds tables of its subject; then any does it."""
 MEMORY_BYTES = 4_000_000_000
 _COLLECT_S = 60.0
 _GRACE_FACTOR, _GRACE_S = 1.5, 10.0
-_RANKS = {"answer": 0, "names": 0, "model": 0, "read": 0, "config": 0, "audit": 1, "export": 1}
-_LATER = 2
+AT_ONCE = frozenset({"answer", "names", "model", "read", "config"})
+"""Errands that somebody watches: their workers do nothing else."""
+_RANKS = {"audit": 1, "export": 1, "certify": 2, "why": 3}
+_LAST = 4
 WARMING = {
     "device": "h100-sxm",
     "question": {"fields": {"model": "qwen3-8b", "isl": 128, "osl": 16, "batch_size": 1, "max_gpus": 1}},
@@ -55,6 +59,7 @@ class _Flight:
     errand: Errand
     listeners: list[Listener] = field(default_factory=list)
     running: bool = False
+    asked_at: float = field(default_factory=time.monotonic)
     dropped_at: float | None = None
 
 
@@ -164,20 +169,22 @@ class Desk:
             flight = self._flights.get(item[2])
             if flight is None or flight.running:
                 continue
-            if item[0] and self._running(later=True) >= max(1, self._processes // 2):
+            subject = flight.errand.subject
+            if time.monotonic() - flight.asked_at < PATIENCE_S and self._engine.is_held_up(subject):
                 held.append(item)
                 continue
             flight.running = True
-            self._engine.submit(Job(item[2], flight.errand.kind, flight.errand))
+            self._engine.submit(Job(item[2], flight.errand.kind, flight.errand, subject=subject))
         for item in held:
             heapq.heappush(self._waiting, item)
 
-    def _running(self, *, later: bool = False) -> int:
-        return sum(flight.running and (not later or _rank(flight.errand) > 0) for flight in self._flights.values())
+    def _running(self) -> int:
+        return sum(flight.running for flight in self._flights.values())
 
     def _gather(self) -> None:
         dropped = [flight for flight in self._flights.values() if flight.dropped_at is not None]
-        for done in self._engine.collect(LEAVE_RUNNING_S / 4 if dropped else _COLLECT_S, also=(self._bell,)):
+        wait = PATIENCE_S / 2 if self._waiting else LEAVE_RUNNING_S / 4 if dropped else _COLLECT_S
+        for done in self._engine.collect(wait, also=(self._bell,)):
             self._finish(done)
         for flight in dropped:
             left = flight.dropped_at
@@ -210,8 +217,38 @@ class Desk:
 
 
 def _rank(errand: Errand) -> int:
-    return _RANKS.get(errand.kind, _LATER)
+    return 0 if errand.kind in AT_ONCE else _RANKS.get(errand.kind, _LAST)
 
 
 def _ignore(content: Any) -> None:
     del content
+
+
+class Desks:
+    """Two desks: one for what somebody watches, one for proofs, reasons and whatever else may take its time."""
+
+    def __init__(self, settings: SolveSettings, *, processes: int, others: int = 2) -> None:
+        """Start nothing yet. ``processes``: answers at once; ``others``: workers of everything else."""
+        self._watched = Desk(settings, processes=processes)
+        self._others = Desk(settings, processes=others)
+
+    def start(self) -> None:
+        """Start both, the one for answers first."""
+        self._watched.start()
+        self._others.start()
+
+    def close(self) -> None:
+        """Stop every worker at once."""
+        self._watched.close()
+        self._others.close()
+
+    def ask(self, errand: Errand, listener: Listener) -> None:
+        """Have an errand done at its desk."""
+        self._of(errand).ask(errand, listener)
+
+    def leave(self, errand: Errand, listener: Listener, *, at_once: bool = False) -> None:
+        """Wait no longer at its desk."""
+        self._of(errand).leave(errand, listener, at_once=at_once)
+
+    def _of(self, errand: Errand) -> Desk:
+        return self._watched if errand.kind in AT_ONCE else self._others

@@ -28,6 +28,17 @@ class Errand:
         """Text that tells errands apart: equal errands have equal answers."""
         return json.dumps([self.kind, self.options], sort_keys=True, default=str)
 
+    @property
+    def subject(self) -> str:
+        """Text that tells subjects apart: model, device and engine, on which a worker's tables depend."""
+        question = self.options.get("question")
+        if not isinstance(question, Mapping):
+            return ""
+        fields, rest = question.get("fields"), question.get("rest")
+        named = [fields.get(name) for name in ("model", "engine")] if isinstance(fields, Mapping) else []
+        held = [rest.get(name) for name in ("model", "device", "engine")] if isinstance(rest, Mapping) else []
+        return json.dumps([self.options.get("device"), named, held], default=str)
+
 
 @dataclass(frozen=True)
 class Errands:
@@ -41,7 +52,7 @@ class Errands:
 
     def telling(self, job: Job, tell: Tell) -> Answer:
         """Do one errand, and tell how far it is."""
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         errand: Errand = job.instance
         do = KINDS.get(errand.kind)
         if do is None:
@@ -49,7 +60,8 @@ class Errands:
         document = do(errand.options, self.settings, tell)
         text = json.dumps(document, separators=(",", ":"), allow_nan=False, default=str)
         final = (document.get("result") or {}).get("stop_reason") in (None, "proved")
-        return Answer("done", {"final": final}, text, time.perf_counter() - started)
+        summary = {"final": final, "processor_s": time.process_time() - worked}
+        return Answer("done", summary, text, time.perf_counter() - started)
 
 
 def _unheard(content: Any) -> None:

@@ -134,12 +134,12 @@ def _serve(
     import uvicorn
 
     from shardproof.solver.batch.fingerprint import SolveSettings
-    from shardproof.solver.page.desk import Desk
+    from shardproof.solver.page.desk import Desks
     from shardproof.solver.page.server import application
     from shardproof.solver.page.talk import LONGEST_MESSAGE
 
     port, token = listener.getsockname()[1], secrets.token_urlsafe(24)
-    desk = Desk(SolveSettings(time_limit_s=limit), processes=processes)
+    desks = Desks(SolveSettings(time_limit_s=limit), processes=processes)
 
     class Announcing(uvicorn.Server):
         """A server that says when it answers."""
@@ -150,7 +150,7 @@ def _serve(
                 on_open(address_of(port, token=token, asked=asked))
 
     config = uvicorn.Config(
-        application(desk, token=token, port=port),
+        application(desks, token=token, port=port),
         log_level="warning",
         ws="websockets-sansio",
         ws_max_size=LONGEST_MESSAGE,

@@ -14,7 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from shardproof.solver.drawing import assets as drawing
-from shardproof.solver.page.desk import Desk
+from shardproof.solver.page.desk import Desks
 from shardproof.solver.page.guard import Guard
 from shardproof.solver.page.talk import Talk
 
@@ -23,7 +23,7 @@ _FOLDER = Path(__file__).parent / "static"
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".html": "text/html"}
 
 
-def application(desk: Desk, *, token: str, port: int) -> Starlette:
+def application(desks: Desks, *, token: str, port: int) -> Starlette:
     """Return the application; ``port`` is the one that it is asked under."""
     files = _files()
     tabs: set[Talk] = set()
@@ -42,7 +42,7 @@ def application(desk: Desk, *, token: str, port: int) -> Starlette:
         if len(tabs) >= MOST_TABS:
             await socket.close(4429, f"{MOST_TABS} tabs are open; close one")
             return
-        own = Talk(socket, desk, token)
+        own = Talk(socket, desks, token)
         tabs.add(own)
         try:
             await own.run()
@@ -52,11 +52,11 @@ def application(desk: Desk, *, token: str, port: int) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
-        desk.start()
+        desks.start()
         try:
             yield
         finally:
-            desk.close()
+            desks.close()
 
     routes = [Route("/", start), Route("/static/{name}", file), WebSocketRoute("/talk", talk)]
     return Starlette(routes=routes, middleware=[Middleware(Guard, port=port)], lifespan=lifespan)

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from shardproof.instances.errors import InputError
 from shardproof.instances.reading import parse_mapping
 from shardproof.solver.batch.answer import Answer
-from shardproof.solver.page.desk import Desk, Listener
+from shardproof.solver.page.desk import Desks, Listener
 from shardproof.solver.page.errands import Errand
 
 MOST_ASKED = 200
@@ -29,10 +29,10 @@ _NEWS_EVERY_S = 0.15
 class Talk:
     """What one tab asks, and who tells it."""
 
-    def __init__(self, socket: WebSocket, desk: Desk, token: str) -> None:
+    def __init__(self, socket: WebSocket, desks: Desks, token: str) -> None:
         """Talk over a socket that is not accepted yet."""
         self._socket = socket
-        self._desk = desk
+        self._desks = desks
         self._token = token
         self._out: asyncio.Queue[str] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
@@ -52,7 +52,7 @@ class Talk:
         finally:
             sender.cancel()
             for errand, listener in self._asked.values():
-                self._desk.leave(errand, listener)
+                self._desks.leave(errand, listener)
             with contextlib.suppress(RuntimeError):
                 await self._socket.close()
 
@@ -104,12 +104,12 @@ class Talk:
         # Plain values travel to a worker; decimals that a file may hold travel as text.
         errand = Errand(kind, json.loads(json.dumps(options, default=str)))
         self._asked[number] = errand, (listener := Listener(news, done))
-        self._desk.ask(errand, listener)
+        self._desks.ask(errand, listener)
 
     def _leave(self, number: int, *, at_once: bool) -> None:
         found = self._asked.pop(number, None)
         if found is not None:
-            self._desk.leave(*found, at_once=at_once)
+            self._desks.leave(*found, at_once=at_once)
 
     def _finished(self, number: int, answer: Answer) -> None:
         if self._asked.pop(number, None) is None:
@@ -117,7 +117,9 @@ class Talk:
         if answer.document is None:
             self._say({"id": number, "refused": answer.reason or "ended without an answer"})
         else:
-            self._out.put_nowait(f'{{"id":{number},"seconds":{answer.seconds:.4f},"done":{answer.document}}}')
+            spent = answer.summary.get("processor_s", 0.0)
+            head = f'"id":{number},"seconds":{answer.seconds:.4f},"processor_s":{spent:.4f}'
+            self._out.put_nowait(f'{{{head},"done":{answer.document}}}')
 
     def _from_desk(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocketDisconnect
 
 import shardproof
 from shardproof.solver.batch.fingerprint import SolveSettings
-from shardproof.solver.page.desk import Desk
+from shardproof.solver.page.desk import Desks
 from shardproof.solver.page.questions import asked_of, read_question
 from shardproof.solver.page.serve import address_of
 from shardproof.solver.page.server import application
@@ -35,8 +35,8 @@ FIELDS = {"model": "qwen3-8b", "isl": "512", "osl": "128", "batch_size": "8", "t
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    desk = Desk(SolveSettings(time_limit_s=20), processes=1)
-    with TestClient(application(desk, token=TOKEN, port=PORT), base_url=HERE) as found:
+    desks = Desks(SolveSettings(time_limit_s=20), processes=1, others=1)
+    with TestClient(application(desks, token=TOKEN, port=PORT), base_url=HERE) as found:
         yield found
 
 
