@@ -187,15 +187,16 @@ class ChunkCosts:
     def _plane(self, aim: Floats) -> Floats:
         import numpy as np
 
+        known = self._known.values if aim[2] else self._known.values[:, :1]
+        shape = known.shape
         tokens = np.array(self.times.chunks, dtype=np.float64)[:, None]
-        contexts = np.array(self._contexts, dtype=np.float64)[None, :]
-        shape = (len(self.times.chunks), len(self._contexts))
+        contexts = np.array(self._contexts, dtype=np.float64)[None, : shape[1]]
         scale = np.array([1.0, float(self.largest), float(self.largest) * self._contexts[-1]])
         columns = [np.ones(shape), np.broadcast_to(tokens, shape), tokens * contexts]
         rows = np.stack([column.ravel() for column in columns], axis=1) / scale
         found: Floats = np.zeros(3)
         for _ in range(_TOUCHES):
-            found, tight = highest(rows, self._known.values.ravel(), aim / scale, _MOST_MS)
+            found, tight = highest(rows, known.ravel(), aim / scale, _MOST_MS)
             fresh = [self._touch(*divmod(place, shape[1])) for place in tight]
             if not any(fresh):
                 break

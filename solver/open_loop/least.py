@@ -160,21 +160,30 @@ class ShapeBound:
         self.costs, self.shape, self.scenarios = costs, shape, scenarios
         self.cache = costs.cache(shape.stages)
         self._planes: dict[tuple[str, float | None], TokenPlane] = {}
+        self._fewest_known: dict[str, tuple[int, int]] = {}
+        """By scenario: how many replicas were looked at, and the fewest that keep up (more than that: none of them)."""
 
     def replicas(self, most: int) -> int:
         """Fewest replicas, as far as ``most``; one more: no number of them keeps the limits."""
         return min(most + 1, max(self._scenario(open_, most) for open_ in self.scenarios))
 
     def _scenario(self, open_: OpenScenario, most: int) -> int:
-        if self.refused(open_) or not self.keeps_up(open_, most):
-            return most + 1
-        low, high = 0, most
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self.keeps_up(open_, middle) else (middle, high)
+        high = most + 1 if self.refused(open_) else self._fewest(open_, most)
         while high <= most and self._windows_refuse(open_, high):
             high += 1
         return high
+
+    def _fewest(self, open_: OpenScenario, most: int) -> int:
+        """Fewest replicas that keep up with the rate, as far as ``most`` and one more."""
+        looked, known = self._fewest_known.get(open_.scenario.name, (0, 1))
+        if known > looked and most > looked:  # so far it is only known that as many as were looked at do not
+            low, high = looked, most + 1
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (low, middle) if self.keeps_up(open_, middle) else (middle, high)
+            looked, known = most, high
+            self._fewest_known[open_.scenario.name] = (looked, known)
+        return min(known, most + 1)
 
     def reason(self, open_: OpenScenario, replicas: int) -> str:
         """Say why so many replicas do not do (or nothing, where they may)."""
@@ -236,9 +245,10 @@ class ShapeBound:
 
     def needed(self, open_: OpenScenario, most: int) -> float:
         """Replicas that keep up, a fraction, or a little less; no more than ``most``."""
-        below, above = 0.0, float(most)
-        if not self.keeps_up(open_, above):
-            return above
+        whole = self._fewest(open_, most)
+        if whole > most:
+            return float(most)
+        below, above = float(whole - 1), float(whole)
         while above - below > above / 50:
             middle = (below + above) / 2
             below, above = (below, middle) if self.keeps_up(open_, middle) else (middle, above)

@@ -20,6 +20,7 @@ StageTime = Callable[[int, int], Sequence[int]]
 _GROWTH = 1.5
 _CONTEXT_GROWTH = 2.0
 _MOST_CONTEXTS = 12
+_CHUNKS_KEPT = 100_000
 
 
 def geometric(most: int, *, growth: float = _GROWTH) -> list[int]:
@@ -56,6 +57,7 @@ class IterationTimes:
         self._rounds: list[list[float | None]] = [[None] * len(self.contexts) for _ in range(self.most_sequences + 1)]
         self._nodes: dict[tuple[int, int], float] = {}
         self._chunk_nodes: dict[tuple[int, int], tuple[float, float]] = {}
+        self._chunks_known: dict[tuple[int, float], tuple[float, float]] = {}
 
     def round(self, sequences: int, context: float) -> float:
         """Time of one round of ``sequences`` (0: none) of mean ``context`` tokens, ns."""
@@ -90,6 +92,14 @@ class IterationTimes:
 
     def chunk(self, tokens: int, context: float) -> tuple[float, float]:
         """What a chunk of ``tokens`` after ``context`` tokens adds to its round, and its own way through, ns."""
+        known = self._chunks_known.get((tokens, context))
+        if known is None:
+            known = self._chunk(tokens, context)
+            if len(self._chunks_known) < _CHUNKS_KEPT:
+                self._chunks_known[tokens, context] = known
+        return known
+
+    def _chunk(self, tokens: int, context: float) -> tuple[float, float]:
         low = min(max(1, bisect_right(self.chunks, tokens)), len(self.chunks) - 1) - 1
         share = (tokens - self.chunks[low]) / (self.chunks[low + 1] - self.chunks[low])
         held, passed = self._chunk_along(low, context)
