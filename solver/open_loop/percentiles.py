@@ -10,17 +10,20 @@ mean :math:`\lambda W`. On average :math:`(N + K) / 2` run beside it, so that
 
 *TTFT.* Prompts queue as in M/G/1: by Pollaczek and Khinchine the work ahead is a geometric sum of residual services,
 computed on a grid. A prompt's service is A and its part of the round that it runs in; a first token waits besides for
-the running round, and for the prompts that come before its round begins, which end with it. Where sequences or cache
-run out, what does not fit waits as in M/M/n (Erlang's formula at the mean residence).
+the running round, and for the prompts that come before its round begins, which end with it. Where rounds follow each
+other, one takes :math:`C' = D + \sum A_k` over the prompts that came in the one before (a branching recursion, on the
+grid); a prompt meets a round in proportion to its length. The larger of both counts. Where sequences or cache run out,
+what does not fit waits as in M/M/n (Erlang's formula at the mean residence).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import exp, inf, lgamma, log
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shardproof.solver.simulation.replica import ReplicaLimits
 from shardproof.solver.simulation.times import IterationTimes
@@ -33,7 +36,10 @@ if TYPE_CHECKING:
 CELLS = 2048
 """Points of the grid of waits."""
 STEPS = 60
-SAFETY = 1.06
+_CYCLES = 12
+_PARTS = 24
+_SMALL = 1e-9
+SAFETY = 1.03
 """Factor for what the model leaves out: the order of arrivals within a round, chunks cut by full rounds."""
 
 
@@ -183,27 +189,53 @@ class ReplicaPercentiles:
 
     def ttft(self, share: float) -> float:
         """Time to first token that a share of the requests does not exceed, ns."""
-        import numpy as np
-
         if self.mean_tpot == inf:
             return inf
+        queued = max(self._queued(share), self._gated(share))
+        return (queued + self._admission(share)) * SAFETY
+
+    def _queued(self, share: float) -> float:
+        """First tokens behind a queue of prompts, as in M/G/1, ns."""
         service = self._service()
         busy = self.load.rate * float(service.mean())
         if busy >= 1:
             return inf
         others = (self.together - 1) * float(self.stalling.mean())
         own = self.added + others + self.chunks * self._beside
-        top = 12 * float(own.max()) + others + 8 * float(service.max()) / (1 - busy) + self._beside
-        cell = top / CELLS
-        waits = _geometric(_residual(service, cell), busy)
+        cell = (12 * float(own.max()) + others + 8 * float(service.max()) / (1 - busy) + self._beside) / CELLS
         rest = self._beside / 2 * (1 - busy) + busy * float((service**2).mean()) / (2 * float(service.mean()))
         behind = _compound(_masses(self.stalling, cell), self.load.rate * rest)
-        total = waits
-        for part in (_uniform(self._beside + others, cell), behind, _masses(own, cell)):
-            total = np.convolve(total, part)[:CELLS]
-        place = int(np.searchsorted(np.cumsum(total), share))
-        admission = self._admission(share)
-        return inf if place >= CELLS else ((place + 1) * cell + admission) * SAFETY
+        waits = _geometric(_residual(service, cell), busy)
+        parts = (waits, _uniform(self._beside + others, cell), behind, _masses(own, cell))
+        return _quantile(_sum(parts), share) * cell
+
+    def _gated(self, share: float) -> float:
+        """First tokens of prompts that wait for the running round and share the next with all that came in it, ns."""
+        import numpy as np
+
+        if self.stalled >= 1:
+            return inf
+        flight = self.load.rate * float(self.later.mean()) * self.mean_tpot
+        beside = self._round(1 + flight)
+        mean = beside / (1 - self.stalled)
+        cell = (6 * mean + 6 * float(self.added.max()) + 2 * float(self.stalling.max()) / (1 - self.stalled)) / CELLS
+        stalling, base = np.fft.rfft(_masses(self.stalling, cell), 2 * CELLS), _masses(np.array([beside]), cell)
+        lengths = (np.arange(CELLS) + 0.5) * cell
+        cycle = base
+        for _ in range(_CYCLES):
+            counts = _poisson(self.load.rate * lengths[cycle > _SMALL], cycle[cycle > _SMALL])
+            cycle = _sum((base, _polynomial(counts, stalling)))
+        met = cycle * lengths
+        total = np.zeros(CELLS)
+        for part in np.array_split(np.flatnonzero(met > _SMALL * met.sum()), _PARTS):
+            weight = float(met[part].sum())
+            if not weight:
+                continue
+            length = float((met[part] * lengths[part]).sum()) / weight
+            counts = _poisson(np.array([self.load.rate * length]), np.ones(1))
+            total += weight * _sum((_uniform(length, cell), _polynomial(counts, stalling)))
+        whole = _sum((total / met.sum(), base, _masses(self.added, cell)))
+        return _quantile(whole, share) * cell
 
     def _service(self) -> Floats:
         """Time that each prompt keeps the next waiting: its chunks, and its part of the rounds that they run in."""
@@ -225,6 +257,47 @@ class ReplicaPercentiles:
         if waits <= 1 - share:
             return 0.0
         return log(waits / (1 - share)) * residence / (places - offered)
+
+
+def _sum(parts: Sequence[Floats]) -> Floats:
+    """Distribution of a sum; what lies beyond the grid is cut off."""
+    import numpy as np
+
+    product = np.fft.rfft(parts[0], 2 * CELLS)
+    for part in parts[1:]:
+        product = np.fft.rfft(np.fft.irfft(product, 2 * CELLS)[:CELLS], 2 * CELLS) * np.fft.rfft(part, 2 * CELLS)
+    found: Floats = np.maximum(np.fft.irfft(product, 2 * CELLS)[:CELLS], 0.0)
+    return found
+
+
+def _quantile(masses: Floats, share: float) -> float:
+    """Upper end of the cell at which a share of the whole is reached; ``inf`` beyond the grid."""
+    import numpy as np
+
+    place = int(np.searchsorted(np.cumsum(masses), share))
+    return inf if place >= CELLS else place + 1.0
+
+
+def _poisson(means: Any, weights: Any) -> Floats:
+    """Distribution of a count that is Poisson with one of some means."""
+    import numpy as np
+
+    most = int(float(means.max()) + 8 * float(means.max()) ** 0.5 + 12)
+    counts = np.arange(most + 1)
+    logs = np.array([lgamma(count + 1) for count in counts])
+    shares = np.exp(counts[None, :] * np.log(np.maximum(means, 1e-300))[:, None] - means[:, None] - logs[None, :])
+    found: Floats = (weights / weights.sum()) @ shares
+    return found
+
+
+def _polynomial(counts: Floats, transformed: np.ndarray[tuple[int, ...], np.dtype[np.complex128]]) -> Floats:
+    """Distribution of a sum of so many parts, each of a transformed distribution."""
+    import numpy as np
+
+    total = np.zeros_like(transformed)
+    for weight in counts[::-1]:
+        total = total * transformed + weight
+    return np.maximum(np.fft.irfft(total, 2 * CELLS)[:CELLS], 0.0)
 
 
 def _erlang(offered: float, places: int) -> float:
