@@ -124,7 +124,7 @@ class PoolsFile(Record):
 
     name: str = "instance"
     description: str = ""
-    devices: tuple[Offer, ...] = Field(min_length=1)
+    devices: tuple[Offer, ...]
     models: tuple[AskedModel, ...] = ()
     objective: Objective = "gpus"
     spare: Spare | None = None
@@ -153,6 +153,8 @@ class PoolsFile(Record):
 
     @model_validator(mode="after")
     def _asks_something(self) -> PoolsFile:
+        if not self.devices:
+            raise ValueError("devices holds no offer; list at least one")
         if bool(self.capacities) != bool(self.requests):
             raise ValueError("capacities and requests go together: rates measured, and rates asked for")
         if self.capacities and self.models:

@@ -63,6 +63,8 @@ def _parted(tree: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[s
     if "devices" not in own:
         raise refuse(where, "is missing; list the offers, or give device", field="devices")
     limits = base.get("limits")
+    if limits is not None and not isinstance(limits, dict):
+        raise refuse(where, "must be a mapping of limits", field="limits", value=str(limits)[:60])
     if isinstance(limits, dict):
         own["limits"] = {key: limits[key] for key in ("max_gpus", "price_per_hour") if key in limits}
         base["limits"] = {key: value for key, value in limits.items() if key not in own["limits"]}

@@ -144,7 +144,7 @@ class PoolsProblem:
     @cached_property
     def tops(self) -> tuple[int, ...]:
         """Largest value that each variable can have, from limits and supplies alone."""
-        nodes = [self._most_nodes(place) for place in range(len(self.supplies))]
+        nodes = [self.most_nodes(place) for place in range(len(self.supplies))]
         found = []
         for place, kind in enumerate(self.kinds):
             node = self.supplies[kind.offer].node
@@ -156,7 +156,8 @@ class PoolsProblem:
         found += [0 if room is None or not self.supplies[place].by_node else room for place, room in enumerate(nodes)]
         return tuple(found)
 
-    def _most_nodes(self, place: int) -> int | None:
+    def most_nodes(self, place: int) -> int | None:
+        """Return how many nodes of an offer there are, or can be paid (``None``: nothing bounds them)."""
         supply = self.supplies[place]
         tops = [] if supply.node_count is None else [supply.node_count]
         if supply.by_node:
@@ -174,14 +175,14 @@ class PoolsProblem:
     def cover_row(self, weights: Sequence[int], lost: Lost | None = None) -> Row:
         """What is left carries the demand, under weights.
 
-        With a lost replica of kind j the row holds where there is one; with a lost node of an offer of A nodes it is
-        the sum over each node being gone, since a replica is gone with every node that it touches.
+        With a lost replica of kind j the row holds where there is one; with a lost node of an offer of at most A nodes
+        it is the sum over each node being gone, since a replica is gone with every node that it touches.
         """
         worth, least, times = [self.worth(kind, weights) for kind in self.kinds], self.asked(weights), 1
         if lost is not None and lost[0] == "replica":
             least += worth[lost[1]]
         elif lost is not None:
-            times = self.supplies[lost[1]].node_count or 0
+            times = self.most_nodes(lost[1]) or 0
             least *= times
         terms = {}
         for place, kind in enumerate(self.kinds):

@@ -9,16 +9,19 @@ from shardproof.instances.errors import InputError
 
 SCHEMAS = {
     "instance": ("shardproof.instances.instance", "InstanceFile"),
+    "pools": ("shardproof.instances.pools", "PoolsFile"),
     "plan": ("shardproof.instances.plan", "Plan"),
+    "fleet-plan": ("shardproof.instances.fleet_plan", "FleetPlan"),
     "device": ("shardproof.instances.hardware", "Device"),
     "model": ("shardproof.instances.model", "Model"),
     "result": ("shardproof.solver.result", "ResultDocument"),
+    "fleet-result": ("shardproof.solver.pools.result", "FleetDocument"),
 }
 """Module and record of each document."""
 
 
 def schema(document: str = "instance") -> dict[str, Any]:
-    """Return the JSON Schema of a document: ``instance``, ``plan``, ``device``, ``model`` or ``result``.
+    """Return the JSON Schema of a document: ``instance``, ``pools`` (what only a file about pools says), ``plan`` ...
 
     Raises
     ------

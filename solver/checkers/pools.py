@@ -12,28 +12,19 @@ from typing import Any
 def _beside() -> Any:
     """Load the checker of single certificates, the file beside this one."""
     spec = importlib.util.spec_from_file_location("certificate_beside", Path(__file__).with_name("certificate.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module: Any = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
     return module
 
 
 single = _beside()
 VERSION, FORMAT, MAX_BYTES = "1", "shardproof pools 1", 256 * 2**20
-need, shaped = single.need, single.shaped
-CheckError: type[Exception] = single.CheckError
+need, shaped, CheckError = single.need, single.shaped, single.CheckError
 SUPPLY = {"name": str, "node": int, "nodes": ("?", [(int, int)]), "cost": int, "by_node": int}
 KIND = {"offer": int, "pool": int, "gpus": int, "loads": [[int]]}
 WALL = {"gpus": int, "share": int, "trees": [[[object]]]}
-POOL = {
-    "name": str,
-    "offer": int,
-    "scenarios": [int],
-    "serves": [int],
-    "program": ("?", single.PROGRAM),
-    "walls": [WALL],
-}
+POOL = {"name": str, "offer": int, "scenarios": [int], "serves": [int], "program": ("?", single.PROGRAM)}
+POOL |= {"walls": [WALL]}
 GROUP = {"kind": KIND, "replicas": int, "chain": ("?", single.GROUP)}
 PLAN = {"groups": [GROUP], "nodes": [(int, int, [int], int)], "shares": [(int, [[int]])]}
 CLAIM = {"value": ("?", int), "bound": ("?", int), "by": str, "rows": [(str, [int], str, int)], "tree": [[object]]}
@@ -59,14 +50,11 @@ class Problem:
         sound = document["placement"] in ("packed", "whole-nodes") and self.spare in (None, "replica", "node")
         sound &= document["sense"] in ("least", "most") and self.resolution > 0 and all(self.asked)
         sound &= all(s["node"] > 0 and s["by_node"] < 2 for s in self.supplies) and len(self.asked) > 0
-        sound &= all(
-            g <= s["node"] and (g == s["node"] or not s["by_node"]) for s in self.supplies for g, _ in s["nodes"] or ()
-        )
+        sizes = ((gpus, s["node"], s["by_node"]) for s in self.supplies for gpus, _ in s["nodes"] or ())
+        sound &= all(gpus <= node and (gpus == node or not by_node) for gpus, node, by_node in sizes)
         sound &= all(len(limit["rates"]) == len(self.supplies) for limit in self.limits)
-        sound &= all(pool["offer"] < len(self.supplies) for pool in self.pools)
-        sound &= all(
-            len(p["scenarios"]) == len(p["serves"]) and max(p["scenarios"]) < len(self.asked) for p in self.pools
-        )
+        sound &= all(len(p["scenarios"]) == len(p["serves"]) and p["offer"] < len(self.supplies) for p in self.pools)
+        sound &= all(max(pool["scenarios"]) < len(self.asked) for pool in self.pools)
         need(sound, "malformed: a supply, a limit or a pool is none")
         self.programs = [p["program"] and single.Problem(p["program"]) for p in self.pools]
 
@@ -78,20 +66,15 @@ class Problem:
         """Whether a kind is one: its offer and pool agree, its loads are of what the pool serves alone."""
         pool = self.pools[kind["pool"]]
         served = {at for at, serves in zip(pool["scenarios"], pool["serves"], strict=True) if serves}
-        whole = (
-            kind["offer"] == pool["offer"]
-            and kind["gpus"] > 0
-            and all(len(v) == len(self.asked) for v in kind["loads"])
-        )
-        return whole and all(s in served or not load for v in kind["loads"] for s, load in enumerate(v))
+        whole = kind["offer"] == pool["offer"] and all(len(v) == len(self.asked) for v in kind["loads"])
+        loads = (s in served or not load for v in kind["loads"] for s, load in enumerate(v))
+        return whole and kind["gpus"] > 0 and all(loads)
 
     def paid(self, kinds: list[Any], rates: list[int]) -> dict[int, int]:
         """Terms of a sum over the GPUs that are paid."""
-        terms = {
-            k: rates[x["offer"]] * x["gpus"] for k, x in enumerate(kinds) if not self.supplies[x["offer"]]["by_node"]
-        }
-        nodes = ((o, rate) for o, rate in enumerate(rates) if self.supplies[o]["by_node"])
-        return terms | {len(kinds) + o: rate * self.supplies[o]["node"] for o, rate in nodes}
+        by_node = [supply["by_node"] for supply in self.supplies]
+        terms = {k: rates[x["offer"]] * x["gpus"] for k, x in enumerate(kinds) if not by_node[x["offer"]]}
+        return terms | {len(kinds) + o: rates[o] * s["node"] for o, s in enumerate(self.supplies) if by_node[o]}
 
     def costs(self, kinds: list[Any]) -> dict[int, int]:
         """Terms of the objective."""
@@ -119,38 +102,36 @@ class Problem:
             worth = [max((dot(weights, load) for load in kind["loads"]), default=0) for kind in kinds]
             times, gone = 1, [0] * count
             if lost == "node":
-                need(self.supplies[at]["nodes"] is not None, "there is no number of nodes")
-                times = sum(number for _, number in self.supplies[at]["nodes"])
+                need(self.rooms(kinds)[at] is not None, "there is no number of nodes")
+                times = self.rooms(kinds)[at]
                 gone = [self.touched(kind) if kind["offer"] == at else 0 for kind in kinds]
             terms = {k: (times - less) * value for k, (value, less) in enumerate(zip(worth, gone, strict=True))}
             return terms, times * dot(weights, demand) + (worth[at] if lost == "replica" else 0)
         supply = self.supplies[at]
         node, whole = supply["node"], self.held(weights, supply["node"])
         need(what == "pack" and len(weights) == node + 1, "malformed: a row")
-        terms = {
-            k: -(weights[x["gpus"]] if x["gpus"] <= node else whole * self.touched(x))
-            for k, x in enumerate(kinds)
-            if x["offer"] == at
-        }
+        own = {k: kind for k, kind in enumerate(kinds) if kind["offer"] == at}
+        terms = {k: -(weights[x["gpus"]] if x["gpus"] <= node else whole * self.touched(x)) for k, x in own.items()}
         if supply["by_node"]:
             return terms | {count + at: whole}, 0
         need(supply["nodes"] is not None, "there is no number of nodes")
         return terms, -sum(number * self.held(weights, gpus) for gpus, number in supply["nodes"])
 
+    def rooms(self, kinds: list[Any]) -> list[Any]:
+        """Most nodes of every offer that there are or can be paid."""
+        limits = [(limit["top"], self.paid(kinds, limit["rates"])) for limit in self.limits]
+        stocks = [[] if s["nodes"] is None else [sum(number for _, number in s["nodes"])] for s in self.supplies]
+        for o, tops in enumerate(stocks, start=len(kinds)):
+            tops += [top // rates[o] for top, rates in limits if rates.get(o)]
+        return [min(tops, default=None) for tops in stocks]
+
     def tops(self, kinds: list[Any]) -> list[int]:
         """Largest value of every variable, by limits and supplies alone."""
-        nodes, limits = list[Any](), [(limit["top"], self.paid(kinds, limit["rates"])) for limit in self.limits]
-        for o, supply in enumerate(self.supplies):
-            tops = [] if supply["nodes"] is None else [sum(number for _, number in supply["nodes"])]
-            tops += [top // rates[len(kinds) + o] for top, rates in limits if rates.get(len(kinds) + o)]
-            nodes.append(min(tops, default=None))
+        nodes, limits = self.rooms(kinds), [(x["top"], self.paid(kinds, x["rates"])) for x in self.limits]
         found = []
         for k, kind in enumerate(kinds):
-            tops, node, room = (
-                [top // rates[k] for top, rates in limits if rates.get(k)],
-                self.supplies[kind["offer"]]["node"],
-                nodes[kind["offer"]],
-            )
+            node, room = self.supplies[kind["offer"]]["node"], nodes[kind["offer"]]
+            tops = [top // rates[k] for top, rates in limits if rates.get(k)]
             if room is not None:
                 tops.append(room // self.touched(kind) if kind["gpus"] > node else room * (node // kind["gpus"]))
             need(bool(tops), "nothing bounds the replicas of a kind")
@@ -164,10 +145,8 @@ class Problem:
             own = [kind for kind in kinds if kind["pool"] == at]
             if program is None:
                 continue
-            rows = [
-                row | {"lo": -1, "top": row["limit"] and row["limit"] // max(1, row["microbatches"])}
-                for row in program.rows
-            ]
+            tops = (row["limit"] and row["limit"] // max(1, row["microbatches"]) for row in program.rows)
+            rows = [row | {"lo": -1, "top": top} for row, top in zip(program.rows, tops, strict=True)]
             walls = []
             for wall in pool["walls"]:
                 share = program.shares[wall["share"]]
@@ -233,26 +212,15 @@ class Problem:
         if self.spare == "replica":
             cases += [[n - (at == k) for k, n in enumerate(counts)] for at in range(len(counts))]
         elif self.spare == "node":
-            alone = {tuple(held) for _, _, held, wide in plan["nodes"] if not wide}
-            alone |= {
-                tuple(int(k == at) for k in range(len(counts))) for at, x in enumerate(kinds) if self.touched(x) > 1
-            }
+            alone = {tuple(held) for _, _, held, _ in plan["nodes"]}
             cases += [[n - less for n, less in zip(counts, held, strict=True)] for held in sorted(alone)]
         for case, (unit, shares) in zip(cases, plan["shares"], strict=True):
             parts = zip(shares, kinds, case, strict=True)
             need(unit > 0 and all(sum(part) <= unit * n for part, _, n in parts), "a share is more than a replica has")
-            sums = [
-                sum(
-                    t * v[s]
-                    for part, x in zip(shares, kinds, strict=True)
-                    for t, v in zip(part, x["loads"], strict=True)
-                )
-                for s in range(len(demand))
-            ]
-            need(
-                all(have >= unit * want for have, want in zip(sums, demand, strict=True)),
-                "the plan does not carry the demand",
-            )
+            pairs = [pair for part, x in zip(shares, kinds, strict=True) for pair in zip(part, x["loads"], strict=True)]
+            sums = (sum(time * load[s] for time, load in pairs) for s in range(len(demand)))
+            enough = all(have >= unit * want for have, want in zip(sums, demand, strict=True))
+            need(enough, "the plan does not carry the demand")
         return sum(cost * values[x] for x, cost in self.costs(kinds).items())
 
     def seated(self, nodes: list[Any], kinds: list[Any], counts: list[int]) -> list[int]:
@@ -263,11 +231,7 @@ class Problem:
             need(all(kinds[k]["offer"] == offer for k, n in enumerate(held) if n), "a replica stands on another offer")
             fits = dot(held, widths) <= gpus and (sum(held) == 1 or not self.whole)
             if wide:
-                fits = (
-                    sum(held) == 1
-                    and gpus == supply["node"]
-                    and all(self.touched(kinds[k]) > 1 for k, n in enumerate(held) if n)
-                )
+                fits = sum(held) == 1 and gpus == supply["node"] and dot(held, widths) > gpus
             need(fits and gpus <= supply["node"], "a node does not hold its replicas")
             used[offer][gpus] = used[offer].get(gpus, 0) + 1
             seats = [a + b for a, b in zip(seats, held, strict=True)]
@@ -277,10 +241,8 @@ class Problem:
             for gpus, number in supply["nodes"] or ():
                 there[gpus] = there.get(gpus, 0) + number
             fits = all(n <= there.get(gpus, 0) for gpus, n in taken.items())
-            need(
-                fits if supply["nodes"] is not None else set(taken) <= {supply["node"]},
-                f"{supply['name']} has no such nodes",
-            )
+            fits = fits if supply["nodes"] is not None else set(taken) <= {supply["node"]}
+            need(fits, f"{supply['name']} has no such nodes")
         return [sum(taken.values()) * supply["by_node"] for taken, supply in zip(used, self.supplies, strict=True)]
 
 
@@ -290,16 +252,12 @@ def judge(document: Any) -> str:
     problem, claim, kinds, plan = Problem(document), document["claim"], document["kinds"], document["plan"]
     value, bound, certified, sense = claim["value"], claim["bound"], claim["by"] == "certified", document["sense"]
     need(certified or claim["by"].startswith("claimed by "), f"by {claim['by']}")
-    need(
-        (plan is None) == (value is None) and (certified or plan is not None),
-        "the claim is about more than the file holds",
-    )
+    need((plan is None) == (value is None) and bool(certified or plan), "the claim is about more than the file holds")
     if plan is not None:
         cost = problem.measure(plan, kinds, problem.demand(value))
         need(sense == "most" or cost == value, f"the plan costs {cost}, not {value}")
-        need(
-            bound is not None and (bound >= value if sense == "most" else bound <= value), "bound and value are crossed"
-        )
+        crossed = bound is None or (bound < value if sense == "most" else bound > value)
+        need(not crossed, "bound and value are crossed")
     if certified and sense == "most":
         need(bound is not None, "malformed: no bound")
         problem.prove(claim, kinds, problem.demand(bound + 1), None)

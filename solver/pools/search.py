@@ -139,7 +139,7 @@ class PoolsSearch:
         """Rows without condition that are known."""
         found = [*first_rows(problem), *map(Cover, self.weights)]
         if problem.spare == "node":
-            held = [place for place, supply in enumerate(problem.supplies) if supply.node_count]
+            held = [place for place in range(len(problem.supplies)) if problem.most_nodes(place)]
             found += [Cover(weights, ("node", place)) for weights in self.weights for place in held]
         return found
 

@@ -42,7 +42,8 @@ def disagreement(problem: PoolsProblem) -> str | None:
     best = cheapest(problem)
     if outcome.value != best or outcome.bound != best:
         return f"{outcome.value} with a bound of {outcome.bound}, brute force {best}"
-    return None if accepted(found) else "the checker refuses"
+    unproven = outcome.tree is None and outcome.fleet is None
+    return None if unproven or accepted(found) else "the checker refuses"
 
 
 def load_disagreement(problem: PoolsProblem, resolution: int) -> str | None:
@@ -54,7 +55,8 @@ def load_disagreement(problem: PoolsProblem, resolution: int) -> str | None:
         return f"{value} steps, which brute force refuses"
     if cheapest(problem, asked.demand_of(value + 1)) is not None or outcome.bound != value:
         return f"{value} steps with a bound of {outcome.bound}, brute force carries one more"
-    return None if accepted(found) else "the checker refuses"
+    unproven = outcome.tree is None and outcome.fleet is None
+    return None if unproven or accepted(found) else "the checker refuses"
 
 
 def problem_in(found: Document) -> PoolsProblem:
