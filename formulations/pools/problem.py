@@ -172,17 +172,18 @@ class PoolsProblem:
         """Demand under weights."""
         return sum(y * d for y, d in zip(weights, self.demand, strict=True))
 
-    def cover_row(self, weights: Sequence[int], lost: Lost | None = None) -> Row:
+    def cover_row(self, weights: Sequence[int], lost: Lost | None = None, nodes: int | None = None) -> Row:
         """What is left carries the demand, under weights.
 
         With a lost replica of kind j the row holds where there is one; with a lost node of an offer of at most A nodes
-        it is the sum over each node being gone, since a replica is gone with every node that it touches.
+        it is the sum over each node being gone, since a replica is gone with every node that it touches. ``nodes``: A,
+        where it is known to be less than there are.
         """
         worth, least, times = [self.worth(kind, weights) for kind in self.kinds], self.asked(weights), 1
         if lost is not None and lost[0] == "replica":
             least += worth[lost[1]]
         elif lost is not None:
-            times = self.most_nodes(lost[1]) or 0
+            times = (self.most_nodes(lost[1]) or 0) if nodes is None else nodes
             least *= times
         terms = {}
         for place, kind in enumerate(self.kinds):

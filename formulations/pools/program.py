@@ -68,7 +68,7 @@ class Effort:
 def least(
     problem: PoolsProblem, rows: Rows, effort: Effort, *, cost: int | None = None, hint: Sequence[int] | None = None
 ) -> Found:
-    """Return the cheapest fleet or, of those that cost at most ``cost``, one of fewest kinds.
+    """Return the cheapest fleet or, of those that cost at most ``cost``, one of fewest kinds, then of fewest GPUs.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def least(
         model.survive(row, worth)
     for excluded in rows.excluded:
         model.exclude(excluded)
-    terms = problem.costs if cost is None else {model.literal(place): 1 for place in range(len(problem.kinds))}
+    terms = problem.costs if cost is None else model.fewest(problem)
     found = model.solved(terms, effort, hint)
     if found.values is not None:
         _check(problem, rows, found.values)
@@ -110,6 +110,12 @@ class _Model:
             used = self.variable(0, 1)
             self.linear({place: 1, used: -self.tops[place]}, NEVER, 0)
             self.linear({place: 1, used: -1}, 0, -NEVER)
+
+    def fewest(self, problem: PoolsProblem) -> dict[int, int]:
+        """Terms of an objective that counts kinds in use first, then GPUs of replicas."""
+        gpus = {place: kind.gpus for place, kind in enumerate(problem.kinds)}
+        most = 1 + sum(width * self.tops[place] for place, width in gpus.items())
+        return gpus | {self.literal(place): most for place in gpus}
 
     def literal(self, place: int) -> int:
         return self.size + place

@@ -37,10 +37,10 @@ MOST_STEPS = 16
 """Dual feasible functions that are written for each offer, at most."""
 
 
-def row_of(problem: PoolsProblem, spec: Spec) -> Row:
-    """Write a row for the kinds of a problem."""
+def row_of(problem: PoolsProblem, spec: Spec, nodes: int | None = None) -> Row:
+    """Write a row for the kinds of a problem; ``nodes``: those in use at most of the offer that loses one."""
     if isinstance(spec, Cover):
-        return problem.cover_row(spec.weights, spec.lost)
+        return problem.cover_row(spec.weights, spec.lost, nodes)
     if isinstance(spec, Pack):
         return problem.pack_row(spec.offer, spec.weights)
     return problem.limit_row(problem.limits[spec.limit])

@@ -344,6 +344,8 @@ def solve(
 
         if top is not None:
             raise InputError("top: next best answers are those of one device and model; leave it out")
+        if search != "auto":
+            raise InputError(f"search: {search}: pools are searched in one way; leave it out")
         return solved_fleet(asked, settings)
     result = search_plan(asked, settings=settings)
     solved = Solved(result.question or asked, result)

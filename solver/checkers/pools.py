@@ -92,8 +92,8 @@ class Problem:
                 best[room] = max(best[room], best[room - 1], weights[width] + (0 if self.whole else best[room - width]))
         return best[gpus]
 
-    def row(self, spec: list[Any], kinds: list[Any], demand: list[int]) -> Row:
-        """Write a row that every fleet keeps (one about a lost replica: where there is one)."""
+    def row(self, spec: list[Any], kinds: list[Any], demand: list[int], box: list[Any]) -> Row:
+        """Write a row that every fleet in the box keeps (one about a lost replica: where there is one)."""
         (what, weights, lost, at), count = spec, len(kinds)
         if what == "limit":
             return {x: -rate for x, rate in self.paid(kinds, self.limits[at]["rates"]).items()}, -self.limits[at]["top"]
@@ -102,8 +102,8 @@ class Problem:
             worth = [max((dot(weights, load) for load in kind["loads"]), default=0) for kind in kinds]
             times, gone = 1, [0] * count
             if lost == "node":
-                need(self.rooms(kinds)[at] is not None, "there is no number of nodes")
-                times = self.rooms(kinds)[at]
+                times = box[count + at][1] if self.supplies[at]["by_node"] else self.rooms(kinds)[at]
+                need(times is not None, "there is no number of nodes")
                 gone = [self.touched(kind) if kind["offer"] == at else 0 for kind in kinds]
             terms = {k: (times - less) * value for k, (value, less) in enumerate(zip(worth, gone, strict=True))}
             return terms, times * dot(weights, demand) + (worth[at] if lost == "replica" else 0)
@@ -167,9 +167,8 @@ class Problem:
     def prove(self, claim: dict[str, Any], kinds: list[Any], demand: list[int], top: int | None) -> None:
         """Walk the tree: each leaf's rows, times its factors, add up to what nothing in its case keeps."""
         self.complete(kinds, demand)
-        rows = [self.row(spec, kinds, demand) for spec in claim["rows"]]
         objective = ({x: -cost for x, cost in self.costs(kinds).items()}, -(top or 0))
-        stack = [[(0, most) for most in self.tops(kinds)]]
+        stack, rows = [[(0, most) for most in self.tops(kinds)]], dict[Any, Row]()
         for node in claim["tree"]:
             need(bool(stack) and shaped(node, NODES[node[0]], "node"), "malformed: a tree has nodes to spare")
             box = stack.pop()
@@ -183,8 +182,10 @@ class Problem:
             for place, factor in node[2]:
                 what, _, lost, at = claim["rows"][place]
                 need(what != "cover" or lost != "replica" or box[at][0] > 0, "nobody is there to be lost")
-                least += factor * rows[place][1]
-                for x, term in rows[place][0].items():
+                key = place, lost == "node" and box[len(kinds) + at][1]
+                rows[key] = rows.get(key) or self.row(claim["rows"][place], kinds, demand, box)
+                least += factor * rows[key][1]
+                for x, term in rows[key][0].items():
                     terms[x] = terms.get(x, 0) + factor * term
             need(sum(term * box[x][term > 0] for x, term in terms.items()) < least, "a case of the tree is not refuted")
         need(not stack, "missing case: the tree ends too early")

@@ -120,8 +120,9 @@ class Pursuit:
         """Return the fleet with fewest kinds at its cost, made real."""
         best = self._realise(search, floor)
         with self._timed():
-            fewer = search.run(cost=floor.cost) if len(floor.groups) > 1 else None
-            if fewer is not None and len(fewer.groups) < len(floor.groups):
+            paid_by_node = any(supply.by_node for supply in floor.problem.supplies)
+            fewer = search.run(cost=floor.cost) if len(floor.groups) > 1 or paid_by_node else None
+            if fewer is not None and (len(fewer.groups) < len(floor.groups) or paid_by_node):
                 best = self._realise(search, fewer) or best
         return best
 

@@ -62,7 +62,7 @@ class TreeSearch:
     search: PoolsSearch
     problem: PoolsProblem
     stop_at: float | None = None
-    _rows: dict[Spec, Row] = field(default_factory=dict)
+    _rows: dict[tuple[Spec, int | None], Row] = field(default_factory=dict)
 
     def run(self, wanted: int | None) -> tuple[int | None, Tree] | None:
         """Refute fleets that cost less than ``wanted`` (``None``: any fleet).
@@ -115,7 +115,7 @@ class TreeSearch:
         """Relax a case, adding rows that its point breaks."""
         while True:
             specs = tuple(self._specs(box))
-            found = relaxed(self.problem, [self._row(spec) for spec in specs], box, priced=priced)
+            found = relaxed(self.problem, [self._row(spec, box) for spec in specs], box, priced=priced)
             if not self._separated(found):
                 return _Case(box, found, specs)
 
@@ -128,10 +128,14 @@ class TreeSearch:
                         if self.problem.worth(self.problem.kinds[place], weights):
                             yield Cover(weights, ("replica", place))
 
-    def _row(self, spec: Spec) -> Row:
-        if spec not in self._rows:
-            self._rows[spec] = row_of(self.problem, spec)
-        return self._rows[spec]
+    def _row(self, spec: Spec, box: Box) -> Row:
+        """Write a row; of an offer that is sold by the node no more nodes are in use than the case allows."""
+        lost, nodes = spec.lost if isinstance(spec, Cover) else None, None
+        if lost is not None and lost[0] == "node" and self.problem.supplies[lost[1]].by_node:
+            nodes = box[len(self.problem.kinds) + lost[1]][1]
+        if (spec, nodes) not in self._rows:
+            self._rows[spec, nodes] = row_of(self.problem, spec, nodes)
+        return self._rows[spec, nodes]
 
     def _separated(self, found: Relaxed) -> bool:
         """Whether mixed loads at the point need a row that is not known yet."""
@@ -171,7 +175,7 @@ class TreeSearch:
             if low is None or high is None:
                 return None
             return None, Branch(case.branch[0], case.branch[1], low[1], high[1])
-        rows = [self._row(spec) for spec in case.specs]
+        rows = [self._row(spec, case.box) for spec in case.specs]
         found = multipliers(self.problem, rows, case.found.duals, case.box, top)
         if found is None:
             return None
