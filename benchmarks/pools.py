@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.pools --count 2000`` solves random small fleets with capacities given as data and holds cost and
 most load against all fleets (some 2 minutes on one core); ``--forge 5000`` changes true certificates: what the checker
-accepts is decided by brute force. ``--scale`` asks for 10 devices, 3 models and 4 scenarios out of 512 GPUs.
+accepts is decided by brute force; ``--spare 200`` takes each node in turn from 200 fleets. ``--scale`` asks for 10
+devices, 3 models and 4 scenarios out of 512 GPUs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from shardproof.instances.pools_resolve import resolve_pools
 from shardproof.solver.pools.solve import solve_pools
 from shardproof.solver.search.settings import Settings
 from tests.oracles.pools_agreement import accepted, certified, disagreement, forged, is_true, load_disagreement
-from tests.oracles.random_pools import random_pools
+from tests.oracles.random_pools import carries, random_pools
 
 DEVICES = (
     "h100-sxm=64,h200-sxm=64,a100-80-sxm=96,l40s=64@0.90 USD/h,b200-sxm=32,a100-40-sxm=32,l4=64,"
@@ -54,6 +55,24 @@ def forge(first: int, count: int) -> int:
     return false
 
 
+def spare(first: int, count: int) -> int:
+    """Take each node in turn from fleets that may lose one; return after how many of them the demand is not carried."""
+    fleets = nodes = broken = 0
+    for seed in range(first, first + 200 * count):
+        problem = random_pools(seed)
+        fleet = certified(problem)[0].fleet if problem.spare == "node" and fleets < count else None
+        if fleet is None:
+            continue
+        fleets += 1
+        for node in (node for found in fleet.nodes for node in found):
+            gone = node.kinds if node.wide is None else node.kinds[:1]
+            left = tuple(n - gone.count(at) for at, n in enumerate(fleet.values[: len(problem.kinds)]))
+            nodes += 1
+            broken += not carries(problem, left)
+    sys.stdout.write(f"{fleets} fleets, {nodes} nodes taken one at a time, {broken} times the demand is not carried\n")
+    return broken
+
+
 def scale(seconds: float) -> None:
     """Ask a large question."""
     limits = {"ttft": "4 s", "tpot": "60 ms"}
@@ -80,11 +99,13 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--forge", type=int, default=0)
+    parser.add_argument("--spare", type=int, default=0)
     parser.add_argument("--scale", action="store_true")
     parser.add_argument("--seconds", type=float, default=60.0)
     asked = parser.parse_args()
     wrong = agree(asked.first, asked.count) if asked.count else 0
     wrong += forge(asked.first, asked.forge) if asked.forge else 0
+    wrong += spare(asked.first, asked.spare) if asked.spare else 0
     if asked.scale:
         scale(asked.seconds)
     return int(wrong > 0)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shardproof.solver.api.doctor import Setup, doctor
     from shardproof.solver.api.explained import Explained, explain
     from shardproof.solver.api.exported import Exported, export
-    from shardproof.solver.api.fleets import ExplainedFleet, FleetSensitivity, SolvedFleet
+    from shardproof.solver.api.fleets import ComparedFleets, ExplainedFleet, FleetSensitivity, SolvedFleet
     from shardproof.solver.api.placed import Placed, PlacedWithin, place, place_within
     from shardproof.solver.api.predicted import Predicted, predict
     from shardproof.solver.api.schemas import schema
@@ -48,7 +48,7 @@ _HOMES = {
     "shardproof.solver.api.catalogued": ("Catalogued", "catalog"),
     "shardproof.solver.api.doctor": ("Setup", "doctor"),
     "shardproof.solver.api.explained": ("Explained", "explain"),
-    "shardproof.solver.api.fleets": ("ExplainedFleet", "FleetSensitivity", "SolvedFleet"),
+    "shardproof.solver.api.fleets": ("ComparedFleets", "ExplainedFleet", "FleetSensitivity", "SolvedFleet"),
     "shardproof.solver.api.exported": ("Exported", "export"),
     "shardproof.solver.api.placed": ("Placed", "PlacedWithin", "place", "place_within"),
     "shardproof.solver.api.predicted": ("Predicted", "predict"),
@@ -72,6 +72,7 @@ __all__ = [
     "CheckFailed",
     "Checked",
     "Compared",
+    "ComparedFleets",
     "Explained",
     "ExplainedFleet",
     "Exported",

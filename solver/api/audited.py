@@ -14,7 +14,9 @@ from shardproof.solver.api.record import Answered, seconds_of
 from shardproof.solver.api.solved import Solved
 
 if TYPE_CHECKING:
+    from shardproof.instances.fleet_plan import FleetPlan
     from shardproof.instances.plan import Plan
+    from shardproof.solver.api.fleets import ComparedFleets, SolvedFleet
     from shardproof.solver.api.predicted import AnyPlan
     from shardproof.solver.api.question import Question
     from shardproof.solver.audit.audit import Audit
@@ -224,8 +226,10 @@ def _column_row(column: Column) -> dict[str, Any]:
 
 
 def compare(
-    *plans: str | Path | Plan | Solved, instance: Question | Solved, time_limit: float | str | None = None
-) -> Compared:
+    *plans: str | Path | Plan | FleetPlan | Solved | SolvedFleet,
+    instance: Question | Solved | SolvedFleet,
+    time_limit: float | str | None = None,
+) -> Compared | ComparedFleets:
     """Set plans beside the proven optimum: GPUs, times, memory, violations, price, and what is saved.
 
     Parameters
@@ -243,14 +247,48 @@ def compare(
         If a file is wrong, or no plan is given.
     """
     from shardproof.instances.errors import InputError
+    from shardproof.solver.api.fleets import SolvedFleet, compared_fleets
     from shardproof.solver.api.solved import solve
     from shardproof.solver.audit.compare import compare as compare_plans
 
     if not plans:
         raise InputError("compare: name at least one plan")
-    optimum = instance if isinstance(instance, Solved) else solve(instance, time_limit=time_limit)
-    if not isinstance(optimum, Solved):
-        raise InputError("compare: plans of one device and model answer no question about several; name another")
-    held = tuple(plan if isinstance(plan, str | Path) else plan_from(plan) for plan in plans)
-    asked = optimum.instance if isinstance(instance, Solved) else instance_from(instance, {})
+    optimum = instance if isinstance(instance, Solved | SolvedFleet) else solve(instance, time_limit=time_limit)
+    if isinstance(optimum, SolvedFleet):
+        return compared_fleets(optimum, [(_called(plan, at), _fleet_plan(plan)) for at, plan in enumerate(plans)])
+    held = tuple(plan if isinstance(plan, str | Path) else _single(plan) for plan in plans)
+    asked = optimum.instance if isinstance(instance, Solved | SolvedFleet) else instance_from(instance, {})
     return Compared(compare_plans(held, asked, optimum.result))
+
+
+def _single(plan: Plan | FleetPlan | Solved | SolvedFleet) -> Plan:
+    """Return a plan of one device and model."""
+    from shardproof.instances.errors import InputError
+    from shardproof.instances.fleet_plan import FleetPlan
+    from shardproof.solver.api.fleets import SolvedFleet
+
+    if isinstance(plan, FleetPlan | SolvedFleet):
+        raise InputError("compare: a fleet of several devices answers no question about one; name another instance")
+    return plan_from(plan)
+
+
+def _called(plan: object, place: int) -> str:
+    return str(plan) if isinstance(plan, str | Path) else f"plan {place}"
+
+
+def _fleet_plan(plan: object) -> FleetPlan:
+    """Read a fleet plan: a record, an answer, a mapping or a file."""
+    from shardproof.instances.errors import InputError
+    from shardproof.instances.fleet_plan import FleetPlan
+    from shardproof.instances.reading import read_mapping, validate
+    from shardproof.solver.api.fleets import SolvedFleet
+
+    if isinstance(plan, SolvedFleet):
+        if plan.plan is None:
+            raise InputError(f"the answer is {plan.status}: it holds no fleet")
+        return plan.plan
+    if isinstance(plan, FleetPlan):
+        return plan
+    tree: Any = plan if isinstance(plan, Mapping) else read_mapping(Path(str(plan)))
+    inner = tree.get("plan")
+    return validate(FleetPlan, inner if isinstance(inner, dict) else tree, where=_called(plan, 0))

@@ -11,6 +11,7 @@ from shardproof.solver.api.record import Answered
 if TYPE_CHECKING:
     from shardproof.instances.fleet_plan import FleetPlan
     from shardproof.instances.pools import PoolsQuestion
+    from shardproof.solver.pools.held import HeldPlan
     from shardproof.solver.pools.result import FleetMetrics, FleetResult
     from shardproof.solver.result import Proof, Status
     from shardproof.solver.search.settings import Settings
@@ -252,3 +253,55 @@ def fleet_sensitivity(question: PoolsQuestion) -> FleetSensitivity:
     )
     more = growth(question, result)
     return FleetSensitivity(question, result, offers, None if more is None else float(more))
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class ComparedFleets(Answered):
+    """Fleet plans beside the best fleet: what each costs, and everything that it breaks."""
+
+    instance: PoolsQuestion
+    result: FleetResult
+    plans: tuple[HeldPlan, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 every plan holds, 4 one breaks something; without a fleet that of `solve`."""
+        if any(plan.broken for plan in self.plans):
+            return 4
+        return self.result.exit_code
+
+    def document(self) -> None:
+        """No Markdown document is written of a fleet."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that ``compare --json`` prints."""
+        plans = [{"plan": plan.name, "value": plan.value, "broken": list(plan.broken)} for plan in self.plans]
+        best = self.result.shown(self.result.value)
+        return {"objective": self.result.objective, "best": best, "proof": self.result.proof, "plans": plans}
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return one row for each plan, the best fleet last."""
+        best = self.result.shown(self.result.value)
+        own = [{"plan": plan.name, "value": plan.value, "broken": "; ".join(plan.broken)} for plan in self.plans]
+        return [*own, {"plan": "the best", "value": best, "broken": ""}]
+
+    def __str__(self) -> str:
+        """Return a few lines for each plan."""
+        from shardproof.solver.pools.held import in_words
+        from shardproof.solver.writers.fleet import written
+
+        best = self.result.shown(self.result.value)
+        lines = [line for plan in self.plans for line in in_words(self.instance, plan, best)]
+        return "\n".join([*lines, f"the best: {written(self.result, self.result.value)} ({self.result.proof})"])
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"ComparedFleets({len(self.plans)} plans, best={self.result.shown(self.result.value)})"
+
+
+def compared_fleets(optimum: SolvedFleet, plans: Sequence[tuple[str, FleetPlan]]) -> ComparedFleets:
+    """Hold plans against the question of a fleet."""
+    from shardproof.solver.pools.held import held
+
+    found = tuple(held(optimum.instance, plan, name) for name, plan in plans)
+    return ComparedFleets(optimum.instance, optimum.result, found)

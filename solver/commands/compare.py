@@ -14,6 +14,7 @@ from shardproof.solver.commands.parameters import DURATION, Verb
 
 if TYPE_CHECKING:
     from shardproof.solver.api.audited import Compared
+    from shardproof.solver.api.fleets import ComparedFleets
     from shardproof.solver.audit.compare import Column
 
 EPILOG = """\b
@@ -38,20 +39,22 @@ def command(
 
     Exit codes: 0 every plan holds, 4 a plan breaks a constraint, 1 no plan exists, 2 bad input, 3 undecided.
     """
-    from shardproof.solver.api.audited import compare
+    from shardproof.solver.api.audited import Compared, compare
 
     found = compare(*plans, instance=instance, time_limit=time_limit)
     if document:
         _write_document(Path(document), found)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
+    elif not isinstance(found, Compared):
+        click.echo(str(found))
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         click.echo(_text(found, colour=colour), color=colour)
     return found.exit_code
 
 
-def _write_document(path: Path, found: Compared) -> None:
+def _write_document(path: Path, found: Compared | ComparedFleets) -> None:
     from shardproof.instances.reading import refuse
 
     text = found.document()

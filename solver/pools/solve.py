@@ -21,11 +21,14 @@ from shardproof.solver.pools.fleet_plans import fleet_plan, metrics_of
 from shardproof.solver.pools.outcome import Asked, PoolsOutcome, PoolsSettings, Pursuit
 from shardproof.solver.pools.programs import programs_of
 from shardproof.solver.pools.result import UNITS, FleetResult
+from shardproof.solver.pools.why import reasons
 from shardproof.solver.pools.work import Work
 from shardproof.solver.result import Proof, Status
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.solve import versions
 
+EXPLAINED_WITHIN_S = 5.0
+"""Seconds that `solve` spends at most on what would allow a fleet, where there is none."""
 LEFT_FOR_CHECKING = 0.2
 """Share of a time limit that must be left for the certificate to be written and checked."""
 
@@ -50,7 +53,7 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
     proof = _proof(outcome, evidence_of(question, asked, outcome, work) if certify else None)
     objective = question.objective
     scale = question.resolution if objective == "load" else UNITS[objective][1]
-    return FleetResult(
+    result = FleetResult(
         status=status,
         proof=proof,
         objective=objective,
@@ -70,6 +73,9 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
         outcome=outcome,
         work=work,
     )
+    if status != "infeasible" or not settings.explain:
+        return result
+    return replace(result, explanation=reasons(question, result, EXPLAINED_WITHIN_S))
 
 
 def evidence_of(question: PoolsQuestion, asked: Asked, outcome: PoolsOutcome, work: Work) -> Evidence:

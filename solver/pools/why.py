@@ -70,16 +70,16 @@ class Again:
         return Fraction(found.value or 0, resolution), found.fleet
 
 
-def reasons(question: PoolsQuestion, result: FleetResult) -> tuple[str, ...]:
+def reasons(question: PoolsQuestion, result: FleetResult, seconds: float = WITHIN_S) -> tuple[str, ...]:
     """Say what binds a fleet and what a cheaper one could do; without a fleet, how much can be carried at all."""
-    again, found = Again(result.work, time.monotonic() + WITHIN_S), list[str]()
+    again, found = Again(result.work, time.monotonic() + seconds), list[str]()
     base = result.work.base
     steps: tuple[Step, ...] = (_most, _nothing) if result.value is None else (_rate, _cheaper, _binding)
     for step in (_wanting,) if question.objective == "load" else steps:
         try:
             found.extend(step(question, result, again, base))
         except OutOfTimeError:
-            found.append(f"more takes longer than {WITHIN_S:g} s")
+            found.append(f"more takes longer than {seconds:g} s")
             break
     return tuple(found)
 

@@ -25,8 +25,8 @@ FUNCTIONS = (
 ).split()
 RECORDS = (
     "Audited Batched Benched Calibrated Checked Catalogued Compared Explained Exported Instance Placed PlacedWithin "
-    "Plan Predicted Problem Reported Sensitivity Setup Simulated Solved SolvedFleet ExplainedFleet FleetSensitivity "
-    "Stage Verified"
+    "Plan Predicted Problem Reported Sensitivity Setup Simulated Solved SolvedFleet Stage Verified "
+    "ComparedFleets ExplainedFleet FleetSensitivity"
 ).split()
 ERRORS = ["CheckFailed", "InputError", "InternalError", "ShardproofError"]
 HEAVY = ("numpy", "ortools", "pydantic", "yaml", "click", "rich", "jinja2", "importlib.metadata", "tomllib")

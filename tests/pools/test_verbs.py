@@ -87,3 +87,22 @@ def test_a_batch_takes_fleets_as_rows(tmp_path: Path) -> None:
     page = shardproof.report(tmp_path / "run")
     page.write(tmp_path / "report.html")
     assert "a10g + a100-80-sxm" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_plans_of_fleets_are_held_against_their_question() -> None:
+    best = shardproof.solve(MELANGE)
+    assert isinstance(best, shardproof.SolvedFleet)
+    assert best.plan is not None
+    tree = best.plan.model_dump(mode="json")
+    two = {**tree, "groups": [dict(tree["groups"][0], replicas=2, takes=[{"name": "long-short", "rate_per_s": 2.5}])]}
+    two["groups"].append(tree["groups"][1])
+    two["nodes"] = [dict(node) for node in tree["nodes"]]
+    two["nodes"][0] = dict(two["nodes"][0], seats=[*two["nodes"][0]["seats"], {"group": 0, "replica": 1, "gpus": [1]}])
+    greedy = {**tree, "groups": [tree["groups"][0], dict(tree["groups"][1], takes=tree["groups"][1]["takes"][1:])]}
+    found = shardproof.compare(best, two, greedy, instance=MELANGE)
+    assert isinstance(found, shardproof.ComparedFleets)
+    assert [plan.broken for plan in found.plans[:2]] == [(), ()]
+    assert [plan.value for plan in found.plans[:2]] == [4.68, pytest.approx(5.69)]
+    assert found.plans[2].broken == ("0.0% of short-short is carried",)
+    assert "1.01 USD/h from the best" in str(found)
+    assert found.exit_code == 4

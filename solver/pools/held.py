@@ -1,0 +1,161 @@
+"""A fleet plan that somebody wrote, held against its question: what it costs, and everything that it breaks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shardproof.formulations.pools.build import problem_of
+from shardproof.instances.errors import InputError
+from shardproof.instances.fleet_plan import FleetGroup, FleetPlan
+from shardproof.instances.pools import PoolsQuestion
+from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.pools.fleet_plans import group_instance, metrics_of
+from shardproof.solver.pools.result import UNITS, FleetMetrics
+
+EVEN = 1 - 1e-9
+"""Part of a rate that counts as all of it: rates stand in plans as floats."""
+
+
+@dataclass(frozen=True)
+class HeldPlan:
+    """A plan's name, its figures, its objective in the unit (of load: the multiple it carries), and what it breaks."""
+
+    name: str
+    metrics: FleetMetrics
+    value: float | None
+    broken: tuple[str, ...]
+
+
+def held(question: PoolsQuestion, plan: FleetPlan, name: str) -> HeldPlan:
+    """Hold a plan against its question.
+
+    Raises
+    ------
+    InputError
+        If a group stands on an offer or in a pool that the question does not have.
+    """
+    known = {stock.name for stock in question.offers}
+    pools = {pool.name for pool in question.pools}
+    for place, group in enumerate(plan.groups):
+        if group.offer not in known or (question.pools and group.pool not in pools):
+            raise InputError(f"{name}: groups.{place}: {group.pool or group.offer}: is no pool of {question.name}")
+    metrics = metrics_of(question, plan)
+    carried = _carried(question, plan)
+    broken = (
+        *(_groups(question, plan)),
+        *_limits(question, metrics),
+        *_nodes(question, plan),
+        *(_short(carried) if question.objective != "load" else ()),
+        *(_spared(question, plan)),
+    )
+    return HeldPlan(name, metrics, _value(question, metrics, carried), broken)
+
+
+def _value(question: PoolsQuestion, metrics: FleetMetrics, carried: dict[str, float]) -> float | None:
+    if question.objective == "load":
+        return min(carried.values())
+    found = {"gpus": float(metrics.gpus), "price": metrics.price_per_hour, "power": metrics.watts}
+    return found[question.objective]
+
+
+def _carried(question: PoolsQuestion, plan: FleetPlan, replicas: tuple[int, ...] | None = None) -> dict[str, float]:
+    """Part of each demand that the groups take together; ``replicas``: those that are left of each group."""
+    sums = dict.fromkeys(question.names, 0.0)
+    for place, group in enumerate(plan.groups):
+        count = group.replicas if replicas is None else replicas[place]
+        for one in group.takes:
+            if one.name in sums:
+                sums[one.name] += count * (one.requests or one.rate_per_s or 0)
+    return {name: sums[name] / float(asked) for name, asked in zip(question.names, question.demand, strict=True)}
+
+
+def _short(carried: dict[str, float]) -> Iterator[str]:
+    for name, part in carried.items():
+        if part < EVEN:
+            yield f"{part:.1%} of {name} is carried"
+
+
+def _groups(question: PoolsQuestion, plan: FleetPlan) -> Iterator[str]:
+    """Limits that a group's own plan breaks, or a row of the table that says otherwise."""
+    for place, group in enumerate(plan.groups):
+        if question.rates:
+            yield from _measured(question, group, place)
+        elif group.plan is None:
+            yield f"group {place}: says no stages"
+        else:
+            found = evaluate(group_instance(question, group), group.plan)
+            for one in found.violations:
+                yield f"group {place}: {one.group}[{one.index}]: {one.value} {one.unit}, limit {one.limit}"
+            if group.plan.gpus != group.gpus:
+                yield f"group {place}: {group.gpus} GPUs are said, its stages have {group.plan.gpus}"
+
+
+def _measured(question: PoolsQuestion, group: FleetGroup, place: int) -> Iterator[str]:
+    """Time of a replica that its rates take, by the best row of the table."""
+    offer = next(at for at, stock in enumerate(question.offers) if stock.name == group.offer)
+    rows = [rates for at, gpus, rates in question.rates if (at, gpus) == (offer, group.gpus_each)]
+    taken = {one.name: one.rate_per_s or 0.0 for one in group.takes}
+    busy = [
+        sum(
+            taken.get(name, 0.0) / float(rate) if rate else float("inf") * bool(taken.get(name))
+            for name, rate in zip(question.names, rates, strict=True)
+            if taken.get(name)
+        )
+        for rates in rows
+    ]
+    if not busy or min(busy) > 1 / EVEN:
+        yield f"group {place}: a replica of {group.gpus_each} GPUs of {group.offer} does not serve these rates"
+
+
+def _limits(question: PoolsQuestion, metrics: FleetMetrics) -> Iterator[str]:
+    if metrics.gpus > question.max_gpus:
+        yield f"max_gpus: {metrics.gpus} GPUs, limit {question.max_gpus}"
+    top, price = question.max_price, metrics.price_per_hour
+    if top is not None and price is not None and round(price * 10**6) > top:
+        yield f"price_per_hour: {price:.6g} USD/h, limit {top / 10**6:.6g}"
+
+
+def _nodes(question: PoolsQuestion, plan: FleetPlan) -> Iterator[str]:
+    """Nodes that there are not, and replicas that do not stand in them as they must."""
+    problem = problem_of(question)
+    for supply in problem.supplies:
+        own = [node for node in plan.nodes if node.offer == supply.name]
+        stock = Counter(dict(supply.nodes or ()))
+        used = Counter(node.gpus for node in own)
+        if supply.nodes is not None and used - stock:
+            yield f"{supply.name}: {sum(used.values())} nodes are used, {supply.node_count} are there"
+        for node in own:
+            gpus = [gpu for seat in node.seats for gpu in seat.gpus]
+            if len(set(gpus)) < len(gpus) or any(not 0 <= gpu < node.gpus for gpu in gpus):
+                yield f"{supply.name} node {node.node}: a GPU is taken twice, or is none"
+            if question.placement == "whole-nodes" and len(node.seats) > 1:
+                yield f"{supply.name} node {node.node}: {len(node.seats)} replicas share it"
+    seated = Counter((seat.group, seat.replica) for node in plan.nodes for seat in node.seats for _ in seat.gpus)
+    for place, group in enumerate(plan.groups):
+        if [seated[place, replica] for replica in range(group.replicas)] != [group.gpus_each] * group.replicas:
+            yield f"group {place}: a replica does not stand in a node with all of its GPUs"
+
+
+def _spared(question: PoolsQuestion, plan: FleetPlan) -> Iterator[str]:
+    """Demands that are not carried when something is gone (shares as they are; tables: not split again)."""
+    if question.spare is None or question.rates or question.objective == "load":
+        return
+    cases = {(place,): {(place, 0)} for place in range(len(plan.groups))}
+    gone = [{(seat.group, seat.replica) for seat in node.seats} for node in plan.nodes]
+    for lost in gone if question.spare == "node" else cases.values():
+        left = tuple(group.replicas - sum(at == place for at, _ in lost) for place, group in enumerate(plan.groups))
+        for said in _short(_carried(question, plan, left)):
+            yield f"when a {question.spare} is gone, {said}"
+
+
+def in_words(question: PoolsQuestion, plan: HeldPlan, best: float | None) -> list[str]:
+    """Say what a plan costs beside the best, and what it breaks."""
+    unit = UNITS[question.objective][0]
+    value = "not known" if plan.value is None else f"{plan.value:.6g} {unit}"
+    lines = [f"{plan.name}: {question.objective} {value}, {plan.metrics.gpus} GPUs"]
+    if best is not None and plan.value is not None and not plan.broken:
+        more = best - plan.value if question.objective == "load" else plan.value - best
+        lines.append(f"  {more:.6g} {unit} from the best" if more > 1e-9 else "  none is better")
+    return [*lines, *(f"  breaks {text}" for text in plan.broken)]
