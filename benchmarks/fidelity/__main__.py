@@ -17,7 +17,7 @@ import click
 from benchmarks.fidelity.figure import Figure
 from shardproof.instances.errors import InputError
 
-PARTS = ("operators", "serving", "first_token", "memory", "start_logs")
+PARTS = ("operators", "rank_experts", "serving", "first_token", "memory", "start_logs")
 
 
 def figures(folder: Path, parts: tuple[str, ...]) -> Iterator[Figure]:

@@ -11,18 +11,22 @@ r       `RESERVE_BYTES`                 bytes   activations, communication buffe
 kappa   `cache_bytes`                   bytes   one request of T tokens on one device, all layers of a stage
 ======  ==============================  ======  =========================================================
 
-T is the length half-way through the answer: engines admit by what a request holds now, not by what it may.
+T is the length half-way through the answer: engines admit by what a request holds now, not by what it may. An engine
+that is told nothing else has a limit of its own besides: vLLM runs 256 sequences, 1,024 on devices of 70 GiB or more,
+A100 excepted (`EngineArgs` of vLLM, defaults by usage context and device memory).
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 
 from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, kv_bytes_per_request, layer_weight_bytes
 from shardproof.instances.hardware import Device
 from shardproof.instances.model import Model
 from shardproof.instances.option import Option
 
+UNTOLD, UNTOLD_LARGE, LARGE_BYTES = 256, 1024, 70 * 2**30
 USED = 0.95
 RESERVE_BYTES = 1.5e9
 
@@ -48,3 +52,11 @@ def most_running(model: Model, device: Device, option: Option, *, tokens: float,
     """Sequences that one attention replica decodes at once, at least one (the longest request waits for none)."""
     free = USED * float(device.usable_memory) - RESERVE_BYTES - stage_weight_bytes(model, option, stages)
     return max(1.0, free / max(1.0, cache_bytes(model, option, tokens=tokens, stages=stages)))
+
+
+def untold_limit(device: Device, engine: str) -> float:
+    """Sequences that an engine runs at once on one attention replica where nobody tells it how many."""
+    if engine != "vllm":
+        return inf
+    large = float(device.usable_memory) >= LARGE_BYTES and device.architecture != "Ampere"
+    return UNTOLD_LARGE if large else UNTOLD

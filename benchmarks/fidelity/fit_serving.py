@@ -42,6 +42,8 @@ LEVELS = (
     Level(("device", "engine"), "class", (0.03, 0.08, 0.2, 0.2, 0.15)),
     Level(("arch",), "class", (0.02, 0.1, 0.05, 0.05, 0.05)),
     Level(("arch", "engine"), "class", (0.03, 0.2, 0.2, 0.1, 0.1)),
+    Level(("engine", "wide"), "class", (0.05, 0.15, 0.2, 0.15, 0.1)),
+    Level(("arch", "engine", "wide"), "class", (0.03, 0.1, 0.15, 0.1, 0.1)),
     Level(("arch", "engine", "precision"), "all", (0.12,)),
     Level(("arch", "device", "engine"), "all", (0.15,)),
     Level(("arch", "device", "engine", "precision"), "class", (0.05, 0.2, 0.2, 0.2, 0.2)),

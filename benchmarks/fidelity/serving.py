@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.fidelity import fit_serving
-from benchmarks.fidelity.capacity import most_running
+from benchmarks.fidelity.capacity import most_running, untold_limit
 from benchmarks.fidelity.figure import Figure, figure
 from benchmarks.fidelity.fit_serving import fitted_rows
 from benchmarks.fidelity.memory import number, read_rows
@@ -34,6 +34,7 @@ LEAST_COVERED = 50
 def predict(row: ServingRow) -> Serving:
     """Predict one row with the shipped factors, as somebody who plans: nobody tells harness or release."""
     tokens = row.input_tokens + row.output_tokens / 2
+    room = most_running(row.model, row.device, row.option, tokens=tokens, stages=row.stages)
     return StepClock(row.model, row.device, row.engine).serve(
         row.option,
         concurrency=row.concurrency,
@@ -41,7 +42,7 @@ def predict(row: ServingRow) -> Serving:
         output_tokens=row.output_tokens,
         stages=row.stages,
         interfering=row.mode == "agg",
-        most_running=most_running(row.model, row.device, row.option, tokens=tokens, stages=row.stages),
+        most_running=min(room, untold_limit(row.device, row.engine)),
     )
 
 

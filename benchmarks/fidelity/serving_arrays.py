@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.fidelity.capacity import most_running
+from benchmarks.fidelity.capacity import most_running, untold_limit
 from benchmarks.fidelity.rows import ServingRow
 from shardproof.formulations.costs.serving.closed_loop import prompt
 from shardproof.formulations.costs.serving.factors import Setting, kernels_of, setting_of
@@ -125,7 +125,7 @@ def running(row: ServingRow) -> float:
     """Sequences that one attention replica decodes at once."""
     tokens = row.input_tokens + row.output_tokens / 2
     most = most_running(row.model, row.device, row.option, tokens=tokens, stages=row.stages)
-    return min(max(1.0, row.concurrency / row.option.attn_dp), most)
+    return min(max(1.0, row.concurrency / row.option.attn_dp), most, untold_limit(row.device, row.engine))
 
 
 def _features(row: ServingRow) -> tuple[list[float], list[float]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import LinkName, Operation, OperationKind, Shape
-from shardproof.formulations.costs.sharding import dense_matrices, divide_up, element_bytes
+from shardproof.formulations.costs.sharding import dense_matrices, dispatched, divide_up, element_bytes
 from shardproof.instances.layers import Layer, MixtureOfExperts
 from shardproof.instances.model import Model
 from shardproof.instances.option import Option
@@ -23,7 +23,9 @@ def layer_collectives(
 ) -> Iterator[Operation]:
     """Collectives of one layer on one device."""
 
-    def collective(name: str, kind: OperationKind, tokens: int, ranks: int, span: int) -> Operation:
+    def collective(
+        name: str, kind: OperationKind, tokens: int, ranks: int, span: int, shape: Shape | None = None
+    ) -> Operation:
         link: LinkName = "scale_up" if span <= devices_per_node else "scale_out"
         return Operation(
             name=name,
@@ -31,7 +33,7 @@ def layer_collectives(
             message_bytes=element_bytes(tokens * model.hidden, dtype),
             dtype=dtype,
             link=link,
-            shape=Shape(ranks=ranks),
+            shape=shape or Shape(ranks=ranks),
         )
 
     rows, tensor = step.rows(option), option.attn_tp
@@ -47,8 +49,20 @@ def layer_collectives(
         if option.moe_ep > 1:
             copies = min(layer.feed_forward.topk, option.moe_ep)
             sent = divide_up(whole * copies, option.gpus)
+            shape = _exchange(model, layer.feed_forward, option, step)
             for name in ("dispatch", "combine"):
-                yield collective(name, "all_to_all", sent, option.moe_ep, option.gpus)
+                yield collective(name, "all_to_all", sent, option.moe_ep, option.gpus, shape)
+
+
+def _exchange(model: Model, experts: MixtureOfExperts, option: Option, step: Step) -> Shape:
+    return Shape(
+        m=divide_up(step.group_rows(option), option.gpus),
+        k=model.hidden,
+        experts=experts.experts,
+        topk=experts.topk,
+        ranks=option.moe_ep,
+        dispatched=dispatched(experts, option, decode=step.phase == "decode"),
+    )
 
 
 def hand_over(model: Model, option: Option, step: Step, *, dtype: str, link: LinkName) -> Operation:

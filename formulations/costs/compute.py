@@ -21,6 +21,7 @@ from shardproof.formulations.costs.sharding import (
     attention_parts,
     cut,
     dense_matrices,
+    dispatched,
     divide_up,
     element_bytes,
     expert_matrices,
@@ -88,7 +89,7 @@ def layer_operations(
     yield from _dense(model, layer, option, rows, dtype)
     if isinstance(layer.feed_forward, MixtureOfExperts):
         yield _gemm(model, router_matrix(layer.feed_forward, model.hidden), 1, rows, "router", dtype)
-        yield _experts(model, layer.feed_forward, option, step.group_rows(option), dtype, imbalance)
+        yield _experts(model, layer.feed_forward, option, step, dtype, imbalance)
     if layer.norm_parameters:
         norms = max(1, layer.norm_parameters // model.hidden) + _mixing(model)
         yield Operation(
@@ -242,8 +243,9 @@ def _recurrence(attention: LinearAttention, option: Option, step: Step, dtype: s
 
 
 def _experts(
-    model: Model, experts: MixtureOfExperts, option: Option, tokens: int, dtype: str, imbalance: Fraction | None
+    model: Model, experts: MixtureOfExperts, option: Option, step: Step, dtype: str, imbalance: Fraction | None
 ) -> Operation:
+    tokens = step.group_rows(option)
     pairs = routed_pairs(experts, option, tokens, imbalance)
     slots = slots_per_rank(experts, option)
     shares = [cut(matrix, option.moe_tp) for matrix in expert_matrices(experts, model.hidden)]
@@ -264,6 +266,7 @@ def _experts(
             experts=experts.experts,
             topk=experts.topk,
             ranks=option.moe_ep,
+            dispatched=dispatched(experts, option, decode=step.phase == "decode"),
         ),
     )
 

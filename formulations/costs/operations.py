@@ -36,7 +36,8 @@ class Shape:
     ``batch, query, context, heads, kv_heads, head_dim, window``: attention, heads of one device.
     ``experts, topk``: experts of the layer and experts per token of a grouped GEMM, whose ``m`` is the tokens of
     the whole stage, times the imbalance of the most loaded rank where expert loads are known.
-    ``ranks``: devices of a collective.
+    ``ranks``: devices of a collective. An exchange of tokens with the experts' ranks has ``m`` tokens of ``k`` elements
+    on each device, ``experts`` and ``topk`` besides. ``dispatched``: each token goes to its experts' ranks alone.
     """
 
     m: int = 0
@@ -52,6 +53,7 @@ class Shape:
     experts: int = 0
     topk: int = 0
     ranks: int = 0
+    dispatched: bool = False
 
 
 @dataclass(frozen=True)

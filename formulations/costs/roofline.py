@@ -11,7 +11,8 @@ peak    `Device.peak_flops`             1/s     datasheet, of the dtype that is 
 ======  ==============================  ======  ========================================================
 
 Activations do not count: they may stay in a cache between two kernels. A collective sends no less than what
-one direction of its link carries once, (n - 1) / n of the message among n ranks.
+one direction of its link carries once, (n - 1) / n of the message among n ranks; half of that where tokens go to their
+experts' ranks, since kernels send them in 8 bits of 16.
 """
 
 from __future__ import annotations
@@ -38,12 +39,9 @@ class Roofline:
         """Return the least duration, rounded up to whole picoseconds."""
         if operation.link is not None and operation.shape.ranks > 1:
             ranks = operation.shape.ranks
-            sent = (
-                operation.message_bytes
-                if operation.kind == "p2p"
-                else Fraction(operation.message_bytes * (ranks - 1), ranks)
-            )
-            return _up(sent, self._links[operation.link])
+            share = Fraction(1) if operation.kind == "p2p" else Fraction(ranks - 1, ranks)
+            sent = share * operation.message_bytes
+            return _up(sent / 2 if operation.shape.dispatched else sent, self._links[operation.link])
         peak = Fraction(self._device.peak_flops[self._device.compute_dtype(operation.dtype)])
         return max(_up(operation.flops, peak), _up(operation.resident_bytes, self._bandwidth))
 

@@ -110,6 +110,15 @@ def slots_per_rank(experts: MixtureOfExperts, option: Option) -> int:
     return divide_up(experts.experts, option.moe_ep) + option.extra_slots
 
 
+def dispatched(experts: MixtureOfExperts, option: Option, *, decode: bool) -> bool:
+    """Tell whether decode sends each token to the ranks of its experts alone, and ranks multiply what came to them.
+
+    Engines do so where attention replicas hold different tokens and there are more ranks than experts a token:
+    otherwise nearly every rank needs every token, and a fused kernel over all of them runs.
+    """
+    return decode and option.attn_dp > 1 and option.moe_ep > experts.topk
+
+
 _SCALE = 1 << 60
 
 

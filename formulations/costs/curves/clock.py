@@ -54,23 +54,26 @@ class CalibratedClock:
     def curve_of(self, operation: Operation) -> Curve | None:
         """Return the (first) curve that times an operation; ``None`` where the fallback clock does."""
         requests = requests_of(operation, self._device.devices_per_node)
-        return self._choose(requests[0]) if requests else None
+        return self._choose(requests[0])[1] if requests else None
 
     def _timed(self, operation: Operation) -> tuple[int, int]:
         requests = requests_of(operation, self._device.devices_per_node)
-        curves = [self._choose(request) for request in requests]
-        if not requests or any(curve is None for curve in curves):
+        pairs = [self._choose(request) for request in requests]
+        if not pairs or any(curve is None for _, curve in pairs):
             return self._fallback.picoseconds(operation)
-        pairs = zip(requests, curves, strict=True)
         total = sum(request.times * self._microseconds(request, curve) for request, curve in pairs if curve)
         rounded = max(round(float(f"{total:.5e}") * _MICROSECONDS), self._roofline.picoseconds(operation))
         return rounded, rounded
 
-    def _choose(self, request: Request) -> Curve | None:
+    def _choose(self, request: Request) -> tuple[Request, Curve | None]:
+        """Return the first of a request and what it asks otherwise that some curve answers, and that curve."""
         key = request.key
         if key not in self._chosen:
             self._chosen[key] = choose_curve(self._calibration.curves, request, self._engine)
-        return self._chosen[key]
+        found = self._chosen[key]
+        if found is None and request.otherwise is not None:
+            return self._choose(request.otherwise)
+        return request, found
 
     def _microseconds(self, request: Request, curve: Curve) -> float:
         key = (request.key, request.shape)
@@ -93,7 +96,12 @@ def choose_curve(curves: Iterable[Curve], request: Request, engine: str) -> Curv
         and curve.key.dtype in request.dtypes
         and (not request.kernel or request.kernel in curve.key.kernel)
     ]
-    return max(fitting, key=lambda curve: _preference(curve, request, engine)) if fitting else None
+    if not fitting:
+        return None
+    nearest = max(fitting, key=lambda curve: _preference(curve, request, engine))
+    if request.stored in ("", nearest.key.dtype):
+        return nearest
+    return nearest.model_copy(update={"key": nearest.key.model_copy(update={"dtype": request.stored})})
 
 
 def _preference(curve: Curve, request: Request, engine: str) -> tuple[object, ...]:

@@ -18,13 +18,24 @@ _DTYPES = {
     "mxfp4": ("w4a8_mxfp4_mxfp8", "w4a16_mxfp4", "nvfp4", "int4_wo", "bfloat16"),
 }
 _USUAL = ("bfloat16", "float16")
+_MASKED = ("fp8_block",)
+_ROUTED = (
+    ("trtllm_alltoall", ("bfloat16",), ""),
+    ("deepep_ll", ("default",), ""),
+    ("moe_a2a", ("default", "bfloat16"), "deepep_ll"),
+)
+"""Exchanges of a decode step, as they are asked for: family, dtypes, kernel."""
 _LATENT_HEAD_DIM = 576
 _COLLECTIVES = {"all_gather": "nccl_all_gather", "all_to_all": "nccl_alltoall", "p2p": "p2p"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """A curve wanted: its key, the fixed sizes of its shape, its loads, and how many times it runs."""
+    """A curve wanted: its key, the fixed sizes of its shape, its loads, and how many times it runs.
+
+    ``stored``: dtype that the curve is read at, where it was measured at another one (its roofline moves, what it
+    lost against it stays); ``otherwise``: what is asked where no such curve is.
+    """
 
     family: str
     dtypes: tuple[str, ...]
@@ -34,11 +45,13 @@ class Request:
     kernel: str = ""
     scope: str = "node"
     times: float = 1.0
+    stored: str = ""
+    otherwise: Request | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
         """What a choice of curve depends on."""
-        return (self.family, *self.dtypes, self.kv_dtype, self.kernel, self.scope)
+        return (self.family, *self.dtypes, self.kv_dtype, self.kernel, self.scope, self.stored)
 
 
 def requests_of(operation: Operation, devices_per_node: int) -> tuple[Request, ...]:
@@ -85,7 +98,14 @@ def _share_of_prompt(shape: Shape) -> float:
 
 def _experts(operation: Operation, shape: Shape) -> Request:
     sizes = _sizes(hidden=shape.k, inter=shape.n, topk=shape.topk, experts=shape.experts, tp=1, ep=max(1, shape.ranks))
-    return Request("moe", _DTYPES.get(operation.dtype, _USUAL), sizes, (shape.m,))
+    dtypes, loads = _DTYPES.get(operation.dtype, _USUAL), (float(shape.m),)
+    fused = Request("moe", dtypes, sizes, loads)
+    if not shape.dispatched:
+        return fused
+    own = dtypes[:1]
+    lent = Request("moe_ep_decode", _MASKED, sizes, loads, stored=own[0], otherwise=fused)
+    wide = Request("moe_wideep", own, sizes, loads, otherwise=lent)
+    return Request("moe_ep_decode", own, sizes, loads, otherwise=wide)
 
 
 def _recurrence(shape: Shape) -> tuple[Request, ...]:
@@ -110,4 +130,15 @@ def _collective(operation: Operation, devices_per_node: int) -> tuple[Request, .
     custom = operation.kind == "all_reduce" and scope == "node"
     family = "custom_all_reduce" if custom else _COLLECTIVES.get(operation.kind, "nccl_all_reduce")
     dtypes = ("bfloat16",) if custom else ("half", "float16")
-    return (Request(family, dtypes, _sizes(ranks=ranks), (operation.message_bytes,), scope=scope),)
+    plain = Request(family, dtypes, _sizes(ranks=ranks), (operation.message_bytes,), scope=scope)
+    return (_routed(operation, plain) if operation.shape.dispatched else plain,)
+
+
+def _routed(operation: Operation, plain: Request) -> Request:
+    """Ask for the kernels that send tokens to their experts and bring the results back, in few large steps or none."""
+    shape, found = operation.shape, plain
+    sizes = _sizes(hidden=shape.k, topk=shape.topk, experts=shape.experts, ranks=shape.ranks)
+    for family, dtypes, kernel in reversed(_ROUTED):
+        name = f"{family}_{operation.name}"
+        found = Request(name, dtypes, sizes, (float(shape.m),), kernel=kernel, scope=plain.scope, otherwise=found)
+    return found
