@@ -20,7 +20,9 @@ from tests.oracles.places import SHARED
 RANKS = (16, 32, 64, 128, 256)
 
 
-@pytest.mark.parametrize(("device", "engine"), [("h200-sxm", "vllm"), ("b200-sxm", "trtllm"), ("gb200-nvl72", "sglang")])
+@pytest.mark.parametrize(
+    ("device", "engine"), [("h200-sxm", "vllm"), ("b200-sxm", "trtllm"), ("gb200-nvl72", "sglang")]
+)
 def test_a_rank_reads_its_own_experts_and_no_more(device: str, engine: str) -> None:
     """8,192 tokens touch every expert: a rank's weights from memory are the floor, and little stands beside them."""
     model, bandwidth = load_model(MODEL), float(load_device(device).memory_bandwidth)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shardproof.formulations.costs.compute import Step
+from shardproof.formulations.costs.communication import layer_collectives
+from shardproof.formulations.costs.compute import Step, layer_operations
 from shardproof.formulations.costs.flat import FlatClock
 from shardproof.formulations.costs.operations import Operation, Shape
 from shardproof.formulations.costs.pairs import causal_pairs
@@ -12,6 +13,7 @@ from shardproof.formulations.costs.sharding import touched_experts_ppm
 from shardproof.formulations.deployment.build import Deployment, replica_counts
 from shardproof.formulations.deployment.prefill import distinct_ceilings
 from shardproof.formulations.timeline import last_ttft, mean_ttft, simulate_prefill, tpot
+from shardproof.instances.catalogue import load_model
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.resolve import load_instance
@@ -126,3 +128,23 @@ def test_a_hand_over_to_another_node_takes_no_less_than_within_one(inside: str) 
 
     assert time("scale_out") >= time("scale_up")
     assert (time("scale_out") == time("scale_up")) == (inside == "1 GB/s")
+
+
+@pytest.mark.parametrize(
+    ("phase", "attn_dp", "moe_ep", "sent"),
+    [("decode", 16, 16, True), ("decode", 8, 8, False), ("decode", 1, 16, False), ("prefill", 16, 16, False)],
+)
+def test_tokens_are_sent_to_their_experts_where_few_ranks_need_each(
+    phase: str, attn_dp: int, moe_ep: int, *, sent: bool
+) -> None:
+    model = load_model("deepseek-r1")
+    layer = next(layer for layer in model.kinds.values() if layer.feed_forward.kind == "moe")
+    option = Option(attn_tp=moe_ep // attn_dp, attn_dp=attn_dp, moe_tp=1, moe_ep=moe_ep)
+    step = Step(phase, moe_ep, 1, 1024)
+    done = [item for item in layer_operations(model, layer, option, step, "bf16") if item.kind == "grouped_gemm"]
+    done += [
+        item
+        for item in layer_collectives(model, layer, option, step, dtype="bf16", devices_per_node=8)
+        if item.kind == "all_to_all"
+    ]
+    assert [item.shape.dispatched for item in done] == [sent] * 3

@@ -35,6 +35,14 @@ EXPERTS = Operation(
     name="experts", kind="grouped_gemm", dtype="fp8", shape=Shape(m=512, n=1536, k=4096, experts=128, topk=8, ranks=4)
 )
 REDUCE = Operation(name="all-reduce", kind="all_reduce", message_bytes=2**20, link="scale_up", shape=Shape(ranks=4))
+RANKED = replace(EXPERTS, shape=replace(EXPERTS.shape, ranks=32, dispatched=True))
+DISPATCH = Operation(
+    name="dispatch",
+    kind="all_to_all",
+    message_bytes=2**20,
+    link="scale_up",
+    shape=Shape(m=32, k=7168, experts=256, topk=4, ranks=8, dispatched=True),
+)
 LOADS = [
     (GEMM, "m"),
     (PREFILL, "batch"),
@@ -42,6 +50,8 @@ LOADS = [
     (DECODE, "batch"),
     (DECODE, "context"),
     (EXPERTS, "m"),
+    (RANKED, "m"),
+    (DISPATCH, "m"),
     (REDUCE, "message_bytes"),
 ]
 
@@ -191,3 +201,33 @@ def test_rank_counts_that_were_never_fitted_stay_within_the_target(ranks: int) -
     errors = errors_without(rows, figures_by_device(rows.devices), "ep", ranks)
     assert len(errors)
     assert sorted(errors)[len(errors) // 2] < 0.15
+
+
+@pytest.mark.parametrize("dtype", ["fp8", "bf16", "nvfp4", "int4"])
+@pytest.mark.parametrize("device", ["h200-sxm", "b200-sxm", "gb300-nvl72"])
+def test_experts_that_tokens_are_sent_to_are_timed_rank_by_rank(device: str, dtype: str) -> None:
+    """Whatever the weights are stored in: more ranks never take longer, and the fused kernel is not asked."""
+    timer = clock(device)
+    asked = [replace(RANKED, dtype=dtype, shape=replace(RANKED.shape, ranks=ranks)) for ranks in (16, 32, 64, 128)]
+    families = {timer.curve_of(operation).key.family for operation in asked}  # type: ignore[union-attr]
+    assert families <= {"moe_ep_decode", "moe_wideep"}
+    times = [timer.picoseconds(operation)[1] for operation in asked]
+    assert times == sorted(times, reverse=True)
+
+
+def test_a_device_without_rank_curves_times_the_fused_kernel() -> None:
+    found = clock("a100-80-sxm").curve_of(replace(RANKED, dtype="bf16"))
+    assert found is not None
+    assert found.key.family == "moe"
+
+
+def test_exchanges_take_the_measured_kernels_of_their_reach() -> None:
+    within = clock("h200-sxm").curve_of(DISPATCH)
+    across = clock("h200-sxm").curve_of(replace(DISPATCH, link="scale_out"))
+    usual = clock("h200-sxm").curve_of(replace(DISPATCH, shape=replace(DISPATCH.shape, dispatched=False)))
+    assert within is not None
+    assert across is not None
+    assert usual is not None
+    assert (within.key.family, within.key.scope) == ("deepep_ll_dispatch", "node")
+    assert (across.key.family, across.key.scope) == ("deepep_ll_dispatch", "cross")
+    assert usual.key.family == "nccl_alltoall"
