@@ -50,19 +50,26 @@ class CpSatProver(ObjectiveValues):
     def least(self, query: Query, objective: Objective, start: Chain) -> Answer:
         """Return a chain with the least value of an objective within the query's limits, ``start`` or better.
 
-        Feasibility is what CP-SAT decides fast here: each case is asked for a better chain, a few times for any,
-        then for one in the lower half of what is left.
+        Feasibility is what CP-SAT decides fast here: each case is asked for a better chain, a few times for any, then
+        for one in the lower half of what is left; where there is none, for any again, since the best is often known.
         """
         best = start
-        for case in self._cases(self.below(query, objective, start)):
-            low, steps = self._cuts.least(case, objective, self._budget(case.layout, query)), 0
+        cases = [
+            (self._least(case, objective, query), case) for case in self._cases(self.below(query, objective, start))
+        ]
+        for least, case in sorted(cases, key=lambda item: item[0]):
+            low, steps, any_ = least, 0, True
             while (most := self._value(objective, best) - 1) >= low:
-                asked = most if steps < _STEPS_BEFORE_HALVING else (low + most) // 2
+                asked = most if any_ or steps < _STEPS_BEFORE_HALVING else (low + most) // 2
                 steps += 1
                 limits = replace(query, ttft=asked) if objective == "ttft" else replace(query, memory=asked)
                 chain = self._solve(case, limits)
-                best, low = (best, asked + 1) if chain is None else (chain, low)
+                best, low, any_ = (best, asked + 1, True) if chain is None else (chain, low, False)
         return Answer(best, None)
+
+    def _least(self, case: Case, objective: Objective, query: Query) -> int:
+        """Return a value that no chain of a case stays below: what promises most is looked at first."""
+        return self._cuts.least(case, objective, self._budget(case.layout, query))
 
     def _value(self, objective: Objective, chain: Chain) -> int:
         return self.value(objective, chain) or 0
@@ -86,6 +93,8 @@ class CpSatProver(ObjectiveValues):
         limits = Limits(min(query.gpus, self.program.max_gpus), query.ttft, query.memory)
         refuted = self._refuted.setdefault((case.layout.name, case.choices), [])
         if not query.ignored and any(_no_tighter(looser, limits) for looser in refuted):
+            return None
+        if not self._cuts.allows(case, query, self._budget(case.layout, query)):
             return None
         model = build(self.program, [case], limits, floor=self.floor)
         found = solve_level(model, None, self.remaining())

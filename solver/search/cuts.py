@@ -6,15 +6,18 @@ On a path of m passes the slowest of stages of b GPUs costs at least the mean ov
 .. math:: b \sum_s c_s + (m - 1) \sum_s g_s c_s \le b\, (\sum_s c_s + (m - 1) \max_s c_s) \le b\, limit,
 
 and each layer adds to the left side at least its least over the options of :math:`(b + (m - 1)\, g_o)` times its cost
-(*priced sum*). Plain integers, and none of the exact search's code.
+(*priced sum*). And stages that keep their caps, and leave the rest of each path its least, reach only so far
+(*reach*): the furthest layer that chains of g GPUs cover follows from that of fewer. Plain integers, and
+none of the exact search's code.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import accumulate, product
 
 from shardproof.formulations.deployment.chains import rounded
 from shardproof.formulations.deployment.tables import Cap, Case, Layout, Path, Program, Table
@@ -24,6 +27,16 @@ Price = tuple[int, int]
 """What a unit of a stage's cost weighs: a fixed part, and one for each of its GPUs."""
 
 
+@dataclass(frozen=True)
+class Sums:
+    """What one option costs: a stage that begins, or enters later, or stops at the end; and the layers before each."""
+
+    begins: int
+    enters: int
+    stops: int
+    sums: list[int]
+
+
 @dataclass
 class Cuts:
     """Bounds of one program in one direction of rounding; each table is read once for a set of options."""
@@ -31,6 +44,8 @@ class Cuts:
     program: Program
     floor: bool
     _known: dict[tuple[int, tuple[int, ...], Price], tuple[Table, int]] = field(default_factory=dict)
+
+    _read: dict[tuple[int, int], tuple[Table, Sums]] = field(default_factory=dict)
 
     def cases(self, layout: Layout, query: Query, budget: int) -> Iterator[Case]:
         """Yield the cases of a layout that no bound refutes; choices fall alone first."""
@@ -47,9 +62,14 @@ class Cuts:
             kept.append(standing)
         for picked in product(*kept):
             case = Case(layout, picked)
-            options = tuple(option for option in case.allowed(self.program) if option in every)
-            if self._stands(case.caps, case.paths, options, query, budget):
+            if self.allows(case, query, budget):
                 yield case
+
+    def allows(self, case: Case, query: Query, budget: int) -> bool:
+        """Whether no bound refutes a whole case."""
+        options = tuple(o for o in case.allowed(self.program) if self.program.options[o].gpus <= budget)
+        stands = self._stands(case.caps, case.paths, options, query, budget)
+        return stands and self._covers(case, options, query, budget)
 
     def least(self, case: Case, objective: Objective, budget: int) -> int:
         """Return a value of an objective that no chain of a case stays below."""
@@ -78,6 +98,47 @@ class Cuts:
             ):
                 return False
         return True
+
+    def _covers(self, case: Case, options: tuple[int, ...], query: Query, budget: int) -> bool:
+        """Whether stages of so many GPUs that keep the limits of single stages reach the last layer."""
+        limits = [(cap.table, query.cap_limit(cap)) for cap in case.caps]
+        for path in case.paths:
+            limit = query.path_limit(path)
+            if limit is not None:
+                least, further = self._priced(path.table, options, (1, 0)), path.microbatches - 1
+                slowest = limit // path.microbatches
+                limits.append((path.table, min(slowest, (limit - least) // further) if further else slowest))
+        reach, widths = [0], [(option, self.program.options[option].gpus) for option in options]
+        for gpus in range(1, budget + 1):
+            starts = {
+                (option, start) for option, width in widths if width <= gpus for start in (reach[gpus - width], 0)
+            }
+            reach.append(max([reach[-1], *(self._furthest(limits, option, start) for option, start in starts)]))
+        return reach[-1] == len(self.program.kinds)
+
+    def _furthest(self, limits: Sequence[tuple[Table, int]], option: int, start: int) -> int:
+        """Return the furthest end of a stage within its limits (the start: it holds no layer)."""
+        layers, furthest = len(self.program.kinds), len(self.program.kinds)
+        for table, limit in limits:
+            ends = self._sums(table, option)
+            room = limit - (ends.begins if start == 0 else ends.enters) + ends.sums[start]
+            if furthest == layers and ends.sums[layers] + ends.stops > room:
+                furthest = layers - 1
+            furthest = min(furthest, bisect_right(ends.sums, room, start) - 1)
+        return max(start, furthest)
+
+    def _sums(self, table: Table, option: int) -> Sums:
+        """Read one option of a table."""
+        key = id(table), option
+        if key not in self._read:
+            cells = rounded(table, self.floor)
+            row, base = cells.layer[option], cells.base[option]
+            sums = [0, *accumulate(row[kind] for kind in self.program.kinds)]
+            self._read[key] = (
+                table,
+                Sums(base + cells.first[option], base + cells.entry[option], cells.last[option], sums),
+            )
+        return self._read[key][1]
 
     def _priced(self, table: Table, options: tuple[int, ...], price: Price) -> int:
         """Least that the work of all layers, each by the option that is cheapest at a price, adds up to."""
