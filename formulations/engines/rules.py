@@ -23,6 +23,7 @@ from shardproof.instances.layers import (
     MixtureOfExperts,
 )
 from shardproof.instances.option import Option
+from shardproof.instances.workload import Phased
 
 SMALL_NODE = 8
 """GPUs of a node up to which stages fill it evenly; larger ones (NVL72) are filled by powers of two as well."""
@@ -62,6 +63,12 @@ def _layers(instance: Instance) -> Iterator[Layer]:
 
 def _experts(instance: Instance) -> Iterator[MixtureOfExperts]:
     return (layer.feed_forward for layer in _layers(instance) if isinstance(layer.feed_forward, MixtureOfExperts))
+
+
+def _both_phases(instance: Instance, option: Option) -> bool:
+    del option
+    loads = (scenario.workload for scenario in instance.scenarios)
+    return not any(isinstance(load, Phased) and load.phase != "both" for load in loads)
 
 
 def has_experts(instance: Instance) -> bool:
@@ -353,6 +360,13 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
             pipelines=True,
             spans=True,
             source="vLLM distributed/parallel_state.py, initialize_model_parallel: ranks are laid out DP x PP x TP",
+        ),
+        Rule(
+            "pools-one-stage",
+            "a replica that prefills or decodes alone has one stage: NixlConnector moves no caches of pipelines",
+            _both_phases,
+            pipelines=True,
+            source="vLLM issues 40674 and 52913 (open): NixlConnector refuses handshakes of pp_rank > 0",
         ),
     ),
     "sglang": (

@@ -17,6 +17,7 @@ SEEN: dict[str, dict[str, str]] = {
     "cache-dtype": {"vllm": "0.20 - 0.33", "sglang": "0.5"},
     "whole-prompts": {"vllm": "0.4 - 0.7"},
     "compressed-experts": {"vllm": "0.20 - 0.33"},
+    "pools-one-stage": {"vllm": "0.10 - 0.33"},
     "context": {"vllm": "0.4 - 0.33", "sglang": "0.5.1 (#9388) - 0.5.23"},
     "whole-experts": {"sglang": "0.5", "trtllm": "0.20 - 1.2"},
     "one-stage-dp-ep": {"sglang": "0.5 (#9805)"},

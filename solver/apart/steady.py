@@ -19,14 +19,15 @@ from shardproof.instances.plan import Plan, Pool
 from shardproof.solver.apart.bound import Bound
 from shardproof.solver.apart.terms import premises, status_of, transfers
 from shardproof.solver.evaluation.engine_flags import engine_flags
-from shardproof.solver.evaluation.groups import joined
+from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.evaluation.groups import joined, pool_names
 from shardproof.solver.open_loop.judge import Judged, Verdict, judged
 from shardproof.solver.open_loop.shown import documents, sentences
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.result import Metrics, Result
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.simulation.simulate import Service, SimulationSettings
-from shardproof.solver.solve import solve, versions
+from shardproof.solver.solve import annotated, solve, versions
 
 GROWTH = Fraction(3, 2)
 """Step between the times per token at which plans are looked for."""
@@ -206,7 +207,7 @@ def _nearly(verdict: Verdict) -> bool:
 def _result(instance: Instance, found: _Found | None, bound: int, *, whole: bool, seconds: float) -> Result:
     infeasible = found is None and bound > instance.max_gpus
     gpus = None if found is None else found.plan.gpus
-    plan = None if found is None else found.plan.model_copy(update={"instance_fingerprint": instance.fingerprint})
+    plan = None if found is None else _written(instance, found.plan)
     status = status_of(gpus, bound, infeasible=infeasible)
     return Result(
         status=status,
@@ -226,6 +227,13 @@ def _result(instance: Instance, found: _Found | None, bound: int, *, whole: bool
         service=() if found is None else tuple(documents(found.shown)),
         pools={} if found is None else {"prefill": found.candidate.prefill, "decode": found.candidate.decode},
     )
+
+
+def _written(instance: Instance, plan: Plan) -> Plan:
+    """Return the plan with memory and times of its stages, at the pace at which it runs."""
+    groups = map(annotated, evaluate(instance, plan).groups)
+    named = [group.model_copy(update={"pool": name}) for group, name in zip(groups, pool_names(plan), strict=True)]
+    return plan.model_copy(update={"groups": tuple(named), "instance_fingerprint": instance.fingerprint})
 
 
 def _metrics(found: _Found) -> Metrics:

@@ -57,6 +57,7 @@ def _show(prediction: Prediction) -> None:
 
     console = Console()
     group = "" if prediction.group is None else f"group {prediction.group}, "
+    group += "" if prediction.pool is None else f"{prediction.pool} pool, "
     console.print(f"{group}scenario {prediction.scenario}: by {prediction.basis}")
     console.print(f"TTFT {prediction.ttft_s:.3f} s, TPOT {prediction.tpot_ms:.2f} ms")
     for sentence in prediction.said:
@@ -75,7 +76,8 @@ def _show(prediction: Prediction) -> None:
             f"  {quantity.upper()}: {within} ({found.count} held-out rows of {found.group}, model {found.standing}; "
             "doubt about the model, no percentile of requests)"
         )
-    table = Table("one decode iteration", Column("time", justify="right", no_wrap=True))
+    phase = "prefill microbatch" if prediction.pool == "prefill" else "decode iteration"
+    table = Table(f"one {phase}", Column("time", justify="right", no_wrap=True))
     for name, time in prediction.operations.items():
         words = words_of(name) if prediction.basis == FITTED else name
         table.add_row(words, f"{time / 1e6:.3f} ms")

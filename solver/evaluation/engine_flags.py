@@ -7,18 +7,20 @@ division of running requests and chunks by dp under DP attention (server_args.py
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from shardproof.formulations.costs.engine_memory import EngineMemory
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan
+from shardproof.instances.plan import Plan, Pool
 from shardproof.solver.evaluation.engine_commands import WRITERS, Told, served_name
 from shardproof.solver.evaluation.engine_plan import EnginePlan
-from shardproof.solver.evaluation.groups import questions
+from shardproof.solver.evaluation.groups import pool_names, questions
+from shardproof.solver.evaluation.pool_flags import pool_flags, pool_options
 
 
-def engine_flags(instance: Instance, plan: Plan) -> tuple[str, ...]:
-    """Return the command lines of one replica of a plan, node by node, and notes on them.
+def engine_flags(instance: Instance, plan: Plan, *, pool: Pool | None = None) -> tuple[str, ...]:
+    """Return the command lines of one replica of a plan, node by node, and notes on them; ``pool``: its phase, if one.
 
     None for ``any`` or for stages that differ in their widths. A mixed fleet has those of each group, and the
     router's weights.
@@ -29,15 +31,20 @@ def engine_flags(instance: Instance, plan: Plan) -> tuple[str, ...]:
     if plan.engine not in WRITERS or instance.engine != plan.engine or len(widths) != 1:
         return ()
     told = Told(EnginePlan(instance, plan))
-    return (*WRITERS[plan.engine](told), *engine_notes(told))
+    lines = WRITERS[plan.engine](told)
+    if pool is not None:
+        added, options = pool_flags(plan.engine, pool), pool_options(pool, told.launch.longest).splitlines()
+        lines = [f"{line} {shlex.join(added)}" for line in lines] if added else [*lines, *options]
+    return (*lines, *engine_notes(told))
 
 
 def _fleet_flags(instance: Instance, plan: Plan) -> Iterator[str]:
+    names = pool_names(plan)
     for place, (asked, part) in enumerate(questions(instance, plan)):
-        found = engine_flags(asked, part)
+        pool = names[place] if names else None
+        found = engine_flags(asked, part, pool=pool)
         if found:
             weights = ", ".join(f"{share.requests} of {share.scenario}" for share in part.shares)
-            pool = plan.groups[place].pool
             said = f", routing weight of each (requests): {weights}" if weights else ""
             yield f"group {place}{f', {pool} pool' if pool else ''}, {part.replicas} x{said}"
             yield from found

@@ -29,6 +29,11 @@ def pools(instance: Instance, plan: Plan) -> tuple[tuple[Instance, Plan], ...]:
     return tuple((pool_instance(instance, name, tokens), plan.in_pool(name)) for name in names)
 
 
+def pool_names(plan: Plan) -> tuple[Pool, ...]:
+    """Return the pool of each of `questions` about a plan apart."""
+    return tuple(name for name in get_args(Pool) for group in plan.groups if group.pool == name)
+
+
 def joined(prefill: Plan, decode: Plan) -> Plan:
     """Put the plans of two pools together."""
     parts = ((part, name) for plan, name in zip((prefill, decode), get_args(Pool), strict=True) for part in plan.parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,12 +15,12 @@ from shardproof.formulations.costs.serving.doubt import Quantity, interval_of
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan
+from shardproof.instances.plan import Plan, Pool
 from shardproof.solver.evaluation.engine_flags import engine_account
 from shardproof.solver.evaluation.engine_plan import EnginePlan, require_plan_of
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import Evaluation, ScenarioFigures, Throughput, Violation
-from shardproof.solver.evaluation.groups import questions
+from shardproof.solver.evaluation.groups import pool_names, questions
 from shardproof.solver.problem import deployment_of
 
 DEFAULT_ENGINE = "vllm"
@@ -33,7 +34,8 @@ FITTED = "serving factors fitted to measurements"
 class Prediction:
     """What a plan is expected to do under one scenario; ``basis`` says which cost model spoke.
 
-    ``group``: place of the group of a mixed fleet that this is about (``None``: all replicas are alike).
+    ``group``: place of the group of a mixed fleet that this is about (``None``: all replicas are alike); ``pool``: the
+    phase that it serves alone, its times those of requests that pass through both pools.
     """
 
     scenario: str
@@ -49,6 +51,7 @@ class Prediction:
     engine_memory: EngineMemory | None
     assumptions: tuple[str, ...]
     group: int | None = None
+    pool: Pool | None = None
     violations: tuple[Violation, ...] = ()
     served: dict[str, Any] | None = None
     """What requests that come by themselves saw of the plan: the document of ``simulate --json`` (``None``: others)."""
@@ -59,6 +62,7 @@ class Prediction:
         """Return the document of ``predict --json``."""
         document: dict[str, Any] = {
             **({} if self.group is None else {"group": self.group}),
+            **({} if self.pool is None else {"pool": self.pool}),
             "scenario": self.scenario,
             "basis": self.basis,
             "ttft_s": self.ttft_s,
@@ -96,6 +100,8 @@ def predict(instance: Instance, plan: Plan, *, level: float | None = None) -> tu
     InputError
         If the plan is not one of the instance's model.
     """
+    if plan.is_apart:
+        return tuple(_apart(instance, plan, level))
     if plan.groups:
         found = []
         for place, (asked, part) in enumerate(questions(instance, plan)):
@@ -105,6 +111,22 @@ def predict(instance: Instance, plan: Plan, *, level: float | None = None) -> tu
     deployment = deployment_of(instance)
     evaluation = evaluate(instance, plan, deployment=deployment)
     return of_evaluation(deployment, plan, evaluation, level=level)
+
+
+def _apart(instance: Instance, plan: Plan, level: float | None) -> Iterator[Prediction]:
+    """Predict the groups of both pools, each with the times of the requests that pass through both."""
+    whole, names = evaluate(instance, plan), pool_names(plan)
+    for place, (asked, part) in enumerate(questions(instance, plan)):
+        for one in predict(asked, part, level=level):
+            figures = [found for found in whole.scenarios if found.scenario.name == one.scenario]
+            yield replace(
+                one,
+                group=place,
+                pool=names[place],
+                ttft_s=max(found.ttft for found in figures) / 1e9,
+                tpot_ms=max(found.tpot for found in figures) / 1e6,
+                throughput=whole.throughput(one.scenario),
+            )
 
 
 def of_evaluation(
@@ -119,9 +141,9 @@ def _scenario(
 ) -> Prediction:
     instance = deployment.instance
     fullest = max(figures.stages, key=lambda stage: stage.memory)
-    fitted = deployment.serving if figures.is_loop else None
+    fitted = deployment.serving if figures.is_loop and figures.phase != "prefill" else None
     operations = _operations(figures) if fitted is None else _fitted_operations(fitted, plan, figures)
-    tpot = figures.tpot / 1e6
+    tpot, both = figures.tpot / 1e6, figures.phase == "both"
     return Prediction(
         scenario=figures.scenario.name,
         basis="operations of the instance's clock" if fitted is None else FITTED,
@@ -132,7 +154,7 @@ def _scenario(
         requests=figures.requests,
         operations=dict(sorted(operations.items(), key=lambda item: -item[1])),
         memory_bytes=fullest.memory_bytes,
-        intervals={} if level is None or fitted is None else _intervals(instance, figures, level),
+        intervals={} if level is None or fitted is None or not both else _intervals(instance, figures, level),
         engine_memory=engine_memory(instance, plan),
         assumptions=_assumptions(instance, fitted, plan),
         violations=_violations(instance, plan, evaluation, figures),
@@ -156,10 +178,15 @@ def _violations(
 
 
 def _operations(figures: ScenarioFigures) -> dict[str, int]:
-    """Nanoseconds of one decode microbatch by operation, over all stages, and of the prompts beside it."""
+    """Nanoseconds of one decode microbatch by operation, over all stages, and of the prompts beside it.
+
+    Of one prefill microbatch, where replicas prefill alone.
+    """
     found: Counter[str] = Counter()
     for stage in figures.stages:
-        found.update(stage.decode_ns)
+        found.update(stage.prefill_ns if figures.phase == "prefill" else stage.decode_ns)
+    if figures.phase == "prefill":
+        return dict(found)
     return dict(found) | _beside(figures)
 
 

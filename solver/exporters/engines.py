@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shardproof.instances.plan import Pool
+from shardproof.solver.evaluation.pool_flags import BOOTSTRAP, SIDE_CHANNEL
 from shardproof.solver.exporters.apart import (
     ROUTER_CONFIG,
     ROUTERS,
@@ -13,7 +14,6 @@ from shardproof.solver.exporters.apart import (
     router_config,
     router_words,
 )
-from shardproof.solver.exporters.pools import BOOTSTRAP, SIDE_CHANNEL
 from shardproof.solver.exporters.routing import nginx
 from shardproof.solver.exporters.seats import Seat, seats_of
 from shardproof.solver.exporters.text import cannot, shell_words

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shardproof.instances.plan import Pool
+from shardproof.solver.evaluation.pool_flags import BOOTSTRAP
 from shardproof.solver.exporters.apart import (
     ROUTER_CONFIG,
     ROUTER_IMAGE,
@@ -22,7 +23,6 @@ from shardproof.solver.exporters.apart import (
 )
 from shardproof.solver.exporters.images import image_of
 from shardproof.solver.exporters.pods import config_map, pod
-from shardproof.solver.exporters.pools import BOOTSTRAP
 from shardproof.solver.exporters.routing import http_route
 from shardproof.solver.exporters.text import cannot, shell_words, to_yaml
 from shardproof.solver.exporters.units import PORT, Process, Unit

@@ -17,8 +17,8 @@ from shardproof.solver.evaluation.engine_commands import WRITERS, Told, served_n
 from shardproof.solver.evaluation.engine_flags import weight_notes
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.groups import questions
+from shardproof.solver.evaluation.pool_flags import pool_flags, pool_options
 from shardproof.solver.exporters.contract import check_words, check_yaml
-from shardproof.solver.exporters.pools import pool_flags, pool_options
 
 PLACEMENT = "placement.json"
 """Name of the file that says which expert lives where."""

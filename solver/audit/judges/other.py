@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from shardproof.instances.workload import ClosedLoop
 from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
 from shardproof.solver.documents.statement import Statement
@@ -76,13 +77,19 @@ def judge_price_total(context: Context, statement: Statement) -> Claim:
     return confirmed(statement, formula, expected) if same else inconsistent(statement, formula, expected * scales[0])
 
 
+def _fills_iterations(context: Context) -> bool:
+    """Whether an engine fills its iterations with whatever has come: in closed loops."""
+    instance = context.instance
+    return instance is not None and instance.engine != "any" and isinstance(instance.scenarios[0].workload, ClosedLoop)
+
+
 def judge_microbatches(context: Context, statement: Statement) -> Claim:
     """Microbatches times their requests are the batch."""
     facts = context.facts
     batch, count, size = facts.workload("batch"), facts.stated("microbatches"), facts.stated("microbatch_requests")
     tokens, prompt = facts.stated("microbatch_tokens"), facts.workload("input_tokens")
     if statement.field == "microbatch_tokens":
-        if size and prompt and not context.document.engine:
+        if size and prompt and not context.document.engine and not _fills_iterations(context):
             chunk = -(-prompt // (facts.stated("prompt_chunks") or 1))
             expected = Fraction(size * chunk)
             formula = f"{size} requests x {chunk} tokens = {expected}"
