@@ -40,13 +40,15 @@ RESOLUTION = 32
 class Tokens:
     """Mean times per token (ns) that a question is about, in (fastest, slowest], and a factor on every rate.
 
-    ``rounded``: replicas of which each may have been rounded down by one prompt (0: a plan is looked for).
+    ``rounded``: replicas of which each may have been rounded down by one prompt (0: a plan is looked for); ``hurry``:
+    how many times faster than its limit a lone prompt's first token is to be, since requests queue (1: for a bound).
     """
 
     fastest: Fraction
     slowest: Fraction
     rate: Fraction = Fraction(1)
     rounded: int = 0
+    hurry: Fraction = Fraction(1)
 
 
 ANY_TOKEN = Tokens(Fraction(1), Fraction(1))
@@ -135,6 +137,7 @@ def _prefill(instance: Instance, scenario: Scenario, tokens: Tokens) -> Scenario
         sending=sending_time(instance, first),
         window=window,
     )
+    limit = None if limit is None else max(1, floor(limit / tokens.hurry))
     return scenario.model_copy(update={"workload": changed, "limits": Limits(ttft=limit)})
 
 

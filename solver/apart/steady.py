@@ -8,7 +8,7 @@ others are. What is given was played and keeps every limit; it is called optimal
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
@@ -33,9 +33,11 @@ GROWTH = Fraction(3, 2)
 """Step between the times per token at which plans are looked for."""
 RAISE = Fraction(11, 10)
 """Factor on what a pool is planned for when it misses a limit in service, as often as it takes to get another plan."""
-MOST_PLAYED = 24
+MOST_PLAYED = 32
 MOST_RAISED = 4
 """Largest factor on what a pool is planned for."""
+MOST_HURRIED = 40
+"""Largest factor by which a lone prompt is to be faster than its limit."""
 SEEDS = 5
 CLEAR = 1.1
 """One run that misses a limit by more is enough to say that the plan misses it."""
@@ -59,8 +61,16 @@ def solve_steady(instance: Instance, settings: Settings) -> Result:
 
 
 Replicas = Literal["free", "alike"]
-Key = tuple[Fraction, Fraction, Fraction]
-"""Time per token, and factors on what the prefill pool and the decode pool are planned for."""
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """What a plan is made for: a time per token, factors on the pools' loads, and on the haste of a lone prompt."""
+
+    token: Fraction
+    prefill: Fraction = Fraction(1)
+    decode: Fraction = Fraction(1)
+    hurry: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -102,12 +112,12 @@ class _Search:
     settings: Settings
     give_up: float | None
     _known: dict[str, Result] = field(default_factory=dict)
-    _played: dict[str, Judged] = field(default_factory=dict)
+    _played: dict[Hashable, Judged] = field(default_factory=dict)
     _services: dict[int, Service] = field(default_factory=dict)
 
     def run(self) -> _Found | None:
         """Find a plan whose pools have replicas all alike; then let them differ where that saves GPUs."""
-        found = self._climb("alike", [(token, Fraction(1), Fraction(1)) for token in self._tokens()])
+        found = self._climb("alike", [Key(token) for token in self._tokens()])
         if found is None or self.instance.replicas == "alike":
             return found
         freer = self._climb("free", [found.key], less_than=found.plan.gpus)
@@ -149,26 +159,53 @@ class _Search:
             token /= GROWTH
 
     def _raised(self, replicas: Replicas, key: Key, candidate: _Candidate, shown: Judged) -> dict[Key, _Candidate]:
-        """Plan those pools for more whose limits are missed (both, where one holds a request's whole time)."""
-        token, prefill, decode = key
+        """Plan those pools for more whose limits are missed (both, where one holds a request's whole time).
+
+        Late first tokens are answered by more prefill, or by prefill that is faster.
+        """
         missed = {verdict.limit_name.partition(" ")[0] for verdict in shown.verdicts if not verdict.kept}
         first, later = not missed <= {"tpot", "itl"}, not missed <= {"ttft"}
-        while max(prefill, decode) * RAISE <= MOST_RAISED:
-            prefill, decode = prefill * RAISE if first else prefill, decode * RAISE if later else decode
-            raised = self._candidate(replicas, (token, prefill, decode))
-            if raised is None:
+        more = replace(
+            key,
+            prefill=key.prefill * RAISE if first else key.prefill,
+            decode=key.decode * RAISE if later else key.decode,
+        )
+        found = self._changed(replicas, candidate, more, first=first, later=later)
+        if first:
+            found |= self._changed(replicas, candidate, replace(key, hurry=key.hurry * GROWTH), hurried=True)
+        return found
+
+    def _changed(
+        self,
+        replicas: Replicas,
+        candidate: _Candidate,
+        key: Key,
+        *,
+        first: bool = False,
+        later: bool = False,
+        hurried: bool = False,
+    ) -> dict[Key, _Candidate]:
+        """Raise what a key asks for until it gives another plan."""
+        while max(key.prefill, key.decode) <= MOST_RAISED and key.hurry <= MOST_HURRIED:
+            found = self._candidate(replicas, key)
+            if found is None:
                 break
-            if raised.plan != candidate.plan:
-                return {(token, prefill, decode): raised}
+            if found.plan != candidate.plan:
+                return {key: found}
+            key = Key(
+                key.token,
+                key.prefill * RAISE if first else key.prefill,
+                key.decode * RAISE if later else key.decode,
+                key.hurry * GROWTH if hurried else key.hurry,
+            )
         return {}
 
     def _candidate(self, replicas: Replicas, key: Key) -> _Candidate | None:
         """Fewest GPUs of each pool at a time per token and factors on their loads (``None``: a pool has no plan)."""
-        token, prefill, decode = key
-        first = self._solved(replicas, "prefill", Tokens(token, token, prefill))
+        first = self._solved(replicas, "prefill", Tokens(key.token, key.token, key.prefill, hurry=key.hurry))
         if first.plan is None:
             return None
-        second = self._solved(replicas, "decode", Tokens(token, token, decode))
+        second = self._solved(replicas, "decode", Tokens(key.token, key.token, key.decode))
         if second.plan is None or first.plan.gpus + second.plan.gpus > self.instance.max_gpus:
             return None
         return _Candidate(first, second)
@@ -188,7 +225,10 @@ class _Search:
 
     def _judged(self, plan: Plan) -> Judged:
         """Play a plan, once where one run is clear; one that was played before shows what it showed."""
-        key = plan.model_dump_json(include={"groups"})
+        key = tuple(
+            (group.pool, group.replicas, group.shares, tuple((stage.layers, stage.option) for stage in group.stages))
+            for group in plan.groups
+        )
         if key not in self._played:
             shown = judged(self.instance, plan, self._service(1))
             if all(verdict.kept or _nearly(verdict) for verdict in shown.verdicts):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.apart import never_worse
 from shardproof.formulations.apart.phases import ANY_TOKEN, pool_instance
 from shardproof.formulations.apart.transfer import prompt_bytes, sending_time
 from shardproof.formulations.timeline import last_sent, simulate_prefill, simulate_sending
@@ -182,3 +183,8 @@ def test_a_question_without_pools_keeps_its_fingerprint() -> None:
     plain = question(serving="together")
     assert plain.fingerprint == question(serving="together", transfer={"setup": "1 s"}).fingerprint
     assert plain.fingerprint != question().fingerprint
+
+
+@pytest.mark.slow  # five random questions, each answered three ways
+def test_the_documented_command_counts_no_worse_answer() -> None:
+    assert never_worse(5) == 0

@@ -1,0 +1,144 @@
+"""When prefill and decode apart take fewer GPUs than together: five models, two workloads, two limits on TPOT.
+
+``python -m benchmarks.apart`` plans each question both ways for requests that come by themselves; every plan in the
+table was played in the simulator (pools with both pools, their queues and the link). Prints the table of docs/apart.md.
+
+``python -m benchmarks.apart --random 300`` solves random small bursts together, apart and either way, and counts
+answers of ``any`` that are worse than one of both (there must be none).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shardproof.instances.plan import Plan
+from shardproof.instances.resolve import resolve_tree
+from shardproof.solver.answer import answer
+from shardproof.solver.result import Result
+from shardproof.solver.search.settings import Settings
+from tests.oracles.apart_brute_force import small_instance
+
+MODELS = (("qwen3-8b", 12), ("qwen3-32b", 4), ("qwen3-30b-a3b", 16), ("gpt-oss-120b", 12), ("llama-3.1-70b-fp8", 3))
+"""Models, and requests a second with prompts of 4,096 tokens; others in inverse proportion to all their tokens."""
+WORKLOADS = ((8192, 256), (1024, 512))
+TPOTS = ("20ms", "50ms")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question and its answers."""
+
+    model: str
+    read: int
+    written: int
+    rate: int
+    tpot: str
+    together: Result
+    apart: Result
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Cells of the table."""
+        pools = "" if self.apart.plan is None else f" ({sizes(self.apart.plan)})"
+        tokens = f"{self.read:,} + {self.written:,}"
+        return (
+            self.model,
+            tokens,
+            f"{self.rate}/s",
+            self.tpot,
+            said(self.together),
+            said(self.apart) + pools,
+            self.winner,
+        )
+
+    @property
+    def winner(self) -> str:
+        """Which way has fewer GPUs."""
+        one, two = (result.gpus or 10**6 for result in (self.together, self.apart))
+        return "-" if one == two == 10**6 else "together" if one < two else "apart" if two < one else "either"
+
+
+def sizes(plan: Plan) -> str:
+    """GPUs of the prefill pool and of the decode pool."""
+    found = (sum(group.gpus for group in plan.groups if group.pool == name) for name in ("prefill", "decode"))
+    return " + ".join(map(str, found))
+
+
+def said(result: Result) -> str:
+    """GPUs of a plan and the bound below it."""
+    if result.gpus is None:
+        return "none" if result.status == "infeasible" else "none found"
+    return f"{result.gpus}" if result.bound == result.gpus else f"{result.gpus} (>= {result.bound})"
+
+
+def question(model: str, read: int, written: int, rate: int, tpot: str, serving: str) -> dict[str, Any]:
+    """Return a question for requests that come by themselves."""
+    return {
+        "model": model,
+        "device": "h100-sxm",
+        "engine": "vllm",
+        "workload": {"kind": "requests", "rate": f"{rate}/s", "input_tokens": read, "output_tokens": written},
+        "limits": {"ttft_p99": "2s", "tpot_p99": tpot, "max_gpus": 40},
+        "serving": serving,
+    }
+
+
+def rows(models: Sequence[tuple[str, int]], limit_s: float) -> Iterator[Row]:
+    """Answer every question both ways."""
+    settings = Settings(explain=False, certify=False, time_limit_s=limit_s)
+    for model, rate in models:
+        for read, written in WORKLOADS:
+            scaled = max(1, rate * 4096 // (read + 2 * written))
+            for tpot in TPOTS:
+                found = [
+                    answer(
+                        resolve_tree(question(model, read, written, scaled, tpot, way), where=model), settings=settings
+                    )
+                    for way in ("together", "apart")
+                ]
+                yield Row(model, read, written, scaled, tpot, *found)
+
+
+def never_worse(count: int) -> int:
+    """Return how many of so many random bursts ``any`` answers worse than together or apart."""
+    worse = 0
+    settings = Settings(explain=False, certify=False)
+    for seed in range(count):
+        asked = small_instance(seed)
+        gpus = {
+            way: answer(asked.model_copy(update={"serving": way}), settings=settings).gpus or 10**6
+            for way in ("together", "apart", "any")
+        }
+        worse += gpus["any"] != min(gpus["together"], gpus["apart"])
+    return worse
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table, or count random questions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--random", type=int, default=0, help="random bursts instead of the table")
+    parser.add_argument("--limit", type=float, default=60, help="seconds of each answer")
+    parser.add_argument("--model", action="append", help="only these models")
+    asked = parser.parse_args(arguments)
+    if asked.random:
+        worse = never_worse(asked.random)
+        sys.stdout.write(f"{asked.random} random bursts: any is worse in {worse}\n")
+        return 1 if worse else 0
+    sys.stdout.write("| model | tokens | rate | TPOT p99 | together | apart (prefill + decode) | fewer GPUs |\n")
+    sys.stdout.write("|---|---|--:|--:|--:|--:|---|\n")
+    chosen = [pair for pair in MODELS if not asked.model or pair[0] in asked.model]
+    started = time.monotonic()
+    for row in rows(chosen, asked.limit):
+        sys.stdout.write(f"| {' | '.join(row.cells)} |\n")
+        sys.stdout.flush()
+    sys.stderr.write(f"{time.monotonic() - started:.0f} s\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
