@@ -95,12 +95,8 @@ def rows(models: Sequence[tuple[str, int]], limit_s: float) -> Iterator[Row]:
         for read, written in WORKLOADS:
             scaled = max(1, rate * 4096 // (read + 2 * written))
             for tpot in TPOTS:
-                found = [
-                    answer(
-                        resolve_tree(question(model, read, written, scaled, tpot, way), where=model), settings=settings
-                    )
-                    for way in ("together", "apart")
-                ]
+                asked = (question(model, read, written, scaled, tpot, way) for way in ("together", "apart"))
+                found = [answer(resolve_tree(tree, where=model), settings=settings) for tree in asked]
                 yield Row(model, read, written, scaled, tpot, *found)
 
 
