@@ -173,7 +173,7 @@ def _said(result: Result) -> str:
     if result.gpus is None:
         return "no plan" if result.status == "infeasible" else "no plan found"
     whole = result.bound == result.gpus
-    return f"{result.gpus} GPUs" + ("" if whole else f", at least {result.bound}")
+    return ("1 GPU" if result.gpus == 1 else f"{result.gpus} GPUs") + ("" if whole else f", at least {result.bound}")
 
 
 def _sentences(instance: Instance, pools: Pools) -> tuple[str, ...]:
