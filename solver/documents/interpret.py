@@ -17,6 +17,11 @@ from shardproof.solver.documents.vocabulary import fields_of
 from shardproof.solver.documents.wording import section_kind
 
 _HOST = re.compile(r"(?i)\b(?:dram|ddr\d?|system|host|cpu)\b")
+_OTHER_PARTS = re.compile(
+    r"(?i)\b(?:router|gateway|frontend|ingress|proxy|epp|scheduler|planner|monitoring|grafana|prometheus|redis|etcd|nats"
+    r"|webui|sidecar|database|autoscaling|load[-_ ]?balancer)\b"
+)
+"""Parts of a cluster that run no model."""
 _NO_UNIT = frozenset({"bytes", "time", "flops", "rate", "price"})
 
 
@@ -59,6 +64,10 @@ def _by_vocabulary(entry: Entry, section: str) -> tuple[list[Statement], str]:
     for row in rows:
         if entry.subject and not entry.subject.startswith(("row", "stage", "gpu", "replica")):
             return [], "belongs to a list that is not read"
+        if row.name in ("replicas", "nodes") and any(_OTHER_PARTS.search(name) for name in entry.sections):
+            return [], "is about another part of the cluster"
+        if row.name == "replicas" and entry.sections and entry.value.strip() == "0":
+            return [], "is scaled to zero"
         statement = statement_of(entry, row, unit, section)
         if row.name == "gpu_memory" and re.search(
             r"(?i)\b(?:dram|ddr\d?|system|host|cpu)\b", f"{entry.key} {entry.value}"

@@ -31,7 +31,7 @@ _ALTERNATIVES = re.compile(
     r"|only|requires?|needs?|single|per|every|each|across|all)\b"
 )
 _HTML = re.compile(r"\s*</?(?:t[dhr]|table|tbody|thead|img|div|p|a|details|summary)\b")
-_PART_OF_MODEL = re.compile(r"\b(?:mtp|modules?|draft|excluding|block|embedding|encoder|vision|activated per)\b")
+_PART_OF_MODEL = re.compile(r"\b(?:models|mtp|modules?|draft|excluding|block|embedding|encoder|vision|activated per)\b")
 _PLAN_WORDS = re.compile(r"\b(?:gpus?|gi?b|layers?|experts?|tp|pp|dp|ep|nodes?|heads?|param\w*|memory|weights?|kv)\b")
 _DECLARES = re.compile(
     r"\b(?:we|our|this (?:plan|deployment|server|service|setup|cluster|engine|configuration)|in total|in all|total"
@@ -39,6 +39,7 @@ _DECLARES = re.compile(
 )
 _DEGREES_ALONE = frozenset({"tp", "pp", "dp", "ep", "gpus", "moe_tp", "replicas", "nodes", "gpus_per_node"})
 
+_PARAMETERS = ("parameters", "active_parameters")
 _LISTED = frozenset({"tp", "pp", "dp", "ep", "moe_tp"})
 _ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s")
 FEWEST_CHOICES = 3
@@ -125,8 +126,11 @@ class _Reader:
             self.lines.append(ReadLine(entry.line, entry.text, "log line, no claim about the plan"))
             return
         found, reason = interpret(entry)
-        if not fields_of(entry.key[:100], section_kind(entry.sections) if entry.sections else "none")[0]:
+        asked = fields_of(entry.key[:100], section_kind(entry.sections) if entry.sections else "none")[0]
+        if not asked:
             found = self.without_choices(entry, found)
+        elif not any(row.name in _PARAMETERS for row in asked):
+            found = _without_others_parameters(entry, found)
         self.statements += found
         if not found and (entry.value.strip() or entry.key.strip()):
             self.unread.append(Unread(entry.line, entry.text, reason))
@@ -160,11 +164,17 @@ class _Reader:
         advice = advice and bool(self.launches)
         if self.launches:
             found = [s for s in found if s.field != "sum" or _PLAN_WORDS.search(said)]
-        if _PART_OF_MODEL.search(said):
-            found = [s for s in found if s.field not in ("parameters", "active_parameters")]
+        found = _without_others_parameters(entry, found)
         if not several and not advice:
             return found
         return [s for s in found if s.field not in DEGREES or s.subject or (not advice and s.field not in values)]
+
+
+def _without_others_parameters(entry: Entry, found: list[Statement]) -> list[Statement]:
+    """Drop parameters that are those of a part of the model, or of models in general."""
+    if not _PART_OF_MODEL.search(f"{entry.key} {entry.value}".lower()):
+        return found
+    return [statement for statement in found if statement.field not in _PARAMETERS]
 
 
 def _runs(lines: list[int]) -> list[list[int]]:

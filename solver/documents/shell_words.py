@@ -11,6 +11,10 @@ BREAKS = frozenset({";", "&&", "||", "|", "&", ";;", "\n"})
 """Operators between two commands; a line break is the operator of that name."""
 
 
+PLACEHOLDER = re.compile(r"<[A-Za-z][\w./|:-]*(?: [\w./|:-]+)*>(?=[\s\"'/:,]|$)")
+"""``<name>`` in a page's command: what the reader is to put there, and no redirection."""
+
+
 @dataclass(frozen=True)
 class Word:
     """One word of a command and the line that it stands on."""
@@ -69,6 +73,8 @@ class _Lexer:
             end = len(text) if end < 0 else end
             self.comments.append(Word(text[place + 1 : end].strip(), self.line))
             self.place = end
+        elif character == "<" and (match := PLACEHOLDER.match(text, place)):
+            self._take(match[0], match.end())
         elif character in "\n;&|<>" and not self.array:
             self._operator(character)
         else:

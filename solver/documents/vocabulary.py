@@ -76,6 +76,7 @@ VOCABULARY: tuple[Field, ...] = (
          " | single gpu memory capacity | memory gpu capacity | memory available | available gpu memory"),
     _row("gpu_memory", "bytes", "memory | gpu memory | memory gpu", "hardware"),
     _row("gpu_memory", "bytes", "gpu memory", "none"),
+    _row("gpu_memory", "bytes", "gpu ram | ram gpu | single gpu ram", ""),
     _row("bandwidth", "rate", "memory bandwidth | gpu memory bandwidth | bandwidth | memory bandwidth gpu"
          " | single gpu memory bandwidth | gpu bandwidth", ""),
     _row("mfu", "ratio", "mfu | mfu utilization | compute efficiency | model flops utilization | flops utilization"

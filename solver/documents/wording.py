@@ -85,7 +85,7 @@ FOLD = {
         "parameter": "parameters params param",
         "weight": "weights",
         "utilization": "utilisation util",
-        "memory": "vram hbm mem ram",
+        "memory": "vram hbm mem",
         "used": "usage consumption footprint use utilized occupied",
         "dimension": "dim dims dimensions",
         "activation": "activations",

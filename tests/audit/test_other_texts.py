@@ -279,3 +279,43 @@ def test_a_list_of_what_a_degree_may_be_states_none() -> None:
     twice = "- attention runs at TP 4\n- experts run at TP 8\n"
     (plan,) = parse_plans(page.format(twice), name="page.md", suffix=".md")
     assert len(plan.of("tp")) == 2
+
+
+def test_placeholders_are_no_redirections() -> None:
+    line = "trtllm-serve Qwen/Qwen3-32B --max_batch_size <max_batch_size> --tp_size <tp> --free_gpu_memory_fraction 0.9"
+    (plan,) = parse_plans(line, name="run.sh", suffix=".sh")
+    assert plan.number("max_sequences", "tp") is None
+    assert float(plan.number("memory_fraction")) == 0.9
+    assert plan.open
+    for redirected in ("< in.txt > out.txt", "<in.txt >out.txt", "> log 2>&1", "<<< text"):
+        (plan,) = parse_plans(f"vllm serve Qwen/Qwen3-32B -tp 4 {redirected}", name="run.sh", suffix=".sh")
+        assert plan.number("tp") == 4
+
+
+def test_ram_of_a_host_is_no_memory_of_a_device() -> None:
+    page = "# Qwen3-32B\n\n## Hardware\n\n* GPUs: 8 x H100\n* {}\n\nTP: 4\n"
+    for line, stated in (("RAM: 2.0 TiB", False), ("GPU RAM: 80 GB", True), ("GPU memory: 80 GB", True)):
+        (plan,) = parse_plans(page.format(line), name="page.md", suffix=".md")
+        assert bool(plan.of("gpu_memory")) is stated, line
+
+
+def test_replicas_of_a_router_are_not_the_models(tmp_path: Path) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text("model: Qwen/Qwen3-32B\ntp: 4\nrouter:\n  replicas: 2\nserver:\n  replicas: 3\n")
+    (audit,) = review(path).audits
+    assert [statement.number for statement in audit.document.of("replicas")] == [3]
+    assert audit.exit_code == 0
+
+
+@pytest.mark.parametrize("said", ["for small models (less than 7B parameters)", "suits models with 70B parameters"])
+def test_parameters_of_models_in_general_are_not_the_models(said: str) -> None:
+    (plan,) = parse_plans(
+        f"# Qwen3-32B\n\nThis {said}.\n\n- **Single-node**: Simple, {said}\n\nTP: 4\n", name="page.md", suffix=".md"
+    )
+    assert not plan.of("parameters")
+
+
+def test_a_pool_that_is_scaled_to_zero_is_no_plan() -> None:
+    text = "model: Qwen/Qwen3-32B\ntp: 4\nspare:\n  replicas: 0\n"
+    (plan,) = parse_plans(text, name="plan.yaml", suffix=".yaml")
+    assert not plan.of("replicas")
