@@ -201,6 +201,8 @@ class ChunkCosts:
             if not any(fresh):
                 break
         plane: Floats = found / scale
+        if not aim[2]:
+            plane[2] = 0.0  # contexts were not looked at: a later chunk costs no less than a first one
         return plane
 
     def _touch(self, size: int, place: int) -> bool:

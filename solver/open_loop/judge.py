@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from shardproof.formulations.open_loop import allowed_late, promised_by
+from shardproof.formulations.scaling import limit_within_margin
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.workload import Burst, OpenLoop, Scenario
+from shardproof.solver.problem import with_confidence
 from shardproof.solver.simulation.outcome import Interval, Outcome, interval
 from shardproof.solver.simulation.replica import Served
 from shardproof.solver.simulation.simulate import Service
@@ -44,13 +47,36 @@ class Judged:
         return not refused and not overloaded and all(verdict.kept for verdict in self.verdicts)
 
 
+def within_margin(instance: Instance) -> Instance:
+    """Return the instance with what its margin (or its confidence) leaves of the limits of open scenarios."""
+    if instance.confidence is not None:
+        instance = with_confidence(instance, instance.confidence)
+    first = instance.margin if instance.loop_ttft_margin is None else instance.loop_ttft_margin
+    if not instance.margin and not first:
+        return instance
+    scenarios = tuple(_tightened(item, first, instance.margin) for item in instance.scenarios)
+    return instance.model_copy(update={"scenarios": scenarios})
+
+
+def _tightened(scenario: Scenario, first: Fraction, margin: Fraction) -> Scenario:
+    if not isinstance(scenario.workload, OpenLoop):
+        return scenario
+    margins, limits = {"ttft": first}, scenario.limits
+    plain = {name: limit_within_margin(round(limit), margins.get(name, margin)) for name, limit in limits.plain.items()}
+    percentiles = tuple(
+        item.model_copy(update={"limit": limit_within_margin(item.limit, margins.get(item.figure, margin))})
+        for item in limits.percentiles
+    )
+    return scenario.model_copy(update={"limits": limits.model_copy(update={**plain, "percentiles": percentiles})})
+
+
 def judged(instance: Instance, plan: Plan, service: Service) -> Judged:
     """Play a plan and hold what it shows against the limits of the open scenarios; of all, where pools are apart.
 
     Limits of a closed loop are of the mean request, those of a burst of the slowest.
     """
     outcomes = service.play(plan, watched=False)
-    pairs = zip(instance.scenarios, outcomes, strict=True)
+    pairs = zip(within_margin(instance).scenarios, outcomes, strict=True)
     judging = (pair for pair in pairs if plan.is_apart or isinstance(pair[0].workload, OpenLoop))
     verdicts = tuple(verdict for scenario, outcome in judging for verdict in _verdicts(scenario, outcome))
     return Judged(plan, outcomes, verdicts)
@@ -58,7 +84,7 @@ def judged(instance: Instance, plan: Plan, service: Service) -> Judged:
 
 def may_keep(instance: Instance, plan: Plan, service: Service) -> bool:
     """Whether one run of every open scenario keeps its limits; a run that cannot any more is not played to its end."""
-    scenarios = (item for item in instance.scenarios if isinstance(item.workload, OpenLoop))
+    scenarios = (item for item in within_margin(instance).scenarios if isinstance(item.workload, OpenLoop))
     return all(_keeps_one(plan, scenario, service) for scenario in scenarios)
 
 

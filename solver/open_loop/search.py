@@ -13,7 +13,7 @@ from shardproof.instances.workload import OpenLoop
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.open_loop.evaluated import SEEDS
-from shardproof.solver.open_loop.judge import Judged, judged, may_keep
+from shardproof.solver.open_loop.judge import Judged, judged, may_keep, within_margin
 from shardproof.solver.open_loop.least import OpenScenario, OptionCosts, ShapeBound
 from shardproof.solver.open_loop.mixed import mixed_bound
 from shardproof.solver.open_loop.shapes import Shape, shapes_of
@@ -49,7 +49,7 @@ class OpenSearch:
     def __init__(self, instance: Instance, service: Service, *, floor: int, give_up: float | None) -> None:
         """Take the question; ``floor``: GPUs that its other scenarios need; ``give_up``: monotonic clock."""
         self.instance, self.service, self.floor, self.give_up = instance, service, floor, give_up
-        names = [item for item in instance.scenarios if isinstance(item.workload, OpenLoop)]
+        names = [item for item in within_margin(instance).scenarios if isinstance(item.workload, OpenLoop)]
         self.scenarios = [OpenScenario(service, scenario) for scenario in names]
         self._costs: dict[object, OptionCosts] = {}
         self._shallow: dict[object, float] = {}

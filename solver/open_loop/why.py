@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from shardproof.instances.instance import Instance
 from shardproof.instances.workload import OpenLoop
 from shardproof.solver.open_loop.evaluated import service_of
-from shardproof.solver.open_loop.judge import judged
+from shardproof.solver.open_loop.judge import judged, within_margin
 from shardproof.solver.open_loop.least import OpenScenario, OptionCosts, ShapeBound
 from shardproof.solver.open_loop.shapes import Shape, shapes_of
 from shardproof.solver.open_loop.shown import sentences
@@ -30,8 +30,8 @@ def why_not_fewer(instance: Instance, result: Result) -> tuple[str, ...]:
 
 def _refuted(instance: Instance, most: int) -> Iterator[tuple[Shape, int, str]]:
     """Yield every shape with the most replicas that so many GPUs hold, and why they do not do."""
-    service = service_of(instance)
-    scenarios = [OpenScenario(service, item) for item in instance.scenarios if isinstance(item.workload, OpenLoop)]
+    service, asked = service_of(instance), within_margin(instance).scenarios
+    scenarios = [OpenScenario(service, item) for item in asked if isinstance(item.workload, OpenLoop)]
     costs: dict[object, OptionCosts] = {}
     for shape in shapes_of(service.deployment):
         count = most // shape.gpus

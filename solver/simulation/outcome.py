@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from shardproof.solver.simulation.replica import Sample, Served
@@ -128,6 +129,8 @@ def interval(values: Sequence[float]) -> Interval:
     import statistics
 
     mean = statistics.fmean(values)
+    if not isfinite(mean):  # a figure that no request has
+        return Interval(mean, mean, mean)
     if len(values) < 2:
         return Interval(mean, mean, mean)
     half = _student(len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
@@ -202,5 +205,7 @@ class Outcome:
         }
 
 
-def _shown(found: Interval) -> dict[str, float]:
-    return {"value": found.value / 1e6, "low": found.low / 1e6, "high": found.high / 1e6}
+def _shown(found: Interval) -> dict[str, float | None]:
+    """Return an interval in ms; ``None`` where no request has the figure."""
+    known = {"value": found.value, "low": found.low, "high": found.high}
+    return {name: value / 1e6 if isfinite(value) else None for name, value in known.items()}

@@ -101,6 +101,18 @@ def test_chunks_cost_no_more_than_they_add(seed: int) -> None:
     assert (short > 0.6 * whole).mean() > 0.9
 
 
+def test_planes_of_short_prompts_say_nothing_of_the_context_before_long_ones() -> None:
+    clock = times(1)
+    prompts = np.array([100.0] * 9 + [5900.0])
+    least = ChunkCosts(clock).work(Asked(prompts, np.zeros(10), np.ones(10)))
+    whole, done = 0.0, 0
+    for tokens in (2048, 2048, 1804):
+        whole += clock.chunk(tokens, done)[0]
+        done += tokens
+    assert least[-1] <= whole * (1 + 1e-9)
+    assert least[0] == pytest.approx(clock.chunk(100, 0)[0], rel=0.2)
+
+
 def fewest_late(arrivals: Sequence[float], due: Sequence[float], work: Sequence[float], servers: float) -> int:
     """Fewest late requests of the best preemptive schedule on one server that is so many times as fast."""
     count = len(work)

@@ -15,7 +15,7 @@ from shardproof.instances.resolve import resolve_tree
 from shardproof.instances.units import parse_rate
 from shardproof.instances.workload import ClosedLoop, OpenLoop
 from shardproof.solver.answer import answer as solve
-from shardproof.solver.open_loop.judge import judged
+from shardproof.solver.open_loop.judge import judged, within_margin
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.simulation.simulate import Service, SimulationSettings, simulate
@@ -149,6 +149,19 @@ def test_the_engine_is_set_up_for_one_request_in_flight_or_as_many_as_are_told()
     loops = [closed(asked(), flight).scenarios[0].workload for flight in (None, {"main": 7})]
     assert [loop.requests for loop in loops] == [1, 7]
     assert all(isinstance(loop, ClosedLoop) for loop in loops)
+
+
+def test_answers_of_one_token_have_no_time_per_token() -> None:
+    found = solve(asked("2/s", workload={"output_tokens": 1}), settings=Settings())
+    assert found.plan is not None
+    assert found.to_json()["service"][0]["itl_ms"]["p99"]["value"] is None
+
+
+def test_a_margin_comes_off_the_limits() -> None:
+    question = asked().model_copy(update={"margin": Fraction(1, 4)})
+    limits = within_margin(question).scenarios[0].limits
+    assert [item.limit for item in limits.percentiles] == [1_600_000_000, 32_000_000]
+    assert within_margin(asked()) == asked()
 
 
 def test_a_trace_says_rate_and_lengths(tmp_path: Path) -> None:
