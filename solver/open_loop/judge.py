@@ -48,24 +48,26 @@ class Judged:
 
 
 def within_margin(instance: Instance) -> Instance:
-    """Return the instance with what its margin (or its confidence) leaves of the limits of open scenarios."""
+    """Return the instance with what its margin (or its confidence) leaves of the limits of open scenarios.
+
+    Confidence is that of TPOT for every figure: all of them are made of iterations, and the doubt of a closed loop's
+    first token is mostly that of its queue, which is played here.
+    """
     if instance.confidence is not None:
         instance = with_confidence(instance, instance.confidence)
-    first = instance.margin if instance.loop_ttft_margin is None else instance.loop_ttft_margin
-    if not instance.margin and not first:
+    if not instance.margin:
         return instance
-    scenarios = tuple(_tightened(item, first, instance.margin) for item in instance.scenarios)
+    scenarios = tuple(_tightened(item, instance.margin) for item in instance.scenarios)
     return instance.model_copy(update={"scenarios": scenarios})
 
 
-def _tightened(scenario: Scenario, first: Fraction, margin: Fraction) -> Scenario:
+def _tightened(scenario: Scenario, margin: Fraction) -> Scenario:
     if not isinstance(scenario.workload, OpenLoop):
         return scenario
-    margins, limits = {"ttft": first}, scenario.limits
-    plain = {name: limit_within_margin(round(limit), margins.get(name, margin)) for name, limit in limits.plain.items()}
+    limits = scenario.limits
+    plain = {name: limit_within_margin(round(limit), margin) for name, limit in limits.plain.items()}
     percentiles = tuple(
-        item.model_copy(update={"limit": limit_within_margin(item.limit, margins.get(item.figure, margin))})
-        for item in limits.percentiles
+        item.model_copy(update={"limit": limit_within_margin(item.limit, margin)}) for item in limits.percentiles
     )
     return scenario.model_copy(update={"limits": limits.model_copy(update={**plain, "percentiles": percentiles})})
 

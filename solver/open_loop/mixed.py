@@ -22,13 +22,25 @@ if TYPE_CHECKING:
     Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
-def mixed_bound(known: Sequence[ShapeBound], scenarios: Sequence[OpenScenario], most: int) -> int:
-    """Fewest GPUs of any fleet of the shapes, as far as ``most``."""
+def mixed_bound(
+    known: Sequence[ShapeBound],
+    scenarios: Sequence[OpenScenario],
+    most: int,
+    *,
+    skipped: Sequence[tuple[int, float]] = (),
+    deep: Sequence[ShapeBound] = (),
+) -> int:
+    """Fewest GPUs of any fleet of the shapes, as far as ``most``.
+
+    ``skipped``: widths of pipelines that were not bounded themselves, and how many of them are needed at least, a
+    fraction; ``deep``: the deepest pipelines of their options, whose cache is the largest.
+    """
     able = [bound for bound in known if not any(bound.refused(open_) for open_ in scenarios)]
-    if not able:
+    if not able and not skipped:
         return most
-    least = _covering([(one.shape.gpus, _needed(one, scenarios, most)) for one in able], most)
-    tests = [WindowTest(_GpuTime(able), open_) for open_ in scenarios]
+    needs = [(one.shape.gpus, _needed(one, scenarios, most)) for one in able]
+    least = _covering([*needs, *((width, max(1e-9, count)) for width, count in skipped)], most)
+    tests = [WindowTest(_GpuTime([*able, *deep]), open_) for open_ in scenarios]
     while least < most and any(test.refuses(least) for test in tests):
         least += 1
     return least

@@ -52,7 +52,9 @@ class OpenSearch:
         names = [item for item in within_margin(instance).scenarios if isinstance(item.workload, OpenLoop)]
         self.scenarios = [OpenScenario(service, scenario) for scenario in names]
         self._costs: dict[object, OptionCosts] = {}
-        self._shallow: dict[object, float] = {}
+        self._deep: dict[object, ShapeBound] = {}
+        self._skipped: set[Shape] = set()
+        self._least: dict[object, float] = {}
         self.best: Judged | None = None
         self.bounded: dict[Shape, tuple[ShapeBound, int]] = {}
 
@@ -87,10 +89,13 @@ class OpenSearch:
         queue: list[_Entry] = []
         lowest = self.instance.max_gpus + 1
         for place, shape in enumerate(shapes_of(self.service.deployment)):
-            entry = _Entry(shape.gpus, False, shape.gpus, place, shape)
-            if shape.gpus < lowest:
+            heappush(queue, _Entry(shape.gpus, False, shape.gpus, place, shape))
+        while queue and queue[0].gpus < lowest:
+            entry = heappop(queue)
+            if entry.bounded:
+                lowest = entry.gpus
+            else:
                 self._bound(entry, queue)
-                lowest = min(lowest, queue[0].gpus if queue else lowest)
         return self._found(lowest, whole=True).bound
 
     def _found(self, lowest: int, whole: bool) -> Found:
@@ -99,7 +104,10 @@ class OpenSearch:
         bound = min(lowest, top)
         if self.instance.replicas == "free" and bound > 1:
             known = [found for found, _ in self.bounded.values()]
-            bound = max(self.floor, min(bound, mixed_bound(known, self.scenarios, bound)))
+            skipped = [(shape.gpus, self._least[shape.option] / shape.gpus) for shape in self._skipped]
+            deep = [self._deep[option] for option in dict.fromkeys(shape.option for shape in self._skipped)]
+            mixed = mixed_bound(known, self.scenarios, bound, skipped=skipped, deep=deep)
+            bound = max(self.floor, min(bound, mixed))
         least = tuple((shape, count) for shape, (_, count) in self.bounded.items())
         return Found(best, bound, whole, least)
 
@@ -107,9 +115,13 @@ class OpenSearch:
         """Bound a shape and put it back, unless more GPUs are needed than would help."""
         shape = entry.shape
         costs = self._costs.setdefault(shape.option, OptionCosts(self.service, shape.option))
-        if shape.stages > 1 and self._deepest(costs) > self.most:
-            self._note(entry, queue, ceil(self._deepest(costs)))
-            return
+        if shape.stages > 1:
+            least = -(-ceil(self._deepest(costs)) // shape.gpus) * shape.gpus
+            self._skipped.add(shape)
+            if least > entry.gpus:
+                heappush(queue, _Entry(least, False, entry.width, entry.place, shape))
+                return
+        self._skipped.discard(shape)
         bound = ShapeBound(costs, shape, self.scenarios)
         most = self.most // shape.gpus
         replicas = bound.replicas(most)
@@ -126,12 +138,13 @@ class OpenSearch:
 
     def _deepest(self, costs: OptionCosts) -> float:
         """GPUs that pipelines of an option need, however deep: the rate alone, in the largest cache."""
-        if costs.option not in self._shallow:
+        if costs.option not in self._deep:
             stages = max(1, self.instance.max_gpus // costs.option.gpus)
-            deep = ShapeBound(costs, Shape(costs.option, stages), self.scenarios)
+            self._deep[costs.option] = ShapeBound(costs, Shape(costs.option, stages), self.scenarios)
+            deep = self._deep[costs.option]
             rates = [deep.needed(open_, self.instance.max_gpus + 1) for open_ in self.scenarios]
-            self._shallow[costs.option] = max(rates) * costs.option.gpus * stages
-        return self._shallow[costs.option]
+            self._least[costs.option] = max(rates) * costs.option.gpus * stages
+        return self._least[costs.option]
 
     def _play(self, entry: _Entry) -> None:
         """Look for the fewest replicas of a shape that keep every limit in service."""
