@@ -45,7 +45,9 @@ class Solve:
             on_progress=on_progress,
         )
         if isinstance(job.instance, PoolsQuestion):
-            return from_fleet(solve_pools(job.instance, settings).to_json(), seconds=time.perf_counter() - started)
+            # That there is no fleet needs its reason; a fleet speaks for itself.
+            fleet = solve_pools(job.instance, replace(settings, explain=True))
+            return from_fleet(fleet.to_json(), seconds=time.perf_counter() - started)
         result = solve(job.instance, settings=settings)
         if result.status == "infeasible" and not chosen.explain:
             # A plan speaks for itself; that there is none needs its reason.
