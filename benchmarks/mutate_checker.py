@@ -55,6 +55,11 @@ NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "bisect_right":
 
 EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("strict=True", "True -> False", "both sides have the same length by construction"),
+    ("for width in sorted(", "sorted dropped", "sums do not hang on the order of widths"),
+    ("maximal: Any", "any -> all", "dominated sums may stay"),
+    ("sys.exit(4)", "for v in found if not any", "dominated sums may stay"),
+    ("able = [[{", "2 -> 3", "a further row holds the same sums"),
+    ("found[of] = max(", "0 -> -1", "no value is below 0"),
     ("columns = list(", "list dropped", "it is a list already"),
     ("allowed = [set(", "set dropped", "a list contains the same options"),
     ("need(0 < sum(count", "", "no layers at all are refused one line later: there is no largest kind"),
@@ -256,6 +261,57 @@ def _replaced(text: str, *pairs: tuple[str, str]) -> str:
     return text
 
 
+def edges() -> Iterator[dict[str, Any]]:
+    """Yield documents at edges that texts edited by hand do not meet: shapes, budgets, sums of two shapes, zeros."""
+    alike = document()
+    alike["program"]["replicas"], alike["plan"] = "alike", alike["plan"] * 2
+    alike["claims"]["gpus"]["upper"] = 4
+    yield alike
+    over = document()
+    over["program"]["max_gpus"], over["plan"][0]["replicas"], over["claims"]["gpus"]["upper"] = 3, 2, 4
+    yield over
+    nobody = document()
+    nobody["program"]["demand"], nobody["program"]["shares"][0]["load"] = [], []
+    nobody["claims"]["gpus"] |= {"lower": 0, "refused": []}
+    yield nobody
+    beyond = document()
+    beyond["program"]["rows"][0]["limit"], beyond["program"]["shares"][0]["layouts"][0]["max_gpus"] = 0, 10
+    beyond["claims"]["gpus"] |= {"lower": 6, "upper": None}
+    beyond["claims"]["gpus"]["refused"][0]["gpus"] = 5
+    beyond["plan"] = None
+    yield beyond
+    for place, name in enumerate(("memory_bytes", "ttft_ns")):
+        nothing = document()
+        nothing["program"]["tables"][place] |= {"layer": [[0], [0]], "base": [0, 0]}
+        nothing["claims"]["gpus"] |= {"lower": 0, "refused": []}
+        nothing["claims"][name] = {"lower": 0, "upper": 0, "by": "certified", "refused": []}
+        yield nothing
+    yield _two_shapes()
+
+
+def _two_shapes() -> dict[str, Any]:
+    """A lowest TTFT that holds of fleets of one shape, and not of one GPU with one request beside two with three."""
+    found = document()
+    program, row = found["program"], {"name": "load", "table": 0, "limit": 0, "microbatches": 0}
+    program["rows"] = [found["program"]["rows"][1] | {"limit": 20}, row]
+    layout = program["shares"][0]["layouts"][0] | {"rows": []}
+    layout["axes"][0]["choices"][0]["rows"] = [0]
+    program["shares"] = [
+        {"load": [load], "layouts": [layout | {"rows": [1] if refused else []}]}
+        for load, refused in ((1, False), (3, False), (2, True), (4, True))
+    ]
+    program["demand"] = [4]
+    group = found["plan"][0]
+    found["plan"] = [group | {"share": 0, "stages": [[0, 3, 0]]}, group | {"share": 1, "stages": [[0, 3, 1]]}]
+    trees = [[["leaf", [[["volume", "load", 1]]], []]]]
+    refused = [{"gpus": 1, "share": 2, "trees": trees}, {"gpus": 3, "share": 3, "trees": trees}]
+    found["claims"] |= {
+        "gpus": {"lower": 0, "upper": 3, "by": "certified", "refused": []},
+        "ttft_ns": {"lower": 13, "upper": 13, "by": "certified", "refused": refused},
+    }
+    return found
+
+
 def _without_trees(text: str) -> str:
     document = json.loads(text)
     document["claims"]["gpus"]["refused"] = []
@@ -383,6 +439,7 @@ def handmade() -> list[tuple[str, str | None]]:
     no_plan = [text.replace(good[good.index('"plan"') : good.index('"claims"')], '"plan": null, ', 1) for text in texts]
     texts += [text.replace('"upper": 2', '"upper": null', 1) for text in no_plan]
     texts.append(_without_trees(good))
+    texts += map(json.dumps, edges())
     return [(text, judged(checker, text)) for text in texts]
 
 
