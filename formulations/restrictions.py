@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from shardproof.formulations.deployment.loop_shapes import LOOP_CHUNKS
 from shardproof.formulations.deployment.prefill import CHUNK_TOKENS
 from shardproof.formulations.engines.rules import has_experts
 from shardproof.formulations.engines.told import HIGHEST_UTILISATION
 from shardproof.instances.instance import Instance
+from shardproof.instances.workload import ClosedLoop
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,26 @@ def _always(instance: Instance) -> bool:
     return True
 
 
+def _leaves_chunks(instance: Instance) -> bool:
+    return instance.engine != "any" and instance.engine_settings.max_num_batched_tokens is None
+
+
 def _chooses_chunks(instance: Instance) -> bool:
-    told = instance.engine_settings.max_num_batched_tokens is not None
-    return instance.engine != "any" and not told and _has_bursts(instance)
+    return _leaves_chunks(instance) and _has_bursts(instance)
+
+
+def _loops(instance: Instance) -> tuple[ClosedLoop, ...]:
+    """Closed loops whose replicas both prefill and decode."""
+    found = (scenario.workload for scenario in instance.scenarios)
+    return tuple(workload for workload in found if isinstance(workload, ClosedLoop) and workload.phase == "both")
+
+
+def _chooses_loop_chunks(instance: Instance) -> bool:
+    return _leaves_chunks(instance) and any(not workload.independent for workload in _loops(instance))
+
+
+def _keeps_default_chunks(instance: Instance) -> bool:
+    return _leaves_chunks(instance) and any(workload.independent for workload in _loops(instance))
 
 
 def _has_bursts(instance: Instance) -> bool:
@@ -87,6 +106,19 @@ RESTRICTIONS: tuple[Restriction, ...] = (
         "chunk_sizes",
         f"chunks of {', '.join(map(str, sorted(CHUNK_TOKENS)))} tokens, of one prompt on each attention replica",
         _chooses_chunks,
+        "engine.max_num_batched_tokens",
+    ),
+    Restriction(
+        "loop_chunks",
+        "an iteration of a closed loop takes the engine's default of tokens, or fewer: "
+        + " or ".join(map(str, LOOP_CHUNKS)),
+        _chooses_loop_chunks,
+        "engine.max_num_batched_tokens",
+    ),
+    Restriction(
+        "default_chunks",
+        "where requests come one by one, an iteration takes the engine's default of tokens",
+        _keeps_default_chunks,
         "engine.max_num_batched_tokens",
     ),
     Restriction(

@@ -39,7 +39,7 @@ PREFILL_TOKENS = 16384
 """SGLang's default ``--max-prefill-tokens``, which also bounds a batch of prompts."""
 
 OWN_ATTENTION_DP = (0, 5, 23)
-"""Version of SGLang whose option list has ``--attn-dp-size``; older ones are told as they were before."""
+"""Version of SGLang whose option list has ``--attn-dp-size``; it still takes the form before (deprecated)."""
 
 NODES_SINCE = (0, 11)
 """Version from which on vLLM spans nodes without Ray."""
@@ -267,11 +267,11 @@ def sglang(told: Told) -> list[str]:
 
 
 def _attention_dp(told: Told) -> list[str]:
-    """Since 0.5.23 ``--dp-size`` counts replicas, and DP attention has a flag of its own."""
+    """Since 0.5.23 DP attention has a flag of its own; without a version the form that all of them take."""
     version, degree = told.instance.engine_settings.version, told.option.attn_dp
-    if version is not None and version_key(version) < OWN_ATTENTION_DP:
-        return [f"--dp-size {degree}", "--enable-dp-attention"]
-    return [f"--attn-dp-size {degree}"]
+    if version is not None and version_key(version) >= OWN_ATTENTION_DP:
+        return [f"--attn-dp-size {degree}"]
+    return [f"--dp-size {degree}", "--enable-dp-attention"]
 
 
 def trtllm(told: Told) -> list[str]:

@@ -153,12 +153,19 @@ def _scenario(
         running=figures.running,
         requests=figures.requests,
         operations=dict(sorted(operations.items(), key=lambda item: -item[1])),
-        memory_bytes=fullest.memory_bytes,
+        memory_bytes=_held(figures, fullest.memory_bytes),
         intervals={} if level is None or fitted is None or not both else _intervals(instance, figures, level),
         engine_memory=engine_memory(instance, plan),
         assumptions=_assumptions(instance, fitted, plan),
         violations=_violations(instance, plan, evaluation, figures),
     )
+
+
+def _held(figures: ScenarioFigures, memory: dict[str, int]) -> dict[str, int]:
+    """Memory by part while the requests run that find room; those that wait hold no cache."""
+    if figures.running >= figures.requests:
+        return memory
+    return memory | {"kv_cache": divide_up(memory["kv_cache"] * figures.running, figures.requests)}
 
 
 def _violations(

@@ -129,6 +129,16 @@ def test_a_limit_of_running_requests_makes_the_others_wait(plan: str) -> None:
     assert float(str(told["tpot_ms"])) < float(str(free["tpot_ms"]))
 
 
+def test_requests_that_wait_hold_no_cache(plan: str) -> None:
+    """The table of memory shows what lies on a device, not what all requests would take."""
+    device = [*FLAGS[:2], "--device", "h100-sxm", *FLAGS[4:6]]
+    flags = [*device, "--isl", "60000", "--osl", "1024", "--concurrency", "100"]
+    found = CliRunner().invoke(command, [plan, *flags, "--json"], standalone_mode=False, catch_exceptions=False)
+    tree = json.loads(found.stdout)
+    assert tree["running_requests"] < tree["requests_in_flight"] == 100
+    assert sum(tree["memory_bytes"].values()) < 80 * 2**30
+
+
 def test_engine_rules_are_judged(tmp_path: Path) -> None:
     """1536 / 8 = 192 is no multiple of the block of 128."""
     stage = {"layers": [0, 93], "gpus": 8, "attn_tp": 8, "attn_dp": 1, "moe_tp": 8, "moe_ep": 1}

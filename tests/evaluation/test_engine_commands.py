@@ -85,15 +85,23 @@ def test_sglang_counts_requests_and_chunks_over_all_dp_ranks() -> None:
     )
     assert (one["--max-running-requests"], eight["--max-running-requests"]) == ("8", "8")
     assert int(eight["--chunked-prefill-size"]) % 8 == 0
-    assert eight["--attn-dp-size"] == "8"
-    assert "--dp-size" not in eight  # replicas, since 0.5.23
+    assert eight["--dp-size"] == "8"
 
 
-def test_older_releases_of_sglang_are_told_as_they_were() -> None:
-    tree = asked(model="deepseek-r1", device="h200-sxm", engine="sglang@0.5.5")
-    old = values(flags_of(tree, [stage(0, 60, dp=8, ep=8)])[0])
-    assert old["--dp-size"] == "8"
-    assert "--enable-dp-attention" in old
+@pytest.mark.parametrize("engine", ["sglang", "sglang@0.5.5"])
+def test_dp_attention_is_told_in_the_form_that_every_release_takes(engine: str) -> None:
+    """0.5.23 turns it into its own flag (arg_groups/parallel_hook.py); releases before do not know that one."""
+    told = values(flags_of(asked(model="deepseek-r1", device="h200-sxm", engine=engine), [stage(0, 60, dp=8, ep=8)])[0])
+    assert told["--dp-size"] == "8"
+    assert "--enable-dp-attention" in told
+    assert "--attn-dp-size" not in told
+
+
+def test_newer_releases_of_sglang_have_a_flag_of_their_own() -> None:
+    tree = asked(model="deepseek-r1", device="h200-sxm", engine="sglang@0.5.23")
+    told = values(flags_of(tree, [stage(0, 60, dp=8, ep=8)])[0])
+    assert told["--attn-dp-size"] == "8"
+    assert "--dp-size" not in told
 
 
 def test_unequal_stages_are_told_their_layers() -> None:

@@ -80,7 +80,8 @@ def degrees(engine: str, part: Group) -> dict[str, object]:
     option, counts = part.stages[0].option, tuple(last - first + 1 for first, last in (s.layers for s in part.stages))
     wide = {"tp": option.attn_tp if engine == "vllm" else option.gpus, "pp": len(part.stages)}
     wide |= {"dp": option.attn_dp} if option.attn_dp > 1 and engine == "vllm" else {}
-    wide |= {"attention_dp": option.attn_dp} if option.attn_dp > 1 and engine == "sglang" else {}
+    spread = {"dp": option.attn_dp, "attention_dp_enabled": True}  # the form that every release of SGLang takes
+    wide |= spread if option.attn_dp > 1 and engine == "sglang" else {}
     wide |= {"ep": option.moe_ep} if option.moe_ep > 1 and engine != "vllm" else {}
     partition = {"layers_per_stage": counts} if len(counts) > 1 and engine != "trtllm" else {}
     return wide | partition

@@ -33,6 +33,9 @@ def thirds(**changes: Any) -> Instance:
     return resolve_tree(tree | changes, where="thirds")
 
 
+LOOP = {"kind": "closed-loop", "concurrency": 8, "input_tokens": 512, "output_tokens": 128}
+
+
 def widths(instance: Instance) -> set[int]:
     return {option.gpus for option in options_of(instance, rules_of(instance.engine))}
 
@@ -65,6 +68,7 @@ def test_a_restriction_that_is_lifted_is_not_assumed() -> None:
         ({}, {"stage_widths", "contiguous_layers", "same_degrees", "same_layout", "equal_microbatches"}),
         ({"engine": "vllm", "stage_widths": "any"}, {"chunk_sizes", "memory_utilisation", "equal_microbatches"}),
         ({"limits": {"ttft": "8 ms", "max_gpus": 16}}, {"spanning_replicas"}),
+        ({"engine": "vllm", "workload": LOOP}, {"loop_chunks", "loop_microbatches"}),
     ],
 )
 def test_what_holds_is_printed_by_name(changes: dict[str, Any], names: set[str]) -> None:
