@@ -237,6 +237,18 @@ def test_a_config_is_dropped_on_the_page(visit: Any, tmp_path: Path) -> None:
     until(page, "document.body.dataset.state === 'empty'")
 
 
+def test_a_file_with_a_device_of_its_own_is_answered(visit: Any) -> None:
+    from shardproof.solver.page.questions import read_question
+    from shardproof.solver.page.serve import link_parts
+
+    case = read_question((ROOT / "instances/cases/qwen3-235b-a22b.yaml").read_text(encoding="utf-8"))
+    page = visit("&".join(link_parts(case)))
+    assert case.devices == ()
+    assert "5 GPUs; 4 are impossible" in page.inner_text("#verdict")
+    assert "device" in page.inner_text("#rest")
+    assert page.locator("#plan .strip li").count() == 5
+
+
 def test_a_plan_by_hand_is_judged_line_by_line(visit: Any) -> None:
     page = visit()
     page.get_by_label(re.compile("^Paste a deployment document")).fill(
