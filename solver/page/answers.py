@@ -10,12 +10,13 @@ from typing import Any
 from shardproof.instances.instance import Instance
 from shardproof.solver.api.explained import explain
 from shardproof.solver.api.sensitivity import sensitivity
-from shardproof.solver.batch.answer import Job, Task
+from shardproof.solver.batch.answer import Answer, Job, Task
 from shardproof.solver.batch.fingerprint import SolveSettings
 from shardproof.solver.batch.rows import row_of
 from shardproof.solver.batch.tasks import run_task
 from shardproof.solver.batch.work import Solve
 from shardproof.solver.drawing.view import plan_view
+from shardproof.solver.page.held import Held
 from shardproof.solver.page.questions import asked_of, instance_for, written
 
 Tell = Callable[[Any], None]
@@ -27,9 +28,12 @@ _KEPT = (
 _MOVED = ("ttft limit", "tpot limit", "batch_size", "concurrency", "rate")
 
 
-def answer(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
-    """Solve the question for one device, as `batch` does; the certificate is left to `certify`."""
-    return _answered(options, replace(settings, certify=False, explain=False), tell)
+def answer(options: Mapping[str, Any], settings: SolveSettings, tell: Tell, held: Held) -> dict[str, Any]:
+    """Solve the question for one device, as `batch` does, unless it follows from an answer that is held.
+
+    The certificate is left to `certify`.
+    """
+    return _answered(options, replace(settings, certify=False, explain=False), tell, held)
 
 
 def certify(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
@@ -37,10 +41,12 @@ def certify(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> 
     return _answered(options, replace(settings, certify=True, explain=True), tell)
 
 
-def _answered(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
+def _answered(
+    options: Mapping[str, Any], settings: SolveSettings, tell: Tell, held: Held | None = None
+) -> dict[str, Any]:
     asked, device = asked_of(options.get("question")), _device(options)
     instance = instance_for(asked, device)
-    found = Solve(settings).telling(Job("page", "page", instance), tell)
+    found = _solved(instance, settings, tell, held or Held())
     document = json.loads(found.document or "{}")
     labels = {"model": instance.model.name, "device": instance.device.name}
     task = Task(0, labels, labels["model"], labels["device"], _engine(instance), "page", instance)
@@ -58,6 +64,15 @@ def _answered(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -
         "written": written(asked, device),
         "certified": settings.certify,
     }
+
+
+def _solved(instance: Instance, settings: SolveSettings, tell: Tell, held: Held) -> Answer:
+    implied = held.implied(instance)
+    if isinstance(implied, Answer):
+        return implied
+    found = Solve(settings).telling(Job("page", "page", instance, implied), tell)
+    held.keep(instance, found)
+    return found
 
 
 def _engine(instance: Instance) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from shardproof.instances.reading import refuse
 from shardproof.solver.batch.answer import Answer, Job
 from shardproof.solver.batch.fingerprint import SolveSettings
 from shardproof.solver.page import answers, sides
+from shardproof.solver.page.held import Held
 
 Tell = Callable[[Any], None]
 
@@ -42,9 +44,10 @@ class Errand:
 
 @dataclass(frozen=True)
 class Errands:
-    """Does errands in a worker process under fixed settings; travels there by value."""
+    """Does errands in a worker process under fixed settings; travels there by value, and holds answers there."""
 
     settings: SolveSettings
+    held: Held = field(default_factory=Held)
 
     def __call__(self, job: Job) -> Answer:
         """Do one errand."""
@@ -54,9 +57,9 @@ class Errands:
         """Do one errand, and tell how far it is."""
         started, worked = time.perf_counter(), time.process_time()
         errand: Errand = job.instance
-        do = KINDS.get(errand.kind)
+        do = partial(answers.answer, held=self.held) if errand.kind == "answer" else KINDS.get(errand.kind)
         if do is None:
-            raise refuse("page", f"is no errand; known: {', '.join(KINDS)}", value=errand.kind[:40])
+            raise refuse("page", f"is no errand; known: answer, {', '.join(KINDS)}", value=errand.kind[:40])
         document = do(errand.options, self.settings, tell)
         text = json.dumps(document, separators=(",", ":"), allow_nan=False, default=str)
         final = (document.get("result") or {}).get("stop_reason") in (None, "proved")
@@ -70,7 +73,6 @@ def _unheard(content: Any) -> None:
 
 KINDS: Mapping[str, Callable[[Mapping[str, Any], SolveSettings, Tell], Mapping[str, Any]]] = {
     "names": sides.names,
-    "answer": answers.answer,
     "certify": answers.certify,
     "why": answers.why,
     "limits": answers.limits,
@@ -80,4 +82,4 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any], SolveSettings, Tell], Mapping[s
     "audit": sides.audit,
     "export": sides.export,
 }
-"""Every errand: options, settings and a way to tell news, to a document."""
+"""Every errand but `answer`: options, settings and a way to tell news, to a document."""
