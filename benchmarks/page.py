@@ -40,7 +40,17 @@ ASKED = {"engine": "vllm", "isl": 2048, "osl": 512, "concurrency": 32, "tpot": "
 @contextlib.contextmanager
 def server() -> Iterator[str]:
     """Start a page and give its address."""
-    command = [sys.executable, "-m", "shardproof.solver.cli", "page", "--no-browser", "--port", "0", "--time-limit", "5s"]
+    command = [
+        sys.executable,
+        "-m",
+        "shardproof.solver.cli",
+        "page",
+        "--no-browser",
+        "--port",
+        "0",
+        "--time-limit",
+        "5s",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
