@@ -84,6 +84,8 @@ class Deployment(Cells):
             limited(self.instance, max_gpus), rules=self.rules, clock=self.clock, imbalance=self.imbalance
         )
         found._remember(self._store)
+        widest = found.instance.max_stage_gpus
+        found.options = tuple(option for option in self.options if option.gpus <= widest)
         return found
 
     def under(self, rules: tuple[Rule, ...], *, imbalance: ImbalanceTable | None) -> Deployment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from shardproof.formulations.engines.rules import Rule, broken_rules, has_experts
+from shardproof.formulations.engines.rules import Rule, broken_rules, has_experts, keeps_rules
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 
@@ -27,7 +27,7 @@ def options_of(instance: Instance, rules: tuple[Rule, ...]) -> tuple[Option, ...
     """
     found: list[Option] = []
     for option in _candidates(instance):
-        if not broken_rules(instance, option, rules):
+        if keeps_rules(instance, option, rules):
             extra = EXTRA_SLOTS if instance.load_profile is not None and option.moe_ep > 1 else (0,)
             found += [replace(option, extra_slots=slots) for slots in extra]
     return tuple(found)

@@ -413,8 +413,17 @@ def broken_rules(
     instance: Instance, option: Option, rules: tuple[Rule, ...], *, stages: int = 1, spans: bool = False
 ) -> tuple[Rule, ...]:
     """Rules that an option breaks in a replica of that many stages; ``spans``: the replica spans nodes."""
+    return tuple(_broken(instance, option, rules, stages=stages, spans=spans))
+
+
+def keeps_rules(instance: Instance, option: Option, rules: tuple[Rule, ...]) -> bool:
+    """Whether an option keeps every rule of a replica of one stage inside a node; the first broken one decides."""
+    return next(_broken(instance, option, rules, stages=1, spans=False), None) is None
+
+
+def _broken(instance: Instance, option: Option, rules: tuple[Rule, ...], *, stages: int, spans: bool) -> Iterator[Rule]:
     held = (rule for rule in rules if (stages > 1 or not rule.pipelines) and (spans or not rule.spans))
-    return tuple(rule for rule in held if not rule.accepts(instance, option))
+    return (rule for rule in held if not rule.accepts(instance, option))
 
 
 def runs_alone(instance: Instance, option: Option, rules: tuple[Rule, ...], *, spans: bool = False) -> bool:
