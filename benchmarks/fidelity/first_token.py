@@ -19,7 +19,7 @@ from shardproof.formulations.costs.serving.doubt import Quantity, interval_of
 from shardproof.formulations.costs.serving.factors import Setting
 from shardproof.instances.calibration import calibration_digest, calibration_for
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan, Stage
+from shardproof.instances.plan import Microbatches, Plan, Stage
 from shardproof.instances.workload import ClosedLoop, Limits, Scenario
 from shardproof.solver.evaluation.evaluate import evaluate as evaluate_plan
 from shardproof.solver.evaluation.figures import ScenarioFigures
@@ -121,7 +121,8 @@ def plan_of(row: ServingRow) -> Plan:
     option, layers = row.option, row.model.layer_count
     cuts = [layers * place // row.stages for place in range(row.stages + 1)]
     stages = tuple(Stage.of((first, after - 1), option) for first, after in pairwise(cuts))
-    return Plan(replicas=1, microbatch_tokens=max(1, round(row.input_tokens)), stages=stages)
+    usual = Microbatches(scenario="main", prefill_requests=1, decode_microbatches=1)
+    return Plan(replicas=1, microbatch_tokens=max(1, round(row.input_tokens)), microbatches=(usual,), stages=stages)
 
 
 def _first_token(row: ServingRow, *, queued: bool) -> FirstToken:

@@ -67,7 +67,7 @@ class Loop:
         """Times of the ends; the host's share of a first token lies with the first stage."""
         ends = [self.cells.end_times(option, step, self.link) for step in self.steps]
         first = self._times(option, *(found.first for found in ends))
-        chosen = 0 if self.chunk is None else 1  # at equal times the engine's default stands
+        chosen = 1 if self.chunk is not None and self.running > 1 else 0  # at equal times the engine's default stands
         first = replace(first, first_token=first.first_token + self.wait(option).host_ns + chosen)
         return LoopEnds(
             entry=self._times(option, *(found.entry for found in ends)),

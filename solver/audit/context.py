@@ -16,6 +16,7 @@ from shardproof.instances.errors import ShardproofError
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.plan import Microbatches, Plan, Stage
+from shardproof.instances.workload import ClosedLoop
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import instance_of
 from shardproof.solver.audit.mistakes import Budget, Explanation, Trial
@@ -220,7 +221,7 @@ class Context:
         is_played = self.instance is not None and is_open(self.instance)  # engines choose their own microbatches
         sizes = self._sizes(divide_up(load.requests, reading.replicas), load.input_tokens)
         for size in sizes[:1] if is_played else sizes:
-            runs = self._runs(instance, size, decode)
+            runs = self._runs(instance, size, decode, self._chunk(instance, reading))
             plan = Plan(
                 replicas=reading.replicas,
                 microbatch_tokens=runs[0].prefill_requests * divide_up(load.input_tokens, runs[0].prompt_chunks),
@@ -241,7 +242,17 @@ class Context:
             return evaluate_any(self.instance, plan)
         return evaluate_any(deployment.instance, plan, deployment=deployment)
 
-    def _runs(self, instance: Instance, size: int, decode: int) -> tuple[Microbatches, ...]:
+    def _chunk(self, instance: Instance, reading: Reading) -> int | None:
+        """Tokens of an iteration of one attention replica that a closed loop's engine is told.
+
+        SGLang shares what it is told out over its attention replicas.
+        """
+        told, loop = self.facts.stated("microbatch_tokens"), isinstance(instance.scenarios[0].workload, ClosedLoop)
+        if told is None or told < 1 or not loop or instance.engine == "any":
+            return None
+        return divide_up(told, reading.option.attn_dp) if instance.engine == "sglang" else told
+
+    def _runs(self, instance: Instance, size: int, decode: int, chunk: int | None) -> tuple[Microbatches, ...]:
         """Microbatches of every scenario: its own where the document states them one by one, else the same."""
         names = [scenario.name for scenario in instance.scenarios]
         stated = []
@@ -252,7 +263,13 @@ class Context:
             several = len(names) > 1 and len(values) == len(names)
             stated.append(values if several else [usual] * len(names))
         return tuple(
-            Microbatches(scenario=name, prefill_requests=prefill, decode_microbatches=decoding, prompt_chunks=chunks)
+            Microbatches(
+                scenario=name,
+                prefill_requests=prefill,
+                decode_microbatches=decoding,
+                prompt_chunks=chunks,
+                chunk_tokens=chunk,
+            )
             for name, prefill, decoding, chunks in zip(names, *stated, strict=True)
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import shardproof
 from benchmarks.fidelity.hierarchy import Level, Prior, fit
 from benchmarks.fidelity.serving_arrays import TERM_CLASSES, Arrays
 from shardproof.formulations.costs.serving.factors import Setting
@@ -169,3 +170,18 @@ def test_every_term_of_the_fit_has_words() -> None:
     from shardproof.solver.writers.term_words import WORDS
 
     assert set(TERMS) <= set(WORDS)
+
+
+def test_the_chunk_that_a_line_states_is_the_engine_s() -> None:
+    """Iterations of the default are what a line without the flag runs; smaller ones make a first token wait."""
+    question = {
+        "model": "qwen3-32b",
+        "device": "h100-sxm",
+        "engine": {"name": "vllm"},
+        "workload": {"kind": "closed-loop", "concurrency": 48, "input_tokens": 1000, "output_tokens": 400},
+    }
+    line = "vllm serve Qwen/Qwen3-32B --tensor-parallel-size 8 --max-num-seqs 64"
+    usual = shardproof.predict(line, question)
+    told = shardproof.predict(f"{line} --max-num-batched-tokens 8192", question)
+    small = shardproof.predict(f"{line} --max-num-batched-tokens 512", question)
+    assert usual.ttft_s == told.ttft_s < small.ttft_s

@@ -46,9 +46,9 @@ def question(**changes: Any) -> Instance:
     return resolve_tree(tree | changes, where="question")
 
 
-def one_stage(tp: int = 1, dp: int = 1, layers: int = 32) -> Plan:
+def one_stage(tp: int = 1, dp: int = 1, layers: int = 32, tokens: int = 2048) -> Plan:
     stage = {"layers": [0, layers - 1], "gpus": tp * dp, "attn_tp": tp, "attn_dp": dp, "moe_tp": tp * dp, "moe_ep": 1}
-    return Plan.model_validate({"replicas": 1, "microbatch_tokens": 2048, "stages": [stage]})
+    return Plan.model_validate({"replicas": 1, "microbatch_tokens": tokens, "stages": [stage]})
 
 
 def figures(instance: Instance, plan: Plan) -> ScenarioFigures:
@@ -159,7 +159,7 @@ def test_published_first_tokens_reproduce() -> None:
         engine="trtllm",
         workload={"concurrency": 1, "input_tokens": 5000, "output_tokens": 500},
     )
-    plan = one_stage(tp=2, layers=80)
+    plan = one_stage(tp=2, layers=80, tokens=8192)
     assert figures(table, plan).ttft / 1e6 == pytest.approx(407, rel=0.1)
     crowd = table.model_copy(
         update={
