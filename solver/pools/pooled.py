@@ -17,7 +17,9 @@ from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Answer, Interrupted, Query
 from shardproof.solver.search.settings import Settings
 
-NEARLY = 1.15
+SURE = 0.9
+"""Part of what carried loads promise that is asked of wider replicas."""
+NEARLY = 1.3
 """Ratio of a refused to a carried part of a load below which the rest is found coordinate by coordinate."""
 
 
@@ -218,11 +220,14 @@ class Searched:
         return load
 
     def _widen(self, known: Capacities, gpus: int, load: Load, pool: SearchedPool) -> None:
-        """Refuse the same load to wider replicas too, as far as a node goes."""
+        """Ask once whether wider replicas are refused the same load too: as wide as what is carried promises."""
         most = min(pool.widest, max(gpus, self.base.supplies[pool.offer].node))
-        step = 1
-        while gpus < most and not known.carries(min(most, gpus + step), load):
-            gpus, step = min(most, gpus + step), 2 * step
+        pairs = ((item.gpus, zip(item.load, load, strict=True)) for item in known.carried)
+        parts = ((width, min(have / want for have, want in found if want)) for width, found in pairs)
+        each = max((part / width for width, part in parts), default=1 / (2 * gpus))
+        wider = min(most, int(SURE / each) if each else most)
+        if wider > gpus:
+            known.carries(wider, load)
 
 
 def least_ttft(pool: SearchedPool, known: Known) -> Known:
