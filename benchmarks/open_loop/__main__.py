@@ -1,4 +1,4 @@
-"""Measure open loops: ``python -m benchmarks.open_loop speed|formulas|rates [--json]``."""
+"""Measure open loops: ``python -m benchmarks.open_loop speed|formulas|rates|soundness [--json]``."""
 
 from __future__ import annotations
 
@@ -64,6 +64,17 @@ def rates(count: int, seed: int, rows: TextIO | None, *, as_json: bool) -> None:
     from benchmarks.open_loop.rates import measure, summary
 
     finish("open loop: rates", summary(list(_written(measure(count, seed=seed), rows))), as_json=as_json)
+
+
+@application.command()
+@click.option("--count", type=int, default=100, show_default=True, help="Random questions.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def soundness(count: int, seed: int, *, as_json: bool) -> None:
+    """Play counts of replicas that the bound refutes: none may keep its limits."""
+    from benchmarks.open_loop.soundness import measure, summary
+
+    finish("open loop: soundness", summary(list(measure(count, seed=seed))), as_json=as_json)
 
 
 def _written(found: Iterable[Any], rows: TextIO | None) -> Iterator[Any]:
