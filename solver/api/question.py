@@ -198,7 +198,7 @@ def overrides_of(fields: Mapping[str, Any]) -> dict[str, Any]:
         branch = tree
         for key in path[:-1]:
             branch = branch.setdefault(key, {})
-        branch[path[-1]] = str(value) if isinstance(value, Path) else value
+        branch[path[-1]] = _standing(name, value)
     if "calibrations" in tree:  # a flag's file stands where the user is, an instance's beside the instance
         tree["calibrations"] = str(Path(tree["calibrations"]).absolute())
     named = tree.get("engine", {}).get("name")
@@ -215,6 +215,18 @@ def overrides_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     elif "batch_size" in tree.get("workload", {}):
         tree["workload"]["kind"] = "burst"
     return tree
+
+
+_FILES = ("load_profile", "trace")
+"""Fields that may name a file: a flag's stands where the user does, a file's own beside the file."""
+
+
+def _standing(name: str, value: Any) -> Any:
+    """Return a flag's value; the path of a file as it is found from here."""
+    text = str(value) if isinstance(value, Path) else value
+    if name in _FILES and isinstance(text, str) and len(text) < 4096 and "\0" not in text and Path(text).is_file():
+        return str(Path(text).absolute())
+    return text
 
 
 def _one_load(fields: Mapping[str, Any]) -> None:

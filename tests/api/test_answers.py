@@ -335,3 +335,19 @@ def test_names_from_outside_are_escaped() -> None:
         page = answer._repr_html_()
         assert "<script" not in page
         assert "&lt;script&gt;" in page
+
+
+def test_a_flag_s_file_stands_where_the_user_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not beside the instance file, whose own paths stand beside it."""
+    (tmp_path / "case").mkdir()
+    case = tmp_path / "case" / "case.yaml"
+    case.write_text(
+        "{model: mixtral-8x7b, device: h100-sxm,"
+        " workload: {kind: burst, batch_size: 4, input_tokens: 64, output_tokens: 8}}",
+        encoding="utf-8",
+    )
+    loads = [[1, 2, 3, 4, 5, 6, 7, 8]] * 32
+    (tmp_path / "loads.json").write_text(json.dumps({"loads": loads}), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    found = shardproof.load_instance(case, load_profile="loads.json")
+    assert not isinstance(found.load_profile, str)
