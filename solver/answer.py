@@ -125,8 +125,6 @@ def _candidate(instance: Instance, engine: EngineName, settings: Settings, best:
     """Search a question under one engine, as far as it can still be better than the best and there is time."""
     if not runs_on(instance, engine):
         return Candidate(engine, None, f"does not run on {instance.device.name}")
-    if best.gpus is not None and settings.floor > best.gpus:
-        return Candidate(engine, None, least=settings.floor)
     interrupted = best.found is not None and best.found.outcome.stop_reason == "interrupted"
     if interrupted or (settings.time_limit_s is not None and settings.time_limit_s <= 0):
         return Candidate(engine, None, least=settings.floor)

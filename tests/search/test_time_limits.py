@@ -68,6 +68,16 @@ def test_any_engine_keeps_the_least_of_all_bounds(monkeypatch: pytest.MonkeyPatc
     assert found.bound > 1
 
 
+def test_engines_that_volume_rules_out_leave_the_answer_optimal() -> None:
+    # The device holds the model once with 0.1 % to spare: what engines keep for themselves does not fit.
+    question = {"model": "qwen3-235b-a22b-fp8", "device": "b300-sxm", "isl": 2048, "osl": 2048, "batch_size": 128}
+    found = shardproof.solve(**question, ttft="30s", kv_cache="fp8", max_gpus=64, time_limit=100)
+    assert all(one.bound > found.gpus for one in found.result.engines if one.gpus is None and one.bound is not None)
+    assert any(one.bound == 2 for one in found.result.engines)
+    assert (found.gpus, found.result.status, found.proof) == (1, "optimal", "certified-optimal")
+    assert found.result.stop_reason == "proved"
+
+
 def test_a_check_that_is_not_done_in_time_is_no_certificate() -> None:
     found = search(asked(), Settings())
     assert accepted(evidence_of(found), found.instance, within_s=600) is True
