@@ -87,6 +87,8 @@ def _text(found: Compared, *, colour: bool) -> str:
     console = Console(
         file=out, force_terminal=colour, no_color=not colour, width=terminal_width(), highlight=False, emoji=False
     )
+    for name, sentences in found.comparison.savings:
+        console.print(Text(wrapped(f"{name}: {sentences[0]}", width=console.width)), soft_wrap=True)
     console.print(table)
     for name, sentences in found.comparison.savings:
         console.print(Text(f"\n{name}", style="bold"))

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from shardproof.instances.fleet_plan import FleetGroup, FleetPlan
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.solver.pools.result import UNITS, FleetResult
-from shardproof.solver.writers.layout import outline, terminal_width
+from shardproof.solver.writers.layout import counted, outline, terminal_width
+from shardproof.solver.writers.terminal import PROOF_WORDS
 
 NODES_SHOWN = 12
 
@@ -25,14 +26,11 @@ def written(result: FleetResult, value: int | None) -> str:
 
 
 def _lines(question: PoolsQuestion, result: FleetResult) -> Iterator[str]:
-    yield f"{question.name}: {result.status} ({result.proof})"
-    if result.plan is None or result.metrics is None:
-        if result.status == "infeasible":
-            yield "no fleet of these offers keeps every limit"
-    else:
+    yield f"{question.name}: {_verdict(result)}"
+    proof = f"{result.status} - {PROOF_WORDS[result.proof]}"
+    yield f"{proof}; stopped: {result.stop_reason}; {result.seconds:.2f} s"
+    if result.plan is not None and result.metrics is not None:
         metrics = result.metrics
-        value, bound = written(result, result.value), written(result, result.bound)
-        yield f"{result.objective}: {value}, bound {bound}{_gap(result)}"
         price = "" if metrics.price_per_hour is None else f", {metrics.price_per_hour:.6g} USD/h"
         watts = "" if metrics.watts is None else f", {metrics.watts:,.6g} W"
         yield f"fleet: {metrics.gpus} GPUs{price}{watts}"
@@ -43,13 +41,24 @@ def _lines(question: PoolsQuestion, result: FleetResult) -> Iterator[str]:
         yield from _nodes(result.plan)
         for case in result.plan.spared:
             left = ", ".join(f"{name} {share:.1%}" for name, share in case.carried.items())
-            yield f"without {case.gone}: {left} of the demand can be carried"
+            yield f"when {case.gone} is gone, the rest carries of the demand: {left}"
     for line in result.explanation:
         yield f"In short: {line}."
-    yield f"{result.seconds:.2f} s ({result.stop_reason})"
     if result.assumptions:
         yield "Assumed:"
     yield from (f"  - {line}" for line in result.assumptions)
+
+
+def _verdict(result: FleetResult) -> str:
+    if result.plan is None:
+        return "no fleet of these offers keeps every limit" if result.status == "infeasible" else "no fleet found yet"
+    known = "no bound is known" if result.bound is None else f"no fleet {_better(result)}{_gap(result)}"
+    return f"{written(result, result.value)}; {known}"
+
+
+def _better(result: FleetResult) -> str:
+    bound = written(result, result.bound)
+    return f"carries more than {bound}" if result.objective == "load" else f"does with less than {bound}"
 
 
 def _gap(result: FleetResult) -> str:
@@ -65,7 +74,7 @@ def _group(group: FleetGroup) -> str:
     shape = ""
     if group.plan is not None:
         stages = ", ".join(f"TP{s.attn_tp} x DP{s.attn_dp}" for s in group.plan.stages[:4])
-        shape = f" ({len(group.plan.stages)} stages: {stages}{' ...' if len(group.plan.stages) > 4 else ''})"
+        shape = f" ({counted(len(group.plan.stages), 'stage')}: {stages}{' ...' if len(group.plan.stages) > 4 else ''})"
     each = "1 GPU" if group.gpus_each == 1 else f"{group.gpus_each} GPUs"
     return f"{model}{group.offer}, {group.replicas} x {each}{shape}, each at most {', '.join(parts)}"
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shardproof.solver.alternatives import Alternative
 
 _STATUS_STYLE = {"optimal": "bold green", "feasible": "bold yellow", "infeasible": "bold red", "undecided": "bold red"}
-_PROOF_WORDS = {
+PROOF_WORDS = {
     "certified-optimal": "certified by the independent checker",
     "certified-gap": "the bound is certified by the independent checker",
     "solver-claimed": "claimed by the solver, not certified",
@@ -65,7 +65,7 @@ def _print_headline(console: Console, instance: Instance, result: Result) -> Non
         if result.gap:
             text.append(f" (gap {result.gap:.1%})")
     console.print(text)
-    proof = f"{result.status} - {_PROOF_WORDS[result.proof]}; stopped: {result.stop_reason}; {result.seconds:.2f} s"
+    proof = f"{result.status} - {PROOF_WORDS[result.proof]}; stopped: {result.stop_reason}; {result.seconds:.2f} s"
     shown = Text(wrapped(proof, width=console.width))
     shown.stylize(_STATUS_STYLE[result.status], 0, len(result.status))
     console.print(shown)
