@@ -15,6 +15,7 @@ from shardproof.solver.documents.text import printable
 from shardproof.solver.evaluation.figures import Evaluation, ScenarioFigures
 from shardproof.solver.open_loop.evaluated import evaluate_any
 from shardproof.solver.solve import metrics_of
+from shardproof.solver.writers.layout import counted
 
 if TYPE_CHECKING:
     from shardproof.solver.audit.audit import Audit
@@ -203,8 +204,10 @@ def _savings(column: Column, optimum: Column | None, result: Result) -> tuple[st
     found = []
     if column.gpus is not None:
         times = column.gpus / optimum.gpus
-        ratio = f"; {times:.3g}x fewer" if times > 1 else "; as many" if times == 1 else ""
-        found.append(f"{optimum.gpus} instead of {column.gpus} GPUs{ratio}; TTFT {optimum.ttft_s:.3g} s")
+        ratio = f"; {times:.3g}x fewer" if times > 1 else ""
+        count = f"{optimum.gpus} instead of {column.gpus} GPUs{ratio}"
+        count = f"{counted(column.gpus, 'GPU')}, as many as the optimum" if times == 1 else count
+        found.append(f"{count}; TTFT {optimum.ttft_s:.3g} s")
         if times < 1:
             found.append(f"the plan asks for {column.gpus} GPUs, fewer than the proven {result.bound}: it cannot hold")
     if column.violations:
