@@ -379,8 +379,8 @@ def _complete_tree(
     tree, where, folder = tree_of(instance, fields)
     if instance is None and not ("model" in tree and ("device" in tree or "devices" in tree)):
         raise InputError("name an instance file, or give at least a model and a device (--model, --device)")
-    asked = tree.get("workload", {}).keys()
-    if instance is None and not {"kind", "input_tokens", "output_tokens"} <= asked and "trace" not in asked:
+    asked = tree.get("workload") or {}
+    if instance is None and not {"kind", "input_tokens", "output_tokens"} <= asked.keys() and "trace" not in asked:
         raise InputError(
             "without a file give the tokens of a request (--isl, --osl), and --batch-size (a burst), --concurrency"
             " (a closed loop) or --request-rate (requests that come by themselves); or a --trace"
@@ -395,5 +395,8 @@ def _refuse_pools(tree: Mapping[str, Any], where: str) -> None:
 
     if is_about_pools(tree):
         field = next(name for name in POOL_FIELDS if name in tree)
-        remedy = "asks about several devices or models; solve, explain, sensitivity, export and verify answer that"
+        remedy = (
+            "asks about several devices or models; solve, explain, sensitivity, batch and export answer that,"
+            " compare takes plans of fleets and verify their certificates"
+        )
         raise refuse(where, remedy, field=field)

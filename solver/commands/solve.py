@@ -75,14 +75,14 @@ def command(
     answer = _solve(instance, fields)
     if output and answer.plan is not None:
         _write_tree(Path(output), answer.plan.model_dump(mode="json", exclude_none=True))
-    if answer.plan is not None:
-        _export(answer, targets)
     if certificate:
         _write_certificate(Path(certificate), answer)
     if as_json:
         click.echo(json.dumps(answer.to_dict(), indent=2))
     else:
         click.echo(answer.text(colour=_colour()), color=_colour())
+    if answer.plan is not None:  # last: a target that cannot express the plan takes no answer away
+        _export(answer, targets)
     return answer.exit_code
 
 
@@ -149,7 +149,7 @@ def _write_certificate(path: Path, answer: Solved | SolvedFleet) -> None:
 
     found = answer.certificates()
     if not found:
-        click.echo("no certificate: nothing was proved", err=True)
+        click.echo("no certificate is written: the checker has accepted no proof of this answer", err=True)
         return
     for place, (engine, document) in enumerate(found.items()):
         beside = path if place == 0 else path.with_name(f"{path.stem}.{engine}{path.suffix}")

@@ -50,7 +50,9 @@ def _placement(unit: Unit) -> str:
 def _scripts(target: str, units: Sequence[Unit]) -> dict[str, str]:
     engine = units[0].engine
     if engine != target:
-        raise cannot(target, f"the plan is for {engine}; export it to {engine}", field="engine")
+        raise cannot(
+            target, f"the plan is for {engine}; export it to {engine}, or solve with --engine {target}", field="engine"
+        )
     return scripts(units)
 
 

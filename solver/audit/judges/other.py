@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from shardproof.instances.workload import ClosedLoop
+from shardproof.instances.workload import Burst
 from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
 from shardproof.solver.documents.statement import Statement
@@ -78,9 +78,9 @@ def judge_price_total(context: Context, statement: Statement) -> Claim:
 
 
 def _fills_iterations(context: Context) -> bool:
-    """Whether an engine fills its iterations with whatever has come: in closed loops."""
+    """Whether an engine fills its iterations with whatever has come: in service, where requests do not come at once."""
     instance = context.instance
-    return instance is not None and instance.engine != "any" and isinstance(instance.scenarios[0].workload, ClosedLoop)
+    return instance is not None and instance.engine != "any" and not isinstance(instance.scenarios[0].workload, Burst)
 
 
 def judge_microbatches(context: Context, statement: Statement) -> Claim:

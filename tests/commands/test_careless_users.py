@@ -1,0 +1,65 @@
+"""What careless and hostile users do to questions, and what they are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import shardproof
+from shardproof.instances.errors import InputError
+from shardproof.solver.audit.audit import audit_document
+from shardproof.solver.documents.reader import read_document
+
+BURST = ["--model", "qwen3-8b", "--device", "h100-sxm", "--isl", "1024", "--osl", "256", "--batch-size", "20"]
+OPEN = {
+    "model": "qwen3-8b",
+    "device": "h100-sxm",
+    "engine": "vllm",
+    "workload": {"kind": "requests", "rate": "5/s", "input_tokens": 1024, "output_tokens": 256},
+    "limits": {"ttft": "2 s"},
+}
+
+
+@pytest.mark.parametrize("workload", [None, [], [[]], "many", 3, True])
+def test_a_workload_that_is_no_mapping_is_refused(workload: object) -> None:
+    with pytest.raises(InputError, match="workload"):
+        shardproof.solve(OPEN | {"workload": workload})
+
+
+def test_a_target_that_cannot_express_the_plan_takes_no_answer_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from shardproof.solver.cli import main
+
+    proof, folder = tmp_path / "proof.json", tmp_path / "files"
+    asked = [*BURST, "--engine", "vllm", "--json", "--certificate", str(proof), "--export", f"sglang={folder}"]
+    with pytest.raises(SystemExit) as left:
+        main(["solve", *asked])
+    said = capsys.readouterr()
+    assert left.value.code == 2
+    assert json.loads(said.out)["gpus"] == 1
+    assert json.loads(proof.read_text())
+    assert "or solve with --engine sglang" in said.err
+    assert not folder.exists()
+
+
+def test_a_question_of_pools_names_the_verbs_that_answer_it() -> None:
+    pools = {name: value for name, value in OPEN.items() if name != "device"} | {"devices": [{"device": "h100-sxm"}]}
+    with pytest.raises(InputError, match=r"devices: .*batch and export answer that, compare takes plans of fleets"):
+        shardproof.simulate({"stages": []}, pools)
+
+
+def test_the_plan_of_an_open_loop_is_not_inconsistent_with_itself(tmp_path: Path) -> None:
+    """An engine fills its iterations with whatever has come: their tokens are no number of prompts."""
+    from shardproof.instances.resolve import resolve_tree
+    from shardproof.solver.api.solved import solve
+
+    answer = solve(OPEN)
+    assert answer.plan is not None
+    assert answer.plan.microbatch_tokens > 1024
+    page = tmp_path / "plan.json"
+    page.write_text(json.dumps(answer.plan.model_dump(mode="json", exclude_none=True), indent=2))
+    found = audit_document(read_document(page), resolve_tree(OPEN, where="case"))
+    assert [claim.formula for claim in found.claims if claim.verdict in ("contradicted", "inconsistent")] == []
