@@ -245,12 +245,13 @@ class Context:
     def _chunk(self, instance: Instance, reading: Reading) -> int | None:
         """Tokens of an iteration of one attention replica that a closed loop's engine is told.
 
-        SGLang shares what it is told out over its attention replicas.
+        SGLang shares what it is told out over its attention replicas, and a plan's microbatch is that of all of them.
         """
         told, loop = self.facts.stated("microbatch_tokens"), isinstance(instance.scenarios[0].workload, ClosedLoop)
         if told is None or told < 1 or not loop or instance.engine == "any":
             return None
-        return divide_up(told, reading.option.attn_dp) if instance.engine == "sglang" else told
+        each = self.document.start is not None and instance.engine != "sglang"
+        return told if each else divide_up(told, reading.option.attn_dp)
 
     def _runs(self, instance: Instance, size: int, decode: int, chunk: int | None) -> tuple[Microbatches, ...]:
         """Microbatches of every scenario: its own where the document states them one by one, else the same."""
