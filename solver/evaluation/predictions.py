@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from shardproof.formulations.apart.phases import as_together
 from shardproof.formulations.costs.engine_memory import EngineMemory
 from shardproof.formulations.costs.engine_profiles import load_profiles
 from shardproof.formulations.costs.serving.closed_loop import StepClock
@@ -108,7 +109,7 @@ def predict(instance: Instance, plan: Plan, *, level: float | None = None) -> tu
             found += [replace(one, group=place) for one in predict(asked, part, level=level)]
         return tuple(sorted(found, key=lambda one: -one.ttft_s))
     require_plan_of(instance, plan)
-    deployment = deployment_of(instance)
+    deployment = deployment_of(as_together(instance))  # such replicas serve both phases, whatever else was asked
     evaluation = evaluate(instance, plan, deployment=deployment)
     return of_evaluation(deployment, plan, evaluation, level=level)
 

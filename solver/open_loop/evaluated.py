@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil, isfinite
 
+from shardproof.formulations.apart.phases import as_together
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.open_loop import closed, is_open
 from shardproof.instances.instance import Instance
@@ -70,8 +71,8 @@ _kept: dict[tuple[str, int], Service] = {}
 
 
 def question_deployment(instance: Instance) -> Deployment:
-    """Return the deployment problem that a plan of any question is held against."""
-    return service_of(instance).deployment if is_open(instance) else deployment_of(instance)
+    """Return the deployment problem that a plan without pools is held against, of any question."""
+    return service_of(instance).deployment if is_open(instance) else deployment_of(as_together(instance))
 
 
 def evaluate_any(instance: Instance, plan: Plan, *, deployment: Deployment | None = None) -> Evaluation:

@@ -63,3 +63,16 @@ def test_the_plan_of_an_open_loop_is_not_inconsistent_with_itself(tmp_path: Path
     page.write_text(json.dumps(answer.plan.model_dump(mode="json", exclude_none=True), indent=2))
     found = audit_document(read_document(page), resolve_tree(OPEN, where="case"))
     assert [claim.formula for claim in found.claims if claim.verdict in ("contradicted", "inconsistent")] == []
+
+
+@pytest.mark.parametrize("workload", [{"batch_size": 20}, {"concurrency": 20, "tpot": "40ms"}])
+def test_every_verb_takes_the_plan_that_serving_any_gave(workload: dict[str, object]) -> None:
+    answer = shardproof.solve(
+        model="qwen3-8b", device="h100-sxm", engine="vllm", isl=1024, osl=256, ttft="2s", serving="any", **workload
+    )
+    assert answer.plan is not None
+    assert not answer.plan.is_apart
+    predicted = shardproof.predict(answer.plan, answer.instance)
+    assert predicted.exit_code == 0
+    assert predicted.predictions[0].ttft_s == pytest.approx(answer.metrics.ttft_s)
+    assert shardproof.audit(answer.plan, answer.instance).exit_code == 0
