@@ -92,7 +92,10 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         fixed=file.fixed,
         calibration=calibration,
         correction=correction,
-        assumptions=(*file.assumptions, *note, *said, *_assumed(file, device, calibrated=calibration is not None)),
+        assumptions=(
+            *(*file.assumptions, *note, *said),
+            *(*_assumed(file, device, calibrated=calibration is not None), *_unused(file)),
+        ),
         checkpoint=checkpoint,
     )
 
@@ -237,6 +240,13 @@ def _calibration(file: InstanceFile, device: Device, where: str) -> tuple[tuple[
             raise refuse(where, f"no curves for {name}; write flat, with hardware.mfu", field="efficiency")
         return None, ()
     return (name, calibration_digest(name)), (found[1],)
+
+
+def _unused(file: InstanceFile) -> tuple[str, ...]:
+    """What the file says to no effect."""
+    if file.serving == "together" and file.transfer.model_fields_set:
+        return ("transfer: without effect, replicas serve prefill and decode together (serving: together)",)
+    return ()
 
 
 def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[str, ...]:

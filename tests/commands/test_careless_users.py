@@ -76,3 +76,11 @@ def test_every_verb_takes_the_plan_that_serving_any_gave(workload: dict[str, obj
     assert predicted.exit_code == 0
     assert predicted.predictions[0].ttft_s == pytest.approx(answer.metrics.ttft_s)
     assert shardproof.audit(answer.plan, answer.instance).exit_code == 0
+
+
+@pytest.mark.parametrize(("serving", "said"), [("together", True), ("apart", False), ("any", False)])
+def test_a_link_between_pools_that_nothing_uses_is_said(serving: str, *, said: bool) -> None:
+    asked = shardproof.load_instance(
+        model="qwen3-8b", device="h100-sxm", isl=9, osl=9, batch_size=2, serving=serving, transfer_setup="1ms"
+    )
+    assert any("transfer: without effect" in text for text in asked.assumptions) == said
