@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from shardproof.instances.base import Record
 from shardproof.instances.engine import EngineName
@@ -29,6 +30,13 @@ SMALLEST, LARGEST = Fraction(1, 20), Fraction(20)
 TERMS = {"prefill": "time of prompts", "decode": "decode iterations", "wait": "waits for a first token"}
 
 
+def _believed(factor: Fraction) -> Fraction:
+    """Refuse what no run of the same deployment can show."""
+    if not SMALLEST <= factor <= LARGEST:
+        raise ValueError(f"is beyond {SMALLEST} to {LARGEST}; the run was of another deployment")
+    return factor
+
+
 class Correction(Record):
     """Measured over predicted, by term; 1: as predicted.
 
@@ -39,9 +47,9 @@ class Correction(Record):
     device: str
     engine: EngineName
     model: str
-    prefill: Ratio = Field(default=Fraction(1), ge=SMALLEST, le=LARGEST)
-    decode: Ratio = Field(default=Fraction(1), ge=SMALLEST, le=LARGEST)
-    wait: Ratio = Field(default=Fraction(1), ge=0, le=LARGEST)
+    prefill: Annotated[Ratio, AfterValidator(_believed)] = Fraction(1)
+    decode: Annotated[Ratio, AfterValidator(_believed)] = Fraction(1)
+    wait: Ratio = Field(default=Fraction(1), ge=0, le=20)
     source: str = Field(min_length=1, max_length=2000)
 
     @property

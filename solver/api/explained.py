@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from shardproof.solver.api.question import Fields, asked_from, check_fields, shows_fields
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
+    from shardproof.instances.pools import PoolsQuestion
     from shardproof.solver.analysis.conflicts import Conflict
     from shardproof.solver.api.fleets import ExplainedFleet
-    from shardproof.solver.api.question import Asking
+    from shardproof.solver.api.question import Asking, Question
     from shardproof.solver.proof.refutation import CapacityClaim
     from shardproof.solver.result import Result
 
@@ -193,6 +194,14 @@ def _within(claims: Sequence[CapacityClaim], alike: Sequence[CapacityClaim]) -> 
     """Whether replicas all alike refuse every load that a fleet's proof needs."""
     known = {(claim.gpus, claim.load) for claim in alike}
     return all((claim.gpus, claim.load) in known for claim in claims)
+
+
+@overload
+def explain(instance: PoolsQuestion, **fields: Unpack[Fields]) -> ExplainedFleet: ...
+
+
+@overload
+def explain(instance: Question | None = None, **fields: Unpack[Fields]) -> Explained: ...
 
 
 @shows_fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from shardproof.instances.errors import InputError
 from shardproof.solver.api.options import check_options
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
+    from shardproof.instances.pools import PoolsQuestion
     from shardproof.solver.alternatives import Alternative
     from shardproof.solver.api.explained import Explained
     from shardproof.solver.api.fleets import SolvedFleet
@@ -278,6 +279,34 @@ def question(instance: str | Path | Mapping[str, Any] | None = None, **fields: U
     return tree_of(instance, fields)[0]
 
 
+@overload
+def solve(
+    instance: PoolsQuestion,
+    *,
+    time_limit: float | str | None = None,
+    workers: int = 2,
+    seed: int = 0,
+    search: Literal["auto", "both", "cp-sat"] = "auto",
+    top: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    **fields: Unpack[Fields],
+) -> SolvedFleet: ...
+
+
+@overload
+def solve(
+    instance: Question | None = None,
+    *,
+    time_limit: float | str | None = None,
+    workers: int = 2,
+    seed: int = 0,
+    search: Literal["auto", "both", "cp-sat"] = "auto",
+    top: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    **fields: Unpack[Fields],
+) -> Solved: ...
+
+
 @shows_fields
 def solve(
     instance: Asking | None = None,
@@ -292,7 +321,8 @@ def solve(
 ) -> Solved | SolvedFleet:
     """Find the plan with the fewest GPUs and prove that none has fewer.
 
-    A question about several devices or models gives a `SolvedFleet`: the cheapest fleet, or the most load.
+    A question about several devices or models gives a `SolvedFleet`: the cheapest fleet, or the most load. For types,
+    only a `PoolsQuestion` is known to be one; a file or a mapping may be either.
 
     Parameters
     ----------
