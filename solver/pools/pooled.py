@@ -70,8 +70,8 @@ class SearchedPool:
         self.floor = Capacities(self.provers, self._undecided, floor=True, limits=Query(0))
         self.ceiling = Capacities(self.provers, self._undecided, floor=False, limits=Query(0))
 
-    def _make(self, program: Program, *, floor: bool, beside: AnyProver | None) -> AnyProver:
-        return Prover(program, floor, self.clock.check, beside if isinstance(beside, Prover) else None)
+    def _make(self, program: Program, *, floor: bool) -> AnyProver:
+        return Prover(program, floor, self.clock.check)
 
     def _undecided(self, program: Program, query: Query, answer: Answer, *, floor: bool) -> Chain | None:
         from shardproof.solver.search.cp_sat import decide_cases

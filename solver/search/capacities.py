@@ -18,9 +18,9 @@ from shardproof.solver.search.query import Answer, Query
 
 
 class Maker(Protocol):
-    """Makes the prover of a program; ``beside`` is one of the same kinds and options, to share arrays with."""
+    """Makes the prover of a program."""
 
-    def __call__(self, program: Program, *, floor: bool, beside: AnyProver | None) -> AnyProver:
+    def __call__(self, program: Program, *, floor: bool) -> AnyProver:
         """Return the prover."""
 
 
@@ -33,20 +33,18 @@ class Undecided(Protocol):
 
 @dataclass
 class Provers:
-    """One prover for each replica program and rounding; they share the arrays of their tables."""
+    """One prover for each replica program and rounding."""
 
     family: Family
     make: Maker
     _provers: dict[tuple[Load, int, bool], AnyProver] = field(default_factory=dict)
-    _first: dict[bool, AnyProver] = field(default_factory=dict)
 
     def of(self, load: Load, widest: int, *, floor: bool) -> AnyProver:
         """Return the prover of one replica with its load."""
         program = self.family.replica_program(load, widest)
         key = (load, id(program), floor)
         if key not in self._provers:
-            made = self.make(program, floor=floor, beside=self._first.get(floor))
-            self._provers[key] = self._first.setdefault(floor, made) if floor not in self._first else made
+            self._provers[key] = self.make(program, floor=floor)
         return self._provers[key]
 
 

@@ -24,8 +24,8 @@ def _left_open(program: Program, query: Query, answer: Answer, *, floor: bool) -
 
 
 def _maker(check_stop: Callable[[], None]) -> Maker:
-    def make(program: Program, *, floor: bool, beside: AnyProver | None) -> AnyProver:
-        return Prover(program, floor, check_stop, beside if isinstance(beside, Prover) else None)
+    def make(program: Program, *, floor: bool) -> AnyProver:
+        return Prover(program, floor, check_stop)
 
     return make
 

@@ -71,7 +71,7 @@ class LexicographicSearch:
         self._lower = self._prover(program, floor=True)
         self.bound = 1
 
-    def _prover(self, program: Program, *, floor: bool, beside: AnyProver | None = None) -> AnyProver:
+    def _prover(self, program: Program, *, floor: bool) -> AnyProver:
         """Return who answers for a program: the exact search, or CP-SAT in its place."""
         if self.settings.search == "cp-sat":
             from shardproof.solver.search.cp_sat import NAME
@@ -79,7 +79,7 @@ class LexicographicSearch:
 
             self.outcome.claimed_by = f"claimed by {NAME}"
             return CpSatProver(program, floor, self._check_stop, self._remaining)
-        return Prover(program, floor, self._check_stop, beside if isinstance(beside, Prover) else None)
+        return Prover(program, floor, self._check_stop)
 
     def run(self) -> Outcome:
         """Search until proved, out of time or interrupted; what is known by then is kept."""

@@ -22,21 +22,15 @@ from shardproof.solver.search.walk import Walk
 
 @dataclass
 class Prover:
-    """Searches one program; ``check_stop`` is called often and raises `Interrupted` to end the search.
-
-    ``beside``: a prover of the same kinds and options in the same rounding; arrays of common tables are read once.
-    """
+    """Searches one program; ``check_stop`` is called often and raises `Interrupted` to end the search."""
 
     program: Program
     floor: bool
     check_stop: Callable[[], None] = lambda: None
-    beside: Prover | None = None
 
     def __post_init__(self) -> None:
         """Read the program in this prover's direction."""
         self._rounded = RoundedProgram(self.program, self.floor, self.check_stop)
-        if self.beside is not None:
-            self._rounded.share(self.beside._rounded)
 
     def decide(self, query: Query) -> Answer:
         """Find a chain within the query's limits, or refute every layout."""

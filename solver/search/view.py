@@ -180,10 +180,6 @@ class View:
         found.__dict__.pop("_far_of_caps", None)
         return found
 
-    def share(self, costs: dict[int, Costs]) -> None:
-        """Use (and add to) arrays that other views of the same options have read."""
-        self._costs = costs
-
     def narrowed(self, paths: Sequence[Bounded]) -> View:
         """The same context with other intervals; costs already read are kept."""
         found = View.__new__(View)
