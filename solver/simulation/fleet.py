@@ -109,13 +109,22 @@ def _played(replicas: Sequence[Replica], *, left_out: int = 0, stop: Stop | None
         replica.advance()
         if stop is not None and stop(replica.served):
             break
-    served = sorted((s for replica in replicas for s in replica.served), key=lambda item: item.request.arrival_ns)
+    return run_of(replicas, left_out=left_out)
+
+
+def run_of(replicas: Sequence[Replica], writing: Sequence[Replica] | None = None, *, left_out: int = 0) -> Run:
+    """Gather what replicas have played, but for the first ``left_out`` requests.
+
+    ``writing``: other replicas that write the tokens of what these have prefilled (``None``: they do so themselves).
+    """
+    played = replicas if writing is None else [*replicas, *writing]
+    served = sorted((one for replica in replicas for one in replica.served), key=lambda item: item.request.arrival_ns)
     return Run(
         served=tuple(served[left_out:]),
-        gaps=tuple(gap for replica in replicas for gap in replica.gaps),
-        samples=tuple(tuple(replica.samples) for replica in replicas),
-        preemptions=sum(replica.preemptions for replica in replicas),
-        finished_at=max((replica.now for replica in replicas), default=0.0),
+        gaps=tuple(gap for replica in (replicas if writing is None else writing) for gap in replica.gaps),
+        samples=tuple(tuple(replica.samples) for replica in played),
+        preemptions=sum(replica.preemptions for replica in played),
+        finished_at=max((replica.now for replica in played), default=0.0),
     )
 
 

@@ -19,7 +19,7 @@ from shardproof.instances.plan import Group, Stage
 from shardproof.instances.workload import Phased
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.simulation.replica import ReplicaLimits
-from shardproof.solver.simulation.times import IterationTimes, tabulate
+from shardproof.solver.simulation.times import IterationTimes
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def iteration_times(
 ) -> IterationTimes:
     """Return the iterations of a replica up to its limits and the longest request; ``shortest``: prompt."""
     times = PlanTimes(deployment, tuple(stages))
-    return tabulate(
+    return IterationTimes(
         times.decode,
         times.prefill,
         stages=len(stages),

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from random import Random
 
 from shardproof.instances.traffic.trace import Request
-from shardproof.solver.simulation.fleet import Router, Seat, least_loaded, routed
+from shardproof.solver.simulation.fleet import Router, Seat, least_loaded, routed, run_of
 from shardproof.solver.simulation.outcome import Run
 from shardproof.solver.simulation.replica import NEVER, Replica, Sequenced, Served
 
@@ -132,7 +132,7 @@ def play_open_apart(
         second[place].receive(served, served.first_token)
     for decoding in second:
         decoding.advance()
-    return _run(first, second)
+    return run_of(first, second)
 
 
 def play_closed_apart(pools: Pools, lengths: Iterator[tuple[int, int]], *, flight: int, count: int, seed: int) -> Run:
@@ -163,7 +163,7 @@ def play_closed_apart(pools: Pools, lengths: Iterator[tuple[int, int]], *, fligh
     for moment, (read, written) in zip(sorted(int(chance.random() * turn) for _ in fill), fill, strict=True):
         prefill[least_loaded(pools.prefill, prefill)].submit(Request(moment, read, written))
     _in_order([*prefill, *decode])
-    return _run(prefill, decode, left_out=flight)
+    return run_of(prefill, decode, left_out=flight)
 
 
 def _turn(pools: Pools, flight: int, read: int, written: int) -> float:
@@ -182,15 +182,3 @@ def _in_order(replicas: Sequence[Replica]) -> None:
             return
         later = begins[1][0] if len(begins) > 1 else NEVER
         replicas[place].step(max(later, moment + 1))
-
-
-def _run(first: Sequence[PrefillReplica], second: Sequence[DecodeReplica], *, left_out: int = 0) -> Run:
-    replicas: list[Replica] = [*first, *second]
-    served = sorted((s for replica in first for s in replica.served), key=lambda item: item.request.arrival_ns)
-    return Run(
-        served=tuple(served[left_out:]),
-        gaps=tuple(gap for replica in second for gap in replica.gaps),
-        samples=tuple(tuple(replica.samples) for replica in replicas),
-        preemptions=sum(replica.preemptions for replica in replicas),
-        finished_at=max((replica.now for replica in replicas), default=0.0),
-    )

@@ -48,7 +48,17 @@ class IterationTimes:
         longest: int,
         shortest: int = 1,
     ) -> None:
-        """Take the stage times and how far they will be asked for; see `tabulate`."""
+        """Take the stage times and how far they will be asked for.
+
+        Parameters
+        ----------
+        decode
+            times of the stages for one microbatch of (sequences, context).
+        prefill
+            times of the stages for a chunk of (tokens, context before it).
+        most_sequences, most_tokens, longest
+            largest batch, chunk and context that will be asked for; ``shortest``: prompt.
+        """
         self._decode, self._prefill, self._stages = decode, prefill, stages
         self.most_sequences = max(1, most_sequences)
         self.sizes = tuple(geometric(self.most_sequences))
@@ -140,35 +150,3 @@ def contexts_between(shortest: int, longest: int) -> tuple[int, ...]:
     while found[0] > max(1, shortest) and len(found) < _MOST_CONTEXTS:
         found.insert(0, max(1, int(found[0] / _CONTEXT_GROWTH)))
     return tuple(found) if len(found) > 1 else (max(1, top // 2), top)
-
-
-def tabulate(
-    decode: StageTime,
-    prefill: StageTime,
-    *,
-    stages: int,
-    most_sequences: int,
-    most_tokens: int,
-    longest: int,
-    shortest: int = 1,
-) -> IterationTimes:
-    """Return the iteration times of a replica.
-
-    Parameters
-    ----------
-    decode
-        times of the stages for one microbatch of (sequences, context).
-    prefill
-        times of the stages for a chunk of (tokens, context before it).
-    most_sequences, most_tokens, longest
-        largest batch, chunk and context that will be asked for; ``shortest``: prompt.
-    """
-    return IterationTimes(
-        decode,
-        prefill,
-        stages=stages,
-        most_sequences=most_sequences,
-        most_tokens=most_tokens,
-        longest=longest,
-        shortest=shortest,
-    )

@@ -22,7 +22,7 @@ from shardproof.solver.simulation.fleet import Seat
 from shardproof.solver.simulation.pools import Pools, play_closed_apart, play_open_apart
 from shardproof.solver.simulation.replica import ReplicaLimits
 from shardproof.solver.simulation.simulate import simulate
-from shardproof.solver.simulation.times import tabulate
+from shardproof.solver.simulation.times import IterationTimes
 from shardproof.solver.solve import solve
 
 QUICK = Settings(explain=False, certify=False)
@@ -31,7 +31,7 @@ LIMITS = ReplicaLimits(sequences=8, batched_tokens=1000, cache_tokens=4000)
 
 def seat(limits: ReplicaLimits = LIMITS) -> Seat:
     """A replica whose prompts take 1 ns a token, and whose rounds take 10 ns and 1 ns for each sequence."""
-    times = tabulate(
+    times = IterationTimes(
         lambda sequences, _: [10 + sequences],
         lambda tokens, _: [tokens],
         stages=1,

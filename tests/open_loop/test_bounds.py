@@ -14,7 +14,7 @@ from shardproof.instances.traffic.trace import read_trace
 from shardproof.solver.open_loop.costs import Asked, ChunkCosts, RoundCosts
 from shardproof.solver.open_loop.planes import highest
 from shardproof.solver.open_loop.windows import Demand
-from shardproof.solver.simulation.times import IterationTimes, tabulate
+from shardproof.solver.simulation.times import IterationTimes
 from tests.oracles.places import SHARED
 
 PLANES = 40
@@ -49,7 +49,7 @@ def test_the_plane_is_the_highest_of_all_corners() -> None:
 def times(seed: int) -> IterationTimes:
     chance = np.random.default_rng(seed)
     base, each, per_context, prompt = chance.uniform(1e6, 2e7), *chance.uniform((1e4, 1, 1e3), (3e5, 60, 5e4))
-    return tabulate(
+    return IterationTimes(
         lambda n, c: [int(base + each * n**0.9 + n * c * per_context)],
         lambda t, c: [int(base / 3 + prompt * t + t * c * per_context / 50)],
         stages=1,

@@ -11,13 +11,13 @@ from shardproof.instances.traffic.arrivals import generated
 from shardproof.solver.open_loop.percentiles import ReplicaLoad, ReplicaPercentiles
 from shardproof.solver.simulation.fleet import Seat, play_open
 from shardproof.solver.simulation.replica import ReplicaLimits
-from shardproof.solver.simulation.times import IterationTimes, tabulate
+from shardproof.solver.simulation.times import IterationTimes
 
 ROOMY = ReplicaLimits(sequences=256, batched_tokens=4096, cache_tokens=10**7)
 
 
 def times() -> IterationTimes:
-    return tabulate(
+    return IterationTimes(
         lambda n, c: [8_000_000 + 60_000 * n + n * c * 8],
         lambda t, c: [2_000_000 + 30_000 * t + t * c // 10],
         stages=1,

@@ -16,7 +16,7 @@ from shardproof.instances.traffic.trace import Request, read_trace
 from shardproof.solver.simulation.fleet import Seat, play_closed, play_open
 from shardproof.solver.simulation.outcome import interval, upper_quantile
 from shardproof.solver.simulation.replica import Replica, ReplicaLimits
-from shardproof.solver.simulation.times import IterationTimes, tabulate
+from shardproof.solver.simulation.times import IterationTimes
 from tests.oracles.places import SHARED
 from tests.oracles.token_simulator import token_by_token
 
@@ -24,7 +24,7 @@ ROOMY = ReplicaLimits(sequences=64, batched_tokens=512, cache_tokens=10**7)
 
 
 def times(*, stages: int = 1, per_context: int = 10) -> IterationTimes:
-    return tabulate(
+    return IterationTimes(
         lambda n, c: [(5_000_000 + 50_000 * n + n * c * per_context) // stages] * stages,
         lambda t, c: [(1_000_000 + 20_000 * t + t * c // 10) // stages] * stages,
         stages=stages,
