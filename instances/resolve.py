@@ -66,7 +66,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
     _check_engine(file, device, _longest(file), where)
     memory = min(device.usable_memory, file.limits.memory or device.usable_memory)
     max_gpus = _gpu_budget(file, device, where)
-    widest = file.max_stage_gpus or max(min(device.devices_per_node, WIDEST_DEFAULT_STAGE), file.fixed.gpus)
+    widest = file.max_stage_gpus or _usual_stage(file, device)
     calibration, note = _calibration(file, device, where)
     correction, said = chosen(file.calibrations, folder, (device.name, file.engine.name, model.name))
     return Instance(
@@ -98,6 +98,11 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         ),
         checkpoint=checkpoint,
     )
+
+
+def _usual_stage(file: InstanceFile, device: Device) -> int:
+    """Devices of the widest stage where the file says none: a node's, or more where it fixes the degrees."""
+    return max(min(device.devices_per_node, WIDEST_DEFAULT_STAGE), file.fixed.gpus)
 
 
 def _runtime_reserve(file: InstanceFile) -> int:
@@ -282,7 +287,7 @@ def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[s
         file.limits.max_gpus is None and file.limits.price_per_hour is None,
         f"at most {DEFAULT_MAX_GPUS} GPUs are searched: limits.max_gpus is not given",
     )
-    widest = max(min(device.devices_per_node, WIDEST_DEFAULT_STAGE), file.fixed.gpus)
+    widest = _usual_stage(file, device)
     assume(file.max_stage_gpus is None, f"a stage is at most {widest} devices wide: max_stage_gpus is not given")
     kinds = {scenario.workload.kind for scenario in file.scenarios or (_main_scenario(file),)}
     assume("burst" in kinds and not named, WHOLE_PROMPTS)

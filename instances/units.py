@@ -141,6 +141,11 @@ def format_bytes(count: int) -> str:
     return f"{count} B"
 
 
+def format_gpus(count: int) -> str:
+    """GPUs for people: in the singular for one."""
+    return "1 GPU" if count == 1 else f"{count} GPUs"
+
+
 def format_duration(nanoseconds: int) -> str:
     """Durations for people: the largest fitting unit, three or four digits."""
     for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):

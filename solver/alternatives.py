@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shardproof.instances.catalogue import device_names, load_device, siblings
+from shardproof.instances.engine_choice import NAMED
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan
-from shardproof.instances.units import format_duration, write_quantity
+from shardproof.instances.units import format_duration, format_gpus, write_quantity
 from shardproof.solver.answer import answer
 from shardproof.solver.result import Proof, Result, Status
 from shardproof.solver.search.settings import Progress, Settings
 
 Kind = Literal["format", "layout", "faster", "alike", "engine", "device", "cheaper"]
 Tree = dict[str, Any]
-
-ENGINES = ("vllm", "sglang", "trtllm")
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ def saving(found: Iterable[Alternative], gpus: int | None) -> tuple[str, ...]:
     """Say which formats would do with fewer GPUs than the answer has."""
     saves = (item for item in found if item.kind == "format" and (gpus is None or item.gpus < gpus))
     instead = "" if gpus is None else f" instead of {gpus}"
-    return tuple(f"{_saved(item)}: {item.gpus} GPU{'s' if item.gpus > 1 else ''}{instead}" for item in saves)
+    return tuple(f"{_saved(item)}: {format_gpus(item.gpus)}{instead}" for item in saves)
 
 
 def _saved(item: Alternative) -> str:
@@ -241,7 +240,7 @@ def _alike(asked: Asked) -> Iterator[Variant]:
 def _engines(asked: Asked) -> Iterator[Variant]:
     if asked.instance.engine == "any":
         return
-    for name in ENGINES:
+    for name in NAMED:
         if name != asked.instance.engine:
             yield Variant("engine", name, {"engine": {"name": name}})
 

@@ -18,7 +18,7 @@ from shardproof.instances.engine import EngineName
 from shardproof.instances.engine_choice import NAMED, runs_on, under_engine
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
-from shardproof.instances.units import format_duration
+from shardproof.instances.units import format_duration, format_gpus
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.result import EngineAnswer, Proof, Result
@@ -227,8 +227,8 @@ def _name(one: EngineAnswer) -> str:
 
 def _said(one: EngineAnswer) -> str:
     if one.gpus is not None:
-        count = "1 GPU" if one.gpus == 1 else f"{one.gpus} GPUs"
-        return f"{count}, {'no faster' if one.ttft_s is None else f'TTFT {format_duration(round(one.ttft_s * 1e9))}'}"
+        speed = "no faster" if one.ttft_s is None else f"TTFT {format_duration(round(one.ttft_s * 1e9))}"
+        return f"{format_gpus(one.gpus)}, {speed}"
     if one.note:
         return one.note
     if one.bound is None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
@@ -25,7 +25,7 @@ from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.cells import decode_step
-from shardproof.formulations.deployment.tables import Table
+from shardproof.formulations.deployment.tables import Program, Table
 from shardproof.formulations.scaling import allowed_time, limit_within_margin
 from shardproof.instances.workload import Burst, Scenario
 
@@ -81,32 +81,31 @@ def _chunk(scenario: Scenario, requests: int, chunks: int) -> Step:
 
 
 def _volume(deployment: Deployment, step: Step) -> int:
-    return _of_table(deployment, deployment.time_table(step, "scale_up").floor)
+    program = deployment.program
+    return least_work(program, deployment.time_table(step, "scale_up").floor, range(len(program.options)))
 
 
 def _memory(deployment: Deployment, place: int) -> Volume:
     """Return what requests of one scenario take of the memory rows that hold whatever is chosen."""
+    program, options = deployment.program, range(len(deployment.options))
 
     def volume(requests: int) -> Fraction:
         load = tuple(requests if other == place else 0 for other in range(len(deployment.demand)))
         layouts = deployment.replica_program(load, deployment.instance.max_gpus).layouts
         rows = ([cap for cap in layout.caps if cap.memory] for layout in layouts)
-        each = [[Fraction(_of_table(deployment, cap.table), max(1, cap.limit)) for cap in caps] for caps in rows]
+        each = [[Fraction(least_work(program, cap.table, options), max(1, cap.limit)) for cap in caps] for caps in rows]
         return min((max(found, default=Fraction(0)) for found in each), default=Fraction(0))
 
     return volume
 
 
-def _of_table(deployment: Deployment, table: Table) -> int:
-    """Least unit-GPUs that the work of all layers takes in one table, whatever the options."""
-    program = deployment.program
+def least_work(program: Program, table: Table, options: Sequence[int]) -> int:
+    """Return the least unit-GPUs that the work of all layers takes in one table under any of some options."""
     gpus = [option.gpus for option in program.options]
     layers = sum(
-        count * min(width * table.layer[place][kind] for place, width in enumerate(gpus))
-        for kind, count in Counter(program.kinds).items()
+        count * min(gpus[o] * table.layer[o][kind] for o in options) for kind, count in Counter(program.kinds).items()
     )
-    ends = (table.base, table.first, table.last)
-    return layers + sum(min(width * row[place] for place, width in enumerate(gpus)) for row in ends)
+    return layers + sum(min(gpus[o] * cells[o] for o in options) for cells in (table.base, table.first, table.last))
 
 
 def _least_ratio(found: Volume, most: int, give_up_at: float) -> Fraction:

@@ -12,7 +12,7 @@ from functools import partial
 
 from shardproof.formulations.open_loop import is_open
 from shardproof.instances.instance import Instance
-from shardproof.instances.units import format_bytes, format_duration
+from shardproof.instances.units import format_bytes, format_duration, format_gpus
 from shardproof.solver.analysis.inputs import with_limit
 from shardproof.solver.analysis.limiting import fewest_gpus
 from shardproof.solver.problem import deployment_of
@@ -166,6 +166,8 @@ def cheaper_formats(instance: Instance, gpus: int | None = None, stop_at: float 
     """
     from shardproof.instances.catalogue import siblings
 
+    if is_open(instance):
+        return
     own = instance.model
     changes = [] if own.kv_dtype == "fp8" else [("KV cache in FP8", own.model_copy(update={"kv_dtype": "fp8"}))]
     changes += [(f"checkpoint {other.name}", other) for other in siblings(own)]
@@ -173,6 +175,6 @@ def cheaper_formats(instance: Instance, gpus: int | None = None, stop_at: float 
     smaller = {} if gpus is None else {"max_gpus": gpus - 1}
     for words, model in changes:
         asked = instance.model_copy(update={"model": model, **smaller})
-        fewer = None if is_open(instance) else fewest_gpus(deployment_of(asked), stop_at)
+        fewer = fewest_gpus(deployment_of(asked), stop_at)
         if fewer is not None:
-            yield f"{words}: {fewer} GPU{'s' if fewer > 1 else ''}{instead}"
+            yield f"{words}: {format_gpus(fewer)}{instead}"

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.tables import Cap, Choice, Layout, Path, Program, Table
+from shardproof.formulations.deployment.volume import least_work
 from shardproof.instances.instance import Instance
-from shardproof.instances.units import format_bytes, format_duration
+from shardproof.instances.units import format_bytes, format_duration, format_gpus
 from shardproof.instances.workload import Scenario
 from shardproof.solver.proof.refutation import (
     CapacityClaim,
@@ -86,16 +87,12 @@ def why_no_fleet(deployment: Deployment, claims: tuple[CapacityClaim, ...], gpus
             place = Place(program, replace(layout, replicas=1), widest)
             reasons[_tree_sentence(deployment, place, tree)] = None
         why = "; ".join(reasons) or "by the word of a solver"
-        head = f"a replica of at most {_gpus(claim.gpus)} does not take {_requests(deployment, claim.load)}"
+        head = f"a replica of at most {format_gpus(claim.gpus)} does not take {_requests(deployment, claim.load)}"
         sentences.append(f"{head}: {why}")
     rest = len(sentences) - SHOWN
     shown = sentences[:SHOWN] + ([f"{rest} narrower widths fall likewise"] if rest > 0 else [])
     every = _requests(deployment, demand)
-    return (*shown, f"no fleet of {_gpus(gpus)} of replicas that carry no more than that takes {every}")
-
-
-def _gpus(count: int) -> str:
-    return "1 GPU" if count == 1 else f"{count} GPUs"
+    return (*shown, f"no fleet of {format_gpus(gpus)} of replicas that carry no more than that takes {every}")
 
 
 def _requests(deployment: Deployment, load: tuple[int, ...]) -> str:
@@ -162,9 +159,7 @@ def _leaf_sentence(deployment: Deployment, place: Place, leaf: Node) -> str:
 
 def _volume(place: Place, table: Table) -> int:
     """Least cost of all layers in unit-GPUs, as `shardproof.solver.proof.refutation.Volume` adds it up."""
-    table, gpus = table.floor, [option.gpus for option in place.program.options]
-    ends = (table.first, table.last, table.base)
-    return _layers_volume(place, table) + sum(min(gpus[o] * cells[o] for o in place.options) for cells in ends)
+    return least_work(place.program, table.floor, place.options)
 
 
 def _memory_volume(deployment: Deployment, place: Place, row: Cap) -> str:

@@ -9,6 +9,7 @@ from itertools import combinations
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.engines.rules import ENGINES, PHYSICAL, Rule
+from shardproof.instances.units import format_gpus
 from shardproof.solver.problem import under_rules, with_any_widths, with_wide_stages
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.search import fleet_questions
@@ -54,7 +55,7 @@ def limit_sentences(deployment: Deployment, gpus: int | None, stop_at: float = m
         return ()
     names = " and ".join(GROUPS[group] for group in kept)
     together = "alone rules" if len(kept) == 1 else "together rule"
-    return (f"{names} {together} out {most} GPU{'s' if most > 1 else ''}",)
+    return (f"{names} {together} out {format_gpus(most)}",)
 
 
 def fewest_gpus(deployment: Deployment, stop_at: float = math.inf) -> int | None:
@@ -68,13 +69,15 @@ def restriction_sentences(gpus: int | None, alike: Level) -> tuple[str, ...]:
     if gpus is None or (alike.value is not None and alike.value <= gpus):
         return ()
     if alike.value is None and alike.bound is not None:
-        cost = _counted(alike.bound - gpus)
+        cost = format_gpus(alike.bound - gpus)
         return (f"replicas that are all alike would need at least {alike.bound} GPUs: alike costs at least {cost}",)
     if alike.value is None:
         return ("replicas that are all alike have no plan within the limits",)
     if not alike.proven:
         return (f"the best plan known of replicas that are all alike has {alike.value} GPUs",)
-    return (f"replicas that are all alike would need {alike.value} GPUs: alike costs {_counted(alike.value - gpus)}",)
+    return (
+        f"replicas that are all alike would need {alike.value} GPUs: alike costs {format_gpus(alike.value - gpus)}",
+    )
 
 
 def alike_sentences(deployment: Deployment, gpus: int | None, stop_at: float = math.inf) -> tuple[str, ...]:
@@ -86,8 +89,8 @@ def alike_sentences(deployment: Deployment, gpus: int | None, stop_at: float = m
     if free is None or (gpus is not None and free >= gpus):
         return ("that replicas are alike costs no GPU",) if gpus is not None else ()
     if gpus is None:
-        return (f"replicas that need not be alike would do with {_counted(free)}",)
-    return (f"replicas that need not be alike would do with {free} GPUs: alike costs {_counted(gpus - free)}",)
+        return (f"replicas that need not be alike would do with {format_gpus(free)}",)
+    return (f"replicas that need not be alike would do with {free} GPUs: alike costs {format_gpus(gpus - free)}",)
 
 
 def lifted_sentences(deployment: Deployment, gpus: int | None, stop_at: float = math.inf) -> Iterator[str]:
@@ -104,11 +107,7 @@ def lifted_sentences(deployment: Deployment, gpus: int | None, stop_at: float = 
     for words, lift in lifts:
         fewer = fewest_gpus(lift(deployment, most), stop_at)
         if fewer is not None and (gpus is None or fewer < gpus):
-            yield f"with {words} {_counted(fewer)} would do"
-
-
-def _counted(gpus: int) -> str:
-    return "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+            yield f"with {words} {format_gpus(fewer)} would do"
 
 
 def engine_sentences(deployment: Deployment, gpus: int | None, stop_at: float = math.inf) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from shardproof.formulations.apart.phases import as_together, check_apart, is_steady, pool_instance
 from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
+from shardproof.instances.units import format_gpus
 from shardproof.solver.apart.steady import solve_steady
 from shardproof.solver.apart.terms import premises, status_of, transfers
 from shardproof.solver.evaluation.engine_flags import engine_flags
@@ -173,7 +174,7 @@ def _said(result: Result) -> str:
     if result.gpus is None:
         return "no plan" if result.status == "infeasible" else "no plan found"
     whole = result.bound == result.gpus
-    return ("1 GPU" if result.gpus == 1 else f"{result.gpus} GPUs") + ("" if whole else f", at least {result.bound}")
+    return format_gpus(result.gpus) + ("" if whole else f", at least {result.bound}")
 
 
 def _sentences(instance: Instance, pools: Pools) -> tuple[str, ...]:

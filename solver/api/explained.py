@@ -96,9 +96,9 @@ def _verdict(result: Result) -> str:
 
 
 def _counted(gpus: int | None) -> str:
-    if gpus is None:
-        return "no plan found yet"
-    return "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+    from shardproof.instances.units import format_gpus
+
+    return "no plan found yet" if gpus is None else format_gpus(gpus)
 
 
 def explanation_of(instance: Instance, result: Result) -> Explained:

@@ -46,10 +46,11 @@ class Predicted(Answered):
     @property
     def verdict(self) -> str:
         """One line: the GPUs, and whether every rule and limit is kept."""
+        from shardproof.instances.units import format_gpus
+
         broken = dict.fromkeys(item.group for found in self.predictions for item in found.violations)
         kept = f"breaks {', '.join(broken)}" if broken else "keeps every rule and limit"
-        gpus = f"{self.plan.gpus} GPU{'s' if self.plan.gpus > 1 else ''}"
-        return f"{self.instance.model.name} on {self.instance.device.name}, {gpus}: {kept}"
+        return f"{self.instance.model.name} on {self.instance.device.name}, {format_gpus(self.plan.gpus)}: {kept}"
 
     @property
     def exit_code(self) -> int:

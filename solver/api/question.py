@@ -199,8 +199,6 @@ def overrides_of(fields: Mapping[str, Any]) -> dict[str, Any]:
         for key in path[:-1]:
             branch = branch.setdefault(key, {})
         branch[path[-1]] = _standing(name, value)
-    if "calibrations" in tree:  # a flag's file stands where the user is, an instance's beside the instance
-        tree["calibrations"] = str(Path(tree["calibrations"]).absolute())
     named = tree.get("engine", {}).get("name")
     if named is not None:
         tree["engine"] |= _engine_tree(str(named))
@@ -217,16 +215,18 @@ def overrides_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-_FILES = ("load_profile", "trace")
-"""Fields that may name a file: a flag's stands where the user does, a file's own beside the file."""
+_FILES = {"calibration": True, "load_profile": False, "trace": False}
+"""Fields that may name a file, and whether they do so always: a flag's stands where the user does, an instance's own
+beside the instance."""
 
 
 def _standing(name: str, value: Any) -> Any:
     """Return a flag's value; the path of a file as it is found from here."""
     text = str(value) if isinstance(value, Path) else value
-    if name in _FILES and isinstance(text, str) and len(text) < 4096 and "\0" not in text and Path(text).is_file():
-        return str(Path(text).absolute())
-    return text
+    if name not in _FILES or not isinstance(text, str):
+        return text
+    names_file = _FILES[name] or (len(text) < 4096 and "\0" not in text and Path(text).is_file())
+    return str(Path(text).absolute()) if names_file else text
 
 
 def _one_load(fields: Mapping[str, Any]) -> None:

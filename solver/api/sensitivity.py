@@ -92,12 +92,11 @@ class Sensitivity(Answered):
         """Return one line."""
         if self.gpus is None:
             return f"no plan to worsen: {self.result.status}; `shardproof explain` says why"
+        from shardproof.instances.units import format_gpus
+
         count = len(self.inputs)
-        inputs, gpus = (
-            "1 input" if count == 1 else f"{count} inputs",
-            "1 GPU" if self.gpus == 1 else f"{self.gpus} GPUs",
-        )
-        return f"how far {inputs} may worsen; the plan has {gpus}"
+        inputs = "1 input" if count == 1 else f"{count} inputs"
+        return f"how far {inputs} may worsen; the plan has {format_gpus(self.gpus)}"
 
     def __repr__(self) -> str:
         """Return one line."""

@@ -14,6 +14,7 @@ from fractions import Fraction
 from shardproof.formulations.pools.problem import Kind, Limit, PoolsProblem, Supply
 from shardproof.formulations.pools.split import split
 from shardproof.instances.pools import PoolsQuestion
+from shardproof.instances.units import format_gpus
 from shardproof.solver.pools.knowledge import Knowledge, Table
 from shardproof.solver.pools.outcome import Asked, PoolsSettings, Pursuit
 from shardproof.solver.pools.pooled import Searched
@@ -94,8 +95,7 @@ def fleet_words(question: PoolsQuestion, fleet: Realised) -> str:
     """Write a fleet in a line: replicas, width and offer of each group."""
     parts = []
     for kind, count in fleet.groups:
-        width = "1 GPU" if kind.gpus == 1 else f"{kind.gpus} GPUs"
-        parts.append(f"{count} x {width} of {question.offers[kind.offer].name}")
+        parts.append(f"{count} x {format_gpus(kind.gpus)} of {question.offers[kind.offer].name}")
     return ", ".join(parts)
 
 

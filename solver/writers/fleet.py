@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from shardproof.instances.fleet_plan import FleetGroup, FleetPlan
 from shardproof.instances.pools import PoolsQuestion
+from shardproof.instances.units import format_gpus
 from shardproof.solver.pools.result import UNITS, FleetResult
 from shardproof.solver.writers.layout import counted, outline, terminal_width
 from shardproof.solver.writers.terminal import PROOF_WORDS
@@ -75,7 +76,7 @@ def _group(group: FleetGroup) -> str:
     if group.plan is not None:
         stages = ", ".join(f"TP{s.attn_tp} x DP{s.attn_dp}" for s in group.plan.stages[:4])
         shape = f" ({counted(len(group.plan.stages), 'stage')}: {stages}{' ...' if len(group.plan.stages) > 4 else ''})"
-    each = "1 GPU" if group.gpus_each == 1 else f"{group.gpus_each} GPUs"
+    each = format_gpus(group.gpus_each)
     return f"{model}{group.offer}, {group.replicas} x {each}{shape}, each at most {', '.join(parts)}"
 
 
