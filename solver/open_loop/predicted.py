@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from math import isfinite
+from math import inf, isfinite
 
 from shardproof.formulations.open_loop import closed
 from shardproof.instances.instance import Instance
@@ -17,7 +17,7 @@ from shardproof.solver.open_loop.evaluated import ServedFigures, evaluate_judged
 from shardproof.solver.open_loop.judge import judged
 from shardproof.solver.open_loop.least import OpenScenario
 from shardproof.solver.open_loop.percentiles import ReplicaLoad, ReplicaPercentiles
-from shardproof.solver.open_loop.shown import documents, sentences
+from shardproof.solver.open_loop.shown import documents, format_time, sentences
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.simulation.plan_times import limits_of
 
@@ -93,7 +93,8 @@ def _milliseconds(time: float) -> float | None:
 
 def _said(formulas: dict[str, dict[str, dict[str, float | None]]], one: Prediction) -> Iterator[str]:
     for name, points in formulas.get(one.scenario, {}).items():
-        shown = ", ".join(f"{key} {'no end' if value is None else f'{value:.4g} ms'}" for key, value in points.items())
+        times = {key: inf if value is None else 1e6 * value for key, value in points.items()}
+        shown = ", ".join(f"{key} {format_time(time)}" for key, time in times.items())
         yield f"{one.scenario}: {name.removesuffix('_ms')} by formula {shown}"
 
 

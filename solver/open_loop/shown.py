@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
+from shardproof.instances.units import format_duration
 from shardproof.solver.open_loop.evaluated import evaluate_judged
 from shardproof.solver.open_loop.judge import Judged
 from shardproof.solver.result import Metrics
@@ -27,11 +29,14 @@ def sentences(shown: Judged) -> Iterator[str]:
             good = f"{verdict.found.low:.2%} of the requests or more are good"
             yield f"{verdict.scenario}: {good}, limit {verdict.limit:.2%}"
         else:
-            low, high = verdict.found.low / 1e6, verdict.found.high / 1e6
-            yield (
-                f"{verdict.scenario}: {verdict.limit_name} in service {verdict.found.value / 1e6:.4g} ms"
-                f" ({low:.4g} to {high:.4g}), limit {verdict.limit / 1e6:.4g} ms"
-            )
+            found = verdict.found
+            value, low, high, limit = map(format_time, (found.value, found.low, found.high, verdict.limit))
+            yield f"{verdict.scenario}: {verdict.limit_name} in service {value} ({low} to {high}), limit {limit}"
+
+
+def format_time(nanoseconds: float) -> str:
+    """Write a time for people, also one that never comes."""
+    return format_duration(round(nanoseconds)) if isfinite(nanoseconds) else "no end"
 
 
 def documents(shown: Judged) -> Iterator[dict[str, object]]:
