@@ -12,8 +12,9 @@ from benchmarks.open_loop.formulas import DEVICES, MODELS
 from shardproof.instances.errors import InputError
 from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.evaluation.engine_plan import EnginePlan
+from shardproof.solver.open_loop.facts import OpenScenario
 from shardproof.solver.open_loop.judge import judged
-from shardproof.solver.open_loop.least import OpenScenario, OptionCosts, ShapeBound
+from shardproof.solver.open_loop.least import OptionCosts, ShapeBound
 from shardproof.solver.open_loop.shapes import shapes_of
 from shardproof.solver.simulation.simulate import Service, SimulationSettings
 

@@ -46,10 +46,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class TokenPlane:
-    """A token of context c costs at least ``alpha + beta c`` ns of a replica."""
+    """A token of context c costs at least ``alpha + beta c`` ns of a replica.
+
+    That is where tokens take ``limit`` on average (``None``: whatever they take); where they take a time T it is
+    ``gamma (limit - T)`` more.
+    """
 
     alpha: float
     beta: float
+    gamma: float = 0.0
+    limit: float | None = None
 
     def work(self, asked: Asked) -> Floats:
         """Time of a replica for the tokens after the first, ns."""
@@ -128,13 +134,13 @@ class RoundCosts:
         rounds = (1 - part) * known[self._at] + part * known[self._above]
         batches = (np.arange(1, len(rounds) + 1) * stages)[:, None]
         scaled = np.array(self.times.contexts)[None, :] / self.longest
-        room = (cache + (stages - 1) * self.longest) / self.longest / batches - scaled
-        slower = np.zeros_like(rounds) if limit is None else limit / MILLISECOND - rounds
-        columns = [np.ones_like(rounds), np.broadcast_to(scaled, rounds.shape), slower, room]
-        rows = np.stack([column.ravel() for column in columns], axis=1)
+        rows = np.empty((*rounds.shape, 4))
+        rows[..., 0], rows[..., 1] = 1.0, scaled
+        rows[..., 2] = 0.0 if limit is None else limit / MILLISECOND - rounds
+        rows[..., 3] = (cache + (stages - 1) * self.longest) / self.longest / batches - scaled
         aim = np.array([1.0, context / self.longest, 0.0, 0.0])
-        found, tight = highest(rows, (rounds / batches).ravel(), aim, _MOST_MS)
-        plane = TokenPlane(float(found[0]) * MILLISECOND, self._slope(found))
+        found, tight = highest(rows.reshape(-1, 4), (rounds / batches).ravel(), aim, _MOST_MS)
+        plane = TokenPlane(float(found[0]) * MILLISECOND, self._slope(found), float(found[2]), limit)
         return plane, [point for place in tight for point in self._points(*divmod(place, rounds.shape[1]))]
 
     def _slope(self, found: Floats) -> float:

@@ -12,12 +12,14 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.workload import Burst, OpenLoop, Scenario
 from shardproof.solver.problem import with_confidence
-from shardproof.solver.simulation.outcome import Interval, Outcome, interval
+from shardproof.solver.simulation.outcome import Interval, Outcome, Run, interval, least_high
 from shardproof.solver.simulation.replica import Served
 from shardproof.solver.simulation.simulate import Service
 
 GLANCE = 5
 """A plan is looked at over this part of a run first: most that miss a limit miss it by far."""
+
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,33 @@ def judged(instance: Instance, plan: Plan, service: Service) -> Judged:
     return Judged(plan, outcomes, verdicts)
 
 
+def accepted(instance: Instance, plan: Plan, service: Service) -> Judged | None:
+    """Play a plan run by run: what it shows, or nothing as soon as no further run can make it keep its limits."""
+    seeds = service.settings.seeds
+    scenarios = [item for item in within_margin(instance).scenarios if isinstance(item.workload, OpenLoop)]
+    for known in range(1, seeds):
+        first = range(service.settings.seed, service.settings.seed + known)
+        for scenario in scenarios:
+            runs = tuple(service.run(plan, scenario, seed, watched=False) for seed in first)
+            if not _may_still_keep(scenario, runs, seeds):
+                return None
+    shown = judged(instance, plan, service)
+    return shown if shown.keeps_all else None
+
+
+def _may_still_keep(scenario: Scenario, runs: tuple[Run, ...], count: int) -> bool:
+    limits, plain = scenario.limits, scenario.limits.plain
+    if limits.goodput is not None:
+        missing = [1 - run.share_within(plain) for run in runs]
+        if least_high(missing, count) > 1 - limits.goodput + ROUNDING:
+            return False
+        plain = {}
+    stated = [(item.figure, float(item.percent), float(item.limit)) for item in limits.percentiles]
+    shown = [([run.quantile(figure, percent) for run in runs], limit) for figure, percent, limit in stated]
+    shown += [([run.mean(figure) for run in runs], limit) for figure, limit in plain.items()]
+    return all(least_high(values, count) <= limit * (1 + ROUNDING) for values, limit in shown)
+
+
 def may_keep(instance: Instance, plan: Plan, service: Service) -> bool:
     """Whether one run of every open scenario keeps its limits; a run that cannot any more is not played to its end."""
     scenarios = (item for item in within_margin(instance).scenarios if isinstance(item.workload, OpenLoop))
@@ -93,10 +122,11 @@ def may_keep(instance: Instance, plan: Plan, service: Service) -> bool:
 def _keeps_one(plan: Plan, scenario: Scenario, service: Service) -> bool:
     seed = service.settings.seed
     count = len(service.requests(scenario, seed))
-    glance = _Misses(scenario, count // GLANCE, generous=True)
-    service.run(plan, scenario, seed, watched=False, stop=glance, first=count // GLANCE)
-    if glance.too_many:
-        return False
+    if sum(group.replicas for group in plan.parts) < GLANCE:  # of more replicas the first is a glance by itself
+        glance = _Misses(scenario, count // GLANCE, generous=True)
+        service.run(plan, scenario, seed, watched=False, stop=glance, first=count // GLANCE)
+        if glance.too_many:
+            return False
     misses = _Misses(scenario, count)
     run = service.run(plan, scenario, seed, watched=False, stop=misses)
     if misses.too_many:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from math import ceil
+from typing import TYPE_CHECKING
 
 from shardproof.formulations.engines.told import HIGHEST_UTILISATION
-from shardproof.formulations.open_loop import allowed_late, promised_by
+from shardproof.formulations.open_loop import allowed_late
 from shardproof.instances.option import Option
-from shardproof.instances.traffic.trace import BLOCK_TOKENS, Request
 from shardproof.instances.units import format_duration
-from shardproof.instances.workload import OpenLoop, Scenario
+from shardproof.instances.workload import Scenario
 from shardproof.solver.evaluation.engine_plan import EnginePlan
-from shardproof.solver.open_loop.costs import Asked, ChunkCosts, RoundCosts, TokenPlane
+from shardproof.solver.open_loop.costs import ChunkCosts, RoundCosts, TokenPlane
+from shardproof.solver.open_loop.facts import OpenScenario
+from shardproof.solver.open_loop.late import WindowTest
+from shardproof.solver.open_loop.rates import Mean, RateBound
 from shardproof.solver.open_loop.shapes import Shape
-from shardproof.solver.open_loop.windows import Demand
 from shardproof.solver.simulation.plan_times import limits_of
 from shardproof.solver.simulation.simulate import Service
 
@@ -25,92 +25,8 @@ if TYPE_CHECKING:
 
     Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
-CHUNK = 2048
-"""Prompt tokens of one round, at least, by which rounds between arrival and first token are counted."""
-
 ALMOST = 1 - 1e-9
 """Factor on bounds before they are rounded up: floating point may lift them above a whole number."""
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """One run of an open scenario: arrivals, ns, and what its requests look like."""
-
-    arrivals: Floats
-    asked: Asked
-
-
-class OpenScenario:
-    """An open scenario with its runs and its limits."""
-
-    def __init__(self, service: Service, scenario: Scenario) -> None:
-        """Take the requests that will be played."""
-        assert isinstance(scenario.workload, OpenLoop)
-        self.scenario, self.load, self.needs = scenario, scenario.workload, promised_by(scenario)
-        settings = service.settings
-        seeds = range(settings.seed, settings.seed + (1 if self.load.trace else settings.seeds))
-        self.runs = [_facts(service, scenario, seed) for seed in seeds]
-
-    @cached_property
-    def everything(self) -> Asked:
-        """Requests of all runs."""
-        import numpy as np
-
-        parts, names = [run.asked for run in self.runs], ("computed", "found", "output")
-        return Asked(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-    @cached_property
-    def mean_token(self) -> float | None:
-        """Largest mean time per token of all requests, ns: those that may miss a limit take twice as long at most."""
-        stated = [kept.limit * (2 - float(kept.share)) for kept in self.needs.token]
-        mean = self.needs.mean_token
-        return min([*stated, *([] if mean is None else [float(mean)])], default=None)
-
-    def mean_prompt(self, bound: ShapeBound) -> float:
-        """Mean time of a replica for a prompt, ns."""
-        return float(bound.prompts(self, self.everything).mean())
-
-    @cached_property
-    def seen(self) -> float:
-        """Share of the sequences running when a request comes that still run when its prompt is computed, at least.
-
-        One round ends in between, and those of the prompt's chunks: in each one of a sequence's tokens is its last.
-        """
-        rounds = 1 + float(-(-self.everything.computed // CHUNK).mean())
-        return max(0.0, 1 - rounds / max(1.0, float(self.everything.later.mean())))
-
-    @cached_property
-    def context(self) -> float:
-        """Mean context of a token after the first."""
-        asked = self.everything
-        tokens = float(asked.later.sum())
-        return float((asked.later * asked.contexts).sum() / tokens) if tokens else float(asked.contexts.mean())
-
-
-def _facts(service: Service, scenario: Scenario, seed: int) -> RunFacts:
-    import numpy as np
-
-    load = scenario.workload
-    assert isinstance(load, OpenLoop)
-    requests = service.requests(scenario, seed)
-    prompts = np.array([request.input_tokens for request in requests], dtype=np.float64)
-    found = np.floor(prompts * float(load.prefix_cache_hit))
-    if any(request.blocks for request in requests):
-        found = np.array(known_tokens(requests), dtype=np.float64)
-    output = np.array([request.output_tokens for request in requests], dtype=np.float64)
-    arrivals = np.array([request.arrival_ns for request in requests], dtype=np.float64)
-    return RunFacts(arrivals, Asked(prompts - found, found, output))
-
-
-def known_tokens(requests: Sequence[Request]) -> list[int]:
-    """Prompt tokens that a cache without end, shared by all replicas, holds when each request comes."""
-    seen: set[int] = set()
-    found = []
-    for request in requests:
-        known = next((place for place, block in enumerate(request.blocks) if block not in seen), len(request.blocks))
-        found.append(min(request.input_tokens - 1, known * BLOCK_TOKENS))
-        seen.update(request.blocks)
-    return found
 
 
 class OptionCosts:
@@ -125,6 +41,7 @@ class OptionCosts:
         self.limits = limits_of(deployment, self._group)
         self._rounds: dict[str, RoundCosts] = {}
         self._chunks: dict[str, ChunkCosts] = {}
+        self._prompts: dict[str, Floats] = {}
 
     def rounds(self, scenario: Scenario) -> RoundCosts:
         """Planes below the rounds with a scenario's contexts."""
@@ -137,6 +54,13 @@ class OptionCosts:
         """Planes below the chunks of a scenario's prompts."""
         self.rounds(scenario)
         return self._chunks[scenario.name]
+
+    def prompts(self, open_: OpenScenario) -> Floats:
+        """Time that the prompts of all runs add to rounds of one attention replica, ns."""
+        name = open_.scenario.name
+        if name not in self._prompts:
+            self._prompts[name] = self.chunks(open_.scenario).work(open_.everything)
+        return self._prompts[name]
 
     def cache(self, stages: int) -> float:
         """Tokens that a replica of so many stages holds at most: the memory of all of them, less the weights once."""
@@ -160,8 +84,7 @@ class ShapeBound:
         self.costs, self.shape, self.scenarios = costs, shape, scenarios
         self.cache = costs.cache(shape.stages)
         self._planes: dict[tuple[str, float | None], TokenPlane] = {}
-        self._fewest_known: dict[str, tuple[int, int]] = {}
-        """By scenario: how many replicas were looked at, and the fewest that keep up (more than that: none of them)."""
+        self._rates: dict[str, RateBound] = {}
 
     def replicas(self, most: int) -> int:
         """Fewest replicas, as far as ``most``; one more: no number of them keeps the limits."""
@@ -175,15 +98,7 @@ class ShapeBound:
 
     def _fewest(self, open_: OpenScenario, most: int) -> int:
         """Fewest replicas that keep up with the rate, as far as ``most`` and one more."""
-        looked, known = self._fewest_known.get(open_.scenario.name, (0, 1))
-        if known > looked and most > looked:  # so far it is only known that as many as were looked at do not
-            low, high = looked, most + 1
-            while high - low > 1:
-                middle = (low + high) // 2
-                low, high = (low, middle) if self.keeps_up(open_, middle) else (middle, high)
-            looked, known = most, high
-            self._fewest_known[open_.scenario.name] = (looked, known)
-        return min(known, most + 1)
+        return max(1, ceil(min(self.needed(open_, most), most + 1)))
 
     def reason(self, open_: OpenScenario, replicas: int) -> str:
         """Say why so many replicas do not do (or nothing, where they may)."""
@@ -202,13 +117,9 @@ class ShapeBound:
     def _overload(self, open_: OpenScenario, replicas: int) -> str:
         if self.keeps_up(open_, replicas):
             return ""
-        each, limit = float(open_.load.rate) / 1e9 / replicas, open_.mean_token
-        busy = each * open_.mean_prompt(self)
-        stalled = busy * open_.seen if self.is_seen_by_chance(open_) else 0.0
+        busy, stalled, tokens, left = self.rate(open_).at(replicas)
         if busy >= 1 or stalled >= 1:
             return f"prompts alone would keep them busy {busy:.0%} of the time"
-        left = None if limit is None else limit * (1 - stalled)
-        tokens = each * float(self.tokens(open_, open_.everything, left).mean())
         told = "" if left is None else f" in rounds of {_shown(left)}, which prompts leave of the limit on TPOT"
         return f"prompts would keep them busy {busy:.0%} of the time, and tokens{told} {_often(tokens)}"
 
@@ -226,33 +137,34 @@ class ShapeBound:
             f" of {worst.last - worst.first + 1:,} requests"
         )
 
-    def keeps_up(self, open_: OpenScenario, replicas: float) -> bool:
+    def keeps_up(self, open_: OpenScenario, replicas: int) -> bool:
         """Whether so many replicas keep up with the rate and with limits on the time per token of all requests."""
-        each = float(open_.load.rate) / 1e9 / replicas
-        busy = each * open_.mean_prompt(self)
-        stalled = busy * open_.seen if self.is_seen_by_chance(open_) else 0.0
-        if busy >= 1 or stalled >= 1:
-            return False
-        limit = open_.mean_token
-        tokens = self.tokens(open_, open_.everything, None if limit is None else limit * (1 - stalled))
-        return busy + each * float(tokens.mean()) <= 1 / ALMOST
+        return self.needed(open_, replicas) <= replicas
+
+    def needed(self, open_: OpenScenario, most: float) -> float:
+        """Replicas that keep up, a fraction; where that is more than ``most`` something between."""
+        return self.rate(open_).least(most) * ALMOST
+
+    def rate(self, open_: OpenScenario) -> RateBound:
+        """How many replicas the rate of a scenario takes."""
+        name = open_.scenario.name
+        if name not in self._rates:
+            mean = Mean(
+                rate=float(open_.load.rate) / 1e9,
+                prompt=float(self.costs.prompts(open_).mean()) / self._spread,
+                tokens=float(open_.everything.later.mean()),
+                context=open_.context,
+                limit=open_.mean_token,
+                seen=open_.seen if self.is_seen_by_chance(open_) else 0.0,
+            )
+            self._rates[name] = RateBound(lambda limit: self.plane(open_, limit), mean)
+        return self._rates[name]
 
     def is_seen_by_chance(self, open_: OpenScenario) -> bool:
         """Whether requests come to a replica as a Poisson stream, whatever it is doing."""
         return (
             open_.load.trace is None and open_.load.arrival_cv == 1 and self.costs.service.settings.router == "random"
         )
-
-    def needed(self, open_: OpenScenario, most: int) -> float:
-        """Replicas that keep up, a fraction, or a little less; no more than ``most``."""
-        whole = self._fewest(open_, most)
-        if whole > most:
-            return float(most)
-        below, above = float(whole - 1), float(whole)
-        while above - below > above / 50:
-            middle = (below + above) / 2
-            below, above = (below, middle) if self.keeps_up(open_, middle) else (middle, above)
-        return below
 
     def refused(self, open_: OpenScenario) -> bool:
         """Whether no number of replicas keeps the limits."""
@@ -267,32 +179,41 @@ class ShapeBound:
         fastest, tightest = self.costs.rounds(open_.scenario).fastest(), open_.needs.tightest_token
         if tightest is not None and fastest > tightest and bool((open_.everything.output > 1).all()):
             return True
-        return all(self._misses_alone(open_, run.asked, fastest) for run in open_.runs)
+        return all(self._misses_alone(open_, run, fastest) for run in range(len(open_.runs)))
 
-    def _misses_alone(self, open_: OpenScenario, asked: Asked, fastest: float) -> bool:
+    def _misses_alone(self, open_: OpenScenario, run: int, fastest: float) -> bool:
         import numpy as np
 
-        chunks = self.costs.chunks(open_.scenario)
-        own = chunks.work(asked)
-        alone = fastest + np.where(asked.computed <= chunks.largest, own, own / self.shape.stages)
+        largest, computed = self.costs.chunks(open_.scenario).largest, open_.runs[run].asked.computed
+        own = self.costs.prompts(open_)[open_.places(run)]
+        alone = fastest + np.where(computed <= largest, own, own / self.shape.stages)
         mean = open_.needs.mean_first
         if mean is not None and float(alone.mean()) > mean:
             return True
         return any((alone > kept.limit).sum() > allowed_late(kept.share, len(alone)) for kept in open_.needs.first)
 
-    def prompts(self, open_: OpenScenario, asked: Asked) -> Floats:
-        """Time of a replica for each prompt, ns."""
-        chunks = self.costs.chunks(open_.scenario).work(asked)
-        return chunks / (self.costs.limits.ranks * self.shape.stages)
+    @property
+    def _spread(self) -> int:
+        """Attention replicas of all stages, which compute different prompts, or different layers of one."""
+        return self.costs.limits.ranks * self.shape.stages
 
-    def tokens(self, open_: OpenScenario, asked: Asked, limit: float | None) -> Floats:
+    def prompts(self, open_: OpenScenario, run: int) -> Floats:
+        """Time of a replica for each prompt of a run, ns."""
+        found: Floats = self.costs.prompts(open_)[open_.places(run)] / self._spread
+        return found
+
+    def tokens(self, open_: OpenScenario, run: int, limit: float | None) -> Floats:
         """Time of a replica for each request's tokens after the first under a mean time per token, ns."""
+        return self.plane(open_, limit).work(open_.runs[run].asked)
+
+    def plane(self, open_: OpenScenario, limit: float | None) -> TokenPlane:
+        """What tokens cost under a mean time per token, as much as can be said."""
         key = (open_.scenario.name, limit)
         if key not in self._planes:
             self._planes[key] = self.costs.rounds(open_.scenario).plane(
                 context=open_.context, limit=limit, stages=self.shape.stages, cache=self.cache
             )
-        return self._planes[key].work(asked)
+        return self._planes[key]
 
     def _windows_refuse(self, open_: OpenScenario, servers: int) -> bool:
         """Whether in every run some limit is missed by more requests than may miss it."""
@@ -309,46 +230,3 @@ def _shown(time: float) -> str:
 
 def _often(share: float) -> str:
     return "all of the time however many run" if share > 100 else f"{share:.0%}"  # no round is that short
-
-
-class Works(Protocol):
-    """What requests cost at least, in time of a server."""
-
-    def prompts(self, open_: OpenScenario, asked: Asked) -> Floats:
-        """Time for each prompt, ns."""
-
-    def tokens(self, open_: OpenScenario, asked: Asked, limit: float | None) -> Floats:
-        """Time for each request's tokens after the first under a mean time per token, ns."""
-
-
-class WindowTest:
-    """Whether windows of the runs hold the work that is due in them."""
-
-    def __init__(self, works: Works, open_: OpenScenario) -> None:
-        """Take what requests cost, and the scenario; runs are looked at when they are needed."""
-        self.works, self.open_ = works, open_
-        self._made: dict[int, list[tuple[Demand, int]]] = {}
-
-    def refuses(self, servers: int) -> bool:
-        """Whether in every run some limit is missed by more requests than may miss it."""
-        places = range(len(self.open_.runs))
-        return all(any(demand.forces(servers, late) for demand, late in self.demands(at)) for at in places)
-
-    def demands(self, place: int) -> list[tuple[Demand, int]]:
-        """Demands that the limits make in a run, and how many requests may be late in each."""
-        if place not in self._made:
-            self._made[place] = list(self._of_run(self.open_.runs[place]))
-        return self._made[place]
-
-    def _of_run(self, run: RunFacts) -> Iterator[tuple[Demand, int]]:
-        open_, needs, asked, count = self.open_, self.open_.needs, run.asked, len(run.arrivals)
-        prompts = self.works.prompts(open_, asked)
-        for first in needs.first:
-            yield Demand(run.arrivals, run.arrivals + first.limit, prompts), allowed_late(first.share, count)
-            for token in needs.token:
-                due = run.arrivals + first.limit + asked.later * token.limit
-                work = prompts + self.works.tokens(open_, asked, token.limit)
-                yield Demand(run.arrivals, due, work), allowed_late(needs.both(first, token), count)
-        for whole in needs.whole:
-            work = prompts + self.works.tokens(open_, asked, None)
-            yield Demand(run.arrivals, run.arrivals + whole.limit, work), allowed_late(whole.share, count)

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shardproof.solver.open_loop.costs import Asked
-from shardproof.solver.open_loop.least import OpenScenario, ShapeBound, WindowTest
+from shardproof.solver.open_loop.facts import OpenScenario
+from shardproof.solver.open_loop.late import WindowTest
+from shardproof.solver.open_loop.least import ShapeBound
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,13 +68,13 @@ class _GpuTime:
 
     shapes: Sequence[ShapeBound]
 
-    def prompts(self, open_: OpenScenario, asked: Asked) -> Floats:
-        """GPU time for each prompt, ns."""
-        return self._least([one.prompts(open_, asked) * one.shape.gpus for one in self.shapes])
+    def prompts(self, open_: OpenScenario, run: int) -> Floats:
+        """GPU time for each prompt of a run, ns."""
+        return self._least([one.prompts(open_, run) * one.shape.gpus for one in self.shapes])
 
-    def tokens(self, open_: OpenScenario, asked: Asked, limit: float | None) -> Floats:
+    def tokens(self, open_: OpenScenario, run: int, limit: float | None) -> Floats:
         """GPU time for each request's tokens after the first, ns."""
-        return self._least([one.tokens(open_, asked, limit) * one.shape.gpus for one in self.shapes])
+        return self._least([one.tokens(open_, run, limit) * one.shape.gpus for one in self.shapes])
 
     def _least(self, costs: Sequence[Floats]) -> Floats:
         import numpy as np

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _STEPS = 200
 _TOLERANCE = 1e-9
+_LOOKED_AT = 512
+"""Rows that are looked at in every step, spread evenly; all are where these are kept, and what is broken joins them."""
 
 
 def highest(rows: Floats, limits: Floats, aim: Floats, most: float) -> tuple[Floats, list[int]]:
@@ -25,17 +27,26 @@ def highest(rows: Floats, limits: Floats, aim: Floats, most: float) -> tuple[Flo
     """
     import numpy as np
 
-    count = rows.shape[1]
-    box = np.vstack([np.eye(count), -np.eye(count), rows])
-    right = np.concatenate([np.full(count, most), np.zeros(count), limits])
+    count, size = rows.shape[1], len(rows)
+    places = np.arange(0, size, max(1, size // _LOOKED_AT))
+    sides = np.vstack([np.eye(count), -np.eye(count)])
+    box, right = (
+        np.vstack([sides, rows[places]]),
+        np.concatenate([np.full(count, most), np.zeros(count), limits[places]]),
+    )
     active, multipliers = list(range(count)), aim.astype(np.float64).copy()
     found = np.full(count, most)
     for _ in range(_STEPS):
         found = np.linalg.solve(box[active], right[active])
         over = box @ found - right
-        enters = int(np.argmax(over))
+        enters = int(over.argmax())
         if over[enters] <= _TOLERANCE * (1 + abs(right[enters])):
-            break
+            broken = int((rows @ found - limits).argmax())
+            if float(rows[broken] @ found) - limits[broken] <= _TOLERANCE * (1 + abs(limits[broken])):
+                break
+            enters = len(box)
+            places, box = np.append(places, broken), np.vstack([box, rows[broken]])
+            right = np.append(right, limits[broken])
         shares = np.linalg.solve(box[active].T, box[enters])
         ratios = [m / s if s > 1e-12 else np.inf for m, s in zip(multipliers, shares, strict=True)]
         leaves = int(np.argmin(ratios))
@@ -45,8 +56,18 @@ def highest(rows: Floats, limits: Floats, aim: Floats, most: float) -> tuple[Flo
         multipliers = multipliers - step * shares
         multipliers[leaves] = step
         active[leaves] = enters
-    found = np.clip(found, 0, most)
-    found[0] = max(0.0, found[0] - max(0.0, float((rows @ found - limits).max())))
-    if float((rows @ found - limits).max()) > _TOLERANCE:
-        found = np.zeros(count)
-    return found, [place - 2 * count for place in active if place >= 2 * count]
+    return _below(rows, limits, np.clip(found, 0, most)), [
+        int(places[row - 2 * count]) for row in active if row >= 2 * count
+    ]
+
+
+def _below(rows: Floats, limits: Floats, found: Floats) -> Floats:
+    """Return a plane that lies below every row, lowered where rounding asks for it."""
+    import numpy as np
+
+    over = float((rows @ found - limits).max())
+    if over > 0:
+        found[0] = max(0.0, found[0] - over)
+        if float((rows @ found - limits).max()) > _TOLERANCE:
+            return np.zeros(len(found))
+    return found

@@ -14,8 +14,8 @@ from shardproof.instances.workload import OpenLoop
 from shardproof.solver.evaluation.engine_plan import require_plan_of
 from shardproof.solver.evaluation.predictions import Prediction, of_evaluation
 from shardproof.solver.open_loop.evaluated import ServedFigures, evaluate_judged, in_scenario, service_of, with_group
+from shardproof.solver.open_loop.facts import OpenScenario
 from shardproof.solver.open_loop.judge import judged
-from shardproof.solver.open_loop.least import OpenScenario
 from shardproof.solver.open_loop.percentiles import ReplicaLoad, ReplicaPercentiles
 from shardproof.solver.open_loop.shown import documents, format_time, sentences
 from shardproof.solver.problem import deployment_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from math import ceil
 
@@ -13,8 +13,9 @@ from shardproof.instances.workload import OpenLoop
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.open_loop.evaluated import SEEDS
-from shardproof.solver.open_loop.judge import Judged, judged, may_keep, within_margin
-from shardproof.solver.open_loop.least import OpenScenario, OptionCosts, ShapeBound
+from shardproof.solver.open_loop.facts import OpenScenario
+from shardproof.solver.open_loop.judge import Judged, accepted, may_keep, within_margin
+from shardproof.solver.open_loop.least import OptionCosts, ShapeBound
 from shardproof.solver.open_loop.mixed import mixed_bound
 from shardproof.solver.open_loop.shapes import Shape, shapes_of
 from shardproof.solver.simulation.simulate import Service, SimulationSettings
@@ -56,18 +57,36 @@ class OpenSearch:
         self._skipped: set[Shape] = set()
         self._least: dict[object, float] = {}
         self.best: Judged | None = None
+        self.promising: tuple[int, Shape, int] | None = None
+        """The best that one run spoke for: GPUs, shape, replicas."""
+        self._kept: dict[tuple[Shape, int], bool] = {}
+        """Whether so many replicas of a shape may keep the limits, as far as they were played."""
         self.bounded: dict[Shape, tuple[ShapeBound, int]] = {}
 
     @property
     def most(self) -> int:
         """GPUs below which a plan would be better than the best known."""
-        return self.instance.max_gpus if self.best is None else self.best.plan.gpus - 1
+        return self.instance.max_gpus if self.promising is None else self.promising[0] - 1
 
     def run(self) -> Found:
-        """Look at shapes until none that is left may do with fewer GPUs than the best plan."""
-        queue: list[_Entry] = []
-        for place, shape in enumerate(shapes_of(self.service.deployment)):
-            heappush(queue, _Entry(max(self.floor, shape.gpus), False, shape.gpus, place, shape))
+        """Look for the best by one run of each candidate, and play it in all; where it misses a limit look on."""
+        while True:
+            found = self._look()
+            if self.promising is None or self._accept(*self.promising[1:]):
+                return replace(found, best=self.best)
+            self._kept[self.promising[1:]] = False
+            self.promising = self._next_best(*self.promising[1:])
+
+    def _next_best(self, shape: Shape, replicas: int) -> tuple[int, Shape, int] | None:
+        """Return the best candidate that one run spoke for; of the one that missed a limit a replica more is tried."""
+        if (replicas + 1) * shape.gpus <= self.instance.max_gpus:
+            self._keeps(shape, replicas + 1)
+        kept = [(shape.gpus * count, place) for place, ((shape, count), good) in enumerate(self._kept.items()) if good]
+        return (min(kept)[0], *list(self._kept)[min(kept)[1]]) if kept else None
+
+    def _look(self) -> Found:
+        """Look at shapes until none that is left may do with fewer GPUs than the most promising plan."""
+        queue = self._queue()
         lowest = self.instance.max_gpus + 1
         whole = True
         while queue and queue[0].gpus <= self.most:
@@ -84,12 +103,15 @@ class OpenSearch:
             lowest = min(lowest, queue[0].gpus)
         return self._found(lowest, whole)
 
+    def _queue(self) -> list[_Entry]:
+        queue: list[_Entry] = []
+        for place, shape in enumerate(shapes_of(self.service.deployment)):
+            heappush(queue, _Entry(max(self.floor, shape.gpus), False, shape.gpus, place, shape))
+        return queue
+
     def bound(self) -> int:
         """GPUs that no fleet undercuts, one more than the budget at most; nothing is played."""
-        queue: list[_Entry] = []
-        lowest = self.instance.max_gpus + 1
-        for place, shape in enumerate(shapes_of(self.service.deployment)):
-            heappush(queue, _Entry(shape.gpus, False, shape.gpus, place, shape))
+        queue, lowest = self._queue(), self.instance.max_gpus + 1
         while queue and queue[0].gpus < lowest:
             entry = heappop(queue)
             if entry.bounded:
@@ -99,9 +121,7 @@ class OpenSearch:
         return self._found(lowest, whole=True).bound
 
     def _found(self, lowest: int, whole: bool) -> Found:
-        best = self.best
-        top = self.instance.max_gpus + 1 if best is None else best.plan.gpus
-        bound = min(lowest, top)
+        bound = min(lowest, self.most + 1)
         if self.instance.replicas == "free" and bound > 1:
             known = [found for found, _ in self.bounded.values()]
             skipped = [(shape.gpus, self._least[shape.option] / shape.gpus) for shape in self._skipped]
@@ -109,12 +129,14 @@ class OpenSearch:
             mixed = mixed_bound(known, self.scenarios, bound, skipped=skipped, deep=deep)
             bound = max(self.floor, min(bound, mixed))
         least = tuple((shape, count) for shape, (_, count) in self.bounded.items())
-        return Found(best, bound, whole, least)
+        return Found(None, bound, whole, least)
 
     def _bound(self, entry: _Entry, queue: list[_Entry]) -> None:
         """Bound a shape and put it back, unless more GPUs are needed than would help."""
         shape = entry.shape
-        costs = self._costs.setdefault(shape.option, OptionCosts(self.service, shape.option))
+        if shape.option not in self._costs:
+            self._costs[shape.option] = OptionCosts(self.service, shape.option)
+        costs = self._costs[shape.option]
         if shape.stages > 1:
             least = -(-ceil(self._deepest(costs)) // shape.gpus) * shape.gpus
             self._skipped.add(shape)
@@ -122,14 +144,14 @@ class OpenSearch:
                 heappush(queue, _Entry(least, False, entry.width, entry.place, shape))
                 return
         self._skipped.discard(shape)
-        bound = ShapeBound(costs, shape, self.scenarios)
+        bound = self.bounded[shape][0] if shape in self.bounded else ShapeBound(costs, shape, self.scenarios)
         most = self.most // shape.gpus
         replicas = bound.replicas(most)
         self.bounded[shape] = (bound, replicas)
         if replicas <= most:
             gpus = max(entry.gpus, replicas * shape.gpus)
             heappush(queue, _Entry(gpus, True, shape.gpus, entry.place, shape, bound))
-        elif self.best is not None:
+        elif self.promising is not None:
             self._note(entry, queue, replicas * shape.gpus)
 
     def _note(self, entry: _Entry, queue: list[_Entry], gpus: int) -> None:
@@ -147,16 +169,15 @@ class OpenSearch:
         return self._least[costs.option]
 
     def _play(self, entry: _Entry) -> None:
-        """Look for the fewest replicas of a shape that keep every limit in service."""
+        """Look for the fewest replicas of a shape that may keep every limit in service."""
         shape = entry.shape
         low = -(-entry.gpus // shape.gpus)
         high = self.most // shape.gpus
         if low > high or not self._starts(shape):
             return
-        tried = low
-        if self.best is not None and not self._keeps(shape, high):
+        if self.promising is not None and not self._keeps(shape, high):
             return
-        failed = low - 1
+        failed, tried = low - 1, low
         while tried < high and not self._keeps(shape, tried):
             failed = tried
             tried = min(high, tried + max(1, tried // 4))
@@ -166,9 +187,10 @@ class OpenSearch:
                 tried = middle
             else:
                 failed = middle
-        for count in range(tried, high + 1):
-            if self._accept(shape, count):
-                return
+        while tried <= high and not self._keeps(shape, tried):
+            tried += 1
+        if tried <= high:
+            self.promising = tried * shape.gpus, shape, tried
 
     def _plan(self, shape: Shape, replicas: int) -> Plan:
         return shape.plan(self.service.deployment, replicas)
@@ -178,17 +200,16 @@ class OpenSearch:
         return EnginePlan(self.service.deployment.instance, self._plan(shape, 1).parts[0]).binding.refusal is None
 
     def _keeps(self, shape: Shape, replicas: int) -> bool:
-        """Whether one run of each scenario keeps the limits."""
-        return may_keep(self.instance, self._plan(shape, replicas), self.service)
+        """Whether one run of each scenario keeps the limits, and the plan those of the other scenarios."""
+        if (shape, replicas) not in self._kept:
+            plan = self._plan(shape, replicas)
+            self._kept[shape, replicas] = may_keep(self.instance, plan, self.service) and self._fits(plan)
+        return self._kept[shape, replicas]
 
     def _accept(self, shape: Shape, replicas: int) -> bool:
-        """Play all runs; keep the plan if it keeps the limits, and those of the other scenarios."""
-        plan = self._plan(shape, replicas)
-        shown = judged(self.instance, plan, self.service)
-        if not shown.keeps_all or not self._fits(plan):
-            return False
-        self.best = shown
-        return True
+        """Play all runs; keep the plan if it keeps the limits."""
+        self.best = accepted(self.instance, self._plan(shape, replicas), self.service)
+        return self.best is not None
 
     def _fits(self, plan: Plan) -> bool:
         deployment = self.service.deployment

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from shardproof.instances.instance import Instance
 from shardproof.instances.workload import OpenLoop
 from shardproof.solver.open_loop.evaluated import service_of
+from shardproof.solver.open_loop.facts import OpenScenario
 from shardproof.solver.open_loop.judge import judged, within_margin
-from shardproof.solver.open_loop.least import OpenScenario, OptionCosts, ShapeBound
+from shardproof.solver.open_loop.least import OptionCosts, ShapeBound
 from shardproof.solver.open_loop.shapes import Shape, shapes_of
 from shardproof.solver.open_loop.shown import sentences
 from shardproof.solver.result import Result
@@ -37,7 +38,9 @@ def _refuted(instance: Instance, most: int) -> Iterator[tuple[Shape, int, str]]:
         count = most // shape.gpus
         if not count:
             continue
-        bound = ShapeBound(costs.setdefault(shape.option, OptionCosts(service, shape.option)), shape, scenarios)
+        if shape.option not in costs:
+            costs[shape.option] = OptionCosts(service, shape.option)
+        bound = ShapeBound(costs[shape.option], shape, scenarios)
         texts = (bound.reason(open_, count) for open_ in scenarios)
         text = next((text for text in texts if text), "")
         if text:

@@ -51,24 +51,36 @@ class Demand:
         self.arrivals, self.due, self.work = arrivals, due, work
 
     @cached_property
-    def _windows(self) -> _Windows:
+    def _sized(self) -> list[tuple[int, Floats, Floats]]:
+        """Windows by how many requests they hold: the count, their spans, and their work, by first request."""
         import numpy as np
 
         total = np.concatenate([[0.0], np.cumsum(self.work)])
-        due, largest = _Maxima(self.due), _Maxima(self.work)
-        parts = []
-        for count in counts_up_to(len(self.work)):
-            first = np.arange(len(self.work) - count + 1)
-            spans, works = due.over(count) - self.arrivals[first], total[first + count] - total[first]
+        due, size = _Maxima(self.due), len(self.work)
+        return [
+            (count, due.over(count) - self.arrivals[: size - count + 1], total[count:] - total[: size - count + 1])
+            for count in counts_up_to(size)
+        ]
+
+    @cached_property
+    def _windows(self) -> _Windows:
+        import numpy as np
+
+        largest, parts = _Maxima(self.work), []
+        for count, spans, works in self._sized:
+            first = np.arange(len(spans))
             parts.append((first, np.full(len(first), count), spans, works, largest.over(count)))
         return _Windows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
+    @cached_property
     def least_servers(self) -> float:
         """Replicas without which some request must be late."""
-        return float((self._windows.work / self._windows.span).max())
+        return max(float((works / spans).max()) for _, spans, works in self._sized)
 
     def forces(self, servers: float, allowed: int) -> bool:
         """Whether ``servers`` replicas must leave more than ``allowed`` requests late."""
+        if servers >= self.least_servers:
+            return False
         over, forced = self._forced(servers)
         if not len(over) or int(forced.max()) > allowed:
             return bool(len(over))

@@ -137,6 +137,24 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def least_high(values: Sequence[float], count: int) -> float:
+    """Smallest upper end that the interval over ``count`` runs may come to, whatever (not below 0) the others show.
+
+    With the others all :math:`d` below the mean m of the k known, the upper end is
+    :math:`m - r d / n + c \\sqrt{S + k r d^2 / n}`, convex in d.
+    """
+    import statistics
+
+    known, left, mean = len(values), count - len(values), statistics.fmean(values)
+    if not isfinite(mean) or left <= 0:
+        return interval(values).high
+    half, squares = _student(count - 1) / (count * (count - 1)) ** 0.5, sum((value - mean) ** 2 for value in values)
+    weight, fall = known * left / count, left / count
+    room = half**2 * weight**2 - weight * fall**2
+    down = mean if room <= 0 else min(mean, fall * (squares / room) ** 0.5)
+    return float(mean - fall * down + half * (squares + weight * down**2) ** 0.5)
+
+
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 
 

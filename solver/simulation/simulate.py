@@ -69,6 +69,7 @@ class Service:
         self._requests: dict[tuple[str, int], Sequence[Request]] = {}
         self._services: dict[str, Service] = {}
         self._times: dict[tuple[tuple[Stage, ...], int, int, int, int], IterationTimes] = {}
+        self._runs: dict[tuple[str, str, int], Run] = {}
 
     @cached_property
     def deployment(self) -> Deployment:
@@ -107,7 +108,30 @@ class Service:
         stop: Stop | None = None,
         first: int | None = None,
     ) -> Run:
-        """Play one run of an open scenario, or its ``first`` requests alone; see `play_open`."""
+        """Play one run of an open scenario, or its ``first`` requests alone; see `play_open`.
+
+        The latest whole runs are kept: a plan that one run speaks for is played in all.
+        """
+        if watched or first is not None:
+            return self._run(plan, scenario, seed, watched=watched, stop=stop, first=first)
+        key = (plan.model_dump_json(), scenario.name, seed)
+        found = self._runs.pop(key, None) or self._run(plan, scenario, seed, watched=False, stop=stop)
+        if all(item.refused or item.finished is not None for item in found.served):
+            self._runs[key] = found
+        for old in list(self._runs)[: -2 * self.settings.seeds]:
+            del self._runs[old]
+        return found
+
+    def _run(
+        self,
+        plan: Plan,
+        scenario: Scenario,
+        seed: int,
+        *,
+        watched: bool,
+        stop: Stop | None = None,
+        first: int | None = None,
+    ) -> Run:
         load = scenario.workload
         assert isinstance(load, OpenLoop)
         requests = self.requests(scenario, seed)[:first]

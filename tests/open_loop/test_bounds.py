@@ -149,7 +149,7 @@ def test_windows_force_no_more_requests_to_be_late_than_the_best_schedule_has(se
         assert found == 0 or demand.forces(servers, found - 1)
         assert all(left.stop <= right.start for left, right in itertools.pairwise(windows))
         if best == 0:
-            assert demand.least_servers() <= servers * (1 + 1e-9)
+            assert demand.least_servers <= servers * (1 + 1e-9)
 
 
 def test_what_may_be_late_is_what_the_order_statistic_leaves_out() -> None:
@@ -165,5 +165,5 @@ def test_windows_of_the_code_trace_ask_for_six_replicas_where_the_mean_asks_for_
     work = np.array([request.input_tokens for request in requests]) / 20_000 * 1e9
     demand = Demand(arrivals, arrivals + 1e9, work)
     assert work.sum() < arrivals[-1]
-    assert 5 < demand.least_servers() < 6
+    assert 5 < demand.least_servers < 6
     assert demand.forces(2, allowed_late(Fraction(99, 100), len(requests)))
