@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from shardproof.instances.base import Record
-from shardproof.instances.plan import Plan
+from shardproof.instances.plan import Plan, Pool
 
 
 class Taken(Record):
@@ -34,12 +34,16 @@ class NodeSeats(Record):
 
 
 class FleetGroup(Record):
-    """Replicas that are alike: offer, device, model (with its pool), GPUs and load of each; ``plan`` runs the group."""
+    """Replicas that are alike: offer, device, model (with its pool), GPUs and load of each; ``plan`` runs the group.
+
+    ``phase``: the one that they serve alone (``None``: both).
+    """
 
     offer: str
     device: str
     model: str | None = None
     pool: str | None = None
+    phase: Pool | None = None
     replicas: int = Field(gt=0)
     gpus_each: int = Field(gt=0)
     takes: tuple[Taken, ...]

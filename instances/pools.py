@@ -19,6 +19,8 @@ from shardproof.instances.base import Record
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Hardware, Instance
 from shardproof.instances.model import Model
+from shardproof.instances.plan import Pool as Phase
+from shardproof.instances.serving import Serving
 from shardproof.instances.units import Price, Rate
 
 Objective = Literal["gpus", "price", "power", "load"]
@@ -27,7 +29,7 @@ DEFAULT_RESOLUTION = 100
 POOL_FIELDS = ("devices", "models", "objective", "spare", "placement", "capacities", "requests", "resolution")
 """Fields that make a file a question about pools."""
 
-_OFFER = re.compile(r"([^=@]+)(?:=(?:(\d{1,6})x(\d{1,6})|(\d{1,6})))?(?:@(.+))?")
+_OFFER = re.compile(r"([^=@:]+)(?::(prefill|decode))?(?:=(?:(\d{1,6})x(\d{1,6})|(\d{1,6})))?(?:@(.+))?")
 _SPARES = {"node": {"nodes": 1}, "nodes": {"nodes": 1}, "replica": {"gpus": 1}, "gpu": {"gpus": 1}}
 
 
@@ -49,7 +51,8 @@ class Offer(Record):
 
     ``price_per_hour`` and ``watts`` (of one device) override the catalogue's; ``price_kind`` says what the price is.
     ``sold``: whether GPUs of replicas are paid, or all of every node in use. ``serves``: names of models or scenarios
-    (empty: all). ``devices_per_node`` overrides the catalogue's.
+    (empty: all); ``phases``: which of prefill and decode, where they may be apart (empty: both).
+    ``devices_per_node`` overrides the catalogue's.
     """
 
     device: str | Device
@@ -60,6 +63,7 @@ class Offer(Record):
     watts: int | None = Field(default=None, gt=0, le=100_000)
     sold: Literal["gpus", "nodes"] = "gpus"
     serves: tuple[str, ...] = ()
+    phases: tuple[Phase, ...] = ()
     devices_per_node: int | None = Field(default=None, ge=1, le=16384)
     hardware: Hardware = Hardware()
 
@@ -138,7 +142,7 @@ class PoolsFile(Record):
     @field_validator("devices", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
-        """Accept ``h100-sxm=3x8,a100-80-sxm=20@2.10 USD/h``: nodes x GPUs, or GPUs, and a price."""
+        """Accept ``h100-sxm=3x8,l40s:decode=20@0.90 USD/h``: a phase, nodes x GPUs, or GPUs, and a price."""
         if isinstance(value, str):
             return [_offer(part) for part in value.split(",")]
         return [_offer(part) if isinstance(part, str) else part for part in value] if isinstance(value, list) else value
@@ -172,9 +176,9 @@ class PoolsFile(Record):
 def _offer(text: str) -> dict[str, Any]:
     match = _OFFER.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no offer; write for example h100-sxm=3x8 or 'l4=20@0.80 USD/h'")
-    name, nodes, size, gpus, price = match.groups()
-    found: dict[str, Any] = {"device": name.strip()}
+        raise ValueError(f"{text!r} is no offer; write for example h100-sxm=3x8, l40s:decode=8 or 'l4=20@0.80 USD/h'")
+    name, phase, nodes, size, gpus, price = match.groups()
+    found: dict[str, Any] = {"device": name.strip()} | ({"phases": [phase]} if phase else {})
     if nodes:
         found |= {"available": {"nodes": int(nodes)}, "devices_per_node": int(size)}
     elif gpus:
@@ -204,19 +208,33 @@ class Stock(Record):
 
 
 class Pool(Record):
-    """One offer serving one model: the places of its scenarios among the demands, and the question of one replica."""
+    """One offer serving one model: the places of its scenarios among the demands, and the question of one replica.
+
+    ``phase``: the one that it serves alone (``None``: both). ``also``: for each of ``places`` further demands that its
+    requests count for as well, since prefill and decode are demands of their own where they may be apart.
+    """
 
     name: str
     offer: int
     model: str
     places: tuple[int, ...]
     instance: Instance
+    phase: Phase | None = None
+    also: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def counts(self) -> tuple[tuple[int, ...], ...]:
+        """For each of its scenarios all demands that a request counts for."""
+        others = self.also or ((),) * len(self.places)
+        return tuple((place, *more) for place, more in zip(self.places, others, strict=True))
 
 
 class PoolsQuestion(Record):
     """A resolved question about pools: the demands by name, and either pools or a table of measured rates.
 
     ``demand``: requests of each scenario, or the rate of each class a second; ``rates``: by offer, width and class.
+    ``serving``: whether prefill and decode may be apart; they are demands of their own then, and ``titles`` are the
+    scenarios that they are of.
     """
 
     name: str
@@ -229,15 +247,25 @@ class PoolsQuestion(Record):
     demand: tuple[Fraction, ...]
     pools: tuple[Pool, ...] = ()
     rates: tuple[tuple[int, int, tuple[Fraction, ...]], ...] = ()
+    serving: Serving = "together"
+    titles: tuple[str, ...] = ()
     max_gpus: int
     max_price: int | None = None
     assumptions: tuple[str, ...] = ()
+
+    def title(self, place: int) -> str:
+        """Return the name by which people know a demand: its scenario's."""
+        return self.titles[place] if self.titles else self.names[place]
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that determines the answer."""
         tree = self.model_dump(mode="json", exclude={"name": True, "assumptions": True, "pools": True})
         tree["pools"] = [[pool.offer, list(pool.places), pool.instance.fingerprint] for pool in self.pools]
+        if self.serving == "together":
+            tree.pop("serving"), tree.pop("titles")
+        else:
+            tree["phases"] = [[pool.phase, pool.also] for pool in self.pools]
         return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

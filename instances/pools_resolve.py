@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from fractions import Fraction
@@ -15,8 +15,10 @@ from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import DEFAULT_MAX_GPUS, Instance
 from shardproof.instances.pools import POOL_FIELDS, AskedModel, Offer, Pool, PoolsFile, PoolsQuestion, Stock
+from shardproof.instances.pools_apart import parted, passages
 from shardproof.instances.reading import refuse, validate
 from shardproof.instances.resolve import merge, resolve_tree
+from shardproof.instances.serving import Serving
 from shardproof.instances.workload import OpenLoop
 
 MOST_GPUS = 16384
@@ -197,6 +199,7 @@ def _measured(
     where: str,
 ) -> PoolsQuestion:
     unknown = sorted(key for key, value in base.items() if value not in (None, {}, []))
+    unknown += [f"devices.{place}.phases" for place, (_, offer, _) in enumerate(offers) if offer.phases]
     if unknown:
         raise refuse(where, "says nothing beside capacities given as data; leave it out", field=unknown[0])
     names, rates = tuple(file.requests), []
@@ -255,9 +258,31 @@ def _modelled(
     assumed = dict.fromkeys(
         text for pool in pools for text in pool.instance.assumptions if "GPUs are searched" not in text
     )
+    serving = _serving(pools, offers, where)
+    if serving == "together":
+        return PoolsQuestion(
+            **common, names=tuple(names), demand=tuple(demand), pools=tuple(pools), assumptions=(*notes, *assumed)
+        )
+    found = parted(serving, names, demand, pools, [offer.phases for _, offer, _ in offers])
     return PoolsQuestion(
-        **common, names=tuple(names), demand=tuple(demand), pools=tuple(pools), assumptions=(*notes, *assumed)
+        **common,
+        serving=serving,
+        names=found.names,
+        titles=found.titles,
+        demand=found.demand,
+        pools=found.pools,
+        assumptions=(*notes, *assumed, *found.notes, *passages(found.pools)),
     )
+
+
+def _serving(pools: Sequence[Pool], offers: Sequence[Offered], where: str) -> Serving:
+    """Return how all pools serve, and refuse phases of offers where it says nothing of them."""
+    serving = pools[0].instance.serving
+    for place, (stock, offer, _) in enumerate(offers):
+        if offer.phases and serving == "together":
+            remedy = f"{stock.name} serves one phase only where prefill and decode may be apart; ask for serving: apart"
+            raise refuse(where, f"{remedy} (or any)", field=f"devices.{place}.phases", value=", ".join(offer.phases))
+    return serving
 
 
 def _chosen(offer: Offer) -> bool:
@@ -292,8 +317,6 @@ def _pool(
         if any(problem.field in ("engine", "device") for problem in error.problems):
             return None, error.problems[0].remedy
         raise
-    if instance.serving != "together":
-        raise refuse(where, "pools serve prefill and decode together; leave serving out", field="serving")
     if any(isinstance(scenario.workload, OpenLoop) for scenario in instance.scenarios):
         raise refuse(where, "pools carry bursts and closed loops; give a batch size or a concurrency", field="workload")
     return instance, None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import Field
 
 from shardproof.instances.base import Record
+from shardproof.instances.hardware import Device
 from shardproof.instances.units import ByteRate, DemandDuration
 
 Serving = Literal["together", "apart", "any"]
@@ -21,6 +24,29 @@ class Transfer(Record):
 
     bandwidth: ByteRate | None = Field(default=None, gt=0)
     setup: DemandDuration | None = Field(default=None, ge=0)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What KV caches flow on: bytes/s reached, and ns before each request's cache flows."""
+
+    bandwidth: Fraction
+    setup: int
+
+    def narrowed(self, other: Passage) -> Passage:
+        """Return what is reached where both ends limit it: the slower bandwidth, the later start."""
+        return Passage(min(self.bandwidth, other.bandwidth), max(self.setup, other.setup))
+
+    def is_within(self, other: Passage) -> bool:
+        """Whether another passage is no slower."""
+        return self.bandwidth <= other.bandwidth and self.setup >= other.setup
+
+
+def passage_of(transfer: Transfer, device: Device) -> Passage:
+    """Return the link of a device between the pools: as stated, else its own scale-out link."""
+    own = device.scale_out
+    bandwidth = own.bandwidth * own.efficiency if transfer.bandwidth is None else Fraction(transfer.bandwidth)
+    return Passage(bandwidth, own.latency if transfer.setup is None else transfer.setup)
 
 
 def drop_what_serves_together(tree: dict[str, Any]) -> None:

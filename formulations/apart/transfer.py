@@ -2,14 +2,14 @@ r"""The KV cache of a prompt on its way from the prefill pool to the decode pool
 
 .. math:: x = \lceil setup + bytes / bandwidth \rceil, \qquad bytes = \sum_l kv_l(input)
 
-=========  ======================  =======  ==============================================================
-symbol     code                    unit     source
-=========  ======================  =======  ==============================================================
-x          `sending_time`          ns       rounded up
-bytes      `prompt_bytes`          bytes    one copy of the cache of every layer, as the decode pool stores it
-bandwidth  `Link.bandwidth`        bytes/s  ``transfer.bandwidth``, or what one device's scale-out link reaches
-setup      `Link.setup`            ns       ``transfer.setup``, or that link's latency
-=========  ======================  =======  ==============================================================
+=========  =====================  =======  ==============================================================
+symbol     code                   unit     source
+=========  =====================  =======  ==============================================================
+x          `sending_time`         ns       rounded up
+bytes      `prompt_bytes`         bytes    one copy of the cache of every layer, as the decode pool stores it
+bandwidth  `Passage.bandwidth`  bytes/s  ``transfer.bandwidth``, or what one device's scale-out link reaches
+setup      `Passage.setup`      ns       ``transfer.setup``, or that link's latency
+=========  =====================  =======  ==============================================================
 
 Each prefill replica has one such link; requests pass it one after the other, beside the prefill of the next ones.
 The decode pool takes in whatever comes.
@@ -17,31 +17,19 @@ The decode pool takes in whatever comes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction
-
 from shardproof.formulations.costs.memory import layer_kv_bytes
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
+from shardproof.instances.serving import Passage, passage_of
 from shardproof.instances.units import ceiling
 
 WHOLE = Option(1, 1, 1, 1)
 """One device that holds all: its cache is one copy, whatever the shapes of the pools."""
 
 
-@dataclass(frozen=True)
-class Link:
-    """What one prefill replica sends on: bytes/s reached, and ns before each request's cache flows."""
-
-    bandwidth: Fraction
-    setup: int
-
-
-def link_of(instance: Instance) -> Link:
+def link_of(instance: Instance) -> Passage:
     """Return the link between the pools: as stated, else the device's own scale-out link."""
-    told, own = instance.transfer, instance.device.scale_out
-    bandwidth = Fraction(told.bandwidth) if told.bandwidth is not None else own.bandwidth * own.efficiency
-    return Link(bandwidth, own.latency if told.setup is None else told.setup)
+    return passage_of(instance.transfer, instance.device)
 
 
 def prompt_bytes(instance: Instance, tokens: int) -> int:

@@ -4,8 +4,32 @@ from __future__ import annotations
 
 from math import lcm
 
+from shardproof.formulations.apart.phases import as_together, check_apart, is_steady, pool_instance
 from shardproof.formulations.pools.problem import Kind, Limit, Load, PoolsProblem, Supply
-from shardproof.instances.pools import PoolsQuestion, Stock
+from shardproof.instances.errors import InputError, Problem
+from shardproof.instances.instance import Instance
+from shardproof.instances.pools import Pool, PoolsQuestion, Stock
+
+
+def replica_question(pool: Pool) -> Instance:
+    """Return the question that one replica of a pool answers: that of its own phase, where it serves one alone.
+
+    Raises
+    ------
+    InputError
+        If it says too little for prefill and decode apart.
+    """
+    instance = pool.instance
+    if instance.serving == "together":
+        return instance
+    check_apart(instance)
+    if is_steady(instance):
+        remedy = "prefill and decode apart on several devices are searched for bursts; give a batch_size, or one device"
+        raise InputError([Problem(instance.name, "workload", instance.scenarios[0].workload.kind, remedy)])
+    if pool.phase is None:
+        return as_together(instance)
+    budgets = {name: getattr(instance, name) for name in ("max_gpus", "max_stage_gpus")}
+    return pool_instance(instance, pool.phase).model_copy(update=budgets)
 
 
 def scales_of(question: PoolsQuestion) -> tuple[int, ...]:

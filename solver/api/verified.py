@@ -167,6 +167,7 @@ def _judge_pools(raw: bytes, instance: Asking | None) -> tuple[bool, str | None,
 
 def _compare_pools(raw: bytes, instance: Asking) -> None:
     """Refuse unless the question yields the file's numbers: supplies, limits, demands, the table, every program."""
+    from shardproof.formulations.pools.build import replica_question
     from shardproof.instances.instance import Instance
     from shardproof.solver.api.question import asked_from
     from shardproof.solver.checkers.certificate import CheckError, parse
@@ -176,7 +177,8 @@ def _compare_pools(raw: bytes, instance: Asking) -> None:
     document, question, name = parse(raw.decode()), asked_from(instance, {}), _name(instance)
     if isinstance(question, Instance):
         raise CheckError(f"{name} is about one device and model, the file about pools")
-    yielded, deployments = blank_document(question), [deployment_of(pool.instance) for pool in question.pools]
+    yielded = blank_document(question)
+    deployments = [deployment_of(replica_question(pool)) for pool in question.pools]
     for field in yielded:
         held = document[field]
         if field == "pools":

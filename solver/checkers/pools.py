@@ -24,7 +24,7 @@ SUPPLY = {"name": str, "node": int, "nodes": ("?", [(int, int)]), "cost": int, "
 KIND = {"offer": int, "pool": int, "gpus": int, "loads": [[int]]}
 WALL = {"gpus": int, "share": int, "trees": [[[object]]]}
 POOL = {"name": str, "offer": int, "scenarios": [int], "serves": [int], "program": ("?", single.PROGRAM)}
-POOL |= {"walls": [WALL]}
+POOL |= {"also": [[int]], "walls": [WALL]}
 GROUP = {"kind": KIND, "replicas": int, "chain": ("?", single.GROUP)}
 PLAN = {"groups": [GROUP], "nodes": [(int, int, [int], int)], "shares": [(int, [[int]])]}
 CLAIM = {"value": ("?", int), "bound": ("?", int), "by": str, "rows": [(str, [int], str, int)], "tree": [[object]]}
@@ -54,7 +54,11 @@ class Problem:
         sound &= all(gpus <= node and (gpus == node or not by_node) for gpus, node, by_node in sizes)
         sound &= all(len(limit["rates"]) == len(self.supplies) for limit in self.limits)
         sound &= all(len(p["scenarios"]) == len(p["serves"]) and p["offer"] < len(self.supplies) for p in self.pools)
-        sound &= all(max(pool["scenarios"]) < len(self.asked) for pool in self.pools)
+        self.counts = [[(at, *more) for at, more in zip(p["scenarios"], p["also"], strict=True)] for p in self.pools]
+        every = [[place for places in counts for place in places] for counts in self.counts]
+        sound &= all(len(set(one)) == len(one) > 0 and max(one) < len(self.asked) for one in every)
+        same = (self.asked[at] == self.asked[places[0]] for counts in self.counts for places in counts for at in places)
+        sound &= all(same)
         need(sound, "malformed: a supply, a limit or a pool is none")
         self.programs = [p["program"] and single.Problem(p["program"]) for p in self.pools]
 
@@ -63,10 +67,12 @@ class Problem:
         return [-(-asked * multiple // self.resolution) for asked in self.asked] if self.most else self.asked
 
     def sort(self, kind: dict[str, Any]) -> bool:
-        """Whether a kind is one: its offer and pool agree, its loads are of what the pool serves alone."""
-        pool = self.pools[kind["pool"]]
-        served = {at for at, serves in zip(pool["scenarios"], pool["serves"], strict=True) if serves}
+        """Whether a kind is one: offer and pool agree, loads are of what the pool serves, alike where it counts."""
+        pool, counts = self.pools[kind["pool"]], self.counts[kind["pool"]]
+        served = {at for places, serves in zip(counts, pool["serves"], strict=True) if serves for at in places}
         whole = kind["offer"] == pool["offer"] and all(len(v) == len(self.asked) for v in kind["loads"])
+        if pool["program"] is not None:
+            whole &= all(v[at] == v[places[0]] for v in kind["loads"] for places in counts for at in places)
         loads = (s in served or not load for v in kind["loads"] for s, load in enumerate(v))
         return whole and kind["gpus"] > 0 and all(loads)
 
@@ -195,14 +201,15 @@ class Problem:
         kinds, counts = [group["kind"] for group in plan["groups"]], [group["replicas"] for group in plan["groups"]]
         need(all(map(self.sort, kinds)) and all(counts) and bool(counts), "malformed: a group is none")
         for kind, group in zip(kinds, plan["groups"], strict=True):
-            pool, program = self.pools[kind["pool"]], self.programs[kind["pool"]]
+            program = self.programs[kind["pool"]]
             if program is None:
                 need(kind in tables and group["chain"] is None, "a group is no row of the table")
                 continue
             chain = group["chain"] | {"replicas": 1}
             program.demand = (0,) * len(program.demand)
             need(program.measure([chain])[0] == kind["gpus"], "a group is not as wide as its chain")
-            carried = dict(zip(pool["scenarios"], program.shares[chain["share"]]["load"], strict=True))
+            found = zip(self.counts[kind["pool"]], program.shares[chain["share"]]["load"], strict=True)
+            carried = {at: load for places, load in found for at in places}
             loads = [[carried.get(s, 0) for s in range(len(demand))]]
             need(kind["loads"] == loads, "a group does not carry what its chain does")
         values = counts + self.seated(plan["nodes"], kinds, counts)

@@ -20,12 +20,16 @@ CERTIFIED = "certified"
 
 @dataclass(frozen=True)
 class PoolFacts:
-    """What the certificate says of a pool: its offer, the demands it is about, which of them it serves."""
+    """What the certificate says of a pool: its offer, the demands it is about, which of them it serves.
+
+    ``also``: further demands that requests of each count for as well (prefill and decode, where they may be apart).
+    """
 
     name: str
     offer: int
     scenarios: tuple[int, ...]
     serves: tuple[bool, ...]
+    also: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def _pool(place: int, facts: PoolFacts, evidence: Evidence) -> dict[str, Any]:
         "offer": facts.offer,
         "scenarios": list(facts.scenarios),
         "serves": [int(serves) for serves in facts.serves],
+        "also": [list(places) for places in facts.also],
         "program": program,
         "walls": walls,
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from shardproof.formulations.deployment.plans import group_of, plan_of_groups
-from shardproof.formulations.pools.build import scales_of
+from shardproof.formulations.pools.build import replica_question, scales_of
 from shardproof.formulations.pools.problem import Kind, PoolsProblem
 from shardproof.formulations.pools.split import Split, split
 from shardproof.instances.fleet_plan import Case, FleetGroup, FleetPlan, NodeSeats, Seat, Taken
@@ -62,20 +62,22 @@ def _searched(question: PoolsQuestion, kind: Kind, count: int, found: tuple[Sear
     pool, (program, chain, load) = found
     asked = question.pools[kind.pool]
     layout = program.layouts[chain.layout]
-    instance = own_instance(asked.instance, count, load)
+    whole = replica_question(asked)
+    instance = own_instance(whole, count, load)
     group = group_of(pool.deployment, layout, chain, count)
-    names = [scenario.name for scenario in asked.instance.scenarios]
+    names = [scenario.name for scenario in whole.scenarios]
     shares = tuple(Share(scenario=name, requests=n) for name, n in zip(names, load, strict=True) if n)
     plan = plan_of_groups(pool.deployment, group.model_copy(update={"shares": shares}))
     plan = plan.model_copy(update={"shares": shares, "instance_fingerprint": instance.fingerprint})
     finished, _ = finished_plan(deployment_of(instance), plan)
-    takes = tuple(Taken(name=question.names[at], requests=n) for at, n in zip(asked.places, load, strict=True) if n)
+    takes = tuple(Taken(name=question.title(at), requests=n) for at, n in zip(asked.places, load, strict=True) if n)
     stock = question.offers[kind.offer]
     return FleetGroup(
         offer=stock.name,
         device=stock.device,
         model=asked.model,
         pool=asked.name,
+        phase=asked.phase,
         replicas=count,
         gpus_each=kind.gpus,
         takes=takes,
@@ -132,9 +134,17 @@ def _cases(
     found = []
     for left in list(cases_of(problem, kinds, counts, nodes))[1:]:
         gone = [f"{n - m} of group {at}" for at, (n, m) in enumerate(zip(counts, left, strict=True)) if m < n]
-        carried = dict(zip(question.names, _carried(problem, kinds, left), strict=True))
+        carried = _by_title(question, _carried(problem, kinds, left))
         word = "a node with " if problem.spare == "node" else ""
         found.append(Case(gone=word + ", ".join(gone), replicas=tuple(left), carried=carried))
+    return found
+
+
+def _by_title(question: PoolsQuestion, carried: Sequence[float]) -> dict[str, float]:
+    """Part of each scenario that is carried: the least of its demands, where prefill and decode are two."""
+    found = dict[str, float]()
+    for place, part in enumerate(carried):
+        found[question.title(place)] = min(part, found.get(question.title(place), part))
     return found
 
 
@@ -151,8 +161,8 @@ def group_instance(question: PoolsQuestion, group: FleetGroup) -> Instance:
     """Return the question that a group of a plan answers alone."""
     pool = next(pool for pool in question.pools if pool.name == group.pool)
     taken = {one.name: one.requests or 0 for one in group.takes}
-    load = [taken.get(question.names[place], 0) for place in pool.places]
-    return own_instance(pool.instance, group.replicas, load)
+    load = [taken.get(question.title(place), 0) for place in pool.places]
+    return own_instance(replica_question(pool), group.replicas, load)
 
 
 def metrics_of(question: PoolsQuestion, plan: FleetPlan) -> FleetMetrics:

@@ -62,13 +62,22 @@ def _value(question: PoolsQuestion, metrics: FleetMetrics, carried: dict[str, fl
 
 def _carried(question: PoolsQuestion, plan: FleetPlan, replicas: tuple[int, ...] | None = None) -> dict[str, float]:
     """Part of each demand that the groups take together; ``replicas``: those that are left of each group."""
-    sums = dict.fromkeys(question.names, 0.0)
+    sums = [0.0] * len(question.names)
     for place, group in enumerate(plan.groups):
         count = group.replicas if replicas is None else replicas[place]
         for one in group.takes:
-            if one.name in sums:
-                sums[one.name] += count * (one.requests or one.rate_per_s or 0)
-    return {name: sums[name] / float(asked) for name, asked in zip(question.names, question.demand, strict=True)}
+            for at in _counts(question, group, one.name):
+                sums[at] += count * (one.requests or one.rate_per_s or 0)
+    return {name: sums[at] / float(question.demand[at]) for at, name in enumerate(question.names)}
+
+
+def _counts(question: PoolsQuestion, group: FleetGroup, name: str) -> Iterator[int]:
+    """Demands that a request which a group takes counts for: those of its pool."""
+    for pool in question.pools:
+        if pool.name == group.pool:
+            yield from (at for places in pool.counts for at in places if question.title(at) == name)
+    if not question.pools:
+        yield from (at for at, known in enumerate(question.names) if known == name)
 
 
 def _short(carried: dict[str, float]) -> Iterator[str]:

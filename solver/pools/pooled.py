@@ -52,10 +52,13 @@ class Clock:
 
 @dataclass
 class SearchedPool:
-    """One pool: the deployment problem of its replicas, and what is known of their capacities in both roundings."""
+    """One pool: the deployment problem of its replicas, and what is known of their capacities in both roundings.
+
+    ``counts``: for each of its scenarios the demands that a request counts for; the first stands for all.
+    """
 
     offer: int
-    places: tuple[int, ...]
+    counts: tuple[tuple[int, ...], ...]
     deployment: Deployment
     clock: Clock
     claimed_by: str | None = None
@@ -90,7 +93,16 @@ class SearchedPool:
 
     def own(self, demand: Load) -> Load:
         """What the pool's scenarios ask for."""
-        return tuple(demand[place] for place in self.places)
+        return tuple(demand[places[0]] for places in self.counts)
+
+    def counted(self, load: Load) -> Load:
+        """Return a load of all demands in which each of the pool's scenarios counts for all of its demands alike."""
+        found = list(load)
+        for places in self.counts:
+            most = max(load[place] for place in places)
+            for place in places:
+                found[place] = most
+        return tuple(found)
 
     def items(self, demand: Load, known: Capacities) -> list[Item]:
         """Kinds that nothing known excludes."""
@@ -141,13 +153,14 @@ class Searched:
     def kind_of(self, place: int, pool: SearchedPool, item: Item) -> Kind:
         """Return a pool's width and load as a kind of the problem."""
         load = [0] * len(self.demand)
-        for at, requests in zip(pool.places, item.load, strict=True):
-            load[at] = requests
+        for places, requests in zip(pool.counts, item.load, strict=True):
+            for at in places:
+                load[at] = requests
         return Kind(pool.offer, place, item.gpus, (tuple(load),))
 
     def load_of(self, kind: Kind) -> Load:
         """Load of a kind in its pool's own scenarios."""
-        return tuple(kind.loads[0][place] for place in self.pools[kind.pool].places)
+        return self.pools[kind.pool].own(kind.loads[0])
 
     def known(self, kind: Kind) -> Known | None:
         """Return what is known to carry a kind's load within its GPUs."""

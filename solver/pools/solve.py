@@ -86,10 +86,18 @@ def evidence_of(question: PoolsQuestion, asked: Asked, outcome: PoolsOutcome, wo
     size = len(question.demand)
     if not work.pools:
         every = tuple(range(size))
-        facts = tuple(PoolFacts(stock.name, at, every, (True,) * size) for at, stock in enumerate(question.offers))
+        facts = tuple(
+            PoolFacts(stock.name, at, every, (True,) * size, ((),) * size) for at, stock in enumerate(question.offers)
+        )
         return Evidence(question.fingerprint, asked, facts, outcome, {}, {}, f"claimed by {NAME}")
     facts = tuple(
-        PoolFacts(asked_pool.name, pool.offer, pool.places, (bool(pool.deployment.options),) * len(pool.places))
+        PoolFacts(
+            asked_pool.name,
+            pool.offer,
+            asked_pool.places,
+            (bool(pool.deployment.options),) * len(pool.counts),
+            tuple(places[1:] for places in pool.counts),
+        )
         for asked_pool, pool in zip(question.pools, work.pools, strict=True)
     )
     chains: dict[Kind, dict[str, Any]] = {}

@@ -111,8 +111,9 @@ def _rate(question: PoolsQuestion, result: FleetResult, again: Again, base: Pool
         if not cost:
             continue
         carried = {
-            question.names[s]: Fraction(max(load[s] for load in kind.loads), fleet.problem.demand[s])
+            question.title(s): Fraction(max(load[s] for load in kind.loads), fleet.problem.demand[s])
             for s in range(len(question.names))
+            if any(load[s] for load in kind.loads)
         }
         most = ", ".join(f"{float(part):.1%} of {name}" for name, part in carried.items() if part)
         most = most.replace(", ", " or ") if len(kind.loads) > 1 else most

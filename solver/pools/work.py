@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from shardproof.formulations.fleet.covering import Item, trimmed
-from shardproof.formulations.pools.build import problem_of
+from shardproof.formulations.pools.build import problem_of, replica_question
 from shardproof.formulations.pools.problem import Kind
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.solver.pools.knowledge import Knowledge, Table
@@ -35,7 +35,7 @@ class Work:
             self.clock.stop_at = self.end_at + self.settings.time_limit_s * SEARCHED
             self.end_at += self.settings.time_limit_s
         self.pools = tuple(
-            SearchedPool(pool.offer, pool.places, deployment_of(pool.instance), self.clock)
+            SearchedPool(pool.offer, pool.counts, deployment_of(replica_question(pool)), self.clock)
             for pool in self.question.pools
         )
         self.knowledge: Knowledge = Table(self.base)
@@ -98,5 +98,6 @@ class Work:
         fleet_items = [(fleet.values[place], Item(kinds[place].gpus, kinds[place].loads[0])) for place in used]
         for place, (_, item) in zip(used, trimmed(fleet.problem.demand, fleet_items), strict=True):
             old = kinds[place]
-            kinds[place] = Kind(old.offer, old.pool, old.gpus, (item.load,)) if any(item.load) else old
+            load = self.pools[old.pool].counted(item.load)
+            kinds[place] = Kind(old.offer, old.pool, old.gpus, (load,)) if any(load) else old
         return kinds

@@ -72,7 +72,7 @@ def _limited(instance: Instance, chance: random.Random) -> Instance:
 def fewest_of_pools(instance: Instance) -> tuple[int | None, int | None]:
     """Fewest GPUs of the prefill pool and of the decode pool, each at most one fewer than there are."""
     deployment = deployment_of(as_together(instance))
-    return tuple(_fewest(instance, [*_carried(deployment, pool)]) for pool in ("prefill", "decode"))  # type: ignore[return-value]
+    return tuple(_fewest(instance, [*carried_by(deployment, pool)]) for pool in ("prefill", "decode"))  # type: ignore[return-value]
 
 
 def _fewest(instance: Instance, carried: list[int]) -> int | None:
@@ -84,13 +84,13 @@ def _fewest(instance: Instance, carried: list[int]) -> int | None:
     return next((gpus for gpus, held in enumerate(most) if held >= demand), None)
 
 
-def _carried(deployment: Deployment, pool: str) -> Iterator[int]:
-    """Most requests that a replica of 0, 1, 2, ... GPUs carries."""
+def carried_by(deployment: Deployment, pool: str) -> Iterator[int]:
+    """Most requests that a replica of 0, 1, 2, ... GPUs carries in a pool, or of ``both`` phases."""
     demand = deployment.instance.scenarios[0].workload.requests
     chains: dict[int, list[Stages]] = {}
     for stages in _chains(deployment):
         chains.setdefault(sum(option.gpus for *_, option in stages), []).append(stages)
-    keeps = _prefills if pool == "prefill" else _decodes
+    keeps = {"prefill": _prefills, "decode": _decodes, "both": _serves}[pool]
     for gpus in range(deployment.instance.max_gpus):
         held = [q for q in range(1, demand + 1) if any(keeps(deployment, stages, q) for stages in chains.get(gpus, ()))]
         yield max(held, default=0)
@@ -105,15 +105,29 @@ def _chains(deployment: Deployment) -> Iterator[Stages]:
             yield tuple((start, stop, option) for (start, stop), option in zip(ranges, options, strict=True))
 
 
-def _prefills(deployment: Deployment, stages: Stages, requests: int) -> bool:
-    """Play every microbatch through stages and link, for every size of microbatches."""
+def _serves(deployment: Deployment, stages: Stages, requests: int) -> bool:
+    """Whether a replica prefills and decodes so many requests, all of each resident from the start, nothing sent."""
+    load = deployment.instance.scenarios[0].workload
+    whole = load.input_tokens + load.output_tokens
+    return _prefills(deployment, stages, requests, 0, whole) and _decodes(deployment, stages, requests)
+
+
+def _prefills(
+    deployment: Deployment, stages: Stages, requests: int, one: int | None = None, kept: int | None = None
+) -> bool:
+    """Play every microbatch through stages and link, for every size of microbatches.
+
+    ``one``: ns that the cache of one request takes its link, ``kept``: tokens of a request that are resident (left out:
+    those of a pool that prefills alone).
+    """
     instance, scenario = deployment.instance, deployment.instance.scenarios[0]
     load, limit = scenario.workload, scenario.limits.ttft
     assert limit is not None
-    one = sending_time(instance, load.input_tokens)
+    one = sending_time(instance, load.input_tokens) if one is None else one
+    kept = load.input_tokens if kept is None else kept
     for size in range(1, requests + 1):
         step = Step("prefill", size, load.input_tokens, 0, loop=False)
-        if max(_memory(deployment, stages, step, requests, load.input_tokens)) > instance.memory_limit:
+        if max(_memory(deployment, stages, step, requests, kept)) > instance.memory_limit:
             continue
         free = [0] * (len(stages) + 1)
         passes = [*_times(deployment, stages, step), size * one]
