@@ -21,9 +21,11 @@ def certified(problem: PoolsProblem, asked: Asked | None = None) -> tuple[PoolsO
     """Solve a problem whose capacities are data; return what was found, and its certificate."""
     asked = asked or Asked(problem.demand)
     outcome = Pursuit(Table(problem), asked, PoolsSettings(workers=1), lambda _, fleet: fleet).run()
-    every = tuple(range(len(problem.demand)))
+    size = len(problem.demand)
+    every = tuple(range(size))
     facts = tuple(
-        PoolFacts(supply.name, place, every, (True,) * len(every)) for place, supply in enumerate(problem.supplies)
+        PoolFacts(supply.name, place, every, (True,) * size, ((),) * size)
+        for place, supply in enumerate(problem.supplies)
     )
     return outcome, document(Evidence("random", asked, facts, outcome, {}, {}, "claimed by nobody"))
 
