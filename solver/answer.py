@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from shardproof.formulations.deployment.volume import least_gpus
 from shardproof.formulations.open_loop import is_open
 from shardproof.instances.engine import EngineName
 from shardproof.instances.engine_choice import NAMED, runs_on, under_engine
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_duration, format_gpus
-from shardproof.solver.problem import deployment_of
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.result import EngineAnswer, Proof, Result
 from shardproof.solver.search.settings import Rival, Settings
 from shardproof.solver.solve import Search, evidence_of, is_certified, result_of, search, searching, solve
+from shardproof.solver.volumes import Volumes
 
 FREE = "free of an engine's rules"
 
@@ -88,12 +86,11 @@ def _best(instance: Instance, settings: Settings) -> Result:
     started = time.monotonic()
     finish_by = None if settings.time_limit_s is None else started + settings.time_limit_s
     asked = searching(settings)
-    least = _least(instance, asked, started)
-    best = Candidate("any", search(instance, replace(_left(asked, started), floor=max(settings.floor, least["any"]))))
+    volumes = _volumes(instance, asked, started)
+    best = Candidate("any", search(instance, asked, volumes=volumes))
     candidates = [best]
     for engine in NAMED:
-        left = _left(asked, started)
-        candidate = _candidate(instance, engine, replace(left, floor=max(settings.floor, least.get(engine, 1))), best)
+        candidate = _candidate(instance, engine, _left(asked, started), best, volumes)
         candidates.append(candidate)
         if candidate.rank < best.rank:
             best = candidate
@@ -102,17 +99,14 @@ def _best(instance: Instance, settings: Settings) -> Result:
     return _of_all(instance, result, best, candidates, settings, started)
 
 
-def _least(instance: Instance, settings: Settings, started: float) -> dict[EngineName, int]:
-    """Say first what volume tells of each engine, where time is limited: searches may then come to nothing."""
-    found: dict[EngineName, int] = {"any": 1}
-    if settings.time_limit_s is None:
-        return found
-    give_up_at = started + settings.time_limit_s
-    for engine in ("any", *(name for name in NAMED if runs_on(instance, name))):
-        asked = instance if engine == "any" else under_engine(instance, engine)
-        with suppress(InputError):
-            found[engine] = least_gpus(deployment_of(asked), give_up_at)
-    return found
+def _volumes(instance: Instance, settings: Settings, started: float) -> Volumes:
+    """Return what volume says of each engine, once it is asked."""
+    engines: tuple[EngineName, ...] = ("any", *(name for name in NAMED if runs_on(instance, name)))
+
+    def asked(engine: EngineName) -> Instance:
+        return instance if engine == "any" else under_engine(instance, engine)
+
+    return Volumes.within(settings.time_limit_s, started, engines=engines, asked=asked)
 
 
 def _left(settings: Settings, started: float) -> Settings:
@@ -121,16 +115,18 @@ def _left(settings: Settings, started: float) -> Settings:
     return replace(settings, time_limit_s=settings.time_limit_s - (time.monotonic() - started))
 
 
-def _candidate(instance: Instance, engine: EngineName, settings: Settings, best: Candidate) -> Candidate:
+def _candidate(
+    instance: Instance, engine: EngineName, settings: Settings, best: Candidate, volumes: Volumes
+) -> Candidate:
     """Search a question under one engine, as far as it can still be better than the best and there is time."""
     if not runs_on(instance, engine):
         return Candidate(engine, None, f"does not run on {instance.device.name}")
     interrupted = best.found is not None and best.found.outcome.stop_reason == "interrupted"
     if interrupted or (settings.time_limit_s is not None and settings.time_limit_s <= 0):
-        return Candidate(engine, None, least=settings.floor)
+        return Candidate(engine, None, least=max(settings.floor, volumes.least(engine)))
     try:
         rival = None if best.gpus is None else Rival(best.gpus, best.ttft)
-        found = search(under_engine(instance, engine), settings, rival=rival)
+        found = search(under_engine(instance, engine), settings, rival=rival, volumes=volumes)
     except InputError as error:
         return Candidate(engine, None, str(error))
     return Candidate(engine, found, "" if found.deployment.options else "accepts no way to cut the model")

@@ -16,7 +16,6 @@ from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.options import why_no_option
 from shardproof.formulations.deployment.plans import moved, plan_of
-from shardproof.formulations.deployment.volume import least_gpus
 from shardproof.formulations.engines.told import engine_assumptions
 from shardproof.formulations.fleet.plans import plan_of_fleet
 from shardproof.formulations.restrictions import restrictions_of
@@ -36,10 +35,11 @@ from shardproof.solver.evaluation.figures import Evaluation, GroupFigures, Scena
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.proof.evidence import Evidence, Level
 from shardproof.solver.result import Metrics, Proof, Result, Status
-from shardproof.solver.search.fleet_search import FleetSearch
+from shardproof.solver.search.fleet_search import FleetSearch, Least
 from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.query import Interrupted
 from shardproof.solver.search.settings import Rival, Settings
+from shardproof.solver.volumes import Volumes
 
 EXPLAINED_WITHIN_S = 2.0
 """Seconds that `solve` spends at most on finding out which limits and rules matter."""
@@ -82,39 +82,33 @@ def searching(settings: Settings) -> Settings:
     return replace(settings, time_limit_s=settings.time_limit_s - kept)
 
 
-def search(instance: Instance, settings: Settings, *, rival: Rival | None = None) -> Search:
-    """Search an instance; where no plan beats the ``rival``, that is proved and no more."""
+def search(
+    instance: Instance, settings: Settings, *, rival: Rival | None = None, volumes: Volumes | None = None
+) -> Search:
+    """Search an instance; where no plan beats the ``rival``, that is proved and no more.
+
+    ``volumes``: what volume says of the question under each engine, shared by the searches of all of them.
+    """
     started = time.monotonic()
     deployment = deployment_of(instance)
     if not deployment.options:
         nothing = Outcome(deployment, infeasible=True, levels={"gpus": Level(None, None)})
         return Search(instance, deployment, nothing, started)
-    held, asked = [deployment], settings
-    if settings.time_limit_s is not None:
-        asked = _with_floor(deployment, settings, started)
+    held, engine = [deployment], instance.engine
+    if volumes is None:
+        volumes = Volumes.within(settings.time_limit_s, started, engines=[engine], asked=lambda _: instance)
 
     def limited(chain: Chain) -> tuple[Deployment, Chain]:
         held.append(deployment.limited(chain.gpus(deployment.program)))
         return held[-1], moved(chain, deployment.program, held[-1].program)
 
     mixed = deployment.instance.replicas == "free"
-
-    def least() -> int:
-        return least_gpus(deployment) if settings.time_limit_s is None else asked.floor
-
-    outcome = FleetSearch(deployment, asked, limited=limited, mixed=mixed, rival=rival, least=least).run()
+    least = Least(lambda: volumes.least(engine), lambda: volumes.when_due(engine))
+    outcome = FleetSearch(deployment, settings, limited=limited, mixed=mixed, rival=rival, least=least).run()
     outcome.deployment = held[-1]
     if settings.search == "both":
         _compare(deployment, outcome, settings, started, rival)
     return Search(instance, held[-1], outcome, started)
-
-
-def _with_floor(deployment: Deployment, settings: Settings, started: float) -> Settings:
-    """Ask first what volume tells, where time is limited: the search may come to nothing."""
-    assert settings.time_limit_s is not None
-    give_up_at = started + settings.time_limit_s
-    floor = settings.floor if settings.floor > 1 else least_gpus(deployment, give_up_at)
-    return replace(settings, floor=floor, time_limit_s=give_up_at - time.monotonic())
 
 
 def _compare(deployment: Deployment, outcome: Outcome, settings: Settings, started: float, rival: Rival | None) -> None:

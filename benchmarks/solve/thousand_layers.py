@@ -13,8 +13,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.solve.timing import peak_memory_bytes, timed
-from shardproof.formulations.deployment.build import replica_counts
-from shardproof.formulations.deployment.prefill import distinct_ceilings
+from shardproof.formulations.deployment.prefill import distinct_ceilings, replica_counts
 from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
 from shardproof.instances.option import Option
 from shardproof.solver.search.lexicographic import LexicographicSearch

@@ -35,7 +35,13 @@ from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.formulations.deployment.loop_shapes import LoopShape, loop_shapes
 from shardproof.formulations.deployment.loops import Loop
 from shardproof.formulations.deployment.options import options_of
-from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings, prefill_shapes, stream_shapes
+from shardproof.formulations.deployment.prefill import (
+    PrefillShape,
+    distinct_ceilings,
+    prefill_shapes,
+    replica_counts,
+    stream_shapes,
+)
 from shardproof.formulations.deployment.remembered import Tables
 from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
 from shardproof.formulations.engines.rules import Rule, rules_of, runs_alone
@@ -49,14 +55,6 @@ OPTION_AXIS = "option"
 """Name of the axis that binds all stages to one option, where an engine asks for it."""
 LOOP_TABLES = ("iteration", "first token")
 """Tables of a closed loop, in the order of `Loop.tables`."""
-
-
-def replica_counts(requests: tuple[int, ...], max_gpus: int) -> tuple[int, ...]:
-    """Smallest R of each distinct tuple of ceil(requests / R), R = 1..max_gpus."""
-    seen: dict[tuple[int, ...], int] = {}
-    for replicas in range(1, max_gpus + 1):
-        seen.setdefault(tuple(divide_up(count, replicas) for count in requests), replicas)
-    return tuple(seen.values())
 
 
 class Deployment(Cells):
@@ -99,6 +97,14 @@ class Deployment(Cells):
     def _tables(self) -> Tables:
         """Tables over these options and kinds of layers; questions of the same subject share them."""
         return self._store.tables.setdefault((self.options, self.kind_names), {})
+
+    @cached_property
+    def _engine_tables(self) -> Tables:
+        """Tables of the engine's memory rows; questions with the same settings and workloads share them."""
+        instance = self.instance
+        told = (instance.engine, instance.engine_settings, instance.memory_limit, instance.runtime_reserve)
+        workloads = tuple(scenario.workload for scenario in instance.scenarios)
+        return self._store.tables.setdefault((self.options, self.kind_names, *told, workloads), {})
 
     @property
     def demand(self) -> tuple[int, ...]:
@@ -309,7 +315,7 @@ class Deployment(Cells):
         steps = (*(() if alone else loop.steps[:1]), decode)
         caps = list(self._loop_caps(variant, scenario, *steps, chunk=shape.chunk))
         if microbatches > 1:
-            caps.append(self._stages_cap(scenario, microbatches))
+            caps.append(loop.stages_cap(len(self.options), self.kind_names, microbatches))
         if tpot is not None:
             caps.append(Cap(f"tpot_slowest[{scenario.name}]", iteration, tpot // microbatches))
         return Choice(
@@ -332,13 +338,19 @@ class Deployment(Cells):
         iteration, first_token = (self._tables[name] for name in names)
         return iteration, first_token
 
+    @cached_property
+    def _alone(self) -> dict[bool, frozenset[Option]]:
+        """Options that the engine runs in replicas of one stage only: inside a node, and in replicas that span some."""
+        return {
+            spans: frozenset(o for o in self.options if runs_alone(self.instance, o, self.rules, spans=spans))
+            for spans in (False, True)
+        }
+
     def _rows(self, variant: Variant) -> EngineRows:
         assert self.engine is not None
-        spans = variant.link == "scale_out"
-        alone = frozenset(o for o in self.options if runs_alone(self.instance, o, self.rules, spans=spans))
-        return EngineRows(
-            self.instance, self.engine, self.options, self.kind_names, variant.load, variant.single_stage, alone
-        )
+        alone, of_layout = self._alone[variant.link == "scale_out"], (variant.load, variant.single_stage)
+        own = self.instance, self.engine, self.options, self.kind_names
+        return EngineRows(*own, *of_layout, alone, self._engine_tables)
 
     def _caps(self, variant: Variant, served: Sequence[Scenario]) -> Sequence[Cap]:
         """Rows that hold whatever is chosen on the axes."""
@@ -363,13 +375,6 @@ class Deployment(Cells):
             return tuple(self._memory_cap(variant, scenario, step) for step in steps)
         usual = default_batch(self.instance, self.engine) if steps[0].phase == "prefill" else 1
         return self._memory_caps(variant, scenario, steps[0], batched=lambda _: chunk or usual)
-
-    def _stages_cap(self, scenario: Scenario, microbatches: int) -> Cap:
-        """At least as many stages as decode microbatches: no stage holds an equal share of one stage fewer."""
-        count, layers = len(self.options), len(self.layer_kinds)
-        nothing = (0,) * count
-        table = Table(nothing, nothing, nothing, nothing, layer=((1,) * len(self.kind_names),) * count)
-        return Cap(f"microbatches[{scenario.name}]", table, divide_up(layers, microbatches - 1) - 1)
 
     def _memory_cap(self, variant: Variant, scenario: Scenario, step: Step | None) -> Cap:
         """Memory of a stage; with a step, its microbatch's workspace and buffers too."""

@@ -7,11 +7,13 @@ layer adds its blocks to the row of its own group only. Pools without groups giv
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from shardproof.formulations.costs.engine_memory import EngineAccount, Launch
 from shardproof.formulations.deployment.balance import base_kind, group_of
 from shardproof.formulations.deployment.lazy import Lazy
+from shardproof.formulations.deployment.remembered import Tables
 from shardproof.formulations.deployment.tables import Cap, Table
 from shardproof.formulations.engines.told import budget_of, demands_of, launch_of, running, start_up_bytes
 from shardproof.instances.instance import Instance
@@ -22,7 +24,8 @@ from shardproof.instances.option import Option
 class EngineRows:
     """Builder of the rows of one layout; ``load``: requests of each scenario that one replica takes.
 
-    ``alone``: options that the engine runs in replicas of one stage only.
+    ``alone``: options that the engine runs in replicas of one stage only. ``tables``: those of the same account,
+    workloads and options, to read from and to add to.
     """
 
     instance: Instance
@@ -31,7 +34,8 @@ class EngineRows:
     kind_names: tuple[str, ...]
     load: tuple[int, ...]
     single_stage: bool
-    alone: frozenset[Option] = frozenset()
+    alone: frozenset[Option]
+    tables: Tables
 
     @property
     def groups(self) -> tuple[int | None, ...]:
@@ -40,7 +44,16 @@ class EngineRows:
 
     def caps(self, batched: Callable[[Option], int], name: str) -> tuple[Cap, ...]:
         """Rows of the iterations of ``batched`` tokens of one attention replica, by option."""
-        return tuple(self._cap(batched, name, group) for group in self.groups)
+        asked, groups = tuple(map(batched, self.options)), self.groups
+        keys = [(self.load, self.single_stage, self.alone, asked, group) for group in groups]
+        if keys[0] not in self.tables:
+            self.tables.update(zip(keys, self._tables_of(asked), strict=True))
+        places = ("" if group is None else f", cache group {group}" for group in groups)
+        limit = budget_of(self.account)
+        return tuple(
+            Cap(f"memory[{name}{place}]", self.tables[key], limit, memory=True)
+            for key, place in zip(keys, places, strict=True)
+        )
 
     def running(self) -> tuple[Cap, ...]:
         """Row of the requests that one attention replica may run, where the engine is told a limit."""
@@ -52,44 +65,53 @@ class EngineRows:
         layers = ((0,) * len(self.kind_names),) * len(self.options)
         return (Cap("running[max_num_seqs]", Table(base, none, none, none, layers), told),)
 
-    def _cap(self, batched: Callable[[Option], int], name: str, group: int | None) -> Cap:
+    def _tables_of(self, batched: tuple[int, ...]) -> list[Table]:
+        """Return the table of each group; they differ in the layers that add to them."""
         count, account, limit = len(self.options), self.account, budget_of(self.account)
 
         def launch(place: int) -> Launch:
-            option = self.options[place]
-            return launch_of(self.instance, option, load=self.load, batched=(batched(option),))
+            return launch_of(self.instance, self.options[place], load=self.load, batched=(batched[place],))
+
+        launches = Lazy(count, launch)
 
         def base(place: int) -> int:
-            option, told = self.options[place], launch(place)
+            option, told = self.options[place], launches[place]
             kept = account.fixed(option) + start_up_bytes(account, option, told)
             return kept + account.activations(option, told, last=False)
 
         def last(place: int) -> int:
-            option, told = self.options[place], launch(place)
+            option, told = self.options[place], launches[place]
             more = account.activations(option, told, last=True) - account.activations(option, told, last=False)
             return more + (0 if self.single_stage else account.head(option))
 
-        table = Table(
+        ends = Table(
             base=Lazy(count, base),
             entry=tuple(limit + 1 if self.single_stage or option in self.alone else 0 for option in self.options),
             first=Lazy(count, lambda place: account.embedding(self.options[place])),
             last=Lazy(count, last),
-            layer=Lazy(count, lambda place: self._layers(self.options[place], launch(place), group)),
+            layer=(),
         )
-        place = "" if group is None else f", cache group {group}"
-        return Cap(f"memory[{name}{place}]", table, limit, memory=True)
+        return [replace(ends, layer=cells) for cells in self._layers(launches)]
 
-    def _layers(self, option: Option, told: Launch, group: int | None) -> tuple[int, ...]:
-        account = self.account
-        demands = demands_of(self.instance, option, told, load=self.load)
-        blocks = 0 if group is None else account.group_bytes(option, demands)
-        graphs = account.layer_graphs(told)
+    def _layers(self, launches: Sequence[Launch]) -> list[Sequence[tuple[int, ...]]]:
+        """Return what layers add to the row of each group, by option and kind of layer."""
+        account, count = self.account, len(self.options)
 
-        def cell(name: str) -> int:
-            kind = base_kind(name)
-            kept = account.layer_weights(kind, option) + graphs
-            if group is None:
-                return kept + account.layer_cache(kind, option, demands)
-            return kept + (blocks if group_of(name) == group else 0)
+        def kept(place: int) -> tuple[int, ...]:
+            option, graphs = self.options[place], account.layer_graphs(launches[place])
+            return tuple(account.layer_weights(base_kind(name), option) + graphs for name in self.kind_names)
 
-        return tuple(map(cell, self.kind_names))
+        def caches(place: int) -> tuple[int, ...]:
+            option, told = self.options[place], launches[place]
+            demands = demands_of(self.instance, option, told, load=self.load)
+            if account.pool.is_hybrid:
+                return (account.group_bytes(option, demands),) * len(self.kind_names)
+            return tuple(account.layer_cache(base_kind(name), option, demands) for name in self.kind_names)
+
+        weights, cached = Lazy(count, kept), Lazy(count, caches)
+
+        def row(place: int, group: int | None) -> tuple[int, ...]:
+            cells = zip(self.kind_names, weights[place], cached[place], strict=True)
+            return tuple(own + (blocks if group in (None, group_of(name)) else 0) for name, own, blocks in cells)
+
+        return [Lazy(count, partial(row, group=group)) for group in self.groups]

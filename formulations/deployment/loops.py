@@ -6,7 +6,7 @@ burst of one; the prompts that come in beside the decode are shared out over the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -18,7 +18,7 @@ from shardproof.formulations.costs.serving.first_token import Wait
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.cells import Cells, decode_step, own_prefill_step, prefill_step
 from shardproof.formulations.deployment.lazy import Lazy
-from shardproof.formulations.deployment.tables import Table
+from shardproof.formulations.deployment.tables import Cap, Table
 from shardproof.formulations.timeline import first_token_time, iteration_time
 from shardproof.instances.option import Option
 from shardproof.instances.workload import ClosedLoop, Scenario
@@ -57,6 +57,13 @@ class Loop:
     size: int
     link: LinkName
     chunk: int | None = None
+
+    def stages_cap(self, options: int, kind_names: Sequence[str], microbatches: int) -> Cap:
+        """At least as many stages as decode microbatches: no stage holds an equal share of one stage fewer."""
+        nothing = (0,) * options
+        table = Table(nothing, nothing, nothing, nothing, layer=((1,) * len(kind_names),) * options)
+        limit = divide_up(len(self.cells.layer_kinds), microbatches - 1) - 1
+        return Cap(f"microbatches[{self.scenario.name}]", table, limit)
 
     def layer(self, kind: str, option: Option) -> LoopTimes:
         """Times of one layer."""

@@ -29,6 +29,14 @@ _CHUNKS = 1 << 20
 """A choice's value is its requests plus this many for every chunk beyond the first; bursts have fewer requests."""
 
 
+def replica_counts(requests: tuple[int, ...], max_gpus: int) -> tuple[int, ...]:
+    """Smallest R of each distinct tuple of ceil(requests / R), R = 1..max_gpus."""
+    seen: dict[tuple[int, ...], int] = {}
+    for replicas in range(1, max_gpus + 1):
+        seen.setdefault(tuple(divide_up(count, replicas) for count in requests), replicas)
+    return tuple(seen.values())
+
+
 def distinct_ceilings(count: int) -> tuple[int, ...]:
     """Smallest q of each distinct ceil(count / q), ascending."""
     return tuple(q for q in range(1, count + 1) if q == 1 or divide_up(count, q) < divide_up(count, q - 1))

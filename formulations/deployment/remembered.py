@@ -36,11 +36,14 @@ Tables = dict[Hashable, Table]
 
 
 class Remembered(NamedTuple):
-    """Cells by key: of layers, bytes or ns; of the ends of stages. Tables of them, by options and kinds of layers."""
+    """Cells by key: of layers, bytes or ns; of the ends of stages.
+
+    Tables by options, kinds of layers and what else all of them depend on.
+    """
 
     layer: dict[tuple[Hashable, ...], int]
     ends: dict[tuple[Hashable, ...], EndTimes]
-    tables: dict[tuple[tuple[Option, ...], tuple[str, ...]], Tables]
+    tables: dict[tuple[tuple[Option, ...], Hashable, *tuple[Hashable, ...]], Tables]
     layers: int
 
     @classmethod
@@ -51,7 +54,7 @@ class Remembered(NamedTuple):
     @property
     def size(self) -> int:
         """Cells that are kept, and the room of tables in cells."""
-        entries = sum(len(options) * len(found) for (options, _), found in self.tables.items()) * self.layers
+        entries = sum(len(options) * len(found) for (options, *_), found in self.tables.items()) * self.layers
         return len(self.layer) + len(self.ends) + entries // TABLE_CELLS
 
 

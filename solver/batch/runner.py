@@ -157,10 +157,14 @@ class Runner:
             if answer is not None:
                 self._record(state, fingerprint, answer)
             elif self._ledger.claim(fingerprint, self._owner, independent=self._independent):
-                self._engine.submit(Job(fingerprint, task.name, task.instance or task.fleet, self._floor(state, task)))
+                self._engine.submit(self._job(state, task))
                 state.flying += 1
             else:
                 state.elsewhere.add(fingerprint)
+
+    def _job(self, state: _State, task: Task) -> Job:
+        subject = f"{task.model} on {task.device}"
+        return Job(task.fingerprint, task.name, task.instance or task.fleet, self._floor(state, task), subject)
 
     def _without_solving(self, state: _State, task: Task) -> Answer | None:
         if task.fleet is not None:
@@ -198,10 +202,14 @@ class Runner:
         """Note an answer that stands in the ledger, and free the tasks that waited for it."""
         state.answers[fingerprint] = _without_document(answer)
         state.statuses[answer.status] += state.copies[fingerprint]
-        for child in state.children.pop(fingerprint, ()):
-            state.waiting[child] -= 1
-            if state.waiting[child] == 0:
-                state.ready.append(child)
+        freed = [child for child in state.children.pop(fingerprint, ()) if self._was_last(state, child)]
+        # Next of all: a worker still holds the tables of what they share with the task that they waited for.
+        state.ready.extendleft(reversed(freed))
+
+    @staticmethod
+    def _was_last(state: _State, child: str) -> bool:
+        state.waiting[child] -= 1
+        return state.waiting[child] == 0
 
     def _look_elsewhere(self, state: _State) -> None:
         """Take the answers that other batches found, and the tasks that they gave up; show signs of life."""

@@ -7,6 +7,7 @@ that (`FleetLoop`); where there is none, the answer has one shape and its later 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.tables import Program
@@ -25,6 +26,14 @@ LimitedFamily = Callable[[Chain], tuple[Family, Chain]]
 """From a chain of alike replicas to the question of no more GPUs than it has, and the chain in its program."""
 
 
+@dataclass(frozen=True)
+class Least:
+    """What is known without a search of how many GPUs every fleet has at least: in the end, and on the way."""
+
+    in_the_end: Callable[[], int] = lambda: 1
+    by_now: Callable[[], int] = lambda: 1
+
+
 class FleetSearch(LexicographicSearch):
     """Takes one question through the levels; replicas need not be alike."""
 
@@ -36,14 +45,14 @@ class FleetSearch(LexicographicSearch):
         limited: LimitedFamily | None = None,
         mixed: bool = True,
         rival: Rival | None = None,
-        least: Callable[[], int] | None = None,
+        least: Least | None = None,
     ) -> None:
         """Take the question and how to search it; ``limited`` and ``rival`` as for `LexicographicSearch`.
 
         ``mixed``: replicas need not be alike. ``least``: says, without a search, how many GPUs
-        every fleet has at least.
+        every fleet has at least; once it is known on the way, fewer are not looked for.
         """
-        self._least_gpus = least
+        self._least = least or Least()
         self._family, self._limited_family, self._mixed = family, limited, mixed
         super().__init__(family.program, settings, limited=None if limited is None else self._limit, rival=rival)
         self._loop: FleetLoop | None = None
@@ -58,9 +67,13 @@ class FleetSearch(LexicographicSearch):
             self._bound_by_volume()
         return outcome
 
+    def _check_stop(self) -> None:
+        super()._check_stop()
+        self._known_least = max(self.settings.floor, self._least.by_now())
+
     def _bound_by_volume(self) -> None:
         """Raise the bound of an unfinished search to what volume says; nothing of it is certified then."""
-        known, least = self.outcome.levels["gpus"], 1 if self._least_gpus is None else self._least_gpus()
+        known, least = self.outcome.levels["gpus"], max(self.settings.floor, self._least.in_the_end())
         if least > (known.bound or 1):
             self.outcome.levels["gpus"] = Level(known.value, least if known.value is None else min(least, known.value))
             self.outcome.capacities.pop("gpus", None)

@@ -70,6 +70,7 @@ class LexicographicSearch:
         self._upper = self._prover(program, floor=False)
         self._lower = self._prover(program, floor=True)
         self.bound = 1
+        self._known_least = settings.floor
 
     def _prover(self, program: Program, *, floor: bool) -> AnyProver:
         """Return who answers for a program: the exact search, or CP-SAT in its place."""
@@ -154,7 +155,7 @@ class LexicographicSearch:
     def _fewest_gpus(self) -> None:
         """Raise the budget in doubling steps until a chain fits, then halve the gap and prove the bound."""
         most = self.most
-        self.bound = tried = max(1, min(most, self.settings.floor))
+        self.bound = tried = max(1, min(most, self._known_least))
         step = 1
         if most < self.program.max_gpus:
             if self._refute_all(most) is None:
@@ -168,8 +169,8 @@ class LexicographicSearch:
                 self._prove_infeasible(most)
                 return
             else:
-                self.bound = tried + 1
-                tried, step = min(most, tried + step), 2 * step
+                self.bound = max(tried + 1, min(most, self._known_least))
+                tried, step = max(self.bound, min(most, tried + step)), 2 * step
             self._report()
         while self.bound < (self._gpus() or 0):
             middle = (self.bound + (self._gpus() or 0) - 1) // 2

@@ -10,8 +10,8 @@ from shardproof.formulations.costs.flat import FlatClock
 from shardproof.formulations.costs.operations import Operation, Shape
 from shardproof.formulations.costs.pairs import causal_pairs
 from shardproof.formulations.costs.sharding import touched_experts_ppm
-from shardproof.formulations.deployment.build import Deployment, replica_counts
-from shardproof.formulations.deployment.prefill import distinct_ceilings
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.prefill import distinct_ceilings, replica_counts
 from shardproof.formulations.timeline import last_ttft, mean_ttft, simulate_prefill, tpot
 from shardproof.instances.catalogue import load_model
 from shardproof.instances.instance import Instance

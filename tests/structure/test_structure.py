@@ -38,6 +38,7 @@ ROOMS = (
     "benchmarking",
     "documents",
     "result",
+    "volumes",
     "solve",
     "open_loop",
     "apart",
