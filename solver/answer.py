@@ -40,10 +40,20 @@ def answer(instance: Instance, *, settings: Settings | None = None) -> Result:
 
         return solve_serving(instance, settings, lambda asked: answer(asked, settings=settings))
     if is_open(instance):
-        from shardproof.solver.open_loop.solve import solve_open
-
-        return solve_open(instance, settings)
+        return _served(instance, settings)
     return solve(instance, settings=settings) if instance.engine != "any" else _best(instance, settings)
+
+
+def _served(instance: Instance, settings: Settings) -> Result:
+    """Answer a question of requests that come by themselves."""
+    from shardproof.solver.open_loop.engines import best_of_engines
+    from shardproof.solver.open_loop.solve import solve_open
+
+    if instance.engine != "any":
+        return solve_open(instance, settings)
+    result = best_of_engines(instance, settings)
+    sentences = (_sentence(result.engines),) if settings.explain and len(result.engines) > 1 else ()
+    return replace(result, explanation=(*sentences, *result.explanation))
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ class _Search:
             if fixed.gpus not in used:
                 counts = " or ".join(map(str, sorted(used)))
                 return _none(fixed, f"no plan: the degrees take {counts} GPUs, not {fixed.gpus}")
+        if is_open(self.instance) and not fixed.is_nothing:
+            return Completion(fixed.name, "undecided", "not searched: requests come by themselves, plans are played")
         try:
             if fixed.is_nothing:
                 return self._solved(fixed)

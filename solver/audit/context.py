@@ -10,6 +10,7 @@ from typing import Literal
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.prefill import distinct_ceilings
+from shardproof.formulations.engines.told import account_of, default_batch
 from shardproof.formulations.open_loop import is_open
 from shardproof.formulations.scaling import allowed_time
 from shardproof.instances.errors import ShardproofError
@@ -224,7 +225,7 @@ class Context:
             runs = self._runs(instance, size, decode, self._chunk(instance, reading))
             plan = Plan(
                 replicas=reading.replicas,
-                microbatch_tokens=runs[0].prefill_requests * divide_up(load.input_tokens, runs[0].prompt_chunks),
+                microbatch_tokens=self._microbatch_tokens(instance, reading, runs[0]),
                 microbatches=runs,
                 stages=stages,
                 engine=instance.engine,
@@ -236,6 +237,13 @@ class Context:
             if best is None or candidate.burden < best.burden:
                 best = candidate
         return best
+
+    def _microbatch_tokens(self, instance: Instance, reading: Reading, runs: Microbatches) -> int:
+        """Prompt tokens of a burst's microbatch; of a loop those of one iteration, the default if unsaid."""
+        load = instance.scenarios[0].workload
+        if isinstance(load, ClosedLoop) and instance.engine != "any":
+            return (runs.chunk_tokens or default_batch(instance, account_of(instance))) * reading.option.attn_dp
+        return runs.prefill_requests * divide_up(load.input_tokens, runs.prompt_chunks)
 
     def _evaluated(self, deployment: Deployment, plan: Plan) -> Evaluation:
         if self.instance is not None and is_open(self.instance):

@@ -90,9 +90,10 @@ class EnginePlan:
         if isinstance(scenario.workload, Phased) and scenario.workload.phase == "decode":
             return 1
         if isinstance(scenario.workload, ClosedLoop):
-            stated = not self.plan.microbatches
-            chosen = microbatches_of(self.plan, scenario).chunk_tokens or self._default
-            return divide_up(self.plan.microbatch_tokens, option.attn_dp) if stated else chosen
+            chosen = microbatches_of(self.plan, scenario).chunk_tokens if self.plan.microbatches else None
+            if chosen is None and self.plan.microbatches and self.instance.engine == "any":
+                return self._default  # free of an engine's rules a plan's microbatch is one of whole prompts
+            return chosen or divide_up(self.plan.microbatch_tokens, option.attn_dp)
         runs = microbatches_of(self.plan, scenario)
         requests = min(runs.prefill_requests, self.load[self.instance.scenarios.index(scenario)])
         return divide_up(requests, option.attn_dp) * divide_up(scenario.workload.input_tokens, runs.prompt_chunks)

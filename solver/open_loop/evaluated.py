@@ -16,6 +16,7 @@ from shardproof.formulations.open_loop import closed, is_open
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.workload import OpenLoop, Scenario
+from shardproof.solver.evaluation.engine_plan import admitted
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import Check, Evaluation, GroupFigures, ScenarioFigures, Violation
 from shardproof.solver.open_loop.judge import Judged, judged
@@ -92,22 +93,27 @@ def evaluate_judged(instance: Instance, shown: Judged) -> Evaluation:
     """Evaluate a plan of open scenarios that was played already."""
     pairs = tuple(zip(instance.scenarios, shown.outcomes, strict=True))
     outcomes = {scenario.name: outcome for scenario, outcome in pairs if isinstance(scenario.workload, OpenLoop)}
-    flight = {name: _flight(outcome) for name, outcome in outcomes.items()}
+    flight = {name: min(_flight(outcome), _held(instance, shown.plan, name)) for name, outcome in outcomes.items()}
     asked = closed(instance, flight)
     found = evaluate(asked, shown.plan, deployment=deployment_of(asked))
     groups = tuple(
         GroupFigures(one.group, tuple(_served(figures, outcomes) for figures in one.scenarios)) for one in found.groups
     )
-    alone = closed(instance)
-    base = evaluate(alone, shown.plan, deployment=deployment_of(alone))
-    checks = (*base.checks, *_checks(shown))
-    return Evaluation(groups, (*base.violations, *_violations(instance, shown)), checks)
+    checks = (*found.checks, *_checks(shown))
+    return Evaluation(groups, (*found.violations, *_violations(instance, shown)), checks)
 
 
 def _flight(outcome: Outcome) -> int:
     """Requests in flight on average, by Little's law: completions a second times their end-to-end time."""
     seconds = outcome.figure("e2e", None).value / 1e9
     return max(1, ceil(outcome.throughput()["requests_per_s"] * seconds)) if isfinite(seconds) else 1
+
+
+def _held(instance: Instance, plan: Plan, name: str) -> int:
+    """Requests that the caches of all replicas hold, and their engines run, at once; what waits takes no memory."""
+    alone = closed(instance)
+    scenario = next(item for item in alone.scenarios if item.name == name)
+    return sum(group.replicas * admitted(alone, group, scenario) for group in plan.parts)
 
 
 def _served(figures: ScenarioFigures, outcomes: dict[str, Outcome]) -> ScenarioFigures:

@@ -61,13 +61,13 @@ class OpenScenario:
         mean = self.needs.mean_token
         return min([*stated, *([] if mean is None else [float(mean)])], default=None)
 
-    @cached_property
-    def seen(self) -> float:
+    def seen(self, budget: int) -> float:
         """Share of the sequences running when a request comes that still run when its prompt is computed, at least.
 
-        One round ends in between, and those of the prompt's chunks: in each one of a sequence's tokens is its last.
+        One round ends in between, and those of the prompt's chunks of ``budget`` tokens (and no fewer than `CHUNK`
+        where the budget is larger): in each one of a sequence's tokens is its last.
         """
-        rounds = 1 + float(-(-self.everything.computed // CHUNK).mean())
+        rounds = 1 + float(-(-self.everything.computed // min(CHUNK, budget)).mean())
         return max(0.0, 1 - rounds / max(1.0, float(self.everything.later.mean())))
 
     @cached_property

@@ -155,7 +155,7 @@ class ShapeBound:
                 tokens=float(open_.everything.later.mean()),
                 context=open_.context,
                 limit=open_.mean_token,
-                seen=open_.seen if self.is_seen_by_chance(open_) else 0.0,
+                seen=open_.seen(self._budget) if self.is_seen_by_chance(open_) else 0.0,
             )
             self._rates[name] = RateBound(lambda limit: self.plane(open_, limit), mean)
         return self._rates[name]
@@ -196,6 +196,12 @@ class ShapeBound:
     def _spread(self) -> int:
         """Attention replicas of all stages, which compute different prompts, or different layers of one."""
         return self.costs.limits.ranks * self.shape.stages
+
+    @property
+    def _budget(self) -> int:
+        """Prompt tokens that one attention replica computes in a round beside a full batch, at least."""
+        limits = self.costs.limits
+        return max(1, (limits.batched_tokens - limits.sequences) // limits.ranks)
 
     def prompts(self, open_: OpenScenario, run: int) -> Floats:
         """Time of a replica for each prompt of a run, ns."""

@@ -10,11 +10,11 @@ import time
 from dataclasses import replace
 
 from shardproof.formulations.engines.told import engine_assumptions
-from shardproof.formulations.open_loop import promised_by, without_open
+from shardproof.formulations.open_loop import without_open
 from shardproof.instances.instance import Instance
-from shardproof.instances.workload import OpenLoop
 from shardproof.solver.evaluation.engine_flags import engine_flags
 from shardproof.solver.open_loop.evaluated import service_of
+from shardproof.solver.open_loop.premises import premises
 from shardproof.solver.open_loop.search import Found, OpenSearch
 from shardproof.solver.open_loop.shown import documents, measured, sentences
 from shardproof.solver.proof.evidence import Level
@@ -22,13 +22,6 @@ from shardproof.solver.result import Result
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.simulation.simulate import Service
 from shardproof.solver.solve import solve, versions
-
-PREMISES = (
-    "requests that come by themselves: the bound holds for fleets that keep up with the rate, whose replicas see the"
-    " same mix of requests and keep the limits each by itself, with one option on all stages of a replica",
-    "no round is shorter for having more sequences or longer contexts",
-    "the plan was played in the simulator, over independent runs; a limit is kept where the 95 % interval keeps it",
-)
 
 
 def solve_open(instance: Instance, settings: Settings) -> Result:
@@ -53,16 +46,6 @@ def _others(instance: Instance, settings: Settings) -> int:
     return instance.max_gpus + 1 if found.status == "infeasible" else found.bound or 1
 
 
-def _premises(instance: Instance) -> tuple[str, ...]:
-    """Return what the answer rests on."""
-    scenarios = [item for item in instance.scenarios if isinstance(item.workload, OpenLoop)]
-    means = [promised_by(scenario) for scenario in scenarios]
-    if any(needs.mean_token is not None for needs in means):
-        mean = "a limit on the mean time per token is read as that of the tokens: requests of all lengths see the same"
-        return (*PREMISES, mean)
-    return PREMISES
-
-
 def _result(instance: Instance, service: Service, found: Found, *, seconds: float) -> Result:
     best, bound = found.best, found.bound
     infeasible = best is None and bound > instance.max_gpus and found.whole
@@ -81,7 +64,7 @@ def _result(instance: Instance, service: Service, found: Found, *, seconds: floa
         stop_reason="proved" if found.whole else "time-limit",
         metrics=metrics,
         plan=plan,
-        assumptions=(*instance.assumptions, *engine_assumptions(service.deployment.instance), *_premises(instance)),
+        assumptions=(*instance.assumptions, *engine_assumptions(service.deployment.instance), *premises(instance)),
         instance_fingerprint=instance.fingerprint,
         versions=versions(),
         seconds=seconds,

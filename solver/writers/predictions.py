@@ -34,8 +34,9 @@ def _figures(prediction: Prediction) -> Iterator[str]:
     yield f"TTFT {prediction.ttft_s:.3f} s, TPOT {prediction.tpot_ms:.2f} ms"
     yield from (f"  {sentence}" for sentence in prediction.said)
     rates = prediction.throughput
+    reached = "" if prediction.served is None else " reached, over a run to its last answer"
     yield (
-        f"{rates.requests_per_s:.4g} requests/s, {rates.output_tokens_per_s:,.4g} output tokens/s, "
+        f"{rates.requests_per_s:.4g} requests/s{reached}, {rates.output_tokens_per_s:,.4g} output tokens/s, "
         f"{rates.output_tokens_per_s_per_gpu:,.4g} per GPU, {rates.output_tokens_per_s_per_user:.4g} per user"
     )
     if prediction.running < prediction.requests:

@@ -17,6 +17,7 @@ from shardproof.instances.plan import Group, Stage
 from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.result import Metrics, Result
 from shardproof.solver.writers.layout import counted, engine_lines, item, terminal_width, wrapped
+from shardproof.solver.writers.served import answered, latencies, limit_text
 
 if TYPE_CHECKING:
     from shardproof.solver.alternatives import Alternative
@@ -96,17 +97,17 @@ def _figures(instance: Instance, result: Result, metrics: Metrics) -> Table:
     limits = instance.scenarios[0].limits
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     if result.service:
-        tail = next((row.limit for row in limits.percentiles if row.figure == "ttft" and row.percent == 99), None)
-        table.add_row("TTFT (p99 in service)", f"{metrics.ttft_s:.3f} s{_limit(tail)}")
+        for name, text in latencies(instance, result, metrics):
+            table.add_row(name, text)
     else:
-        table.add_row("TTFT (slowest request)", f"{metrics.ttft_s:.3f} s{_limit(limits.ttft)}")
-    table.add_row("TTFT (mean)", f"{metrics.ttft_mean_s:.3f} s{_limit(limits.ttft) if result.service else ''}")
-    table.add_row("TPOT", f"{metrics.tpot_ms:.2f} ms{_limit(limits.tpot)}")
+        table.add_row("TTFT (slowest request)", f"{metrics.ttft_s:.3f} s{limit_text(limits.ttft)}")
+        table.add_row("TTFT (mean)", f"{metrics.ttft_mean_s:.3f} s")
+        table.add_row("TPOT", f"{metrics.tpot_ms:.2f} ms{limit_text(limits.tpot)}")
     peak = f"{format_bytes(metrics.peak_memory_bytes)} per device"
     table.add_row("Peak memory", f"{peak} (limit {format_bytes(memory_budget(instance))})")
     table.add_row("Memory utilisation", f"{metrics.memory_utilisation:.1%}")
     table.add_row("Compute utilisation", f"{metrics.compute_utilisation:.1%} of the time until the last first token")
-    rate = f"{metrics.requests_per_s:.4g} requests/s, {metrics.output_tokens_per_s:,.4g} output tokens/s"
+    rate = f"{answered(instance, metrics.requests_per_s)}, {metrics.output_tokens_per_s:,.4g} output tokens/s"
     table.add_row("Throughput", rate)
     each = f"{metrics.output_tokens_per_s_per_gpu:,.4g} tokens/s per GPU"
     table.add_row("", f"{each}, {metrics.output_tokens_per_s_per_user:.4g} per user")
@@ -114,10 +115,6 @@ def _figures(instance: Instance, result: Result, metrics: Metrics) -> Table:
     if price is not None and result.gpus is not None:
         table.add_row("Price", f"{float(price) * result.gpus:.2f} USD/h")
     return table
-
-
-def _limit(limit: int | None) -> str:
-    return "" if limit is None else f" (limit {format_duration(limit)})"
 
 
 def _print_stages(console: Console, instance: Instance, plan: Group, head: str) -> None:
