@@ -41,6 +41,9 @@ from shardproof.instances.workload import ClosedLoop, Limits, OpenLoop, Scenario
 SLOWEST_TOKEN_NS = 200 * 10**6
 """The largest mean time per token considered where no limit is stated: 5 tokens a second, as fast as people read."""
 
+MILLIONTHS = 10**6
+"""Rates of single replicas are counted in millionths of a request a second."""
+
 
 @dataclass(frozen=True)
 class Kept:

@@ -36,7 +36,8 @@ class NodeSeats(Record):
 class FleetGroup(Record):
     """Replicas that are alike: offer, device, model (with its pool), GPUs and load of each; ``plan`` runs the group.
 
-    ``phase``: the one that they serve alone (``None``: both).
+    ``phase``: the one that they serve alone (``None``: both); ``shown``: what the group showed in service, where its
+    requests come by themselves.
     """
 
     offer: str
@@ -48,6 +49,7 @@ class FleetGroup(Record):
     gpus_each: int = Field(gt=0)
     takes: tuple[Taken, ...]
     plan: Plan | None = None
+    shown: tuple[str, ...] = ()
 
     @property
     def gpus(self) -> int:

@@ -191,6 +191,9 @@ class Instance(Record):
         tree["model"].pop("name")
         tree["device"].pop("name")
         drop_what_serves_together(tree)
+        for scenario, written in zip(self.scenarios, tree["scenarios"], strict=True):
+            if getattr(scenario.workload, "part", None) == 1:
+                written["workload"].pop("part")
         if self.correction is None:
             tree.pop("correction")
         if self.calibration is None and self.confidence is None:

@@ -22,6 +22,7 @@ from shardproof.instances.model import Model
 from shardproof.instances.plan import Pool as Phase
 from shardproof.instances.serving import Serving
 from shardproof.instances.units import Price, Rate
+from shardproof.instances.workload import OpenLoop
 
 Objective = Literal["gpus", "price", "power", "load"]
 PriceKind = Literal["on-demand", "reserved", "spot", "list", "total-cost"]
@@ -228,13 +229,18 @@ class Pool(Record):
         others = self.also or ((),) * len(self.places)
         return tuple((place, *more) for place, more in zip(self.places, others, strict=True))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its requests come by themselves."""
+        return any(isinstance(scenario.workload, OpenLoop) for scenario in self.instance.scenarios)
+
 
 class PoolsQuestion(Record):
     """A resolved question about pools: the demands by name, and either pools or a table of measured rates.
 
-    ``demand``: requests of each scenario, or the rate of each class a second; ``rates``: by offer, width and class.
-    ``serving``: whether prefill and decode may be apart; they are demands of their own then, and ``titles`` are the
-    scenarios that they are of.
+    ``demand``: requests of each scenario, or the rate of each class (or open scenario) a second; ``rates``: by offer,
+    width and class. ``serving``: whether prefill and decode may be apart; they are demands of their own then, and
+    ``titles`` are the scenarios that they are of.
     """
 
     name: str
@@ -256,6 +262,13 @@ class PoolsQuestion(Record):
     def title(self, place: int) -> str:
         """Return the name by which people know a demand: its scenario's."""
         return self.titles[place] if self.titles else self.names[place]
+
+    @property
+    def rated(self) -> tuple[bool, ...]:
+        """Whether each demand is a rate of requests that come by themselves."""
+        return tuple(
+            any(pool.is_open and place in pool.places for pool in self.pools) for place in range(len(self.names))
+        )
 
     @property
     def fingerprint(self) -> str:

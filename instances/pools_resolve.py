@@ -19,7 +19,7 @@ from shardproof.instances.pools_apart import parted, passages
 from shardproof.instances.reading import refuse, validate
 from shardproof.instances.resolve import merge, resolve_tree
 from shardproof.instances.serving import Serving
-from shardproof.instances.workload import OpenLoop
+from shardproof.instances.workload import OpenLoop, Workload
 
 MOST_GPUS = 16384
 
@@ -244,7 +244,7 @@ def _modelled(
         places = {scenario.name: len(names) + at for at, scenario in enumerate(whole.scenarios)}
         alone = len(models) == 1
         names += [_demand_name(title, scenario.name, alone=alone) for scenario in whole.scenarios]
-        demand += [Fraction(scenario.workload.requests) for scenario in whole.scenarios]
+        demand += [_asked(scenario.workload) for scenario in whole.scenarios]
         for at, instance, reason in made:
             if instance is not None:
                 pools += _under_engines(_served(instance, offers[at], at, title, places, names))
@@ -285,6 +285,11 @@ def _serving(pools: Sequence[Pool], offers: Sequence[Offered], where: str) -> Se
     return serving
 
 
+def _asked(workload: Workload) -> Fraction:
+    """Requests at once, or a second."""
+    return Fraction(workload.rate if isinstance(workload, OpenLoop) else workload.requests)
+
+
 def _chosen(offer: Offer) -> bool:
     return isinstance(offer.device, str) and any(mark in offer.device for mark in "*?[")
 
@@ -317,8 +322,9 @@ def _pool(
         if any(problem.field in ("engine", "device") for problem in error.problems):
             return None, error.problems[0].remedy
         raise
-    if any(isinstance(scenario.workload, OpenLoop) for scenario in instance.scenarios):
-        raise refuse(where, "pools carry bursts and closed loops; give a batch size or a concurrency", field="workload")
+    if len({isinstance(scenario.workload, OpenLoop) for scenario in instance.scenarios}) > 1:
+        remedy = "requests per second stand beside bursts or closed loops; write them as entries of models of their own"
+        raise refuse(where, remedy, field="scenarios")
     return instance, None
 
 

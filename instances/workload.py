@@ -130,7 +130,8 @@ class OpenLoop(Requests):
     ``input_lengths`` and ``output_lengths``: their distributions, of which ``input_tokens`` and ``output_tokens`` are
     the means, rounded up (in a file a distribution is written in the place of the number);
     ``prefix_cache_hit``: share of every prompt that the cache holds; ``trace``: the requests of a file instead, from
-    which all of this is read.
+    which all of this is read. ``part``: these are what chance leaves of a stream of ``rate`` / ``part``, of which each
+    request is taken with that probability; a Poisson stream needs none, since it stays one.
     """
 
     kind: Literal["requests"] = "requests"
@@ -140,6 +141,7 @@ class OpenLoop(Requests):
     output_lengths: Lengths | None = None
     prefix_cache_hit: Ratio = Field(default=Fraction(0), ge=0, lt=1)
     trace: TraceFacts | None = None
+    part: Ratio = Field(default=Fraction(1), gt=0, le=1)
 
     @property
     def requests(self) -> int:

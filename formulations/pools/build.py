@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from math import lcm
+from math import ceil, lcm
 
 from shardproof.formulations.apart.phases import as_together, check_apart, is_steady, pool_instance
+from shardproof.formulations.open_loop import MILLIONTHS
 from shardproof.formulations.pools.problem import Kind, Limit, Load, PoolsProblem, Supply
 from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.instance import Instance
@@ -35,7 +36,11 @@ def replica_question(pool: Pool) -> Instance:
 def scales_of(question: PoolsQuestion) -> tuple[int, ...]:
     """Integers in one unit of each demand, so that demands and measured rates are whole."""
     found = []
+    rated = question.rated
     for place, asked in enumerate(question.demand):
+        if rated[place]:
+            found.append(MILLIONTHS)
+            continue
         cells = [rates[place].denominator for _, _, rates in question.rates]
         steps = question.resolution if question.objective == "load" and question.rates else 1
         found.append(lcm(asked.denominator, *cells) * steps)
@@ -43,8 +48,8 @@ def scales_of(question: PoolsQuestion) -> tuple[int, ...]:
 
 
 def demand_of(question: PoolsQuestion) -> Load:
-    """Demand in integers."""
-    return tuple(int(asked * scale) for asked, scale in zip(question.demand, scales_of(question), strict=True))
+    """Demand in integers; a rate is rounded up to a millionth of a request a second."""
+    return tuple(ceil(asked * scale) for asked, scale in zip(question.demand, scales_of(question), strict=True))
 
 
 def problem_of(question: PoolsQuestion) -> PoolsProblem:

@@ -6,6 +6,7 @@ tools make them (``--burstiness`` of `vllm bench serve` is 1 / cv squared).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from shardproof.instances.traffic.lengths import Lengths
@@ -47,3 +48,11 @@ def generated(
     times = arrival_times(count, rate=rate, cv=cv, random=random)
     read, written = drawn_lengths(input_tokens, count, random), drawn_lengths(output_tokens, count, random)
     return [Request(int(t), int(i), int(o)) for t, i, o in zip(times, read, written, strict=True)]
+
+
+def thinned(requests: Sequence[Request], part: float, *, seed: int) -> list[Request]:
+    """Return what chance leaves of a stream when each request is taken with probability ``part``."""
+    import numpy as np
+
+    kept = np.random.default_rng([seed, 1]).random(len(requests)) < part
+    return [request for request, keep in zip(requests, kept.tolist(), strict=True) if keep]

@@ -105,16 +105,28 @@ def _kind(kind: Kind) -> dict[str, Any]:
     return {"offer": kind.offer, "pool": kind.pool, "gpus": kind.gpus, "loads": [list(load) for load in kind.loads]}
 
 
+def seated(fleet: Realised) -> list[list[Any]]:
+    """Nodes in use: offer, GPUs, replicas of each group, and whether it is one of a wide replica's."""
+    used = [place for place, _ in enumerate(fleet.problem.kinds) if fleet.values[place]]
+    at = {place: group for group, place in enumerate(used)}
+    nodes = []
+    for node in (node for found in fleet.nodes for node in found):
+        held = Counter(at[place] for place in node.kinds)
+        nodes.append([node.offer, node.gpus, [held[k] for k in range(len(used))], int(node.wide is not None)])
+    return nodes
+
+
+def seated_cases(fleet: Realised) -> list[list[int]]:
+    """Replicas of each group that are left in each case of something being gone."""
+    kinds, counts = [kind for kind, _ in fleet.groups], [count for _, count in fleet.groups]
+    return list(cases_of(fleet.problem, kinds, counts, seated(fleet)))[1:]
+
+
 def _plan(fleet: Realised, evidence: Evidence) -> dict[str, Any]:
     problem = fleet.problem
     used = [place for place, _ in enumerate(problem.kinds) if fleet.values[place]]
-    at = {place: group for group, place in enumerate(used)}
     kinds, counts = [problem.kinds[place] for place in used], [fleet.values[place] for place in used]
-    nodes = []
-    for found in fleet.nodes:
-        for node in found:
-            held = Counter(at[place] for place in node.kinds)
-            nodes.append([node.offer, node.gpus, [held[k] for k in range(len(used))], int(node.wide is not None)])
+    nodes = seated(fleet)
     cases = list(cases_of(problem, kinds, counts, nodes))
     return {
         "groups": [

@@ -6,41 +6,48 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from shardproof.formulations.deployment.plans import group_of, plan_of_groups
+from shardproof.formulations.open_loop import MILLIONTHS, is_open
 from shardproof.formulations.pools.build import replica_question, scales_of
-from shardproof.formulations.pools.problem import Kind, PoolsProblem
+from shardproof.formulations.pools.problem import Kind, Load, PoolsProblem
 from shardproof.formulations.pools.split import Split, split
 from shardproof.instances.fleet_plan import Case, FleetGroup, FleetPlan, NodeSeats, Seat, Taken
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Share
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.workload import ClosedLoop
-from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.open_loop.evaluated import evaluate_any
+from shardproof.solver.open_loop.judge import judged
+from shardproof.solver.open_loop.replica_rates import at_rates
+from shardproof.solver.open_loop.shapes import Shape
+from shardproof.solver.open_loop.shown import measured, sentences
+from shardproof.solver.pools.arriving import OpenPool
 from shardproof.solver.pools.certificate import cases_of
 from shardproof.solver.pools.packing import Node
 from shardproof.solver.pools.pooled import SearchedPool
 from shardproof.solver.pools.result import FleetMetrics
 from shardproof.solver.pools.search import Realised
+from shardproof.solver.pools.work import Chosen, group_rates
 from shardproof.solver.problem import deployment_of
-from shardproof.solver.search.capacities import Known
 from shardproof.solver.solve import finished_plan
 
-Chosen = Mapping[Kind, tuple[SearchedPool, Known]]
 
-
-def fleet_plan(question: PoolsQuestion, fleet: Realised, chosen: Chosen) -> FleetPlan:
+def fleet_plan(question: PoolsQuestion, fleet: Realised, chosen: Mapping[Kind, Chosen]) -> FleetPlan:
     """Write a fleet as a plan: its groups, their nodes, and what holds when something is gone."""
     used = [place for place, _ in enumerate(fleet.problem.kinds) if fleet.values[place]]
     kinds, counts = [fleet.problem.kinds[place] for place in used], [fleet.values[place] for place in used]
     shared = None if question.pools else split(fleet.problem.demand, kinds, counts)
-    groups = tuple(
-        _searched(question, kind, counts[at], chosen[kind])
-        if shared is None
-        else _measured(question, kinds, at, counts, shared)
-        for at, kind in enumerate(kinds)
-    )
+    rates = group_rates(fleet) if any(question.rated) else []
+    groups = []
+    for at, kind in enumerate(kinds):
+        if shared is not None:
+            groups.append(_measured(question, kinds, at, counts, shared))
+        elif question.pools[kind.pool].is_open:
+            groups.append(_played(question, kind, counts[at], chosen[kind], rates[at][-1][1]))
+        else:
+            groups.append(_searched(question, kind, counts[at], chosen[kind]))
     nodes = tuple(seats for found in fleet.nodes for seats in _nodes(question, fleet, found, used))
     return FleetPlan(
-        groups=groups,
+        groups=tuple(groups),
         nodes=nodes,
         spared=tuple(_cases(question, fleet, kinds, counts, used)),
         instance_fingerprint=question.fingerprint,
@@ -48,7 +55,12 @@ def fleet_plan(question: PoolsQuestion, fleet: Realised, chosen: Chosen) -> Flee
 
 
 def own_instance(instance: Instance, replicas: int, load: Sequence[int]) -> Instance:
-    """Return the question that one group of replicas answers alone: its own part of the requests."""
+    """Return the question that one group of replicas answers alone: its own part of the requests.
+
+    ``load``: what each replica takes of every scenario; of requests that come by themselves in millionths a second.
+    """
+    if is_open(instance):
+        return at_rates(instance, tuple(replicas * rate for rate in load))
     scenarios = []
     for scenario, requests in zip(instance.scenarios, load, strict=True):
         if requests:
@@ -58,8 +70,35 @@ def own_instance(instance: Instance, replicas: int, load: Sequence[int]) -> Inst
     return instance.model_copy(update={"scenarios": tuple(scenarios)})
 
 
-def _searched(question: PoolsQuestion, kind: Kind, count: int, found: tuple[SearchedPool, Known]) -> FleetGroup:
-    pool, (program, chain, load) = found
+def _played(question: PoolsQuestion, kind: Kind, count: int, found: Chosen, rates: Load) -> FleetGroup:
+    """A group whose requests come by themselves, with the most that each replica takes in any case."""
+    pool, shape = found
+    assert isinstance(pool, OpenPool)
+    assert isinstance(shape, Shape)
+    asked = question.pools[kind.pool]
+    own = tuple(rates[place] for place in asked.places)
+    instance = own_instance(asked.instance, count, own)
+    shown = judged(instance, shape.plan(pool.deployment, count), pool.rates.service.at(instance))
+    pairs = zip(asked.places, own, strict=True)
+    takes = tuple(Taken(name=question.names[at], rate_per_s=rate / MILLIONTHS) for at, rate in pairs if rate)
+    return FleetGroup(
+        offer=question.offers[kind.offer].name,
+        device=question.offers[kind.offer].device,
+        model=asked.model,
+        pool=asked.name,
+        replicas=count,
+        gpus_each=kind.gpus,
+        takes=takes,
+        plan=measured(instance, shown)[0],
+        shown=tuple(sentences(shown)),
+    )
+
+
+def _searched(question: PoolsQuestion, kind: Kind, count: int, found: Chosen) -> FleetGroup:
+    pool, known = found
+    assert isinstance(pool, SearchedPool)
+    assert isinstance(known, tuple)
+    program, chain, load = known
     asked = question.pools[kind.pool]
     layout = program.layouts[chain.layout]
     whole = replica_question(asked)
@@ -160,7 +199,7 @@ def _carried(problem: PoolsProblem, kinds: Sequence[Kind], left: Sequence[int]) 
 def group_instance(question: PoolsQuestion, group: FleetGroup) -> Instance:
     """Return the question that a group of a plan answers alone."""
     pool = next(pool for pool in question.pools if pool.name == group.pool)
-    taken = {one.name: one.requests or 0 for one in group.takes}
+    taken = {one.name: one.requests or round((one.rate_per_s or 0) * MILLIONTHS) for one in group.takes}
     load = [taken.get(question.title(place), 0) for place in pool.places]
     return own_instance(replica_question(pool), group.replicas, load)
 
@@ -169,7 +208,7 @@ def metrics_of(question: PoolsQuestion, plan: FleetPlan) -> FleetMetrics:
     """Figures of a fleet: GPUs, price and power that are paid, and the latencies of its slowest group."""
     prices, watts = _paid(question, plan, "price"), _paid(question, plan, "power")
     found = [(group_instance(question, group), group.plan) for group in plan.groups if group.plan is not None]
-    figures = [evaluate(instance, own) for instance, own in found]
+    figures = [evaluate_any(instance, own) for instance, own in found]
     tokens = sum(one.throughput(name).output_tokens_per_s for one in figures for name in _names(one.scenarios))
     return FleetMetrics(
         gpus=plan.gpus,

@@ -10,7 +10,7 @@ from shardproof.formulations.pools.build import problem_of
 from shardproof.instances.errors import InputError
 from shardproof.instances.fleet_plan import FleetGroup, FleetPlan
 from shardproof.instances.pools import PoolsQuestion
-from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.open_loop.evaluated import evaluate_any
 from shardproof.solver.pools.fleet_plans import group_instance, metrics_of
 from shardproof.solver.pools.result import UNITS, FleetMetrics
 
@@ -94,7 +94,7 @@ def _groups(question: PoolsQuestion, plan: FleetPlan) -> Iterator[str]:
         elif group.plan is None:
             yield f"group {place}: says no stages"
         else:
-            found = evaluate(group_instance(question, group), group.plan)
+            found = evaluate_any(group_instance(question, group), group.plan)
             for one in found.violations:
                 yield f"group {place}: {one.group}[{one.index}]: {one.value} {one.unit}, limit {one.limit}"
             if group.plan.gpus != group.gpus:

@@ -72,9 +72,17 @@ Realise = Callable[[PoolsSearch, Realised], Realised | None]
 class Pursuit:
     """Takes one question to its answer."""
 
-    def __init__(self, knowledge: Knowledge, asked: Asked, settings: PoolsSettings, realise: Realise) -> None:
-        """Take what is known, the question, and who makes fleets real."""
+    def __init__(
+        self,
+        knowledge: Knowledge,
+        asked: Asked,
+        settings: PoolsSettings,
+        realise: Realise,
+        found: Callable[[], Knowledge] | None = None,
+    ) -> None:
+        """Take what is known, the question, who makes fleets real, and what was ``found`` where bounds are others."""
         self.knowledge, self.asked, self.settings, self._realise = knowledge, asked, settings, realise
+        self._found = found
         self._end = None if settings.seconds is None else time.monotonic() + settings.seconds
         self.out_of_time = False
 
@@ -119,6 +127,8 @@ class Pursuit:
     def _finished(self, search: PoolsSearch, floor: Realised) -> Realised | None:
         """Return the fleet with fewest kinds at its cost, made real."""
         best = self._realise(search, floor)
+        if self._found is not None:
+            return best
         with self._timed():
             paid_by_node = any(supply.by_node for supply in floor.problem.supplies)
             fewer = search.run(cost=floor.cost) if len(floor.groups) > 1 or paid_by_node else None
@@ -136,7 +146,20 @@ class Pursuit:
         return PoolsOutcome(fleet, value, bound, certified, problem, tree, claimed, self.out_of_time)
 
     def _most(self) -> PoolsOutcome:
-        """Double, then halve: the largest multiple that is carried; then the cheapest fleet that carries it."""
+        """Find the largest multiple that is carried, and then the cheapest fleet that carries it."""
+        low, high, refusing = self._largest()
+        if self._found is not None and low:
+            bounds, self.knowledge = self.knowledge, self._found()
+            low = self._largest()[0]
+            self.knowledge = bounds
+        best = None
+        while low and best is None:
+            best = self._cheapest_at(low)
+            low -= best is None
+        return self._bounded(low, high, best, refusing)
+
+    def _largest(self) -> tuple[int, int | None, PoolsSearch | None]:
+        """Double, then halve: the largest multiple that is carried, one that is not, and what refuses it."""
         low, high, refusing = 0, None, None
         step = self.asked.resolution
         while (high is None or high - low > 1) and low < MOST_MULTIPLE and not self.out_of_time:
@@ -148,11 +171,7 @@ class Pursuit:
                     low, step = middle, 2 * step
                 else:
                     high, refusing = middle, tried
-        best = None
-        while low and best is None:
-            best = self._cheapest_at(low)
-            low -= best is None
-        return self._bounded(low, high, best, refusing)
+        return low, high, refusing
 
     def _cheapest_at(self, multiple: int) -> Realised | None:
         """Return a fleet for a multiple: the cheapest, or one of kinds that are known to be carried."""

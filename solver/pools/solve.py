@@ -19,6 +19,7 @@ from shardproof.solver.checkers import pools as checker
 from shardproof.solver.pools.certificate import Evidence, PoolFacts, document
 from shardproof.solver.pools.fleet_plans import fleet_plan, metrics_of
 from shardproof.solver.pools.outcome import Asked, PoolsOutcome, PoolsSettings, Pursuit
+from shardproof.solver.pools.played import LEAST_PLAYED, premises
 from shardproof.solver.pools.programs import programs_of
 from shardproof.solver.pools.result import UNITS, FleetResult
 from shardproof.solver.pools.why import reasons
@@ -45,11 +46,12 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
     work = Work(question, settings)
     asked = Asked(work.base.demand, question.objective == "load", question.resolution)
     effort = PoolsSettings(settings.time_limit_s, settings.workers, settings.seed)
-    outcome = Pursuit(work.knowledge, asked, effort, work.realised).run()
+    found = work.found if work.is_played else None
+    outcome = Pursuit(work.knowledge, asked, effort, work.realised, found).run()
     plan = None if outcome.fleet is None else fleet_plan(question, outcome.fleet, work.chosen)
     status = _status(outcome)
     late = work.end_at is not None and time.monotonic() > work.end_at - LEFT_FOR_CHECKING * (settings.time_limit_s or 0)
-    certify = settings.certify and not late
+    certify = settings.certify and not late and not work.is_played
     proof = _proof(outcome, evidence_of(question, asked, outcome, work) if certify else None)
     objective = question.objective
     scale = question.resolution if objective == "load" else UNITS[objective][1]
@@ -59,12 +61,12 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
         objective=objective,
         value=outcome.value,
         bound=outcome.bound,
-        certified_bound=outcome.certified,
+        certified_bound=None if work.is_played else outcome.certified,
         scale=scale,
         stop_reason="time-limit" if outcome.out_of_time else "proved",
         metrics=None if plan is None else metrics_of(question, plan),
         plan=plan,
-        assumptions=question.assumptions,
+        assumptions=(*question.assumptions, *premises(question)),
         instance_fingerprint=question.fingerprint,
         versions=versions(),
         seconds=time.monotonic() - started,
@@ -73,6 +75,8 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
         outcome=outcome,
         work=work,
     )
+    if work.is_played and outcome.value is not None and outcome.value == work.least_played and not asked.most_load:
+        return replace(result, explanation=(LEAST_PLAYED,))
     if status != "infeasible" or not settings.explain:
         return result
     return replace(result, explanation=reasons(question, result, EXPLAINED_WITHIN_S))
@@ -145,7 +149,7 @@ def unproven(programs: Mapping[int, tuple[dict[str, Any], list[dict[str, Any]]]]
 def certificate_document(question: PoolsQuestion, result: FleetResult) -> dict[str, Any] | None:
     """Return the certificate of an answer; ``None`` where nothing was proved."""
     outcome = result.outcome
-    if result.status == "undecided" or (outcome.tree is None and outcome.fleet is None):
+    if result.status == "undecided" or result.work.is_played or (outcome.tree is None and outcome.fleet is None):
         return None
     evidence = evidence_of(question, result.asked, outcome, result.work)
     return None if unproven(evidence.programs) else document(evidence)

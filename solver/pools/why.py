@@ -15,9 +15,8 @@ from shardproof.formulations.pools.problem import Kind, Limit, PoolsProblem, Sup
 from shardproof.formulations.pools.split import split
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.units import format_gpus
-from shardproof.solver.pools.knowledge import Knowledge, Table
+from shardproof.solver.pools.knowledge import Knowledge, Searched, Table
 from shardproof.solver.pools.outcome import Asked, PoolsSettings, Pursuit
-from shardproof.solver.pools.pooled import Searched
 from shardproof.solver.pools.result import UNITS, FleetResult
 from shardproof.solver.pools.search import OutOfTimeError, PoolsSearch, Realised
 from shardproof.solver.pools.work import Work
@@ -42,7 +41,7 @@ class Again:
         if not self.work.pools:
             return Table(base)
         self.work.clock.stop_at = self.stop_at
-        return Searched(base, self.work.pools, lambda pool: pool.floor)
+        return Searched(base, self.work.pools, floor=not self.work.is_played)
 
     def fleet(self, base: PoolsProblem) -> Realised | None:
         """Return the cheapest fleet of another problem.

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
 
 from shardproof.formulations.fleet.covering import Item, trimmed
 from shardproof.formulations.pools.build import problem_of, replica_question
 from shardproof.formulations.pools.problem import Kind
 from shardproof.instances.pools import PoolsQuestion
-from shardproof.solver.pools.knowledge import Knowledge, Table
+from shardproof.solver.open_loop.shapes import Shape
+from shardproof.solver.pools.arriving import OpenPool, PlayedRates
+from shardproof.solver.pools.certificate import seated_cases
+from shardproof.solver.pools.knowledge import Knowledge, Searched, Table, own_of
 from shardproof.solver.pools.outcome import SEARCHED
-from shardproof.solver.pools.pooled import Clock, Searched, SearchedPool, least_ttft
+from shardproof.solver.pools.pooled import Clock, SearchedPool, least_ttft
 from shardproof.solver.pools.search import OutOfTimeError, PoolsSearch, Realised
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.capacities import Known
 from shardproof.solver.search.query import Interrupted
 from shardproof.solver.search.settings import Settings
+
+Chosen = tuple[SearchedPool, Known] | tuple[OpenPool, Shape]
+"""What a kind of the fleet is: a chain of its pool's program, or a shape that was played."""
 
 
 @dataclass
@@ -25,7 +34,9 @@ class Work:
 
     question: PoolsQuestion
     settings: Settings
-    chosen: dict[Kind, tuple[SearchedPool, Known]] = field(default_factory=dict)
+    chosen: dict[Kind, Chosen] = field(default_factory=dict)
+    least_played: int | None = None
+    """Least cost of fleets whose replicas sustain what was played, where it was searched to the end."""
 
     def __post_init__(self) -> None:
         """Build the problem and, where capacities are searched for, every pool's deployment."""
@@ -35,13 +46,24 @@ class Work:
             self.clock.stop_at = self.end_at + self.settings.time_limit_s * SEARCHED
             self.end_at += self.settings.time_limit_s
         self.pools = tuple(
-            SearchedPool(pool.offer, pool.counts, deployment_of(replica_question(pool)), self.clock)
+            OpenPool(pool.offer, pool.counts, pool.instance, self.clock)
+            if pool.is_open
+            else SearchedPool(pool.offer, pool.counts, deployment_of(replica_question(pool)), self.clock)
             for pool in self.question.pools
         )
-        self.knowledge: Knowledge = Table(self.base)
-        if self.pools:
-            self.searched = Searched(self.base, self.pools, lambda pool: pool.floor)
-            self.knowledge = self.searched
+        self.knowledge: Knowledge = Searched(self.base, self.pools, floor=True) if self.pools else Table(self.base)
+
+    @property
+    def is_played(self) -> bool:
+        """Whether some capacities are found by playing: bound and fleet then rest on different figures."""
+        return any(isinstance(pool, OpenPool) for pool in self.pools)
+
+    def found(self) -> Knowledge:
+        """Return what was found to hold, at the demand that is asked about."""
+        for pool in self.pools:
+            if isinstance(pool, SearchedPool):
+                pool.ceiling.follow(pool.floor)
+        return Searched(self.base, self.pools, floor=False, demand=self.knowledge.demand)
 
     def realised(self, search: PoolsSearch, fleet: Realised) -> Realised | None:
         """Return the fleet on ceiling tables: its loads no more than needed, each replica with its lowest TTFT."""
@@ -56,48 +78,114 @@ class Work:
             self.clock.stop_at = stop_at
 
     def _realised(self, search: PoolsSearch, fleet: Realised) -> Realised | None:
-        ceilings = Searched(self.base, self.pools, lambda pool: pool.ceiling, self.knowledge.demand)
-        ceilings.demand = self.knowledge.demand
-        made = self._made(fleet, ceilings)
-        if made is not None:
-            return made
-        again = PoolsSearch(ceilings, search.workers, search.seed, search.stop_at)
+        made = None if self.is_played else self._made(fleet)
+        while made is None:
+            found = self._searched(search)
+            if found is None:
+                return None
+            made = self._made(found)
+            if made is None and not self.is_played:
+                return None
+        return made
+
+    def _searched(self, search: PoolsSearch) -> Realised | None:
+        """Return the cheapest fleet of what was found to hold, of those one of the fewest kinds."""
+        again, found = PoolsSearch(self.found(), search.workers, search.seed, self.end_at), None
         try:
             found = again.run()
+            fewer = again.run(cost=found.cost) if found is not None and self.is_played else None
+            self.least_played = None if found is None or not again.exact else found.cost
+            return fewer if fewer is not None and found and len(fewer.groups) < len(found.groups) else found
         except OutOfTimeError:
-            return None
-        return None if found is None else self._made(found, ceilings)
+            return found
 
-    def _made(self, fleet: Realised, ceilings: Searched) -> Realised | None:
+    def _made(self, fleet: Realised) -> Realised | None:
         kinds = self._trimmed(fleet)
-        for place, kind in enumerate(kinds):
-            if fleet.values[place]:
-                pool = self.pools[kind.pool]
-                if not pool.ceiling.carries(kind.gpus, ceilings.load_of(kind)):
+        used = [place for place, _ in enumerate(kinds) if fleet.values[place]]
+        for place in used:
+            pool = self.pools[kinds[place].pool]
+            if isinstance(pool, SearchedPool):
+                item = self._item(kinds[place])
+                if not pool.ceiling.carries(item.gpus, item.load):
                     return None
-        final = []
-        for place, kind in enumerate(kinds):
-            final.append(self._chosen(kind, ceilings) if fleet.values[place] else kind)
-        return Realised(fleet.problem.with_kinds(final), fleet.values, fleet.nodes)
+        final = [self._chosen(kind) if place in used else kind for place, kind in enumerate(kinds)]
+        made = Realised(fleet.problem.with_kinds(final), fleet.values, fleet.nodes)
+        return made if self._holds(made) else None
 
-    def _chosen(self, kind: Kind, ceilings: Searched) -> Kind:
-        """Choose the chain of a kind that is carried; return the kind as the chain has it."""
-        known, pool = ceilings.known(kind), self.pools[kind.pool]
+    def _item(self, kind: Kind) -> Item:
+        return Item(kind.gpus, own_of(self.pools[kind.pool], kind.loads[0]))
+
+    def _chosen(self, kind: Kind) -> Kind:
+        """Choose the chain or the shape of a kind that is carried; return the kind as that has it."""
+        pool, item = self.pools[kind.pool], self._item(kind)
+        if isinstance(pool, OpenPool):
+            shape = PlayedRates(pool).shape_of(item)
+            assert shape is not None
+            self.chosen[kind] = (pool, shape)
+            return kind
+        known = pool.ceiling.found(item.gpus, item.load)
         assert known is not None
         best = least_ttft(pool, known)
-        made = ceilings.kind_of(kind.pool, pool, Item(best[1].gpus(best[0]), best[2]))
+        made = Searched(self.base, self.pools, floor=False).kind_of(kind.pool, Item(best[1].gpus(best[0]), best[2]))
         self.chosen[made] = (pool, best)
         return made
 
     def _trimmed(self, fleet: Realised) -> list[Kind]:
-        """Lower loads to what the demand needs, where nothing is to be spared."""
+        """Lower loads to what the demand needs, where nothing is to be spared; rates are shared by capacity later."""
         kinds = list(fleet.problem.kinds)
-        used = [place for place, _ in enumerate(kinds) if fleet.values[place]]
+        rated = self.question.rated
+        used = [place for place, kind in enumerate(kinds) if fleet.values[place] and not self._is_open(kind)]
         if fleet.problem.spare is not None or not used:
             return kinds
+        demand = tuple(0 if rate else asked for rate, asked in zip(rated, fleet.problem.demand, strict=True))
         fleet_items = [(fleet.values[place], Item(kinds[place].gpus, kinds[place].loads[0])) for place in used]
-        for place, (_, item) in zip(used, trimmed(fleet.problem.demand, fleet_items), strict=True):
+        for place, (_, item) in zip(used, trimmed(demand, fleet_items), strict=True):
             old = kinds[place]
-            load = self.pools[old.pool].counted(item.load)
+            pool = self.pools[old.pool]
+            assert isinstance(pool, SearchedPool)
+            load = pool.counted(item.load)
             kinds[place] = Kind(old.offer, old.pool, old.gpus, (load,)) if any(load) else old
         return kinds
+
+    def _is_open(self, kind: Kind) -> bool:
+        return isinstance(self.pools[kind.pool], OpenPool)
+
+    def _holds(self, fleet: Realised) -> bool:
+        """Whether every group whose requests come by themselves keeps its limits in service, whatever is gone."""
+        for (kind, _), shares in zip(fleet.groups, group_rates(fleet), strict=True):
+            if not self._is_open(kind):
+                continue
+            pool, shape = self.chosen[kind]
+            assert isinstance(pool, OpenPool)
+            assert isinstance(shape, Shape)
+            for replicas, rates in shares:
+                own = own_of(pool, rates)
+                self.clock.check()
+                if not pool.rates.keeps(shape, tuple(replicas * rate for rate in own), replicas):
+                    pool.lower(shape)
+                    return False
+        return True
+
+
+def group_rates(fleet: Realised) -> list[list[tuple[int, tuple[int, ...]]]]:
+    """Return, for each group, how many replicas are left and what each takes: with all there, and at its fullest.
+
+    Requests go to replicas in proportion to what each sustains; of every demand each takes that share.
+    """
+    kinds = [kind for kind, _ in fleet.groups]
+    found: list[list[tuple[int, tuple[int, ...]]]] = [[] for _ in kinds]
+    cases = [[count for _, count in fleet.groups], *seated_cases(fleet)]
+    for case in cases:
+        shares = _shares(kinds, case, fleet.problem.demand)
+        for at, (kind, left) in enumerate(zip(kinds, case, strict=True)):
+            rates = tuple(ceil(load * share) for load, share in zip(kind.loads[0], shares, strict=True))
+            if left and (not found[at] or any(a > b for a, b in zip(rates, found[at][-1][1], strict=True))):
+                fullest = found[at][-1][1] if found[at] else rates
+                found[at] = [*found[at][:1], (left, tuple(map(max, rates, fullest)))]
+    return found
+
+
+def _shares(kinds: Sequence[Kind], counts: Sequence[int], demand: Sequence[int]) -> list[Fraction]:
+    """Part of what they sustain that replicas take of each demand."""
+    sums = [sum(n * kind.loads[0][s] for kind, n in zip(kinds, counts, strict=True)) for s in range(len(demand))]
+    return [Fraction(asked, have) if have else Fraction(0) for asked, have in zip(demand, sums, strict=True)]

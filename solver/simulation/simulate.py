@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import cycle, pairwise
+from math import ceil
 from pathlib import Path
 
 from shardproof.formulations.apart.phases import as_together
@@ -15,7 +16,7 @@ from shardproof.formulations.open_loop import closed
 from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Stage
-from shardproof.instances.traffic.arrivals import generated
+from shardproof.instances.traffic.arrivals import generated, thinned
 from shardproof.instances.traffic.lengths import longest_of, shortest_of
 from shardproof.instances.traffic.trace import Request, read_trace
 from shardproof.instances.workload import ClosedLoop, OpenLoop, Scenario
@@ -85,18 +86,32 @@ class Service:
         """Requests of one run of an open scenario: a trace as it is, or generated from a seed."""
         load = scenario.workload
         assert isinstance(load, OpenLoop)
-        if load.trace is not None:
+        if load.trace is not None and load.part == 1:
             return _requests_of(load.trace.path, load.trace.digest)[: self.settings.requests]
         if (scenario.name, seed) not in self._requests:
-            self._requests[scenario.name, seed] = generated(
-                self.settings.requests or LEAST_REQUESTS,
-                rate=float(load.rate),
-                cv=float(load.arrival_cv),
-                input_tokens=load.inputs,
-                output_tokens=load.outputs,
-                seed=seed,
-            )
+            self._requests[scenario.name, seed] = self._drawn(load, seed)
         return self._requests[scenario.name, seed]
+
+    def _drawn(self, load: OpenLoop, seed: int) -> Sequence[Request]:
+        """Generate the requests of a run, or draw a part of a larger stream by chance."""
+        if load.trace is not None:
+            found = thinned(_requests_of(load.trace.path, load.trace.digest), float(load.part), seed=seed)
+            return found[: self.settings.requests]
+        whole = generated(
+            ceil((self.settings.requests or LEAST_REQUESTS) / load.part),
+            rate=float(load.rate / load.part),
+            cv=float(load.arrival_cv),
+            input_tokens=load.inputs,
+            output_tokens=load.outputs,
+            seed=seed,
+        )
+        return whole if load.part == 1 else thinned(whole, float(load.part), seed=seed)
+
+    def at(self, instance: Instance) -> Service:
+        """Return the service of the same question at other rates: what it costs is computed once."""
+        found = Service(instance, self.settings)
+        found.deployment, found._times = self.deployment, self._times
+        return found
 
     def run(
         self,

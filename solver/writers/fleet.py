@@ -39,6 +39,7 @@ def _lines(question: PoolsQuestion, result: FleetResult) -> Iterator[str]:
             yield f"slowest group: TTFT {metrics.ttft_s:.3f} s, TPOT {metrics.tpot_ms:.2f} ms"
         for place, group in enumerate(result.plan.groups):
             yield f"group {place}: {_group(group)}"
+            yield from (f"  in service, {line}" for line in group.shown)
         yield from _nodes(result.plan)
         for case in result.plan.spared:
             left = ", ".join(f"{name} {share:.1%}" for name, share in case.carried.items())

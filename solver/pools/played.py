@@ -1,0 +1,31 @@
+"""What is said of fleets whose requests come by themselves: premises, and what they showed in service."""
+
+from __future__ import annotations
+
+from shardproof.instances.pools import PoolsQuestion
+from shardproof.instances.workload import OpenLoop
+
+PREMISES = (
+    "requests that come by themselves go to the replicas of a fleet by chance, in proportion to what each sustains, and"
+    " every replica keeps the limits by itself",
+    "bounds are of replicas that keep up with their rate, with one option on all stages; no round is shorter for having"
+    " more sequences or longer contexts",
+    "what a replica sustains was found by playing it, to 1 %: one that does not keep its limits at a rate keeps them at"
+    " no higher one; every group was played at its rate, and at the highest that it has when something is gone",
+)
+LEAST_PLAYED = "no fleet is cheaper whose replicas take what they sustain in service; the bound says what none can"
+POISSON = "parts of a Poisson stream that are drawn by chance are Poisson streams"
+THINNED = (
+    "of bursts and traces each replica sees the requests that chance draws for it, one by one: bursts thin out, and a"
+    " conversation's requests go to any replica"
+)
+
+
+def premises(question: PoolsQuestion) -> tuple[str, ...]:
+    """Return what an answer about requests that come by themselves rests on."""
+    loads = [scenario.workload for pool in question.pools for scenario in pool.instance.scenarios]
+    open_ = [load for load in loads if isinstance(load, OpenLoop)]
+    if not open_:
+        return ()
+    plain = [load.trace is None and load.arrival_cv == 1 for load in open_]
+    return (*PREMISES, *([POISSON] if any(plain) else []), *([] if all(plain) else [THINNED]))
