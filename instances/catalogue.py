@@ -21,6 +21,7 @@ from shardproof.instances.base import Record
 from shardproof.instances.errors import InputError
 from shardproof.instances.hardware import Device
 from shardproof.instances.huggingface import from_config
+from shardproof.instances.huggingface.reading import as_head
 from shardproof.instances.model import Model
 from shardproof.instances.reading import read_mapping, read_text, refuse, validate
 
@@ -77,7 +78,7 @@ def is_device(name: str) -> bool:
 
 def is_plain_name(name: str) -> bool:
     """Tell whether a text is a name to look up, not a path."""
-    return _as_path(name) is None
+    return named_path(name) is None
 
 
 def unknown_device(name: str) -> InputError:
@@ -93,7 +94,7 @@ def load_model(name: str) -> Model:
     InputError
         If there is none of that name (the nearest are named), or its file is wrong.
     """
-    path = _as_path(name)
+    path = named_path(name)
     if path is not None:
         return read_model(path)
     slug = _find("models", name)
@@ -119,14 +120,29 @@ def load_device(name: str) -> Device:
     InputError
         If there is none of that name (the nearest are named), or its file is wrong.
     """
-    path = _as_path(name)
+    path = named_path(name)
     if path is None:
         path = FOLDER / "devices" / f"{_find('devices', name)}.yaml"
     return _read_device(path, _stamp(path))
 
 
-def read_model(path: Path) -> Model:
-    """Read a model file: ``config.json``, a folder that holds one, a catalogue YAML or a written-out `Model`."""
+def load_draft(name: str) -> Model:
+    """Return what speculative decoding guesses with: a model as `load_model` finds it, or the config of an EAGLE head.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name, or its config is not understood.
+    """
+    path = named_path(name)
+    return load_model(name) if path is None else read_model(path, head=True)
+
+
+def read_model(path: Path, *, head: bool = False) -> Model:
+    """Read a model file: ``config.json``, a folder that holds one, a catalogue YAML or a written-out `Model`.
+
+    ``head``: whether it may be the config of an EAGLE head.
+    """
     if path.is_dir():
         path = path / "config.json"
     if path.suffix.lower() != ".json":
@@ -138,6 +154,7 @@ def read_model(path: Path) -> Model:
     beside = path.with_name(path.name.replace("config.json", "hf_quant_config.json"))
     separate = read_config(beside) if beside != path and beside.is_file() else None
     name = path.parent.resolve().name if path.name == "config.json" else path.stem.removesuffix("_config")
+    tree = as_head(tree) if head else tree
     return from_config(tree, name=name, source=path.name, origin=str(path), quantization=separate)
 
 
@@ -258,7 +275,8 @@ def _shown(path: Path) -> str:
     return f"catalog/{path.parent.name}/{path.name}" if path.is_relative_to(FOLDER) else str(path)
 
 
-def _as_path(name: str) -> Path | None:
+def named_path(name: str) -> Path | None:
+    """Return the path that a name is: by its ending or start, or a folder with a config (``None``: no path)."""
     looks_like_one = name.lower().endswith(SUFFIXES) or name.startswith((".", "/", "~", "\\"))
     path = Path(name).expanduser() if looks_like_one else Path(name)
     try:

@@ -7,7 +7,7 @@ import json
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from shardproof.instances.base import Record
 from shardproof.instances.correction import Correction
@@ -17,6 +17,7 @@ from shardproof.instances.load_profile.profile import LoadProfile
 from shardproof.instances.model import DType, Model
 from shardproof.instances.option import FixedDegrees
 from shardproof.instances.serving import Serving, Transfer, drop_what_serves_together
+from shardproof.instances.speculative import Speculation, Speculative, canonical
 from shardproof.instances.units import ByteRate, CapacityBytes, DemandBytes, Price, Ratio
 from shardproof.instances.workload import Limits, OpenLoop, Scenario, Workload
 
@@ -96,6 +97,7 @@ class InstanceFile(Record):
     ``efficiency``: ``flat`` divides by peak times ``mfu``; ``calibrated`` reads curves fitted to measurements
     of the device or of its nearest relative. Left out, it is calibrated for a catalogue device with curves
     whose ``mfu`` the file does not state. ``calibrations``: files of corrections that ``check -o`` wrote.
+    ``speculative``: a method that guesses tokens ahead, or all of `Speculative`.
     """
 
     name: str = "instance"
@@ -119,8 +121,16 @@ class InstanceFile(Record):
     fixed: FixedDegrees = FixedDegrees()
     serving: Serving = "together"
     transfer: Transfer = Transfer()
+    speculative: Speculative | None = None
     calibrations: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
     assumptions: tuple[str, ...] = ()
+
+    @field_validator("speculative", mode="before")
+    @classmethod
+    def _none_at_all(cls, value: Any) -> Any:
+        """Method ``none`` takes back what a file says."""
+        tree = canonical(value)
+        return None if isinstance(tree, dict) and tree.get("method") in (None, "none") and len(tree) <= 1 else value
 
     @model_validator(mode="after")
     def _asks_something(self) -> InstanceFile:
@@ -151,7 +161,8 @@ class Instance(Record):
     ``loop_ttft_margin``: ``margin`` of TTFTs of closed loops (``None``: the same); ``confidence``: share of
     measurements that must lie within what the plan is held to; ``load_profile``: the loads that a file held, or
     the name of a synthetic profile; ``serving``: prefill and decode on one replica (``together``), in pools of their
-    own (``apart``), or whichever takes fewer GPUs (``any``); ``transfer``: the link between the pools.
+    own (``apart``), or whichever takes fewer GPUs (``any``); ``transfer``: the link between the pools;
+    ``speculative``: what guesses tokens ahead, and how many hold (``None``: nothing does).
     """
 
     name: str
@@ -175,6 +186,7 @@ class Instance(Record):
     fixed: FixedDegrees = FixedDegrees()
     serving: Serving = "together"
     transfer: Transfer = Transfer()
+    speculative: Speculation | None = None
     calibration: tuple[str, str] | None = None
     correction: Correction | None = None
     assumptions: tuple[str, ...] = ()
@@ -189,6 +201,8 @@ class Instance(Record):
         """
         tree = self.model_dump(mode="json", exclude=_DETERMINES_NOTHING)
         tree["model"].pop("name")
+        if self.speculative is None:
+            tree.pop("speculative")
         tree["device"].pop("name")
         drop_what_serves_together(tree)
         for scenario, written in zip(self.scenarios, tree["scenarios"], strict=True):
@@ -213,7 +227,8 @@ _DETERMINES_NOTHING: Any = {
     "loop_ttft_margin": True,
     "correction": {"device", "model", "source"},
     "load_profile": {"name", "source"},
-    "model": {"source", "notes", "family", "published_parameters"},
+    "model": {"source", "notes", "family", "published_parameters", "predictors", "predictor_modules"},
+    "speculative": {"draft_name"},
     "device": {"source", "sources", "notes", "vendor", "price_per_hour"},
 }
 """Fields of an instance that no answer depends on; a price limit has become a GPU budget by then."""

@@ -30,6 +30,8 @@ class Model(Record):
     ``residual_streams``: copies of the hidden state that run between layers (hyper-connections).
     ``quant_method``: how the checkpoint says that it is quantised, on which the devices depend that can run it.
     ``extra_parameters`` are loaded on the first stage though text never uses them (vision towers).
+    ``predictors``: layers of one multi-token-prediction module, of which there are ``predictor_modules``; they count
+    where speculative decoding uses them, and nowhere else.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Model(Record):
     extra_parameters: int = Field(default=0, ge=0)
     residual_streams: int = Field(default=1, ge=1)
     quant_method: str | None = None
+    predictors: tuple[Layer, ...] = ()
+    predictor_modules: int = Field(default=0, ge=0, le=64)
     formats: Formats
     kv_dtype: DType = "bf16"
     published_parameters: int | None = None
@@ -70,7 +74,9 @@ class Model(Record):
     def with_formats(self, formats: Formats) -> Model:
         """Return this model with every layer stored in the given formats."""
         kinds = {name: layer.model_copy(update={"formats": None}) for name, layer in self.kinds.items()}
-        return self.model_copy(update={"formats": formats, "kinds": kinds, "quant_method": None})
+        predictors = tuple(layer.model_copy(update={"formats": None}) for layer in self.predictors)
+        changes = {"formats": formats, "kinds": kinds, "predictors": predictors, "quant_method": None}
+        return self.model_copy(update=changes)
 
     @property
     def layer_count(self) -> int:

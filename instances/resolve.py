@@ -27,6 +27,7 @@ from shardproof.instances.load_profile.synthetic import is_synthetic
 from shardproof.instances.model import Formats, Model
 from shardproof.instances.reading import is_file, read_mapping, refuse, validate
 from shardproof.instances.rope import check_positions
+from shardproof.instances.speculative import Speculation
 from shardproof.instances.traffic.facts import with_traces
 from shardproof.instances.workload import Scenario
 
@@ -69,6 +70,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
     widest = file.max_stage_gpus or _usual_stage(file, device)
     calibration, note = _calibration(file, device, where)
     correction, said = chosen(file.calibrations, folder, (device.name, file.engine.name, model.name))
+    speculation, guessed = _speculation(file, model, where, folder)
     return Instance(
         name=file.name,
         model=model,
@@ -89,15 +91,38 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         replicas=file.replicas,
         serving=file.serving,
         transfer=file.transfer,
+        speculative=speculation,
         fixed=file.fixed,
         calibration=calibration,
         correction=correction,
         assumptions=(
-            *(*file.assumptions, *note, *said),
+            *(*file.assumptions, *note, *said, *guessed),
             *(*_assumed(file, device, calibrated=calibration is not None), *_unused(file)),
         ),
         checkpoint=checkpoint,
     )
+
+
+def _speculation(
+    file: InstanceFile, model: Model, where: str, folder: Path | None
+) -> tuple[Speculation | None, tuple[str, ...]]:
+    """What guesses tokens ahead, and what is assumed of it; a draft is a file beside the instance, or named."""
+    if file.speculative is None:
+        return None, ()
+    from shardproof.instances.drafts import speculation_of
+
+    def load(name: str) -> Model:
+        from shardproof.instances.catalogue import load_draft
+
+        return _named(load_draft, _nearby(name, folder), where=where, field="speculative.draft_model")
+
+    return speculation_of(file.speculative, model, where, load)
+
+
+def _nearby(name: str, folder: Path | None) -> str:
+    """Return the path of a file beside the instance, or the name itself."""
+    nearby = folder / name if folder is not None else None
+    return str(nearby) if nearby is not None and is_file(nearby) else name
 
 
 def _usual_stage(file: InstanceFile, device: Device) -> int:
@@ -152,8 +177,7 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> tuple
     if isinstance(model, str):
         from shardproof.instances.catalogue import load_model
 
-        nearby = folder / model if folder is not None else None
-        named = str(nearby) if nearby is not None and is_file(nearby) else model
+        named = _nearby(model, folder)
         model = _named(load_model, named, where=where, field="model")
         asked = _served_name(named)
     positions = file.engine.positions(model.max_position)
@@ -164,7 +188,8 @@ def _resolve_model(file: InstanceFile, where: str, folder: Path | None) -> tuple
     if file.precision.weights is not None:
         changes["formats"] = Formats.uniform(file.precision.weights)
         changes["quant_method"] = None
-        changes["kinds"] = model.with_formats(changes["formats"]).kinds
+        uniform = model.with_formats(changes["formats"])
+        changes |= {"kinds": uniform.kinds, "predictors": uniform.predictors}
         stored = {part.dtype for part in (model.formats.attention, model.formats.dense_ffn, model.formats.experts)}
         own = None if file.precision.weights in stored else model.formats.attention.dtype
     if file.precision.kv_cache is not None:

@@ -44,6 +44,7 @@ from shardproof.instances.layers import (
 )
 from shardproof.instances.model import Model
 from shardproof.instances.option import Option
+from shardproof.instances.speculative import MILLION
 from shardproof.instances.units import ceiling
 
 
@@ -52,8 +53,9 @@ class Step:
     """One microbatch: ``requests`` of ``tokens`` new tokens each, after ``context`` tokens seen before.
 
     ``phase`` is ``prefill`` (tokens of a whole prompt, context 0, or of a chunk after its context) or ``decode``
-    (one token each); ``loop``: part of a closed loop, which calibrated instances time with factors of measured
-    deployments.
+    (one token each, and the guesses that it verifies); ``loop``: part of a closed loop, which calibrated instances time
+    with factors of measured deployments. ``gives``: tokens that each request gets of it on average, millionths: its
+    times are those of one token.
     """
 
     phase: str
@@ -61,6 +63,7 @@ class Step:
     tokens: int
     context: int
     loop: bool = False
+    gives: int = MILLION
 
     def rows(self, option: Option) -> int:
         """Tokens on one attention-DP rank, the fullest."""
@@ -69,6 +72,10 @@ class Step:
     def sequences(self, option: Option) -> int:
         """Requests on one attention-DP rank, the fullest."""
         return divide_up(self.requests, option.attn_dp)
+
+    def logits(self, option: Option) -> int:
+        """Rows of the LM head on one attention-DP rank: one for a prompt, in decode one for each token."""
+        return self.rows(option) if self.phase == "decode" else self.sequences(option)
 
     def group_rows(self, option: Option) -> int:
         """Tokens of the whole stage, padded to equal DP ranks."""
@@ -231,12 +238,14 @@ def _recurrence(attention: LinearAttention, option: Option, step: Step, dtype: s
     rows = step.rows(option)
     state = divide_up(attention.state_bytes_per_sequence, option.attn_tp)
     streams = element_bytes(2 * rows * heads * (attention.key_dim + attention.value_dim), dtype)
+    written = step.tokens if step.phase == "decode" else 1  # a state for each token: any may be the last that holds
+    states = step.sequences(option) * (1 + written) * state
     return Operation(
         name="attention scores",
         kind="linear_attention",
         flops=6 * rows * heads * attention.key_dim * attention.value_dim,
-        moved_bytes=2 * step.sequences(option) * state + streams,
-        resident_bytes=2 * step.sequences(option) * state if step.phase == "decode" else 0,
+        moved_bytes=states + streams,
+        resident_bytes=states if step.phase == "decode" else 0,
         dtype=dtype,
         shape=Shape(batch=step.sequences(option), query=step.tokens, heads=heads, head_dim=attention.value_dim),
     )
@@ -284,7 +293,7 @@ def embedding_operation(model: Model, option: Option, step: Step, dtype: str) ->
 
 
 def head_operation(model: Model, option: Option, step: Step, dtype: str) -> Operation:
-    """Run the LM head once for each sequence of the microbatch (a finished prompt, or a decoded token)."""
+    """Run the LM head once for each finished prompt of the microbatch, or for each token that is decoded."""
     stored: TensorClass = "embedding" if model.tied else "head"
     matrix = vocabulary_matrix(model.vocab, model.hidden, stored)
-    return _gemm(model, matrix, option.attn_tp, step.sequences(option), "head", dtype)
+    return _gemm(model, matrix, option.attn_tp, step.logits(option), "head", dtype)

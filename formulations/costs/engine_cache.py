@@ -86,7 +86,8 @@ class CachePool:
     """The pool of one model under an engine; ``grouped``: vLLM's groups, else bytes add up layer by layer.
 
     ``windows``: whether sliding layers keep no more than their window; ``sliding_share``: the share of all
-    tokens that they keep at least (numerator, denominator).
+    tokens that they keep at least (numerator, denominator); ``states``: recurrent states of each request, one more for
+    every guess that an iteration verifies (vLLM MambaSpec.num_speculative_blocks).
     """
 
     model: Model
@@ -94,6 +95,7 @@ class CachePool:
     grouped: bool = True
     windows: bool = True
     sliding_share: tuple[int, int] = (0, 1)
+    states: int = 1
 
     @cached_property
     def kinds(self) -> dict[str, CacheKind | None]:
@@ -180,7 +182,7 @@ class CachePool:
     def pages(self, group: CacheKind, option: Option, *, tokens: int, batched: int) -> int:
         """Blocks of one request of ``tokens`` tokens in a group."""
         if group.state:
-            return 1
+            return self.states
         size = self.page_tokens(group, option)
         whole = divide_up(tokens, size)
         if group.window is None:
@@ -205,7 +207,7 @@ class CachePool:
         """Bytes of one request in one layer of a pool that is no hybrid, in whole blocks."""
         held, size = self.kinds[kind], self.token_bytes(kind, option)
         if held is None or held.state:
-            return size if held is not None else 0
+            return self.states * size if held is not None else 0
         kept = tokens
         if held.window is not None:
             share, of = self.sliding_share

@@ -34,6 +34,7 @@ from shardproof.formulations.costs.engine_cache import CachePool, Demand
 from shardproof.formulations.costs.engine_profiles import GIB, MemoryProfile, find_profile, version_key
 from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, layer_weight_bytes
 from shardproof.formulations.costs.sharding import divide_up, element_bytes, slots_per_rank
+from shardproof.formulations.costs.speculative import draft_weight_bytes
 from shardproof.instances.engine import EngineSettings
 from shardproof.instances.layers import (
     Attention,
@@ -42,8 +43,9 @@ from shardproof.instances.layers import (
     LatentAttention,
     MixtureOfExperts,
 )
-from shardproof.instances.model import Model
+from shardproof.instances.model import LayerRun, Model
 from shardproof.instances.option import Option
+from shardproof.instances.speculative import Draft, Speculation
 
 SMALL_DEVICE = 70 * GIB
 DOUBT = Fraction(3, 1000)
@@ -116,7 +118,8 @@ class EngineAccount:
     """The account of one model under one engine on one kind of device, in integer cells.
 
     ``total_bytes``: what a process sees of the device; ``peer_links``: whether devices reach each other directly
-    (NVLink), which costs collective buffers outside the allocator; ``reserve_bytes``: kept free beside it all.
+    (NVLink), which costs collective buffers outside the allocator; ``reserve_bytes``: kept free beside it all;
+    ``speculation``: what guesses tokens ahead, whose layers and caches lie on the last stage.
     """
 
     model: Model
@@ -124,6 +127,7 @@ class EngineAccount:
     total_bytes: int
     peer_links: bool = True
     reserve_bytes: int = 0
+    speculation: Speculation | None = None
     _cells: dict[tuple[object, ...], int] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -138,17 +142,62 @@ class EngineAccount:
         if any(isinstance(layer.attention, CompressedAttention) for layer in self.model.kinds.values()):
             block = max(block, PAGE_TOKENS)
         return CachePool(
-            self.model,
+            self._cached_model,
             block=block,
             grouped=self.profile.cache == "groups",
             windows=self.profile.cache != "whole",
             sliding_share=(4, 5) if self.profile.cache == "pools" else (0, 1),
+            states=self.verified,
         )
+
+    @property
+    def draft(self) -> Draft | None:
+        """What guesses on the devices of the last stage."""
+        return None if self.speculation is None else self.speculation.draft
+
+    @property
+    def verified(self) -> int:
+        """Tokens of each sequence that one iteration computes."""
+        return 1 if self.speculation is None else self.speculation.verified
+
+    @cached_property
+    def _cached_model(self) -> Model:
+        """The model with the layers of a draft behind its own: they keep caches in the same pool."""
+        return self.model if self.draft is None else with_layers(self.model, self.draft.model)
+
+    @cached_property
+    def draft_kinds(self) -> Counter[str]:
+        """Layers of a draft by their kinds in the pool."""
+        return Counter(self._cached_model.layer_kinds[self.model.layer_count :])
+
+    @cached_property
+    def _all_groups(self) -> tuple[int | None, ...]:
+        return self.pool.group_of_layers() if self.pool.is_hybrid else (None,) * self._cached_model.layer_count
 
     @cached_property
     def groups(self) -> tuple[int | None, ...]:
         """Group of every layer in a hybrid pool, else none."""
-        return self.pool.group_of_layers() if self.pool.is_hybrid else (None,) * self.model.layer_count
+        return self._all_groups[: self.model.layer_count]
+
+    @cached_property
+    def draft_groups(self) -> Counter[int | None]:
+        """Layers of a draft by their groups in a hybrid pool."""
+        return Counter(self._all_groups[self.model.layer_count :])
+
+    def draft_weights(self, option: Option) -> int:
+        """Weights of what guesses on a device of the last stage, bytes."""
+        if self.draft is None:
+            return 0
+        tables = rotary_bytes(self.draft.model) if self.draft.own_embedding else 0
+        return self._loaded(draft_weight_bytes(self.draft, option) + tables)
+
+    def draft_cache(self, option: Option, demands: Sequence[Demand], group: int | None) -> int:
+        """Cache of what guesses on a device of the last stage, bytes: of its layers in a group of a hybrid pool."""
+        if self.draft is None:
+            return 0
+        if group is not None:
+            return self.draft_groups[group] * self.group_bytes(option, demands)
+        return sum(count * self.layer_cache(kind, option, demands) for kind, count in self.draft_kinds.items())
 
     def layer_weights(self, kind: str, option: Option) -> int:
         """Weights of one layer as loaded, bytes: matrices, absorbed projections, padded MXFP4 experts."""
@@ -174,10 +223,10 @@ class EngineAccount:
         return self._loaded(head_bytes(self.model, option))
 
     def layer_graphs(self, launch: Launch) -> int:
-        """CUDA graphs of one layer that come off the budget, bytes: 14 MiB for up to 512 sequences."""
+        """CUDA graphs of one layer that come off the budget, bytes: 14 MiB for up to 512 tokens of a decode."""
         if not self.profile.graphs_reserved or self.settings.enforce_eager:
             return 0
-        return divide_up(14 * 2**20 * min(launch.sequences, 512), 512)
+        return divide_up(14 * 2**20 * min(launch.sequences * self.verified, 512), 512)
 
     def fixed(self, option: Option) -> int:
         """What every stage keeps outside weights, cache and activations, bytes."""
@@ -203,7 +252,8 @@ class EngineAccount:
             forward = max(_forward_bytes(model, kind, option, launch.batched) for kind in model.kinds)
             workspace = max((_expert_workspace(model, kind, option, launch.batched) for kind in model.kinds), default=0)
             kept = workspace if profile.kept_expert_workspace else 0
-            logits = round(profile.bytes_per_logit * launch.sequences * divide_up(model.vocab, 64) * 64)
+            rows = launch.sequences * self.verified
+            logits = round(profile.bytes_per_logit * rows * divide_up(model.vocab, 64) * 64)
             self._cells[key] = base + stream + max(logits + kept if last else kept, forward)
         return self._cells[key]
 
@@ -238,6 +288,7 @@ class EngineAccount:
             "kv_cache": self._stage_cache(span, option, demands),
             "embedding": self.embedding(option) if span.start == 0 else 0,
             "head": self.head(option) if last and not tied_once else 0,
+            **({"draft": self.draft_weights(option)} if last and self.draft is not None else {}),
             "activations": self.activations(option, launch, last=last),
             "cuda_graphs": self.layer_graphs(launch) * (span.stop - span.start),
             "runtime": self.fixed(option),
@@ -246,12 +297,19 @@ class EngineAccount:
     def _stage_cache(self, span: StageSpan, option: Option, demands: Sequence[Demand]) -> int:
         if self.pool.is_hybrid:
             return self.widest_group(span) * self.group_bytes(option, demands)
-        kinds = Counter(self.model.layer_kinds[span.start : span.stop])
+        kinds = self._kinds(span)
         return sum(count * self.layer_cache(kind, option, demands) for kind, count in kinds.items())
+
+    def _kinds(self, span: StageSpan) -> Counter[str]:
+        """Layers of a stage that keep caches, by kind: on the last one those of a draft too."""
+        kinds = Counter(self.model.layer_kinds[span.start : span.stop])
+        return kinds + self.draft_kinds if span.stop == self.model.layer_count else kinds
 
     def widest_group(self, span: StageSpan) -> int:
         """Layers of the group that has most of them on a stage."""
         counts = Counter(group for group in self.groups[span.start : span.stop] if group is not None)
+        if span.stop == self.model.layer_count:
+            counts += Counter({group: count for group, count in self.draft_groups.items() if group is not None})
         return max(counts.values(), default=0)
 
     def capacity(self, span: StageSpan, option: Option, launch: Launch, *, budget: int, tied_once: bool) -> Capacity:
@@ -263,7 +321,7 @@ class EngineAccount:
             blocks = free // max(1, block)
             tokens = blocks // len(self.pool.groups) * self.pool.smallest_page(option)
             return Capacity(free, block, blocks, tokens)
-        kinds = Counter(self.model.layer_kinds[span.start : span.stop])
+        kinds = self._kinds(span)
         block = sum(count * self.pool.block_bytes(kind, option) for kind, count in kinds.items())
         blocks = free // max(1, block)
         return Capacity(free, block, blocks, blocks * self.pool.block)
@@ -318,7 +376,11 @@ def memory_of(
     return EngineMemory(
         total_bytes=total,
         budget_bytes=budget,
-        weights_bytes=parts["weights"] + parts["embedding"] + parts["head"] + told._loaded(rotary_bytes(told.model)),
+        weights_bytes=parts["weights"]
+        + parts["embedding"]
+        + parts["head"]
+        + parts.get("draft", 0)
+        + told._loaded(rotary_bytes(told.model)),
         activation_bytes=parts["activations"],
         non_torch_bytes=parts["runtime"] - told._loaded(rotary_bytes(told.model)),
         graph_bytes=parts["cuda_graphs"],
@@ -359,6 +421,15 @@ def stage_kinds(model: Model, stages: int) -> tuple[tuple[str, ...], ...]:
         sizes[-2 - index] += 1
     ends = [sum(sizes[: index + 1]) for index in range(stages)]
     return tuple(kinds[end - size : end] for size, end in zip(sizes, ends, strict=True))
+
+
+def with_layers(model: Model, behind: Model) -> Model:
+    """Return a model with the layers of another one behind its own, for what only counts their caches."""
+    named = {name: f"behind: {name}" for name in behind.kinds}
+    kinds = {**model.kinds, **{named[name]: layer for name, layer in behind.kinds.items()}}
+    order = (*model.layer_kinds, *(named[kind] for kind in behind.layer_kinds))
+    fields = {name: getattr(model, name) for name in Model.model_fields}
+    return Model(**{**fields, "kinds": kinds, "runs": (LayerRun(pattern=order),)})
 
 
 def _absorbed_bytes(attention: Attention, option: Option) -> int:

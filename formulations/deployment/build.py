@@ -289,7 +289,7 @@ class Deployment(Cells):
         return replace(variant, load=tuple(min(load, prompts) if is_stream(one) else load for one, load in pairs))
 
     def _decode(self, variant: Variant, scenario: Scenario, requests: int, size: int) -> Choice:
-        step = decode_step(scenario, size)
+        step = decode_step(scenario, size, self.instance.speculative)
         memory = () if self.engine else (self._memory_cap(variant, scenario, step),)
         if scenario.limits.tpot is None:
             return Choice(value=size, caps=memory)
@@ -311,7 +311,7 @@ class Deployment(Cells):
         workload = scenario.workload
         assert isinstance(workload, ClosedLoop)
         ttft = None if limits.ttft is None else allowed_time(self.instance, "ttft", workload, limits.ttft)
-        alone, decode = workload.phase == "decode", decode_step(scenario, requests)
+        alone, decode = workload.phase == "decode", decode_step(scenario, requests, self.instance.speculative)
         steps = (*(() if alone else loop.steps[:1]), decode)
         caps = list(self._loop_caps(variant, scenario, *steps, chunk=shape.chunk))
         if microbatches > 1:
@@ -403,7 +403,10 @@ class Deployment(Cells):
             base=Lazy(len(options), lambda place: parts[place].base),
             entry=Lazy(len(options), lambda place: blocked if variant.single_stage else parts[place].entry),
             first=Lazy(len(options), lambda place: parts[place].first),
-            last=Lazy(len(options), lambda place: parts[place].last),
+            last=Lazy(
+                len(options),
+                lambda place: parts[place].last + self.draft_kv(options[place], scenario, requests),
+            ),
             layer=Lazy(len(options), row),
         )
 

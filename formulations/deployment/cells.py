@@ -7,6 +7,7 @@ deployments.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,6 +29,14 @@ from shardproof.formulations.costs.serving.first_token import (
     wait_of,
 )
 from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.costs.speculative import (
+    draft_weight_bytes,
+    guess_operations,
+    guess_slack,
+    guesses_of,
+    per_token,
+    verifying,
+)
 from shardproof.formulations.deployment.balance import (
     ImbalanceTable,
     balanced_kind,
@@ -44,7 +53,10 @@ from shardproof.formulations.scaling import (
     nanoseconds_up,
 )
 from shardproof.instances.instance import Instance
+from shardproof.instances.layers import Layer, LinearAttention
+from shardproof.instances.model import Model
 from shardproof.instances.option import Option
+from shardproof.instances.speculative import Draft, Speculation
 from shardproof.instances.workload import ClosedLoop, Scenario
 
 if TYPE_CHECKING:
@@ -81,6 +93,7 @@ class MemoryParts:
     embedding: int
     head: int
     logits: int
+    draft: int = 0
 
     @property
     def base(self) -> int:
@@ -100,7 +113,7 @@ class MemoryParts:
     @property
     def last(self) -> int:
         """What the last stage keeps besides."""
-        return self.head + self.logits
+        return self.head + self.logits + self.draft
 
 
 def is_stream(scenario: Scenario) -> bool:
@@ -121,11 +134,12 @@ def own_prefill_step(scenario: Scenario) -> Step:
     return Step("prefill", 1, first or workload.input_tokens, 0, loop=False)
 
 
-def decode_step(scenario: Scenario, requests: int) -> Step:
-    """Return the decode step half-way through the output: one token for each of ``requests`` sequences."""
+def decode_step(scenario: Scenario, requests: int, speculation: Speculation | None) -> Step:
+    """Return the decode step half-way through the output: a token for each of ``requests`` sequences, and guesses."""
     workload = scenario.workload
     loop = isinstance(workload, ClosedLoop)
-    return Step("decode", requests, 1, workload.input_tokens + divide_up(workload.output_tokens, 2), loop)
+    step = Step("decode", requests, 1, workload.input_tokens + divide_up(workload.output_tokens, 2), loop)
+    return verifying(step, speculation, output_tokens=workload.output_tokens)
 
 
 class Cells:
@@ -160,7 +174,7 @@ class Cells:
             requests, tokens = step.requests, step.tokens
             work = memory.workspace_bytes(model, option, requests=requests, tokens=tokens, dtype=dtype)
             buffers, received = memory.buffer_bytes(model, option, requests=requests, tokens=tokens, dtype=dtype)
-            logits = memory.logits_bytes(model, option, requests=requests)
+            logits = memory.logits_bytes(model, option, requests=requests * (tokens if step.phase == "decode" else 1))
         head = 0 if variant.single_stage else memory.head_bytes(model, option)
         del scenario
         return MemoryParts(
@@ -171,6 +185,7 @@ class Cells:
             embedding=memory.embedding_bytes(model, option),
             head=head,
             logits=logits,
+            draft=0 if self.draft is None else draft_weight_bytes(self.draft, option),
         )
 
     def layer_weights(self, kind: str, option: Option) -> int:
@@ -182,15 +197,36 @@ class Cells:
             self._layer_cells[key] = memory.layer_weight_bytes(model, model.kinds[kind], option)
         return self._layer_cells[key]
 
+    @property
+    def draft(self) -> Draft | None:
+        """What guesses tokens on the devices of a last stage (``None``: nothing does)."""
+        return None if self.instance.speculative is None else self.instance.speculative.draft
+
     def layer_kv(self, kind: str, option: Option, scenario: Scenario, requests: int) -> int:
         """KV cache of one layer on one device, bytes: the replica's requests, or one of the longest allowed."""
-        workload, model = scenario.workload, self.instance.model
-        layer = model.kinds[base_kind(kind)]
-        kept = memory.layer_kv_bytes(model, layer, option, requests=requests, tokens=workload.resident_tokens)
-        if workload.sequence_length_range is None:
-            return kept
-        longest = workload.sequence_length_range[1]
-        return max(kept, memory.layer_kv_bytes(model, layer, option, requests=1, tokens=longest))
+        return self._kept(self.instance.model, self.instance.model.kinds[base_kind(kind)], option, scenario, requests)
+
+    def draft_kv(self, option: Option, scenario: Scenario, requests: int) -> int:
+        """KV cache of what guesses, on one device of a last stage, bytes."""
+        draft = self.draft
+        if draft is None:
+            return 0
+        layers = Counter(draft.model.layer_kinds).items()
+        return sum(
+            count * self._kept(draft.model, draft.model.kinds[kind], option, scenario, requests)
+            for kind, count in layers
+        )
+
+    def _kept(self, model: Model, layer: Layer, option: Option, scenario: Scenario, requests: int) -> int:
+        """Cache of a layer: a slot for each guess besides, and a recurrent state for each."""
+        workload, guesses = scenario.workload, guesses_of(self.instance.speculative)
+        states = 1 + guesses if isinstance(layer.attention, LinearAttention) else 1
+        tokens = workload.resident_tokens + guesses
+        kept = memory.layer_kv_bytes(model, layer, option, requests=requests, tokens=tokens)
+        if workload.sequence_length_range is not None:
+            longest = workload.sequence_length_range[1] + guesses
+            kept = max(kept, memory.layer_kv_bytes(model, layer, option, requests=1, tokens=longest))
+        return states * kept
 
     @cached_property
     def serving(self) -> StepClock | None:
@@ -215,17 +251,22 @@ class Cells:
         return found
 
     def timed(self, step: Step, operations: Iterable[Operation]) -> int:
-        """Time of operations one after the other, ns, rounded up; corrected, no less than the datasheet allows."""
+        """Time of operations one after the other, ns, rounded up; corrected, no less than the datasheet allows.
+
+        Where a step gives more than one token, that of one.
+        """
         scale = self._scale(step.phase)
         if scale == 1:
-            return nanoseconds_up(map(self.clock.picoseconds, operations))
+            return per_token(nanoseconds_up(map(self.clock.picoseconds, operations)), step.gives)
         listed = list(operations)
         least = nanoseconds_up((0, self._roofline.picoseconds(one)) for one in listed)
-        return corrected_nanoseconds(nanoseconds_up(map(self.clock.picoseconds, listed)), scale, least=least)
+        found = corrected_nanoseconds(nanoseconds_up(map(self.clock.picoseconds, listed)), scale, least=least)
+        return per_token(found, step.gives)
 
     def time_slack(self, *steps: Step) -> int:
         """Nanoseconds by which a rounded-up cell of the steps may exceed the exact time, at most."""
-        return max(corrected_slack(self._scale(step.phase)) for step in steps)
+        guessed = 0 if self.instance.speculative is None else 1 + guess_slack(self.instance.speculative)
+        return max(corrected_slack(self._scale(step.phase)) * (1 + guessed) for step in steps)
 
     def wait(self, option: Option, scenario: Scenario, running: Fraction, chunk: int | None = None) -> Wait:
         """Waits of a closed loop's first token with ``running`` requests on each attention replica.
@@ -256,20 +297,33 @@ class Cells:
         entry = self.timed(step, [hand_over(model, option, step, dtype=dtype, link=link)])
         if not step.loop or self.serving is None:
             first = self.timed(step, [embedding_operation(model, option, step, dtype)])
-            return EndTimes(entry, first, self.timed(step, [head_operation(model, option, step, dtype)]))
+            last = [head_operation(model, option, step, dtype), *self.guesses(option, step)]
+            return EndTimes(entry, first, self.timed(step, last))
         if step.phase == "prefill":
             seconds = self.serving.prefill_ends(option, tokens=step.tokens)
         else:
-            each = step.requests / option.attn_dp
-            seconds = self.serving.decode_ends(option, sequences=max(1.0, each), context=step.context)
-        return EndTimes(entry, 0, fitted_nanoseconds(seconds))
+            each = max(1.0, step.requests / option.attn_dp)
+            seconds = self.serving.decode_ends(option, sequences=each, context=step.context, tokens=step.tokens)
+        if self.instance.speculative is not None:
+            seconds += self.serving.guesses(self.instance.speculative, option, step)
+        return EndTimes(entry, 0, per_token(fitted_nanoseconds(seconds), step.gives))
+
+    def guesses(self, option: Option, step: Step) -> Iterator[Operation]:
+        """Operations of the guesses after a step, on one device of a last stage."""
+        if self.instance.speculative is not None:
+            node = self.instance.device.devices_per_node
+            yield from guess_operations(
+                self.instance.speculative, option, step, dtype=self.instance.activations, devices_per_node=node
+            )
 
     def _served_layer(self, serving: StepClock, kind: str, option: Option, step: Step) -> int:
         if step.phase == "prefill":
             return fitted_nanoseconds(serving.prefill_layer(base_kind(kind), option, tokens=step.tokens))
         each = max(1.0, step.requests / option.attn_dp)
-        seconds = serving.decode_layer(base_kind(kind), option, sequences=each, context=step.context)
-        return fitted_nanoseconds(seconds)
+        seconds = serving.decode_layer(
+            base_kind(kind), option, sequences=each, context=step.context, tokens=step.tokens
+        )
+        return per_token(fitted_nanoseconds(seconds), step.gives)
 
     def operations(
         self, kind: str, option: Option, step: Step, *, imbalance: Fraction | None = None

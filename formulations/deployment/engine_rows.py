@@ -82,6 +82,8 @@ class EngineRows:
         def last(place: int) -> int:
             option, told = self.options[place], launches[place]
             more = account.activations(option, told, last=True) - account.activations(option, told, last=False)
+            demands = demands_of(self.instance, option, told, load=self.load)
+            more += account.draft_weights(option) + account.draft_cache(option, demands, group)
             return more + (0 if self.single_stage else account.head(option))
 
         ends = Table(

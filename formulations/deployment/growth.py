@@ -63,7 +63,7 @@ def _steps(deployment: Deployment, scenario: Scenario) -> Iterator[tuple[str, Ca
         context = divide_up((chunks - 1) * each, 2)
         yield "ttft", partial(_prefill, each, context)
     if scenario.limits.tpot is not None:
-        yield "tpot", partial(decode_step, scenario)
+        yield "tpot", partial(decode_step, scenario, speculation=deployment.instance.speculative)
 
 
 def _prefill(tokens: int, context: int, requests: int) -> Step:

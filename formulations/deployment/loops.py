@@ -21,6 +21,7 @@ from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.formulations.deployment.tables import Cap, Table
 from shardproof.formulations.timeline import first_token_time, iteration_time
 from shardproof.instances.option import Option
+from shardproof.instances.speculative import MILLION
 from shardproof.instances.workload import ClosedLoop, Scenario
 
 
@@ -88,7 +89,8 @@ class Loop:
         own = own_prefill_step(self.scenario)
         tokens = divide_up(own.tokens, self.chunks)
         cut = replace(own, tokens=tokens, context=divide_up((self.chunks - 1) * tokens, 2))
-        usual = own, decode_step(self.scenario, self.size), prefill_step(self.scenario, 1)
+        decode = decode_step(self.scenario, self.size, self.cells.instance.speculative)
+        usual = own, decode, prefill_step(self.scenario, 1)
         return usual if self.chunks == 1 else (*usual, cut)
 
     @cached_property
@@ -117,7 +119,12 @@ class Loop:
     def _wait(self, option: Option) -> Wait:
         alone = isinstance(self.scenario.workload, ClosedLoop) and self.scenario.workload.independent
         running = Fraction(1) if alone else Fraction(max(self.running, option.attn_dp), option.attn_dp)
-        return self.cells.wait(option, self.scenario, running, self.chunk)
+        wait = self.cells.wait(option, self.scenario, running, self.chunk)
+        return wait if self.steps[1].gives == MILLION else replace(wait, iteration=self._whole(wait.iteration))
+
+    def _whole(self, share: int) -> int:
+        """Share of an iteration's time as a share of one token's: a first token waits for whole iterations."""
+        return divide_up(share * self.steps[1].gives, MILLION)
 
     def prompts(self, option: Option) -> Fraction:
         """Prompts that one attention replica prefills in an iteration of a microbatch (none, where a pool does)."""

@@ -1,7 +1,8 @@
 """Cells that were computed before: questions that differ in workloads, limits or budgets alone pay for them once.
 
-A cell's cost depends on the model, the device, the type of activations, the curves (of its engine, where there are
-any) and the corrections, besides what its key names (layer kind, option, step, link); on nothing else of an instance.
+A cell's cost depends on the model, what guesses its tokens, the device, the type of activations, the curves (of its
+engine, where there are any) and the corrections, besides what its key names (layer kind, option, step, link); on
+nothing else of an instance.
 """
 
 from __future__ import annotations
@@ -77,4 +78,4 @@ def _subject(instance: Instance) -> tuple[object, ...]:
     """All of an instance that a cell depends on; compared by value, which is quick for records that are shared."""
     engine = None if instance.calibration is None else instance.engine
     timed = (instance.calibration, instance.correction, engine)
-    return (*timed, instance.activations, instance.device, instance.model)
+    return (*timed, instance.speculative, instance.activations, instance.device, instance.model)

@@ -72,7 +72,11 @@ def _times(deployment: Deployment, scenario: Scenario) -> Iterator[Volume]:
         yield prefill
     if limits.tpot is not None:
         each = limit_within_margin(limits.tpot, instance.margin)
-        yield lambda requests: Fraction(_volume(deployment, decode_step(scenario, requests)), max(1, each))
+
+        def decode(requests: int) -> Fraction:
+            return Fraction(_volume(deployment, decode_step(scenario, requests, instance.speculative)), max(1, each))
+
+        yield decode
 
 
 def _chunk(scenario: Scenario, requests: int, chunks: int) -> Step:

@@ -19,6 +19,7 @@ from shardproof.formulations.costs.engine_memory import (
 )
 from shardproof.formulations.costs.engine_profiles import default_version, find_profile, version_key
 from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.costs.speculative import guesses_of
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.workload import ClosedLoop
@@ -42,6 +43,7 @@ def account_of(instance: Instance) -> EngineAccount:
         total_bytes=instance.memory_limit,
         peer_links=instance.device.scale_up.bandwidth >= DIRECT_LINK,
         reserve_bytes=instance.runtime_reserve,
+        speculation=instance.speculative,
     )
 
 
@@ -115,16 +117,21 @@ def launch_of(instance: Instance, option: Option, *, load: Sequence[int], batche
     longest = longest_request(instance)
     name = DEFAULT_ENGINE if instance.engine == "any" else instance.engine
     whole = () if find_profile(name, instance.engine_settings.version).chunked_prefill else (longest,)
-    return Launch(max(sequences, *whole, *(batched if told is None else (told,))), sequences, longest)
+    decoded = sequences * (1 + guesses_of(instance.speculative))
+    return Launch(max(decoded, *whole, *(batched if told is None else (told,))), sequences, longest)
 
 
 def demands_of(instance: Instance, option: Option, launch: Launch, *, load: Sequence[int]) -> tuple[Demand, ...]:
-    """Return what one attention replica has to keep resident in each scenario: no more than it may run at once."""
+    """Return what one attention replica has to keep resident in each scenario: no more than it may run at once.
+
+    Each request has a slot for every guess besides.
+    """
+    guesses = guesses_of(instance.speculative)
     return tuple(
         Demand(
             requests=min(divide_up(requests, option.attn_dp), launch.sequences),
-            tokens=scenario.workload.resident_tokens,
-            longest=launch.longest,
+            tokens=scenario.workload.resident_tokens + guesses,
+            longest=launch.longest + guesses,
             batched=launch.batched,
         )
         for scenario, requests in zip(instance.scenarios, load, strict=True)

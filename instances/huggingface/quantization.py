@@ -15,7 +15,7 @@ from functools import cache
 from shardproof.instances.huggingface.config import Config
 from shardproof.instances.huggingface.modules import Module, layer_modules
 from shardproof.instances.huggingface.scheme import Scheme
-from shardproof.instances.huggingface.schemes import read_scheme
+from shardproof.instances.huggingface.schemes import leaves_predictors, read_scheme
 from shardproof.instances.layers import Layer
 from shardproof.instances.model import DType, Formats, TensorFormat
 
@@ -59,6 +59,31 @@ def read_storage(config: Config, layers: tuple[Layer, ...], quantization: Mappin
     )
 
 
+def stored_behind(
+    config: Config, layers: tuple[Layer, ...], place: int, formats: Formats, quantization: Mapping[str, object] | None
+) -> tuple[Layer, ...]:
+    """Return layers of a multi-token-prediction module as stored: the checkpoint numbers them on from ``place``.
+
+    A checkpoint that leaves modules named ``mtp`` alone does not quantise them.
+    """
+    scheme = read_scheme(config, quantization)
+    if scheme is None:
+        return layers
+    plain = Formats.uniform(_base_dtype(config)[0])
+    if leaves_predictors(config, quantization):
+        return tuple(layer.model_copy(update={"formats": plain}) for layer in layers)
+    return tuple(
+        layer.model_copy(update={"formats": formats.model_copy(update=_classes(scheme, layer, place, config, plain))})
+        for layer in layers
+    )
+
+
+def _classes(scheme: Scheme, layer: Layer, place: int, config: Config, plain: Formats) -> dict[str, object]:
+    modules = tuple(layer_modules(place, layer, config.hidden))
+    found = _formats_of(scheme, modules, plain.norms)
+    return {**dict(found.classes), "exceptions": found.exceptions}
+
+
 @dataclass(frozen=True)
 class LayerFormats:
     """What one layer is stored in: a format for each class that it has, and matrices that differ from it."""
@@ -71,25 +96,28 @@ class LayerFormats:
 def _layer_formats(scheme: Scheme, layers: Sequence[Layer], hidden: int, plain: TensorFormat) -> list[LayerFormats]:
     @cache
     def of(index: int, layer: Layer) -> LayerFormats:
-        modules = tuple(layer_modules(index, layer, hidden))
-        stored = {
-            name: {item: scheme.format_of(item) or plain for item in modules if item.tensor_class == name}
-            for name in QUANTISED
-        }
-        classes = {name: max(found.values(), key=_bits) for name, found in stored.items() if found}
-        single = {name: found for name, found in stored.items() if name != "experts"}
-        return LayerFormats(
-            classes=tuple(classes.items()),
-            exceptions=tuple(
-                (f"{name}.{item.matrix}", chosen)
-                for name, found in single.items()
-                for item, chosen in found.items()
-                if chosen != classes[name]
-            ),
-            notes=_mixed_experts(stored["experts"]),
-        )
+        return _formats_of(scheme, tuple(layer_modules(index, layer, hidden)), plain)
 
     return [of(index if scheme.by_layer else 0, layer) for index, layer in enumerate(layers)]
+
+
+def _formats_of(scheme: Scheme, modules: Sequence[Module], plain: TensorFormat) -> LayerFormats:
+    stored = {
+        name: {item: scheme.format_of(item) or plain for item in modules if item.tensor_class == name}
+        for name in QUANTISED
+    }
+    classes = {name: max(found.values(), key=_bits) for name, found in stored.items() if found}
+    single = {name: found for name, found in stored.items() if name != "experts"}
+    return LayerFormats(
+        classes=tuple(classes.items()),
+        exceptions=tuple(
+            (f"{name}.{item.matrix}", chosen)
+            for name, found in single.items()
+            for item, chosen in found.items()
+            if chosen != classes[name]
+        ),
+        notes=_mixed_experts(stored["experts"]),
+    )
 
 
 def _bits(stored: TensorFormat) -> int:

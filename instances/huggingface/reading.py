@@ -10,6 +10,7 @@ from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.huggingface.config import Config
 from shardproof.instances.huggingface.decoder import fold_runs, name_kinds
 from shardproof.instances.huggingface.families import FAMILIES, Family, find_family
+from shardproof.instances.huggingface.predictors import read_predictors
 from shardproof.instances.huggingface.quantization import read_storage
 from shardproof.instances.huggingface.schemes import method_of
 from shardproof.instances.huggingface.towers import count_tower
@@ -58,6 +59,19 @@ def from_config(
         raise InputError([problem]) from None
 
 
+HEADS = frozenset(
+    {"LlamaForCausalLMEagle", "LlamaForCausalLMEagle3", "EagleLlamaForCausalLM", "Eagle3LlamaForCausalLM"}
+)
+"""Architectures of EAGLE heads with a layer of Llama: what speculative decoding guesses with, no models."""
+
+
+def as_head(config: Mapping[str, object]) -> dict[str, object]:
+    """Return the config of an EAGLE head as that of a model of its one layer; any other config as it is."""
+    named = config.get("architectures")
+    head = isinstance(named, list) and any(name in HEADS for name in named)
+    return {**config, "architectures": ["LlamaForCausalLM"]} if head else dict(config)
+
+
 def _text_config(outer: Config) -> Config:
     for name in WRAPPED:
         inner = outer.section(name)
@@ -100,12 +114,13 @@ def _assemble(
     extra, said = count_tower(config)
     storage = read_storage(config, decoder.layers, quantization)
     kinds, order = name_kinds(storage.layers)
+    predictors, modules = read_predictors(config, family, storage.layers, storage.formats, quantization)
     return Model(
         name=name,
         family=config.word("model_type") or family.model_types[0],
         source=source,
         hidden=config.hidden,
-        vocab=config.integer("vocab_size"),
+        vocab=config.optional_integer("draft_vocab_size") or config.integer("vocab_size"),
         tied=config.flag("tie_word_embeddings", default=False),
         max_position=_positions(config),
         kinds=kinds,
@@ -116,7 +131,9 @@ def _assemble(
         kv_dtype=decoder.kv_dtype or storage.kv_dtype,
         residual_streams=decoder.residual_streams,
         quant_method=method_of(config, quantization),
-        notes=(*notes, *storage.notes, *said, *_left_out(config)),
+        predictors=predictors,
+        predictor_modules=modules,
+        notes=(*notes, *storage.notes, *said, *_left_out(modules)),
     )
 
 
@@ -137,10 +154,5 @@ def _positions(config: Config) -> int:
     return max(stated, int(original * factor))
 
 
-def _left_out(config: Config) -> tuple[str, ...]:
-    if any(
-        config.optional_integer(field, minimum=0)
-        for field in ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
-    ):
-        return ("multi-token-prediction layers are not counted",)
-    return ()
+def _left_out(modules: int) -> tuple[str, ...]:
+    return ("multi-token-prediction layers count with speculative decoding alone",) if modules else ()

@@ -26,6 +26,7 @@ from shardproof.instances.huggingface.config import Config
 from shardproof.instances.huggingface.modules import Module, Patterns
 from shardproof.instances.huggingface.scheme import (
     BYTE_SCALE_BITS,
+    EXCLUDING,
     HALF_SCALE_BITS,
     ROW_SCALES,
     SCALE_BITS,
@@ -65,6 +66,13 @@ def method_of(config: Config, separate: Mapping[str, object] | None) -> str | No
     """Return the name of a checkpoint's quantisation method, ``None`` for an unquantised one."""
     found = _section(config, separate)
     return None if found is None else _method(found)
+
+
+def leaves_predictors(config: Config, separate: Mapping[str, object] | None) -> bool:
+    """Whether a checkpoint's list of modules that stay as they are names its multi-token-prediction modules."""
+    found = _section(config, separate)
+    listed = () if found is None else (item for field in EXCLUDING for item in found.words(field) or ())
+    return any(re.match(r"(?:re:)?\W*(?:model\.)?\W*mtp", item) for item in listed)
 
 
 def _section(config: Config, separate: Mapping[str, object] | None) -> Config | None:

@@ -75,6 +75,12 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "serving": ("serving",),
     "transfer_bandwidth": ("transfer", "bandwidth"),
     "transfer_setup": ("transfer", "setup"),
+    "speculative_config": ("speculative",),
+    "speculative_method": ("speculative", "method"),
+    "draft_tokens": ("speculative", "draft_tokens"),
+    "acceptance": ("speculative", "acceptance"),
+    "acceptance_length": ("speculative", "acceptance_length"),
+    "draft_model": ("speculative", "draft_model"),
     "devices": ("devices",),
     "objective": ("objective",),
     "spare": ("spare",),
@@ -146,6 +152,12 @@ class Fields(TypedDict, total=False):
     serving: str | None
     transfer_bandwidth: str | None
     transfer_setup: str | None
+    speculative_config: str | Mapping[str, Any] | None
+    speculative_method: str | None
+    draft_tokens: int | None
+    acceptance: Ratio | Sequence[Ratio] | None
+    acceptance_length: Ratio | None
+    draft_model: str | Path | None
     devices: str | Sequence[str | Mapping[str, Any]] | None
     objective: str | None
     spare: str | Mapping[str, int] | None
@@ -223,10 +235,26 @@ beside the instance."""
 def _standing(name: str, value: Any) -> Any:
     """Return a flag's value; the path of a file as it is found from here."""
     text = str(value) if isinstance(value, Path) else value
+    if name == "speculative_config":
+        return _speculative_tree(text)
     if name not in _FILES or not isinstance(text, str):
         return text
     names_file = _FILES[name] or (len(text) < 4096 and "\0" not in text and Path(text).is_file())
     return str(Path(text).absolute()) if names_file else text
+
+
+def _speculative_tree(value: Any) -> Any:
+    """Return what an engine's own flag says of speculative decoding as a mapping, to which other flags may add."""
+    from shardproof.instances.reading import refuse
+    from shardproof.instances.speculative import canonical
+
+    try:
+        tree = canonical(value)
+    except ValueError as error:
+        raise refuse("command line", str(error), field="speculative", value=str(value)[:80]) from None
+    if not isinstance(tree, dict):
+        raise refuse("command line", 'is no mapping; write for example \'{"method": "mtp"}\'', field="speculative")
+    return tree
 
 
 def _one_load(fields: Mapping[str, Any]) -> None:
@@ -260,6 +288,8 @@ def _laid_over(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any
 
     if "devices" in overrides:
         tree = {key: value for key, value in tree.items() if key != "device"}
+    if isinstance(overrides.get("speculative"), dict) and tree.get("speculative") is not None:
+        tree = tree | {"speculative": _speculative_tree(tree["speculative"])}
     return merge(_with_engine(_without_other_kind(tree, overrides), overrides), overrides)
 
 

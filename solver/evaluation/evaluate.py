@@ -35,6 +35,7 @@ from shardproof.formulations.timeline import simulate_prefill, simulate_sending,
 from shardproof.instances.errors import CheckFailed
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Microbatches, Plan, Pool, Stage
+from shardproof.instances.speculative import MILLION
 from shardproof.instances.workload import ClosedLoop, Phased, Scenario
 from shardproof.solver.evaluation.engine_plan import EnginePlan, microbatches_of
 from shardproof.solver.evaluation.figures import (
@@ -154,7 +155,7 @@ class _Evaluator:
             return self._loop(scenario, requests, runs)
         shape = PrefillShape(min(runs.prefill_requests, requests), runs.prompt_chunks)
         prefill = shape.step(scenario)
-        decode = decode_step(scenario, divide_up(requests, runs.decode_microbatches))
+        decode = decode_step(scenario, divide_up(requests, runs.decode_microbatches), self.instance.speculative)
         stages = tuple(self._stage(stage, scenario, prefill, decode) for stage in self.plan.stages)
         counts = shape.microbatches(requests), runs.decode_microbatches, requests, requests
         sending = _sending(scenario) * shape.requests
@@ -223,7 +224,7 @@ class _Evaluator:
         return 1 + bisect_left(range(2, requests), True, key=lambda count: not holds(count))
 
     def _loop_memory(self, stage: Stage, scenario: Scenario, requests: int) -> dict[str, int]:
-        steps = own_prefill_step(scenario), decode_step(scenario, requests)
+        steps = own_prefill_step(scenario), decode_step(scenario, requests, self.instance.speculative)
         alone = isinstance(scenario.workload, Phased) and scenario.workload.phase == "decode"
         return self._memory(stage, scenario, *steps[alone:], requests=requests)
 
@@ -273,7 +274,7 @@ class _Evaluator:
 
     def decode_tpot(self, scenario: Scenario, size: int, microbatches: int) -> int:
         """TPOT with ``size`` sequences in each of ``microbatches``, ns."""
-        step = decode_step(scenario, size)
+        step = decode_step(scenario, size, self.instance.speculative)
         return tpot([self._total(stage, step) for stage in self.plan.stages], microbatches)
 
     def _kinds(self, stage: Stage) -> Counter[str]:
@@ -294,15 +295,17 @@ class _Evaluator:
         first = stage.layers[0] == 0
         last = stage.layers[1] == self.instance.model.layer_count - 1
         requests = self._requests(scenario) if requests is None else requests
+        guessed = deployment.draft_kv(option, scenario, requests) if last else 0
+        cached = sum(deployment.layer_kv(kind, option, scenario, requests) * n for kind, n in kinds.items())
         return {
             "weights": sum(deployment.layer_weights(kind, option) * count for kind, count in kinds.items()),
-            "kv_cache": sum(deployment.layer_kv(kind, option, scenario, requests) * n for kind, n in kinds.items()),
+            "kv_cache": cached + guessed,
             "embedding": parts.embedding if first else 0,
             "head": parts.head if last else 0,
             "activations": parts.activations + (parts.logits if last else 0),
             "buffers": parts.buffers + (0 if first else parts.received),
             "runtime": parts.runtime,
-        }
+        } | ({"draft": parts.draft} if last and parts.draft else {})
 
     def _times(self, stage: Stage, step: Step) -> dict[str, int]:
         if step.loop and self.deployment.serving is not None:
@@ -314,7 +317,8 @@ class _Evaluator:
                 picoseconds[operation.name] += clock.picoseconds(operation)[1] * count
         for operation in self._end_operations(stage, step):
             picoseconds[operation.name] += clock.picoseconds(operation)[1]
-        return _shares(picoseconds, self._total(stage, step))
+        one = {name: value * MILLION // step.gives for name, value in picoseconds.items()}
+        return _shares(Counter(one), self._total(stage, step))
 
     def _total(self, stage: Stage, step: Step) -> int:
         return sum(cell * count for cell, count in self._cells(stage, step))
@@ -338,7 +342,7 @@ class _Evaluator:
         else:
             ends.append(hand_over(model, option, step, dtype=dtype, link=self.link))
         if stage.layers[1] == model.layer_count - 1:
-            ends.append(head_operation(model, option, step, dtype))
+            ends += [head_operation(model, option, step, dtype), *self.deployment.guesses(option, step)]
         return ends
 
     def _shape_violations(self) -> list[Violation]:
@@ -415,16 +419,16 @@ def best_decode_microbatches(deployment: Deployment, plan: Group, scenario: Scen
     """
     requests = requests_of(plan, scenario)
     item = next(item for item in plan.microbatches if item.scenario == scenario.name)
-    evaluator = _Evaluator(deployment, plan)
+    evaluator, speculation = _Evaluator(deployment, plan), deployment.instance.speculative
     alone = isinstance(scenario.workload, Phased) and scenario.workload.phase == "decode"
     prefill = PrefillShape(item.prefill_requests, item.prompt_chunks).step(scenario)
     peak = 0 if alone else evaluator.peak(scenario, prefill)
     if alone or scenario.limits.tpot is not None:
         chosen = divide_up(requests, item.decode_microbatches)
-        peak = max(peak, evaluator.peak(scenario, decode_step(scenario, chosen)))
+        peak = max(peak, evaluator.peak(scenario, decode_step(scenario, chosen, speculation)))
     best: tuple[int, int] | None = None
     for size in distinct_ceilings(requests):
-        if best is not None and evaluator.peak(scenario, decode_step(scenario, size)) > peak:
+        if best is not None and evaluator.peak(scenario, decode_step(scenario, size, speculation)) > peak:
             break
         count = divide_up(requests, size)
         found = (evaluator.decode_tpot(scenario, size, count), count)

@@ -69,7 +69,7 @@ def _round(deployment: Deployment, group: Group, scenario: Scenario, sequences: 
     inside = group.width <= deployment.instance.device.devices_per_node
     link: LinkName = "scale_up" if inside else "scale_out"
     count, times = min(len(group.stages), sequences), []
-    step = decode_step(scenario, divide_up(sequences, count))
+    step = decode_step(scenario, divide_up(sequences, count), deployment.instance.speculative)
     for stage in group.stages:
         first, last = stage.layers
         ends = deployment.end_times(stage.option, step, link)

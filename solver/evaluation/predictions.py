@@ -15,8 +15,10 @@ from shardproof.formulations.costs.serving.confidence import Interval
 from shardproof.formulations.costs.serving.doubt import Quantity, interval_of
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.cells import decode_step
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Pool
+from shardproof.instances.speculative import MILLION, Speculation
 from shardproof.solver.evaluation.engine_flags import engine_account
 from shardproof.solver.evaluation.engine_plan import EnginePlan, require_plan_of
 from shardproof.solver.evaluation.evaluate import evaluate
@@ -143,7 +145,9 @@ def _scenario(
     instance = deployment.instance
     fullest = max(figures.stages, key=lambda stage: stage.memory)
     fitted = deployment.serving if figures.is_loop and figures.phase != "prefill" else None
-    operations = _operations(figures) if fitted is None else _fitted_operations(fitted, plan, figures)
+    operations = (
+        _operations(figures) if fitted is None else _fitted_operations(fitted, plan, figures, instance.speculative)
+    )
     tpot, both = figures.tpot / 1e6, figures.phase == "both"
     return Prediction(
         scenario=figures.scenario.name,
@@ -198,14 +202,20 @@ def _operations(figures: ScenarioFigures) -> dict[str, int]:
     return dict(found) | _beside(figures)
 
 
-def _fitted_operations(clock: StepClock, plan: Plan, figures: ScenarioFigures) -> dict[str, int]:
-    """Nanoseconds of one iteration by term of the fit, under the option of the longest stage."""
+def _fitted_operations(
+    clock: StepClock, plan: Plan, figures: ScenarioFigures, guessed: Speculation | None
+) -> dict[str, int]:
+    """Nanoseconds of one iteration by term of the fit, under the option of the longest stage; of guesses their sum.
+
+    Where an iteration gives more than one token, of one token.
+    """
     option = max(plan.stages, key=lambda stage: stage.layers[1] - stage.layers[0]).option
-    workload = figures.scenario.workload
-    sequences = max(1.0, divide_up(figures.running, figures.decode_microbatches) / option.attn_dp)
-    context = workload.input_tokens + divide_up(workload.output_tokens, 2)
-    terms = clock.operations(option, sequences=sequences, context=context)
-    found = {name: round(1e9 * time) for name, time in terms.items()}
+    step = decode_step(figures.scenario, divide_up(figures.running, figures.decode_microbatches), guessed)
+    sequences = max(1.0, step.requests / option.attn_dp)
+    terms = clock.operations(option, sequences=sequences, context=step.context, tokens=step.tokens)
+    if guessed is not None and guessed.draft is not None:
+        terms["draft"] = clock.guesses(guessed, option, step)
+    found = {name: round(1e9 * time * MILLION / step.gives) for name, time in terms.items()}
     between = sum(stage.decode for stage in figures.stages) - sum(found.values())
     return found | ({"between_stages": between} if len(plan.stages) > 1 and between > 0 else {}) | _beside(figures)
 

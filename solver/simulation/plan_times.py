@@ -14,6 +14,7 @@ from functools import cached_property
 
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import LinkName
+from shardproof.formulations.costs.speculative import verifying
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.plan import Group, Stage
 from shardproof.instances.workload import Phased
@@ -42,8 +43,9 @@ class PlanTimes:
         return not any(isinstance(load, Phased) and load.phase == "prefill" for load in loads)
 
     def decode(self, sequences: int, context: int) -> list[int]:
-        """Times of the stages for one decode microbatch."""
-        return self._times(Step("decode", sequences, 1, context, True))
+        """Times of the stages for one decode microbatch, for each token that it gives."""
+        step = Step("decode", sequences, 1, context, True)
+        return self._times(verifying(step, self.deployment.instance.speculative))
 
     def prefill(self, tokens: int, context: int) -> list[int]:
         """Times of the stages for a chunk of ``tokens`` after ``context`` tokens of the same prompt."""

@@ -35,7 +35,7 @@ def cells(instance: Instance) -> list[object]:
     deployment, scenario = Deployment(instance), instance.scenarios[0]
     found: list[object] = []
     for option in deployment.options:
-        for step in (own_prefill_step(scenario), decode_step(scenario, 5)):
+        for step in (own_prefill_step(scenario), decode_step(scenario, 5, None)):
             found += [deployment.layer_time(kind, option, step) for kind in deployment.kind_names]
             found += [deployment.end_times(option, step, link) for link in ("scale_up", "scale_out")]
     return found
@@ -78,7 +78,7 @@ def test_a_clock_of_the_callers_own_shares_nothing() -> None:
 
     burst = {"kind": "burst", "batch_size": 4, "input_tokens": 1000, "output_tokens": 100}
     instance = question(workload=burst, engine="any")
-    step = decode_step(instance.scenarios[0], 4)
+    step = decode_step(instance.scenarios[0], 4, None)
     usual, slow = Deployment(instance), Deployment(instance, clock=Slow())
     option, kind = usual.options[0], usual.kind_names[0]
     assert slow.layer_time(kind, option, step) != usual.layer_time(kind, option, step)
@@ -105,7 +105,7 @@ def test_versions_that_group_caches_differently_share_no_tables() -> None:
     new, old = (Deployment(question(model="gemma-3-27b", engine=name)) for name in ("vllm", "vllm@0.8.5"))
     assert new.options == old.options
     assert new.kind_names != old.kind_names
-    step = decode_step(new.instance.scenarios[0], 5)
+    step = decode_step(new.instance.scenarios[0], 5, None)
     assert [len(each.time_table(step, "scale_up").layer[0]) for each in (new, old)] == [
         len(new.kind_names),
         len(old.kind_names),

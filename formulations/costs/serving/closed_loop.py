@@ -18,10 +18,11 @@ once), so each of its tokens carries c / o prompts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 
+from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import Clock
 from shardproof.formulations.costs.serving.factors import (
     Factors,
@@ -32,10 +33,12 @@ from shardproof.formulations.costs.serving.factors import (
     width_of,
 )
 from shardproof.formulations.costs.serving.operators import clock_for, served_ends, served_iteration, served_layer
-from shardproof.formulations.costs.serving.work import PLACE, Load, Terms, least_seconds
+from shardproof.formulations.costs.serving.work import PLACE, Load, Terms, least_seconds, peak
+from shardproof.formulations.costs.speculative import guess_steps, turn_layers
 from shardproof.instances.hardware import Device
 from shardproof.instances.model import Model
 from shardproof.instances.option import Option
+from shardproof.instances.speculative import Draft, Speculation
 
 ROUNDING_S = 1e-12
 
@@ -85,14 +88,14 @@ class StepClock:
             for wide in ("tp", "ep", "dp")
         }
 
-    def decode_layer(self, kind: str, option: Option, *, sequences: float, context: float) -> float:
-        """Seconds of one layer in a decode iteration of ``sequences`` per attention replica."""
-        load = Load(sequences, sequences, context, logits=sequences)
+    def decode_layer(self, kind: str, option: Option, *, sequences: float, context: float, tokens: int = 1) -> float:
+        """Seconds of one layer in a decode iteration of ``sequences`` per attention replica, ``tokens`` of each."""
+        load = Load(sequences * tokens, sequences, context, logits=sequences * tokens)
         return self._weigh(self._layer(kind, option, load), option, prefill=False)
 
-    def decode_ends(self, option: Option, *, sequences: float, context: float) -> float:
+    def decode_ends(self, option: Option, *, sequences: float, context: float, tokens: int = 1) -> float:
         """Seconds of head, sampler and host in a decode iteration."""
-        load = Load(sequences, sequences, context, logits=sequences)
+        load = Load(sequences * tokens, sequences, context, logits=sequences * tokens)
         return self._weigh(self._ends(option, load), option, prefill=False)
 
     def prefill_layer(self, kind: str, option: Option, *, tokens: float) -> float:
@@ -102,6 +105,31 @@ class StepClock:
     def prefill_ends(self, option: Option, *, tokens: float) -> float:
         """Seconds by which the ends of a prompt's prefill delay the batch beside it."""
         return self._weigh(self._ends(option, prompt(tokens)), option, prefill=True)
+
+    def guesses(self, speculation: Speculation, option: Option, step: Step) -> float:
+        """Seconds of the guesses after a step, beside its host's share, which comes once an iteration."""
+        draft, total = speculation.draft, 0.0
+        if draft is None:
+            return total
+        for own in guess_steps(speculation, step):
+            prefill = own.phase == "prefill"
+            load = _load_of(own, option)
+            for layer in turn_layers(draft):
+                terms = served_layer(draft.model, layer, self.device, option, load, self.clock)
+                total += self._weigh(terms, option, prefill=prefill)
+            total += self._weigh(self._guess_ends(draft, option, load), option, prefill=prefill)
+        return total
+
+    def _guess_ends(self, draft: Draft, option: Option, load: Load) -> Terms:
+        """Work of a guess outside its layers: the head for each sequence, and the matrix that joins states."""
+        once = replace(load, tokens=load.sequences, logits=load.sequences, prefill=False)
+        terms = served_ends(draft.model, self.device, option, once, self.clock)
+        for name in ("step", "tokens", "sequences"):
+            terms[PLACE[name]] = 0.0
+        elements = draft.joined * draft.model.hidden
+        terms[PLACE["weights"]] += 2 * elements / float(self.device.memory_bandwidth)
+        terms[PLACE["gemm"]] += 2 * elements * load.tokens / peak(self.device, "bf16")
+        return terms
 
     def _weigh(self, terms: Terms, option: Option, *, prefill: bool) -> float:
         """Seconds of one layer, or of the ends, no less than the datasheet allows."""
@@ -122,13 +150,13 @@ class StepClock:
         """The operators' own clock under this engine."""
         return clock_for(self.device, kernels_of(self.engine))
 
-    def decode(self, option: Option, *, sequences: float, context: float) -> float:
-        """Seconds of a decode iteration through all layers."""
+    def decode(self, option: Option, *, sequences: float, context: float, tokens: int = 1) -> float:
+        """Seconds of a decode iteration through all layers, ``tokens`` of each sequence."""
         layers = (
-            count * self.decode_layer(kind, option, sequences=sequences, context=context)
+            count * self.decode_layer(kind, option, sequences=sequences, context=context, tokens=tokens)
             for kind, count in self.kind_counts.items()
         )
-        return sum(layers) + self.decode_ends(option, sequences=sequences, context=context)
+        return sum(layers) + self.decode_ends(option, sequences=sequences, context=context, tokens=tokens)
 
     def interference(self, option: Option, *, tokens: float) -> float:
         """Seconds that prefilling one prompt of ``tokens`` adds to the decode beside it."""
@@ -141,14 +169,15 @@ class StepClock:
         kinds = self.model.layer_kinds
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
-    def operations(self, option: Option, *, sequences: float, context: float) -> dict[str, float]:
+    def operations(self, option: Option, *, sequences: float, context: float, tokens: int = 1) -> dict[str, float]:
         """Seconds of a decode iteration by term; ``roofline``: what the datasheet asks for beyond the terms' sum."""
-        load = Load(sequences, sequences, context, logits=sequences)
+        load = Load(sequences * tokens, sequences, context, logits=sequences * tokens)
         total = served_iteration(self.model, self.device, option, load, self.clock)
         factors = self.factors(option).decode
         scale = self.decode_scale
         found = {name: scale * factor * total[PLACE[name]] for name, factor in factors.items() if total[PLACE[name]]}
-        lifted = self.decode(option, sequences=sequences, context=context) - sum(found.values())
+        whole = self.decode(option, sequences=sequences, context=context, tokens=tokens)
+        lifted = whole - sum(found.values())
         return found | ({"roofline": lifted} if lifted > ROUNDING_S else {})
 
     def serve(
@@ -182,6 +211,14 @@ class StepClock:
             | ({"prefill_of_others": added} if added else {}),
             unknown=self.factors(option).unknown,
         )
+
+
+def _load_of(step: Step, option: Option) -> Load:
+    """Load of a step on one attention replica."""
+    if step.phase == "prefill":
+        return prompt(step.tokens)
+    sequences = max(1.0, step.requests / option.attn_dp)
+    return Load(sequences * step.tokens, sequences, step.context, logits=sequences)
 
 
 def prompt(tokens: float) -> Load:

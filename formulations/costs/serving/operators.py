@@ -56,7 +56,8 @@ def step_of(option: Option, load: Load) -> Step:
     """Return an iteration as whole requests: sequences of the fullest attention replica on every replica."""
     if load.prefill:
         return Step("prefill", 1, max(1, round(load.tokens)), 0)
-    return Step("decode", ceil(load.sequences) * option.attn_dp, 1, max(1, round(load.context)))
+    tokens = max(1, round(load.tokens / load.sequences))
+    return Step("decode", ceil(load.sequences) * option.attn_dp, tokens, max(1, round(load.context)))
 
 
 def served_layer(model: Model, layer: Layer, device: Device, option: Option, load: Load, clock: Clock) -> Terms:

@@ -157,12 +157,15 @@ def _attention(found: Terms, model: Model, layer: Layer, device: Device, option:
     if isinstance(attention, LinearAttention):
         found[PLACE["linear_layers"]] = MICROSECOND
         state = attention.state_bytes_per_sequence / option.attn_tp
-        found[PLACE["state"]] = load.sequences * 2 * state / bandwidth
+        written = 1 if load.prefill else load.tokens / load.sequences
+        found[PLACE["state"]] = load.sequences * (1 + written) * state / bandwidth
         return
     if not isinstance(attention, GroupedQueryAttention | LatentAttention | CompressedAttention):
         return
     span = _span(attention, load)
-    found[PLACE["kv"]] = load.sequences * _cache_read(model, layer, option, span, load.context) / bandwidth
+    selecting = 1 if load.prefill or not _selects(attention) else load.tokens / load.sequences
+    cached = _cache_read(model, layer, option, span, load.context)
+    found[PLACE["kv"]] = load.sequences * selecting * cached / bandwidth
     if not isinstance(attention, GroupedQueryAttention):
         found[PLACE["latent_layers"]] = MICROSECOND
     width = _score_width(attention, load)
