@@ -31,19 +31,24 @@ from math import ceil
 
 from shardproof.formulations.costs.compressed import PAGE_TOKENS
 from shardproof.formulations.costs.engine_cache import CachePool, Demand
+from shardproof.formulations.costs.engine_layers import (
+    absorbed_bytes,
+    expert_padding,
+    expert_workspace,
+    forward_bytes,
+    rotary_bytes,
+    with_layers,
+)
 from shardproof.formulations.costs.engine_profiles import GIB, MemoryProfile, find_profile, version_key
 from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, layer_weight_bytes
-from shardproof.formulations.costs.sharding import divide_up, element_bytes, slots_per_rank
+from shardproof.formulations.costs.sharding import divide_up, element_bytes
 from shardproof.formulations.costs.speculative import draft_weight_bytes
 from shardproof.instances.engine import EngineSettings
 from shardproof.instances.layers import (
-    Attention,
     CompressedAttention,
-    GroupedQueryAttention,
-    LatentAttention,
     MixtureOfExperts,
 )
-from shardproof.instances.model import LayerRun, Model
+from shardproof.instances.model import Model
 from shardproof.instances.option import Option
 from shardproof.instances.speculative import Draft, Speculation
 
@@ -53,7 +58,6 @@ DOUBT = Fraction(3, 1000)
 SAMPLER_BYTES = 40.5
 """Bytes per (sequence, vocabulary entry) that a sampler's warm-up takes (MXFP4 models): what the profiling run did
 not see of it (`MemoryProfile.bytes_per_logit`) lies outside the utilisation. Versions up to 0.16 saw nearly all."""
-KERNEL_TILE = 256
 TOWER_LOADING = GIB // 4
 TOWER_ACTIVATION = GIB // 4
 
@@ -204,9 +208,9 @@ class EngineAccount:
         key = ("weights", kind, option)
         if key not in self._cells:
             layer = self.model.kinds[kind]
-            total = layer_weight_bytes(self.model, layer, option) + _absorbed_bytes(layer.attention, option)
+            total = layer_weight_bytes(self.model, layer, option) + absorbed_bytes(layer.attention, option)
             if isinstance(layer.feed_forward, MixtureOfExperts):
-                total += _expert_padding(self.model, layer.feed_forward, option, self.profile)
+                total += expert_padding(self.model, layer.feed_forward, option, self.profile)
             self._cells[key] = self._loaded(total)
         return self._cells[key]
 
@@ -249,8 +253,8 @@ class EngineAccount:
             model, profile = self.model, self.profile
             stream = element_bytes(launch.batched * model.hidden * model.residual_streams, "bf16")
             base = round(profile.base_activation * GIB) + (TOWER_ACTIVATION if model.extra_parameters else 0)
-            forward = max(_forward_bytes(model, kind, option, launch.batched) for kind in model.kinds)
-            workspace = max((_expert_workspace(model, kind, option, launch.batched) for kind in model.kinds), default=0)
+            forward = max(forward_bytes(model, kind, option, launch.batched) for kind in model.kinds)
+            workspace = max((expert_workspace(model, kind, option, launch.batched) for kind in model.kinds), default=0)
             kept = workspace if profile.kept_expert_workspace else 0
             rows = launch.sequences * self.verified
             logits = round(profile.bytes_per_logit * rows * divide_up(model.vocab, 64) * 64)
@@ -423,51 +427,6 @@ def stage_kinds(model: Model, stages: int) -> tuple[tuple[str, ...], ...]:
     return tuple(kinds[end - size : end] for size, end in zip(sizes, ends, strict=True))
 
 
-def with_layers(model: Model, behind: Model) -> Model:
-    """Return a model with the layers of another one behind its own, for what only counts their caches."""
-    named = {name: f"behind: {name}" for name in behind.kinds}
-    kinds = {**model.kinds, **{named[name]: layer for name, layer in behind.kinds.items()}}
-    order = (*model.layer_kinds, *(named[kind] for kind in behind.layer_kinds))
-    fields = {name: getattr(model, name) for name in Model.model_fields}
-    return Model(**{**fields, "kinds": kinds, "runs": (LayerRun(pattern=order),)})
-
-
-def _absorbed_bytes(attention: Attention, option: Option) -> int:
-    """Up-projections of latent attention that decode keeps beside the originals, bf16, bytes."""
-    if not isinstance(attention, LatentAttention):
-        return 0
-    heads = divide_up(attention.heads, option.attn_tp)
-    return element_bytes(heads * attention.kv_lora_rank * (attention.qk_nope_head_dim + attention.v_head_dim), "bf16")
-
-
-def _expert_padding(model: Model, experts: MixtureOfExperts, option: Option, profile: MemoryProfile) -> int:
-    if model.formats.experts.dtype != "mxfp4" or experts.intermediate % KERNEL_TILE == 0:
-        return 0
-    held = sum(matrix.parameters for matrix in experts.expert_matrices(model.hidden)) * slots_per_rank(experts, option)
-    share = profile.mxfp4_expert_padding
-    if option.moe_tp > 1:
-        share += (_padded(experts.intermediate / option.moe_tp, KERNEL_TILE) - 1.0) * 0.5
-    return round(share * element_bytes(divide_up(held, option.moe_tp), "mxfp4") * 17 / 16)
-
-
-def _padded(width: float, multiple: int) -> float:
-    return ceil(width / multiple) * multiple / width
-
-
-def rotary_bytes(model: Model) -> int:
-    """Cosine and sine tables of the rotary embedding, bf16, one per distinct base, bytes."""
-    widths = set()
-    for layer in model.kinds.values():
-        attention = layer.attention
-        if isinstance(attention, GroupedQueryAttention):
-            widths.add((attention.head_dim, attention.window is not None and attention.window == 1024))
-        elif isinstance(attention, LatentAttention):
-            widths.add((attention.qk_rope_head_dim, False))
-        elif isinstance(attention, CompressedAttention):
-            widths.add((attention.rope_head_dim, attention.ratio > 0))
-    return sum(element_bytes(model.max_position * width, "bf16") for width, _ in widths)
-
-
 def default_sequences(settings: EngineSettings, total_bytes: int) -> int:
     """Sequences in one batch: as told, or vLLM's default (1024 on devices of 70 GiB and more since 0.8)."""
     if settings.max_num_seqs is not None:
@@ -486,22 +445,3 @@ def default_batched_tokens(profile: MemoryProfile, settings: EngineSettings, *, 
     if profile.chunked_prefill:
         return 2048 if total_bytes < SMALL_DEVICE else 8192
     return max(2048, longest)
-
-
-def _forward_bytes(model: Model, kind: str, option: Option, tokens: int) -> int:
-    """Widest intermediate of a layer in the forward pass, bytes."""
-    ffn = model.kinds[kind].feed_forward
-    if isinstance(ffn, MixtureOfExperts):
-        return _expert_workspace(model, kind, option, tokens)
-    width = getattr(ffn, "intermediate", 0)
-    return element_bytes(3 * tokens * divide_up(width, option.attn_tp), "bf16")
-
-
-def _expert_workspace(model: Model, kind: str, option: Option, tokens: int) -> int:
-    """Workspace of the fused expert kernel: first GEMM's output (or second's), and the activation, bytes."""
-    ffn = model.kinds[kind].feed_forward
-    if not isinstance(ffn, MixtureOfExperts) or model.formats.experts.dtype in ("mxfp4", "nvfp4"):
-        return 0
-    width = divide_up(ffn.intermediate, option.moe_tp)
-    pairs = tokens * ffn.topk
-    return element_bytes(pairs * max(2 * width, model.hidden) + pairs * width, "bf16")

@@ -6,11 +6,11 @@ expert-parallel rank, and stages that fill nodes evenly. Each engine adds its ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from shardproof.formulations.costs.engine_profiles import version_key
-from shardproof.formulations.engines import kernels
+from shardproof.formulations.engines import guessing, kernels
+from shardproof.formulations.engines.rule import Rule
 from shardproof.formulations.engines.shards import Shard, quantised_shards
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import (
@@ -25,6 +25,8 @@ from shardproof.instances.layers import (
 from shardproof.instances.option import Option
 from shardproof.instances.workload import Phased
 
+__all__ = ["ENGINES", "PHYSICAL", "Rule", "broken_rules", "has_experts", "keeps_rules", "rules_of", "runs_alone"]
+
 SMALL_NODE = 8
 """GPUs of a node up to which stages fill it evenly; larger ones (NVL72) are filled by powers of two as well."""
 
@@ -37,24 +39,6 @@ LONG_REFUSED_SINCE = (0, 5, 1)
 
 VOCABULARY_PADDING = 64
 """Rows to which engines pad the embedding table before they cut it."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule: ``accepts`` judges an option; ``uniform`` rules bind all stages to one option.
-
-    ``pipelines``: the rule holds for replicas of several stages only; ``spans``: for those that span nodes only.
-    ``source``: where the engine checks it
-    (file, function, versions read).
-    """
-
-    name: str
-    sentence: str
-    accepts: Callable[[Instance, Option], bool]
-    uniform: bool = False
-    pipelines: bool = False
-    spans: bool = False
-    source: str = ""
 
 
 def _layers(instance: Instance) -> Iterator[Layer]:
@@ -239,6 +223,7 @@ PHYSICAL: tuple[Rule, ...] = (
         _fills_nodes,
         source="the planner's own; racks such as NVL72 run powers of two of their 72",
     ),
+    guessing.DRAFT_SHARDS,
     Rule(
         "fixed",
         "degrees are those that the question fixes",
@@ -361,6 +346,7 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
             spans=True,
             source="vLLM distributed/parallel_state.py, initialize_model_parallel: ranks are laid out DP x PP x TP",
         ),
+        *guessing.OF_VLLM,
         Rule(
             "pools-one-stage",
             "a replica that prefills or decodes alone has one stage: NixlConnector moves no caches of pipelines",
@@ -386,6 +372,7 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
             pipelines=True,
             source="SGLang issue 9805 (open): PP + EP + DP attention crashes at the first request",
         ),
+        *guessing.OF_SGLANG,
     ),
     "trtllm": (
         UNIFORM,
@@ -400,6 +387,7 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
             _attention_dp_all_or_none,
             source="TensorRT-LLM _torch/modules/attention.py, Attention.__init__ (tp_size = 1 with attention DP)",
         ),
+        *guessing.OF_TRTLLM,
     ),
 }
 

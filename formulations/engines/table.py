@@ -21,6 +21,13 @@ SEEN: dict[str, dict[str, str]] = {
     "context": {"vllm": "0.4 - 0.33", "sglang": "0.5.1 (#9388) - 0.5.23"},
     "whole-experts": {"sglang": "0.5", "trtllm": "0.20 - 1.2"},
     "one-stage-dp-ep": {"sglang": "0.5 (#9805)"},
+    "guesses-in-pipelines": {"vllm": "0.7 - 0.29"},
+    "whole-rounds": {"vllm": "0.12 - 0.33"},
+    "draft-models": {"vllm": "0.9 - 0.10.0"},
+    "guesses-one-stage": {"sglang": "0.5 (#30775)", "trtllm": "1.2 (#9009)"},
+    "guesses-attention-dp": {"sglang": "0.5"},
+    "new-heads": {"trtllm": "1.2 - 1.4"},
+    "guesses-together": {"trtllm": "1.2 (#9009)"},
 }
 """Versions in which a rule was seen at work, in source, log or issue; elsewhere the rule is taken to hold in all."""
 
@@ -29,7 +36,7 @@ COLUMNS = ("vllm", "sglang", "trtllm")
 HEAD = """# Rules of the engines
 
 Written by `formulations/engines/table.py` from `formulations/engines/rules.py`; a test keeps it current. A plan for
-a named engine keeps every rule in its column; without an engine the first five hold alone. `solve` offers no
+a named engine keeps every rule in its column; without an engine the first eight hold alone. `solve` offers no
 option that breaks one, `predict`, `compare` and `audit` judge a given plan by the same functions. A cell names the
 versions in which the rule was seen at work (source, log or issue), `all` where no version is known to differ.
 """

@@ -117,7 +117,6 @@ _OPTIONS = (
     click.option("--transfer-setup", help="Time before each request's KV cache flows on it, e.g. 1ms."),
     click.option(
         "--speculative-method",
-        "--spec-method",
         "--speculative-algorithm",
         "speculative_method",
         help="What guesses tokens ahead: mtp (the model's own layers), eagle, eagle3, draft, ngram; or none.",
@@ -125,8 +124,6 @@ _OPTIONS = (
     click.option(
         "--draft-tokens",
         "--num-speculative-tokens",
-        "--spec-tokens",
-        "--speculative-num-steps",
         "draft_tokens",
         type=int,
         help="Tokens guessed and verified in each iteration.",
@@ -135,7 +132,6 @@ _OPTIONS = (
     click.option("--acceptance-length", help="Measured instead: mean tokens of an iteration, e.g. 2.4."),
     click.option(
         "--draft-model",
-        "--spec-model",
         "--speculative-draft-model-path",
         "draft_model",
         help="What guesses: catalogue name, id, or path of a config.json (draft, eagle, eagle3).",

@@ -18,6 +18,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.plan import Group
 from shardproof.solver.evaluation.engine_plan import EnginePlan
+from shardproof.solver.evaluation.speculative_flags import sglang_words, trtllm_lines, vllm_words
 
 ONLINE: Mapping[str, tuple[str, ...]] = {"vllm": ("fp8",), "sglang": ("fp8",), "trtllm": ()}
 """Dtypes to which engines quantise 16-bit weights after they loaded them."""
@@ -201,7 +202,7 @@ def vllm(told: Told) -> list[str]:
         flags.append(f"--block-size {settings.block_size}")
     if settings.enforce_eager:
         flags.append("--enforce-eager")
-    flags += _vllm_positions(told)
+    flags += vllm_words(told.instance) + _vllm_positions(told)
     environment = told.environment("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "VLLM_PP_LAYER_PARTITION")
     line = f"{environment}vllm serve {shlex.quote(served_name(told.instance))} {' '.join(flags)}"
     return [line + more for more in _vllm_nodes(told)]
@@ -255,6 +256,7 @@ def sglang(told: Told) -> list[str]:
         flags.append(f"--page-size {settings.block_size}")
     if settings.enforce_eager:
         flags.append("--disable-cuda-graph")
+    flags += sglang_words(told.instance)
     if told.stretched("rope_scaling"):
         flags.append(f"--json-model-override-args {shlex.quote(json.dumps(told.stretched('rope_scaling')))}")
     environment = told.environment("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "SGLANG_PP_LAYER_PARTITION")
@@ -303,6 +305,7 @@ def trtllm(told: Told) -> list[str]:
     lines.append(f"kv_cache_config: {{{', '.join(cache)}}}")
     if settings.enforce_eager:
         lines.append("cuda_graph_config: null")
+    lines += trtllm_lines(told.instance)
     if told.stretched("rope_scaling"):
         lines.append(f"model_kwargs: {json.dumps(told.stretched('rope_scaling'))}")
     start = told.environment("TLLM_ALLOW_LONG_MAX_MODEL_LEN")

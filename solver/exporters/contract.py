@@ -28,7 +28,7 @@ WRITTEN: Mapping[str, tuple[str, ...]] = {
         "--kv-cache-dtype", "--block-size", "--enforce-eager", "--distributed-executor-backend",
         "--data-parallel-size-local", "--data-parallel-address", "--data-parallel-rpc-port",
         "--data-parallel-start-rank", "--headless", "--nnodes", "--node-rank", "--master-addr", "--host", "--port",
-        "--served-model-name", "--hf-overrides", "--model", "--kv-transfer-config",
+        "--served-model-name", "--hf-overrides", "--model", "--kv-transfer-config", "--speculative-config",
     ),
     "sglang": (
         "--model-path", "--tp-size", "--pp-size", "--dp-size", "--attn-dp-size", "--enable-dp-attention", "--ep-size",
@@ -37,6 +37,8 @@ WRITTEN: Mapping[str, tuple[str, ...]] = {
         "--nnodes", "--dist-init-addr", "--node-rank", "--host", "--port", "--init-expert-location",
         "--ep-num-redundant-experts", "--served-model-name", "--json-model-override-args",
         "--disaggregation-mode", "--disaggregation-transfer-backend", "--disaggregation-bootstrap-port",
+        "--speculative-algorithm", "--speculative-num-steps", "--speculative-eagle-topk",
+        "--speculative-num-draft-tokens", "--speculative-draft-model-path",
     ),
 }  # fmt: skip
 """Flags that exporters write; the contract holds these alone."""
