@@ -162,7 +162,8 @@ def test_times_fall_with_acceptance_and_grow_with_guesses() -> None:
             ends = deployment.end_times(ALONE, step, "scale_up")
             row.append(sum(deployment.layer_time(kind, ALONE, step) for kind in deployment.layer_kinds) + ends.last)
         times.append(row)
-    assert all(better < worse for worse, better in pairwise(times) for worse, better in zip(worse, better, strict=True))
+    pairs = [pair for before, after in pairwise(times) for pair in zip(before, after, strict=True)]
+    assert all(better < worse for worse, better in pairs)
     assert times[0] == sorted(times[0])
     assert times[-1] == sorted(times[-1], reverse=True)
 
