@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
-from shardproof.instances.catalogue import aliases, named_path
+from shardproof.instances.catalogue import aliases, load_draft, named_path
 from shardproof.instances.formats import Formats
 from shardproof.instances.layers import DenseFeedForward, GroupedQueryAttention, Layer
 from shardproof.instances.model import LayerRun, Model
 from shardproof.instances.reading import refuse
-from shardproof.instances.speculative import Draft, Speculation, Speculative
+from shardproof.instances.speculative import MILLION, Draft, Speculation, Speculative
+
+if TYPE_CHECKING:
+    from shardproof.instances.instance import Instance
 
 Load = Callable[[str], Model]
 
@@ -140,3 +144,36 @@ def _model(model: Model, name: str, kinds: dict[str, Layer], *, repeat: int) -> 
     }
     runs = (LayerRun(pattern=tuple(kinds), repeat=repeat),)
     return Model(name=name, kinds=kinds, runs=runs, final_norm_parameters=model.hidden, **kept)
+
+
+def asked_again(speculation: Speculation | None) -> Speculative | None:
+    """Return the question that a resolved answer was, as plans keep it."""
+    if speculation is None:
+        return None
+    draft: str | Model | None = speculation.draft_name
+    if draft is None and speculation.method == "draft" and speculation.draft is not None:
+        draft = speculation.draft.model
+    return Speculative(
+        method=speculation.method,
+        draft_tokens=speculation.guesses,
+        acceptance_length=Fraction(speculation.tokens, MILLION),
+        draft_model=draft,
+    )
+
+
+def with_speculation(instance: Instance, asked: Speculative | None, why: str) -> Instance:
+    """Return an instance with other speculative decoding than its own (``None``: none), and say why.
+
+    Raises
+    ------
+    InputError
+        If its model does not take it.
+    """
+    found, said = speculation_of(asked, instance.model, instance.name, load_draft)
+    own = instance.speculative
+    if own == found:
+        return instance
+    kept = tuple(text for text in instance.assumptions if not text.startswith("speculative decoding"))
+    note = said or ("speculative decoding: none",)
+    changes = {"speculative": found, "assumptions": (*kept, f"{note[0]} ({why})", *note[1:])}
+    return instance.model_copy(update=changes)

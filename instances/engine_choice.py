@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import get_args
 
+from shardproof.instances.drafts import with_speculation
 from shardproof.instances.engine import EngineName, EngineSettings
 from shardproof.instances.instance import RESERVE_ASSUMED, WHOLE_PROMPTS, Instance
 from shardproof.instances.plan import Plan
+from shardproof.instances.speculative import Speculative
 
 NAMED: tuple[EngineName, ...] = tuple(name for name in get_args(EngineName) if name != "any")
 """Engines that a question can name."""
@@ -46,7 +48,16 @@ def _assumptions(instance: Instance, engine: EngineName) -> tuple[str, ...]:
 
 
 def question_of(instance: Instance, plan: Plan) -> Instance:
-    """Return the question that a plan answers: under the engine that the plan names, where the question names none."""
+    """Return the question that a plan answers: under the engine that the plan names, where the question names none.
+
+    A plan guesses tokens ahead as it says; how many guesses hold is the question's, where both guess alike.
+    """
     if instance.engine == "any" and plan.engine in NAMED:
-        return under_engine(instance, plan.engine)
-    return instance
+        instance = under_engine(instance, plan.engine)
+    own, asked = plan.speculative, instance.speculative
+    if own is None:
+        return instance
+    told = own if isinstance(own, Speculative) else None
+    if told is not None and asked is not None and (told.method, told.guesses) == (asked.method, asked.guesses):
+        return instance
+    return with_speculation(instance, told, "the plan says so")

@@ -14,6 +14,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from shardproof.instances.base import Record
 from shardproof.instances.option import Option
 from shardproof.instances.reading import read_mapping, validate
+from shardproof.instances.speculative import Speculative
 
 
 class Stage(Record):
@@ -92,6 +93,9 @@ class Share(Record):
 
 Pool = Literal["prefill", "decode"]
 
+_WHERE_SAID = frozenset({"shares", "groups", "stages", "pool", "speculative"})
+"""Fields that are written only where they say something."""
+
 
 class Group(Record):
     """``replicas`` copies of a pipeline of stages.
@@ -131,13 +135,13 @@ class Group(Record):
     def _as_ever(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what only mixed fleets say where it says nothing."""
         tree: dict[str, Any] = write(self)
-        return {
-            name: value for name, value in tree.items() if value or name not in ("shares", "groups", "stages", "pool")
-        }
+        return {name: value for name, value in tree.items() if value or name not in _WHERE_SAID}
 
 
 class Plan(Group):
     """A plan that an engine can run: replicas that are all alike, or ``groups`` of them.
+
+    ``speculative``: what guesses tokens ahead (``none``: nothing does, whatever is asked; ``None``: not said).
 
     With groups, ``replicas`` counts those of all groups, ``microbatch_tokens`` is the largest, and the plan has no
     stages of its own.
@@ -147,6 +151,7 @@ class Plan(Group):
     model: str | None = None
     device: str | None = None
     engine: str | None = None
+    speculative: Speculative | Literal["none"] | None = None
     instance_fingerprint: str | None = None
 
     def with_parts(self, parts: tuple[Group, ...]) -> Self:

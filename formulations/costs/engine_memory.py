@@ -356,9 +356,10 @@ def account(
     total_bytes: int,
     stages: int = 1,
     peer_links: bool = True,
+    speculation: Speculation | None = None,
 ) -> EngineMemory:
     """Account for one device of the last of ``stages`` even stages, at the engine's defaults where nothing is set."""
-    told = EngineAccount(model, settings, total_bytes, peer_links)
+    told = EngineAccount(model, settings, total_bytes, peer_links, speculation=speculation)
     longest = settings.max_model_len or model.max_position
     sequences = default_sequences(settings, total_bytes)
     batched = default_batched_tokens(told.profile, settings, total_bytes=total_bytes, longest=longest)

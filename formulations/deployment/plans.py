@@ -12,6 +12,7 @@ from shardproof.formulations.deployment.loop_shapes import loop_shape
 from shardproof.formulations.deployment.prefill import decoded
 from shardproof.formulations.deployment.tables import Layout, Program
 from shardproof.formulations.engines.told import default_batch
+from shardproof.instances.drafts import asked_again
 from shardproof.instances.option import Option
 from shardproof.instances.plan import Group, Microbatches, Plan, Stage
 from shardproof.instances.workload import ClosedLoop
@@ -39,6 +40,7 @@ def plan_of_groups(deployment: Deployment, *groups: Group) -> Plan:
         model=instance.model.name,
         device=instance.device.name,
         engine=instance.engine,
+        speculative=asked_again(instance.speculative),
         instance_fingerprint=instance.fingerprint,
     )
 

@@ -13,7 +13,7 @@ from shardproof.solver.audit.completed import Completions
 from shardproof.solver.audit.context import Candidate, Context
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import assumptions
-from shardproof.solver.audit.judges import given, memory, other, shares, stages, starts, structure, time
+from shardproof.solver.audit.judges import given, guesses, memory, other, shares, stages, starts, structure, time
 from shardproof.solver.audit.verdict import outcome_of, verdict_of
 from shardproof.solver.documents.statement import Document, Statement
 from shardproof.solver.evaluation.figures import Check, Violation
@@ -27,6 +27,7 @@ JUDGES = {
     **time.JUDGES,
     **other.JUDGES,
     **starts.JUDGES,
+    **guesses.JUDGES,
 }
 
 

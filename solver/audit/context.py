@@ -13,6 +13,7 @@ from shardproof.formulations.deployment.prefill import distinct_ceilings
 from shardproof.formulations.engines.told import account_of, default_batch
 from shardproof.formulations.open_loop import is_open
 from shardproof.formulations.scaling import allowed_time
+from shardproof.instances.drafts import asked_again
 from shardproof.instances.errors import ShardproofError
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
@@ -229,6 +230,7 @@ class Context:
                 microbatches=runs,
                 stages=stages,
                 engine=instance.engine,
+                speculative=self.facts.guessing or asked_again(instance.speculative),
             )
             try:
                 candidate = Candidate(reading, plan, self._evaluated(deployment, plan))

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Literal
 
+from shardproof.instances.drafts import asked_again
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import (
@@ -18,6 +20,8 @@ from shardproof.instances.layers import (
 )
 from shardproof.instances.model import Model
 from shardproof.instances.option import Option
+from shardproof.instances.speculative import Speculative
+from shardproof.solver.audit.guessed import as_launched
 from shardproof.solver.documents.catalogue_match import find_devices, find_model
 from shardproof.solver.documents.statement import Document, Statement
 from shardproof.solver.documents.values import BYTES_PER_ELEMENT, read_dtype
@@ -74,18 +78,25 @@ class StageRow:
 
 @dataclass(frozen=True)
 class Facts:
-    """The document's facts, with the instance's where one is given and the catalogue's for named things."""
+    """The document's facts, with the instance's where one is given and the catalogue's for named things.
+
+    ``guessing``: speculative decoding as the plan of the document has it.
+    """
 
     document: Document
     instance: Instance | None
     model: Model | None
     devices: tuple[Device, ...]
+    guessing: Speculative | Literal["none"] | None = None
 
     @classmethod
     def gather(cls, document: Document, instance: Instance | None) -> Facts:
         """Collect the facts of a document."""
         if instance is not None:
-            return cls(document, instance, instance.model, (instance.device,))
+            told = as_launched(document, instance)
+            dropped = told.speculative is None and instance.speculative is not None
+            guessing: Speculative | Literal["none"] | None = "none" if dropped else asked_again(told.speculative)
+            return cls(document, told, told.model, (told.device,), guessing)
         precision = document.first("precision")
         wanted = str(precision.value) if precision and precision.section != "engine" else None
         model = None

@@ -11,8 +11,10 @@ from shardproof.instances.hardware import Device, Link
 from shardproof.instances.instance import Instance, InstanceFile
 from shardproof.instances.model import Formats
 from shardproof.instances.resolve import resolve
+from shardproof.instances.speculative import Speculative
 from shardproof.instances.workload import Burst
 from shardproof.solver.audit.facts import Facts
+from shardproof.solver.audit.guessed import asked_of, told
 from shardproof.solver.audit.readings import Reading
 
 ASSUMED_SCALE_UP = 100_000_000_000
@@ -51,11 +53,18 @@ def instance_of(facts: Facts, readings: tuple[Reading, ...]) -> Instance | None:
             workload=Burst(batch_size=batch, input_tokens=prompt, output_tokens=output),
             limits={name: int(value * 10**9) for name, value in limits.items() if value},  # type: ignore[arg-type]
             max_stage_gpus=WIDEST,
+            speculative=_guessing(facts),
             assumptions=assumptions(facts),
         )
         return resolve(file, where="document")
     except (ShardproofError, ValueError):
         return None
+
+
+def _guessing(facts: Facts) -> Speculative | None:
+    """Speculative decoding as the document tells it, where it is understood."""
+    known = told(facts.document, facts.model, None)[0] is not None
+    return asked_of(facts.document, facts.model, None) if known else None
 
 
 def _main_dtype(facts: Facts) -> str:

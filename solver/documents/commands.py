@@ -28,7 +28,9 @@ FLAGS: dict[str, dict[str, str]] = {
         "decode-context-parallel-size": "dcp", "dcp": "dcp", "prefill-context-parallel-size": "pcp",
         "rope-scaling": "longer_context", "hf-overrides": "longer_context", "cpu-offload-gb": "offload",
         "kv-cache-memory-bytes": "own_memory", "enforce-eager": "eager", "served-model-name": "served_name",
-        "config": "config_file",
+        "config": "config_file", "speculative-config": "speculative_config", "sc": "speculative_config",
+        "spec-method": "speculative_method", "spec-tokens": "draft_tokens", "spec-model": "draft_model",
+        "num-speculative-tokens": "draft_tokens", "speculative-model": "draft_model",
     },
     "sglang": {
         "model-path": "model", "model": "model", "tp": "tp", "tp-size": "tp", "tensor-parallel-size": "tp",
@@ -42,7 +44,10 @@ FLAGS: dict[str, dict[str, str]] = {
         "chunked-prefill-size": "microbatch_tokens", "quantization": "precision", "dtype": "activation_dtype",
         "kv-cache-dtype": "kv_precision", "mem-fraction-static": "memory_fraction", "nnodes": "nodes",
         "node-rank": "node_rank", "json-model-override-args": "longer_context", "cpu-offload-gb": "offload",
-        "config": "config_file",
+        "config": "config_file", "speculative-algorithm": "speculative_method",
+        "speculative-num-steps": "draft_tokens", "speculative-eagle-topk": "draft_topk",
+        "speculative-num-draft-tokens": "verified_tokens", "speculative-draft-model-path": "draft_model",
+        "speculative-draft-model": "draft_model", "speculative-draft": "draft_model",
     },
     "trtllm": {
         "model": "model", "model-path": "model", "tp_size": "tp", "tensor_parallel_size": "tp", "pp_size": "pp",

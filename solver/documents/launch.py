@@ -8,18 +8,20 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from shardproof.solver.documents.commands import ENGINE_NAMES, EngineCall, field_of
+from shardproof.solver.documents.guesses import SECTION, statements_of, statements_of_json
 from shardproof.solver.documents.shell import Command
 from shardproof.solver.documents.statement import Entry, Statement, Unread
 from shardproof.solver.documents.text import printable
 from shardproof.solver.documents.tree import Node
 from shardproof.solver.documents.values import make, read_dtype, read_flag
 
-_NAMES = frozenset({"model", "engine", "served_name"})
+_NAMES = frozenset({"model", "engine", "served_name", "speculative_method", "draft_model"})
 _DTYPES = frozenset({"precision", "kv_precision", "activation_dtype"})
 _OTHER_SERVERS = frozenset({"--omni", "--task", "--convert"})
 _FLAGS = frozenset({"expert_parallel_enabled", "attention_dp_enabled", "headless", "eager"})
 _PRESENT = frozenset({"longer_context", "offload", "own_memory", "config_file", "all_to_all"})
-_BESIDE = frozenset({"nodes", "node_rank", "gpus_requested", "visible_gpus", "max_sequences", "microbatch_tokens"})
+_BESIDE = frozenset({"nodes", "node_rank", "gpus_requested", "visible_gpus", "max_sequences", "microbatch_tokens",
+                     "speculative_config", "draft_tokens", "draft_topk", "verified_tokens"})  # fmt: skip
 """Fields that may be set elsewhere without leaving the layout open."""
 
 
@@ -93,6 +95,9 @@ def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: t
     unread = [Unread(line, printable(text), "says nothing about the plan") for line, text in call.unread if text]
     unset = any(text.split(" ", maxsplit=1)[0].partition("=")[0] in _OTHER_SERVERS for _, text in call.unread)
     for name, entry in call.fields:
+        if name == SECTION and (told := statements_of_json(entry)):
+            statements += told
+            continue
         statement = engine_statement(name, entry)
         if statement is None:
             unset = unset or name not in _PRESENT | _DTYPES | _FLAGS | _BESIDE | _NAMES
@@ -168,6 +173,10 @@ def options_of(engine: str, tree: Node, sections: tuple[str, ...], *, shift: int
     for key, node in tree.pairs():
         if node.fields is not None and key in ("kv_cache_config", "moe_config", "quant_config", "build_config"):
             found += options_of(engine, node, (*sections, key), shift=shift)
+        if node.fields is not None and key == SECTION:
+            about = Entry(node.line + shift, printable(key), sections, key, "")
+            pairs = [(name, inner.scalar) for name, inner in node.pairs() if inner.scalar is not None]
+            found += statements_of(pairs, about)
         if node.scalar is None:
             continue
         name = field_of(engine, key)

@@ -47,6 +47,7 @@ def joined(prefill: Plan, decode: Plan) -> Plan:
         model=prefill.model,
         device=prefill.device,
         engine=prefill.engine,
+        speculative=prefill.speculative,
     )
 
 

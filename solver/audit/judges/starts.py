@@ -18,8 +18,10 @@ from shardproof.instances.engine import EngineSettings
 from shardproof.instances.errors import ShardproofError
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Instance
+from shardproof.instances.speculative import Speculation
 from shardproof.solver.audit.claim import Claim, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.guessed import told
 from shardproof.solver.audit.judges.given import judge_precision
 from shardproof.solver.audit.readings import Reading
 from shardproof.solver.audit.served import served_model, stage_weights
@@ -61,8 +63,12 @@ def judge_layout(context: Context, statement: Statement) -> Claim:
     if not context.readings:
         return contradicted(statement, _no_reading(context))
     engine = context.document.engine if context.document.engine in ENGINES else "any"
-    model, told = served_model(context), EngineSettings()
-    asked = cast(Instance, SimpleNamespace(model=model, device=facts.device, engine=engine, engine_settings=told))
+    model, settings = served_model(context), EngineSettings()
+    guessed = guesses_of(context)
+    asked = cast(
+        Instance,
+        SimpleNamespace(model=model, device=facts.device, engine=engine, engine_settings=settings, speculative=guessed),
+    )
     filled = {"whole-experts"} if facts.stated("redundant_experts") else set()
     rules = tuple(rule for rule in rules_of(engine) if rule.name not in PLANNER_RULES | filled)
     broken = [_broken(asked, reading, rules) for reading in context.readings]
@@ -73,6 +79,12 @@ def judge_layout(context: Context, statement: Statement) -> Claim:
         )
         return contradicted(statement, f"{asked.model.name} at {degrees}: {rule.sentence}; it is not so here")
     return confirmed(statement, f"{len(rules)} rules of {ENGINE_NAMES.get(engine, 'every engine')} hold")
+
+
+def guesses_of(context: Context) -> Speculation | None:
+    """What guesses tokens ahead, as far as it is understood."""
+    instance = context.facts.instance
+    return told(context.document, context.facts.model, None)[0] if instance is None else instance.speculative
 
 
 def _broken(asked: Instance, reading: Reading, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
@@ -148,7 +160,7 @@ def _account(context: Context, reading: Reading, device: Device) -> EngineMemory
     """The engine's account with `LEEWAY` more of the device than it is told to use."""
     facts = context.facts
     fraction = context.document.number("memory_fraction")
-    told: dict[str, Any] = {
+    limits: dict[str, Any] = {
         "max_model_len": facts.stated("max_model_len"),
         "max_num_seqs": facts.stated("max_sequences"),
         "max_num_batched_tokens": facts.stated("microbatch_tokens"),
@@ -160,13 +172,20 @@ def _account(context: Context, reading: Reading, device: Device) -> EngineMemory
             name="vllm",
             gpu_memory_utilization=utilisation,
             enforce_eager=eager is not None and eager.value is True,
-            **{name: value for name, value in told.items() if value},
+            **{name: value for name, value in limits.items() if value},
         )
         model = served_model(context)
         kv = str(facts.kv_dtypes[0])
         model = model.model_copy(update={"kv_dtype": kv}) if document_says_kv(context) else model
         stages = reading.pp if reading.pp <= model.layer_count else 1
-        return account(model, reading.option, settings, total_bytes=_memory(device), stages=stages)
+        return account(
+            model,
+            reading.option,
+            settings,
+            total_bytes=_memory(device),
+            stages=stages,
+            speculation=guesses_of(context),
+        )
     except (ShardproofError, ValueError, ArithmeticError, KeyError, IndexError):
         return None
 

@@ -1,0 +1,49 @@
+"""Speculative decoding as engines are told it in one mapping: vLLM's JSON, TensorRT-LLM's section of options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
+
+from shardproof.solver.documents.statement import Entry, Statement
+from shardproof.solver.documents.text import printable
+from shardproof.solver.documents.values import make
+
+SECTION = "speculative_config"
+KEYS = {
+    "method": "speculative_method",
+    "decoding_type": "speculative_method",
+    "num_speculative_tokens": "draft_tokens",
+    "max_draft_len": "draft_tokens",
+    "num_nextn_predict_layers": "draft_tokens",
+    "model": "draft_model",
+    "speculative_model": "draft_model",
+    "speculative_model_dir": "draft_model",
+}
+"""Keys of the engines and the fields that they state; others tune what guesses."""
+
+
+def statements_of(pairs: Iterable[tuple[str, str]], entry: Entry) -> list[Statement]:
+    """Return what the pairs of a mapping state; a method that stands nowhere is left to be implied."""
+    found: dict[str, Statement] = {}
+    for key, value in pairs:
+        field = KEYS.get(key.replace("-", "_"))
+        if field == "draft_tokens" and value.isascii() and value.isdigit() and len(value) < 10:
+            found[field] = make(entry, field, Fraction(int(value)), "engine")
+        elif field in ("speculative_method", "draft_model") and value and "$" not in value:
+            found[field] = make(entry, field, printable(value, limit=100), "engine")
+    return list(found.values())
+
+
+def statements_of_json(entry: Entry) -> list[Statement]:
+    """Return what vLLM's flag states; nothing where its value is no JSON mapping."""
+    try:
+        tree = json.loads(entry.value)
+    except (json.JSONDecodeError, RecursionError, ValueError):
+        return []
+    if not isinstance(tree, dict):
+        return []
+    pairs = [(str(key), str(value)) for key, value in tree.items() if isinstance(value, str | int)]
+    return statements_of(pairs, replace(entry, text=printable(entry.text)))
