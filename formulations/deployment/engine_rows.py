@@ -82,8 +82,7 @@ class EngineRows:
         def last(place: int) -> int:
             option, told = self.options[place], launches[place]
             more = account.activations(option, told, last=True) - account.activations(option, told, last=False)
-            demands = demands_of(self.instance, option, told, load=self.load)
-            more += account.draft_weights(option) + account.draft_cache(option, demands, group)
+            more += account.draft_weights(option)
             return more + (0 if self.single_stage else account.head(option))
 
         ends = Table(
@@ -93,7 +92,19 @@ class EngineRows:
             last=Lazy(count, last),
             layer=(),
         )
-        return [replace(ends, layer=cells) for cells in self._layers(launches)]
+        rows = zip(self.groups, self._layers(launches), strict=True)
+        return [replace(ends, layer=cells, last=self._last(ends, launches, group)) for group, cells in rows]
+
+    def _last(self, ends: Table, launches: Sequence[Launch], group: int | None) -> Sequence[int]:
+        """What the last stage keeps in the row of a group: of what guesses tokens ahead, the cache in it besides."""
+        if self.account.draft is None:
+            return ends.last
+
+        def cell(place: int) -> int:
+            demands = demands_of(self.instance, self.options[place], launches[place], load=self.load)
+            return ends.last[place] + self.account.draft_cache(self.options[place], demands, group)
+
+        return Lazy(len(ends.last), cell)
 
     def _layers(self, launches: Sequence[Launch]) -> list[Sequence[tuple[int, ...]]]:
         """Return what layers add to the row of each group, by option and kind of layer."""
