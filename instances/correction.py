@@ -76,7 +76,7 @@ class Corrections(Record):
         subjects = [one.subject for one in self.calibrations]
         twice = next((subject for subject in subjects if subjects.count(subject) > 1), None)
         if twice is not None:
-            raise ValueError(f"{' / '.join(twice)} stands twice; keep the one that holds")
+            raise ValueError(f"calibrations: {' / '.join(twice)} stands twice; keep the one that holds")
         return self
 
 

@@ -41,18 +41,32 @@ class Problem:
 
     def __str__(self) -> str:
         """Return one line."""
-        field = f"{self.field}: " if self.field else ""
-        value = f"{self.value}: " if self.value else ""
-        return printable(f"{self.where}: {field}{value}{self.remedy}")
+        field = f"{_shortened(self.field, 200)}: " if self.field else ""
+        value = f"{_shortened(self.value, 200)}: " if self.value else ""
+        return printable(f"{self.where}: {field}{value}{_shortened(self.remedy, 2000)}")
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+MOST_SHOWN = 20
+"""Problems of one file that a message lists."""
 
 
 class InputError(ShardproofError):
-    """What the user gave is wrong; every problem found is listed, one a line."""
+    """What the user gave is wrong; the problems found are listed, one a line, as far as anybody reads them."""
 
     def __init__(self, problems: str | Iterable[Problem]) -> None:
         """Take a message, or the problems that make it up."""
         self.problems = () if isinstance(problems, str) else tuple(problems)
-        super().__init__(printable(problems) if isinstance(problems, str) else "\n".join(map(str, self.problems)))
+        super().__init__(printable(problems) if isinstance(problems, str) else _listed(self.problems))
+
+
+def _listed(problems: tuple[Problem, ...]) -> str:
+    lines = [str(problem) for problem in problems[:MOST_SHOWN]]
+    left = len(problems) - len(lines)
+    return "\n".join(lines + ([f"... and {left} more"] if left else []))
 
 
 class CheckFailed(ShardproofError):

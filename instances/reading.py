@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,7 +103,8 @@ def _of_another_form(details: ErrorDetails) -> bool:
 
 def _problem(details: ErrorDetails, where: str) -> Problem:
     # A schema that takes several forms puts the form's class name into the location.
-    field = ".".join(str(part) for part in details["loc"] if not (isinstance(part, str) and _FORM.fullmatch(part)))
+    parts = (str(part) for part in details["loc"] if not (isinstance(part, str) and _FORM.fullmatch(part)))
+    field = ".".join(part or "''" for part in parts)
     kind, message = details["type"], details["msg"]
     if kind == "extra_forbidden":
         return Problem(where, field, "", "unknown field; remove it or correct its name")
@@ -130,7 +132,7 @@ def _parse_json(text: str, where: str) -> Any:
             try:
                 return read(written)
             except ValueError as error:
-                raise refuse(where, str(error), value=_shorten(written)) from None
+                return _Refused(str(error), written)
 
         return within_limits
 
@@ -158,26 +160,50 @@ def _parse_json(text: str, where: str) -> Any:
     return tree
 
 
+@dataclass(frozen=True)
+class _Refused:
+    """A number that is not read, and why: the parser does not know in which field it stands."""
+
+    remedy: str
+    written: str
+
+
 def _check_tree(tree: Any, where: str) -> None:
-    level, depth = [tree], 0
+    level: list[tuple[str, Any]] = [("", tree)]
+    depth = 0
     while level:
-        texts = (text for node in level for text in (node if isinstance(node, dict) else (node,)))
-        odd = next((text for text in texts if isinstance(text, str) and UNPRINTABLE.search(text)), None)
-        if odd is not None:
-            raise refuse(where, "holds control characters; write plain text", value=_shorten(odd))
         depth += 1
         if depth > MAX_DEPTH:
-            raise refuse(where, f"is nested deeper than {MAX_DEPTH} levels")
-        level = [
-            child
-            for node in level
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
+            raise refuse(where, f"is nested deeper than {MAX_DEPTH} levels", field=_shorten(level[0][0]))
+        below: list[tuple[str, Any]] = []
+        for field, node in level:
+            _check_value(node, field, where)
+            if isinstance(node, dict):
+                for key, value in node.items():
+                    _check_value(key, field, where)
+                    below.append((f"{field}.{key}" if field else key, value))
+            elif isinstance(node, list):
+                below += [(f"{field}.{place}", value) for place, value in enumerate(node)]
+        level = below
 
 
-def _check_nesting(text: str, where: str) -> None:
-    """Refuse deep nesting event by event: the composer recurses in C, where depth ends the process."""
+def _check_value(value: Any, field: str, where: str) -> None:
+    if isinstance(value, str) and UNPRINTABLE.search(value):
+        raise refuse(where, "holds control characters; write plain text", field=field, value=_shorten(value))
+    if isinstance(value, _Refused):
+        raise refuse(where, value.remedy, field=field, value=_shorten(value.written))
+
+
+def check_nesting(text: str, where: str) -> None:
+    """Refuse deep nesting event by event: the composer recurses in C, where depth ends the process.
+
+    Raises
+    ------
+    InputError
+        With the line on which it is too deep.
+    yaml.YAMLError
+        If it is no YAML.
+    """
     if len(text) < SHALLOW:
         return
     depth = 0
@@ -193,7 +219,7 @@ def _check_nesting(text: str, where: str) -> None:
 
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        _check_nesting(text, where)
+        check_nesting(text, where)
         loader = _Loader(text)
         try:
             root = loader.get_single_node()
@@ -213,6 +239,7 @@ class _YamlTree:
     def __init__(self, where: str) -> None:
         self.where = where
         self.count = 0
+        self.path: list[str] = []
 
     def build(self, node: yaml.Node, depth: int) -> Any:
         self.count += 1
@@ -224,8 +251,18 @@ class _YamlTree:
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, depth)
         if isinstance(node, yaml.SequenceNode):
-            return [self.build(child, depth + 1) for child in node.value]
+            return [self._below(str(number), child, depth) for number, child in enumerate(node.value)]
         return self._scalar(node, place)
+
+    def _below(self, name: str, node: yaml.Node, depth: int) -> Any:
+        self.path.append(name)
+        built = self.build(node, depth + 1)
+        self.path.pop()
+        return built
+
+    @property
+    def _field(self) -> str:
+        return ".".join(self.path)
 
     def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -236,13 +273,14 @@ class _YamlTree:
             key = self._plain(str(key_node.value), place)
             if key in found:
                 raise refuse(place, "stands twice; keep one of them", field=_shorten(key))
-            found[key] = self.build(value_node, depth + 1)
+            found[key] = self._below(key, value_node, depth)
         return found
 
     def _plain(self, text: str, place: str) -> str:
         """Return text without control characters, which would act on the terminal that prints it."""
         if UNPRINTABLE.search(text):
-            raise refuse(place, "holds control characters; write plain text", value=_shorten(text))
+            remedy = "holds control characters; write plain text"
+            raise refuse(place, remedy, field=self._field, value=_shorten(text))
         return text
 
     def _scalar(self, node: yaml.Node, place: str) -> Any:
@@ -253,11 +291,12 @@ class _YamlTree:
             return None
         if tag == "bool":
             return text.lower() in ("true", "yes", "on")
+        remedy = "write a finite decimal number or plain text"
         try:
             if tag == "int":
                 return integer(text)
             if tag == "float":
                 return decimal(text)
-        except ValueError:
-            pass
-        raise refuse(place, "write a finite decimal number or plain text", value=_shorten(text))
+        except ValueError as error:
+            remedy = f"{error}; {remedy}"
+        raise refuse(place, remedy, field=self._field, value=_shorten(text))

@@ -175,6 +175,8 @@ def _validator(dimension: Dimension, rounding: Callable[[Fraction], int]) -> Bef
             return rounding(exact)
         if isinstance(value, bool | float | Decimal) or (isinstance(value, int) and from_file):
             raise ValueError(f"has no unit; write for example {EXAMPLES[dimension]}")
+        if value is not None and not isinstance(value, int):
+            raise ValueError(f"is not a quantity; write for example {EXAMPLES[dimension]}")
         return value
 
     return BeforeValidator(read)

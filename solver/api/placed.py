@@ -134,6 +134,7 @@ def placed(request: PlaceRequest) -> Placed:
         request.settings,
         layer_numbers=request.subject.layer_numbers,
         current=request.current,
+        current_file=request.current_file,
     )
     return Placed(request, found)
 

@@ -239,7 +239,9 @@ def _standing(name: str, value: Any) -> Any:
         return _speculative_tree(text)
     if name not in _FILES or not isinstance(text, str):
         return text
-    names_file = _FILES[name] or (len(text) < 4096 and "\0" not in text and Path(text).is_file())
+    from shardproof.instances.reading import is_file
+
+    names_file = _FILES[name] or is_file(Path(text))
     return str(Path(text).absolute()) if names_file else text
 
 

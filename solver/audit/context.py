@@ -174,6 +174,8 @@ class Context:
         if ranges is None or reading.gpus > 16384 or reading.option.gpus > 4096:
             return None
         options = self.stage_options if reading.name == "stage by stage" else (reading.option,) * len(ranges)
+        if any(min(option.degrees) < 1 or option.gpus != option.moe_tp * option.moe_ep for option in options):
+            return None  # degrees that no stage can have: the claims about them say so
         stages = tuple(Stage.of(*pair) for pair in zip(ranges, options, strict=False))
         if not self.says_one_replica or reading.replicas > 1:
             return self._fastest(deployment, reading, stages)

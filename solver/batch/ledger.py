@@ -75,7 +75,7 @@ class Ledger:
             If the file cannot be opened, is no ledger, or comes from a newer version.
         """
         self.path = path
-        with self._guarded():
+        with self.guarded():
             if read_only:
                 self._link = _connect_to_read(path)
             else:
@@ -90,7 +90,7 @@ class Ledger:
                 raise
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def guarded(self) -> Iterator[None]:
         """Turn what SQLite, or a damaged row, raises into one message."""
         try:
             yield
@@ -98,7 +98,7 @@ class Ledger:
             if _is_full(error):
                 raise LedgerFullError(_full_message(self.path)) from None
             raise refuse(str(self.path), f"is no ledger that can be used ({error}); name another file") from None
-        except (ValueError, TypeError, LookupError, zlib.error) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, zlib.error) as error:
             raise refuse(
                 str(self.path), f"holds a damaged row ({type(error).__name__}: {error}); name another file"
             ) from None
@@ -151,7 +151,7 @@ class Ledger:
         except BaseException:
             if self._link.in_transaction:
                 self._link.execute("ROLLBACK")
-            with self._guarded():
+            with self.guarded():
                 raise
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -162,7 +162,7 @@ class Ledger:
         found: dict[str, Answer] = {}
         for start in range(0, len(fingerprints), _CHUNK):
             chunk = fingerprints[start : start + _CHUNK]
-            with self._guarded():
+            with self.guarded():
                 rows = self._rows(
                     "SELECT fingerprint, status, summary, seconds, reason, source FROM answer WHERE fingerprint IN"
                     f" ({','.join('?' * len(chunk))}) AND carried <= ? ORDER BY carried DESC",
@@ -173,7 +173,7 @@ class Ledger:
 
     def document(self, fingerprint: str) -> str | None:
         """Return the ``solve --json`` text of an answer, if it stands and has one."""
-        with self._guarded():
+        with self.guarded():
             rows = self._rows(
                 "SELECT document FROM answer WHERE fingerprint = ? ORDER BY carried LIMIT 1", (fingerprint,)
             )
@@ -252,13 +252,13 @@ class Ledger:
 
     def runs(self) -> dict[str, dict[str, Any]]:
         """Facts of every run by name, the latest last."""
-        with self._guarded():
+        with self.guarded():
             rows = self._rows("SELECT name, facts FROM run ORDER BY started_at")
             return {name: json.loads(facts) for name, facts in rows}
 
     def run_tasks(self, run: str) -> list[RunTask]:
         """Tasks of a run, in order."""
-        with self._guarded():
+        with self.guarded():
             rows = self._rows(
                 "SELECT position, fingerprint, facts FROM run_task WHERE run = ? ORDER BY position", (run,)
             )

@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,23 @@ class Row:
     reason: str | None
     carried_from: str | None
     fingerprint: str
+
+    def check_kinds(self) -> None:
+        """Refuse what no row of ours holds: a ledger comes from outside, and its documents are read as they stand.
+
+        Raises
+        ------
+        TypeError
+            Naming the column.
+        """
+        kinds: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "Mapping": Mapping}
+        for column in fields(self):
+            value, stated = getattr(self, column.name), str(column.type)
+            kind = kinds[stated.removesuffix(" | None").partition("[")[0]]
+            absent = value is None and stated.endswith("| None")
+            wild = isinstance(value, int) and abs(value) > 2**63
+            if not absent and (isinstance(value, bool) or wild or not isinstance(value, kind)):
+                raise TypeError(f"{column.name} is {str(value)[:40]!r}")
 
     def cells(self, swept: Sequence[str]) -> dict[str, Any]:
         """Return the row as columns by name: first who, then the swept values, then the answer."""

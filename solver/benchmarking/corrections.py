@@ -115,7 +115,7 @@ def correction_of(
 
 def _check(fit: Fit, file: str) -> None:
     if fit.target("ttft") is None and fit.target("tpot") is None:
-        raise refuse(file, "tells no mean TTFT or TPOT; nothing can be corrected by it")
+        raise refuse(file, "tells no mean; nothing can be corrected by it", field="ttft, tpot")
     load, measured = loads_of(fit.instance)[fit.place], fit.measured
     pairs = (
         (load.concurrency, measured.concurrency),
@@ -124,9 +124,11 @@ def _check(fit: Fit, file: str) -> None:
         (load.output_tokens, measured.output_tokens),
     )
     if any(asked and sent is not None and abs(sent / asked - 1) > NEAR for asked, sent in pairs):
-        raise refuse(file, "is of another load than the question's; ask the question that was measured, then correct")
+        remedy = "is of another load than the question's; ask the question that was measured, then correct"
+        raise refuse(file, remedy, field="load")
     if measured.failed and measured.failed > 0.01 * ((measured.completed or 0) + measured.failed):
-        raise refuse(file, f"{measured.failed} requests failed; correct by a run that serves them")
+        remedy = f"{measured.failed} requests failed; correct by a run that serves them"
+        raise refuse(file, remedy, field="failed")
 
 
 def _loop(fit: Fit, file: str) -> Correction:

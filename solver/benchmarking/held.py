@@ -183,7 +183,7 @@ def hold_log(instance: Instance, plan: Plan, log_: StartLog, *, group: int) -> H
         raise refuse("command line", f"groups are 0 to {len(parts) - 1}", field="--group", value=str(group))
     asked, part = parts[group]
     if asked.engine != log_.engine:
-        raise refuse("log", f"is of {log_.engine}, the plan is for {asked.engine}", field="engine")
+        raise refuse(log_.file, f"is of {log_.engine}, the plan is for {asked.engine}", field="engine")
     account = engine_account(asked, part)
     longest = EnginePlan(asked, part).launch(part.stages[0].option).longest
     expected: dict[str, tuple[str, float]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
+from typing import Any
 
 FIGURES = ("ttft", "tpot", "itl", "e2e")
 
@@ -27,11 +27,20 @@ class Measured:
     output_tokens: float | None = None
 
 
+LARGEST = 1e15
+"""Beyond this no tool measured anything: 30,000 years in ms."""
+
+
 def number(value: object) -> float | None:
-    """Return a finite number; ``None`` for whatever else a tool writes in its place."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+    """Return a number that may be measured; ``None`` for whatever else a tool writes in its place."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= LARGEST:
         return None
     return float(value)
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return a mapping; an empty one for whatever else stands in its place."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def whole(value: object) -> int | None:

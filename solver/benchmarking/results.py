@@ -14,14 +14,25 @@ from typing import Any
 
 import yaml
 
-from shardproof.instances.reading import refuse
-from shardproof.solver.benchmarking.measured import FIGURES, Measured, number, rates, whole
+from shardproof.instances.reading import check_nesting, refuse
+from shardproof.solver.benchmarking.measured import FIGURES, Measured, mapping, number, rates, whole
 from shardproof.solver.benchmarking.reports import read_report
 
 __all__ = ["FIGURES", "Measured", "read_results"]
 
 LONGEST = 200_000_000
 """Bytes of a result that are read."""
+
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Safe):  # type: ignore[misc]
+    """Reads what tools write: aliases stay one object, and merged keys, which no tool writes, cannot multiply."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse merged keys."""
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise yaml.constructor.ConstructorError(None, None, "merged keys are not read", node.start_mark)
 
 
 def read_results(path: Path) -> tuple[Measured, ...]:
@@ -59,7 +70,8 @@ def _trees(path: Path) -> list[dict[str, Any]]:
     text = _text(path)
     try:
         if path.suffix.lower() in (".yaml", ".yml"):
-            found = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+            check_nesting(text, str(path))
+            found = list(yaml.load_all(text, Loader=_Loader))
         else:
             found = _json(text)
     except (ValueError, RecursionError, yaml.YAMLError):
@@ -97,7 +109,7 @@ def _vllm(tree: Mapping[str, Any]) -> Measured:
     for name, key in (("ttft", "ttft"), ("tpot", "tpot"), ("itl", "itl"), ("e2e", "e2el")):
         found = {"mean": number(tree.get(f"mean_{key}_ms")), "p50": number(tree.get(f"median_{key}_ms"))}
         for field, value in tree.items():
-            match = re.fullmatch(rf"p(\d+(?:\.\d+)?)_{key}_ms", field)
+            match = re.fullmatch(rf"p(\d+(?:\.\d+)?)_{key}_ms", str(field))
             if match is not None:
                 found[f"p{match[1]}"] = number(value)
         kept = {at: value for at, value in found.items() if value is not None}
@@ -179,17 +191,16 @@ _GUIDELLM = (
 
 
 def _guidellm(item: Mapping[str, Any]) -> Measured:
-    metrics = item["metrics"]
+    metrics = mapping(item["metrics"])
 
     def successful(name: str) -> Mapping[str, Any]:
-        found = metrics.get(name, {})
-        return found.get("successful", {}) if isinstance(found, dict) else {}
+        return mapping(mapping(metrics.get(name)).get("successful"))
 
     figures: dict[str, dict[str, float]] = {}
     for name, key, scale in _GUIDELLM:
         found = successful(key)
-        points = {"p50": found.get("median"), "mean": found.get("mean"), **(found.get("percentiles") or {})}
-        shown = {_percentile(at): number(value) for at, value in points.items()}
+        points = {"p50": found.get("median"), "mean": found.get("mean"), **mapping(found.get("percentiles"))}
+        shown = {_percentile(str(at)): number(value) for at, value in points.items()}
         figures[name] = {at: value * scale for at, value in shown.items() if value is not None}
     streams = number(successful("request_concurrency").get("mean"))
     return Measured(

@@ -64,6 +64,7 @@ class StartLog:
     engine: str
     values: Mapping[str, float]
     lines: Mapping[str, int]
+    file: str = "log"
 
 
 def read_start_log(path: Path) -> StartLog:
@@ -89,7 +90,7 @@ def read_start_log(path: Path) -> StartLog:
         plain = name.partition(":")[0]
         values[plain] = values.get(plain, 0.0) + value
         lines.setdefault(plain, place)
-    return StartLog(engine, values, lines)
+    return StartLog(engine, values, lines, str(path))
 
 
 def _text(path: Path) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from shardproof.instances.errors import InputError
+from shardproof.instances.reading import is_file
 from shardproof.solver.documents.commands import engine_of, read_call
 from shardproof.solver.documents.dockerfile import is_dockerfile, launches_of_dockerfile
 from shardproof.solver.documents.fences import options_launch
@@ -81,7 +82,7 @@ def _beside(path: Path, text: str) -> Known:
     files: dict[str, tuple[str, int]] = {}
     for name in dict.fromkeys(names):
         neighbour = path.parent / name
-        if neighbour.is_file():
+        if is_file(neighbour):
             held = read_document_text(neighbour)
             files[name] = (held, 1)
             variables |= read_variables(held).values if name.startswith(".env") or name.endswith(".env") else {}
@@ -228,7 +229,10 @@ def _tree(text: str, name: str, kind: Kind, known: Known) -> list[Document]:
     trees = read_tree(text, name=name) if _may_be_form(text) else ()
     if len(trees) == 1 and is_notebook(trees[0]):
         return _notebook(text, name, known)
-    found = read_forms(trees, known) if trees else None
+    try:
+        found = read_forms(trees, known) if trees else None
+    except InputError as error:  # of a file that a ConfigMap holds
+        raise InputError(replace(one, where=f"{printable(name)}, {one.where}") for one in error.problems) from None
     if found is not None:
         launches, places = found
         page = Page(name, kind, lines=tuple(ReadLine(line, "", form) for line, form in places))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING
@@ -91,10 +92,8 @@ class ShapeBound:
         return min(most + 1, max(self._scenario(open_, most) for open_ in self.scenarios))
 
     def _scenario(self, open_: OpenScenario, most: int) -> int:
-        high = most + 1 if self.refused(open_) else self._fewest(open_, most)
-        while high <= most and self._windows_refuse(open_, high):
-            high += 1
-        return high
+        low = most + 1 if self.refused(open_) else self._fewest(open_, most)
+        return _beyond(low, most, lambda servers: self._windows_refuse(open_, servers))
 
     def _fewest(self, open_: OpenScenario, most: int) -> int:
         """Fewest replicas that keep up with the rate, as far as ``most`` and one more."""
@@ -228,6 +227,21 @@ class ShapeBound:
     @cached_property
     def _refuting(self) -> dict[str, WindowTest]:
         return {}
+
+
+def _beyond(low: int, most: int, refused: Callable[[int], bool]) -> int:
+    """Return the least count from ``low`` to ``most`` (one more: none) that is not refused.
+
+    Fewer replicas hold less, so that a count which is refused refuses all below it: few are asked.
+    """
+    step, top = 1, most + 1
+    while low < top:
+        asked = min(top - 1, low + step - 1)
+        if refused(asked):
+            low, step = asked + 1, 2 * step
+        else:
+            top, step = asked, 1
+    return low
 
 
 def _shown(time: float) -> str:

@@ -12,7 +12,7 @@ import yaml
 from shardproof.instances import catalogue
 from shardproof.instances.engine import EngineName
 from shardproof.instances.errors import InputError
-from shardproof.instances.reading import refuse
+from shardproof.instances.reading import check_nesting, refuse
 from shardproof.solver.api.audited import audit as audit_plan
 from shardproof.solver.api.catalogued import catalog
 from shardproof.solver.api.exported import export as export_plan
@@ -92,8 +92,11 @@ def _ending(text: str) -> str:
     if text.lstrip()[:1] in ("{", "["):
         return ".json"
     try:
+        check_nesting(text, "pasted plan")
         first = next(iter(yaml.compose_all(text, Loader=_LOADER)), None)
-    except (yaml.YAMLError, RecursionError):
+    except InputError:
+        return ".yaml"  # whose reader says what is wrong
+    except (yaml.YAMLError, RecursionError, ValueError):
         return ".txt"
     return ".yaml" if isinstance(first, yaml.MappingNode) else ".txt"
 

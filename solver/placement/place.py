@@ -57,17 +57,19 @@ def place(
     *,
     layer_numbers: Sequence[int] | None = None,
     current: CurrentMap | None = None,
+    current_file: str = "current",
 ) -> PlacementResult:
     """Place every layer so that its most loaded rank is as light as can be found.
 
     Among equal largest loads, ranks are relabelled so that few experts move against ``current``, then so
-    that little load crosses nodes. Raises `InputError` for rules that no placement can keep.
+    that little load crosses nodes (``current_file``: what messages about it call it). Raises `InputError` for rules
+    that no placement can keep.
     """
     begun = time.monotonic()
     settings = settings or PlaceSettings()
     check_rules(rules, profiles[0].experts)
     problems = [layer_problem(profiles, layer, rules) for layer in range(profiles[0].layers)]
-    before = current_slots(current, problems)
+    before = current_slots(current, problems, where=current_file)
     even = [replace(problem, split="even") for problem in problems]
     if rules.grouped:
         answers = _place_groups(even, rules, settings)
@@ -169,21 +171,23 @@ def _finished(
     )
 
 
-def current_slots(current: CurrentMap | None, problems: Sequence[LayerProblem]) -> list[Slots | None]:
+def current_slots(
+    current: CurrentMap | None, problems: Sequence[LayerProblem], *, where: str = "current"
+) -> list[Slots | None]:
     """Cut the placement in force into ranks; ``None`` for every layer when there is none."""
     if current is None:
         return [None] * len(problems)
     if len(current) != len(problems):
-        raise refuse("--from", f"the profile has {len(problems)} layers", field="layers", value=str(len(current)))
+        raise refuse(where, f"the profile has {len(problems)} layers", field="layers", value=str(len(current)))
     before: list[Slots | None] = []
     for layer, (row, problem) in enumerate(zip(current, problems, strict=True)):
         if len(row) % problem.ranks:
             remedy = f"{len(row)} slots do not divide by {problem.ranks} ranks"
-            raise refuse("--from", remedy, field=f"physical_to_logical_map[{layer}]")
+            raise refuse(where, remedy, field=f"physical_to_logical_map[{layer}]")
         wrong = [expert for expert in row if not NO_EXPERT <= expert < problem.experts]
         if wrong:
             remedy = f"experts are numbered 0 to {problem.experts - 1}"
-            raise refuse("--from", remedy, field=f"physical_to_logical_map[{layer}]", value=str(wrong[0]))
+            raise refuse(where, remedy, field=f"physical_to_logical_map[{layer}]", value=str(wrong[0]))
         width = len(row) // problem.ranks
         before.append(tuple(tuple(row[rank * width : (rank + 1) * width]) for rank in range(problem.ranks)))
     return before

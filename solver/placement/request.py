@@ -34,6 +34,7 @@ class PlaceRequest:
     current: list[list[int]] | None
     max_imbalance: Fraction | None
     exports: tuple[tuple[PlacementExporter, Path], ...]
+    current_file: str = "--from"
 
 
 def place_request(options: dict[str, Any]) -> PlaceRequest:
@@ -60,6 +61,7 @@ def place_request(options: dict[str, Any]) -> PlaceRequest:
         current=_current(options["current"], profiles[0]),
         max_imbalance=_imbalance(options["max_imbalance"]),
         exports=exports,
+        current_file=str(options["current"] or "--from"),
     )
 
 

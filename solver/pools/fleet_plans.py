@@ -14,6 +14,7 @@ from shardproof.instances.fleet_plan import Case, FleetGroup, FleetPlan, NodeSea
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Share
 from shardproof.instances.pools import PoolsQuestion
+from shardproof.instances.reading import refuse
 from shardproof.instances.workload import ClosedLoop
 from shardproof.solver.open_loop.evaluated import evaluate_any
 from shardproof.solver.open_loop.judge import judged
@@ -198,7 +199,10 @@ def _carried(problem: PoolsProblem, kinds: Sequence[Kind], left: Sequence[int]) 
 
 def group_instance(question: PoolsQuestion, group: FleetGroup) -> Instance:
     """Return the question that a group of a plan answers alone."""
-    pool = next(pool for pool in question.pools if pool.name == group.pool)
+    pool = next((pool for pool in question.pools if pool.name == group.pool), None)
+    if pool is None:
+        known = ", ".join(pool.name for pool in question.pools) or "none, its capacities are given as data"
+        raise refuse("plan", f"is no pool of the question; pools: {known}", field="groups.pool", value=str(group.pool))
     taken = {one.name: one.requests or round((one.rate_per_s or 0) * MILLIONTHS) for one in group.takes}
     load = [taken.get(question.title(place), 0) for place in pool.places]
     return own_instance(replica_question(pool), group.replicas, load)

@@ -259,6 +259,8 @@ def from_document(document: Any) -> Certificate:
     """
     try:
         checker.shaped(document, checker.SHAPE, "certificate")
+        counts = [count for _, count in document["program"]["kinds"]]
+        checker.need(0 < sum(counts) <= checker.MAX_LAYERS >= max(counts), "malformed: the number of layers")
         program = read_program(document["program"])
         fleet = None if document["plan"] is None else _read_fleet(document, program)
         claims = _read_claims(document)
@@ -309,4 +311,7 @@ def read_certificate(path: FilePath) -> Certificate:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (checker.CheckError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: not a certificate: {error}") from None
-    return from_document(document)
+    try:
+        return from_document(document)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

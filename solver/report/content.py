@@ -54,7 +54,8 @@ def read_content(source: Path, *, run: str | None = None) -> Content:
         if name is None or name not in runs:
             known = ", ".join(runs) or "none"
             raise refuse(str(path), f"has no such run; runs: {known}", field="--run", value=name or "")
-        return _content(ledger, name, runs[name])
+        with ledger.guarded():
+            return _content(ledger, name, runs[name])
     finally:
         ledger.close()
 
@@ -63,6 +64,8 @@ def _content(ledger: Ledger, name: str, facts: Mapping[str, Any]) -> Content:
     tasks = ledger.run_tasks(name)
     independent = bool(facts.get("independent"))
     rows = rows_of(ledger, tasks, independent=independent)
+    for row in rows:
+        row.check_kinds()
     content = Content(
         title=name,
         description=str(facts.get("description") or ""),
