@@ -176,8 +176,8 @@ class Plan(Group):
         """Whether prefill and decode have replicas of their own."""
         return any(group.pool is not None for group in self.groups)
 
-    def in_pool(self, pool: Pool) -> Plan:
-        """Return the groups of one pool as a plan of their own."""
+    def in_pool(self, pool: Pool | None) -> Plan:
+        """Return the groups of one pool (``None``: of both phases) as a plan of their own."""
         groups = tuple(group.model_copy(update={"pool": None}) for group in self.groups if group.pool == pool)
         if len(groups) == 1:
             return self.part(groups[0])
@@ -196,8 +196,11 @@ class Plan(Group):
             raise ValueError("give either stages, or groups with stages of their own")
         if self.groups and self.replicas != sum(group.replicas for group in self.groups):
             raise ValueError(f"replicas = {self.replicas} must be the sum over the groups")
-        if self.is_apart and {group.pool for group in self.groups} != {"prefill", "decode"}:
-            raise ValueError("with pools, every group says pool: prefill or decode, and there are groups of both")
+        pools = {group.pool for group in self.groups}
+        if self.is_apart and not pools >= {"prefill", "decode"}:
+            raise ValueError("with pools, groups say pool: prefill or decode, and there are groups of both")
+        if self.is_apart and None in pools and not all(group.shares for group in self.groups if group.pool is None):
+            raise ValueError("beside pools, a group of both phases (no pool) says the shares of requests that it takes")
         return self
 
 

@@ -36,7 +36,7 @@ def answer(instance: Instance, *, settings: Settings | None = None) -> Result:
     """
     settings = settings or Settings()
     if instance.serving != "together":
-        from shardproof.solver.apart.solve import solve_serving
+        from shardproof.solver.apart.serving import solve_serving
 
         return solve_serving(instance, settings, lambda asked: answer(asked, settings=settings))
     if is_open(instance):

@@ -146,6 +146,8 @@ class Result:
 
     pools: Mapping[str, Result] = field(default_factory=dict)
     """Answers that this one is made of: ``prefill`` and ``decode``; ``together`` beside them where it was allowed."""
+    fleets: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """By engine the certificate that no mix of replicas of one phase and of both has fewer GPUs, the chosen first."""
 
     @property
     def gap(self) -> float | None:

@@ -1,20 +1,20 @@
-"""Prefill and decode apart, or whichever way takes fewer GPUs: pools are solved alone, and their proofs add up.
+"""Prefill and decode apart: pools of a burst are solved alone, and their proofs add up.
 
 No GPU serves both phases, so that a plan apart has at least the fewest GPUs of each pool, and exactly those are
-enough. Where both ways are allowed each is answered in full; the one with fewer GPUs is given, together where they tie.
+enough. Where both pure ways are allowed each is answered in full; the one with fewer GPUs is given, together where they
+tie (`shardproof.solver.apart.serving` knows mixes besides).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from shardproof.formulations.apart.phases import as_together, check_apart, is_steady, pool_instance
+from shardproof.formulations.apart.phases import pool_instance
 from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_gpus
-from shardproof.solver.apart.steady import solve_steady
 from shardproof.solver.apart.terms import premises, status_of, transfers
 from shardproof.solver.evaluation.engine_flags import engine_flags
 from shardproof.solver.evaluation.evaluate import evaluate
@@ -25,36 +25,13 @@ from shardproof.solver.search.settings import Settings
 from shardproof.solver.solve import metrics_of, solve, versions
 
 Pools = Mapping[str, Result]
-Together = Callable[[Instance], Result]
-
-
-def solve_serving(instance: Instance, settings: Settings, together: Together) -> Result:
-    """Answer an instance that allows prefill and decode to be apart; ``together`` answers it where they are not.
-
-    Raises
-    ------
-    InputError
-        If the question says too little for pools apart.
-    """
-    check_apart(instance)
-    started = time.monotonic()
-    apart = _apart(instance, settings)
-    if instance.serving == "apart":
-        return apart
-    return _cheaper(instance, together(as_together(instance)), apart, time.monotonic() - started)
-
-
-def _apart(instance: Instance, settings: Settings) -> Result:
-    if is_steady(instance):
-        return solve_steady(instance, settings)
-    return solve_burst(instance, settings)
 
 
 def solve_burst(instance: Instance, settings: Settings) -> Result:
     """Solve bursts apart: the fewest GPUs of each pool, proved by a certificate of each."""
     started = time.monotonic()
     if instance.max_gpus < 2:
-        return _nothing(instance, time.monotonic() - started)
+        return nothing(instance, time.monotonic() - started)
     quiet = replace(settings, explain=False, on_progress=None, floor=1)
     pools = {name: solve(pool_instance(instance, name), settings=quiet) for name in ("prefill", "decode")}
     return put_together(instance, pools, time.monotonic() - started)
@@ -116,7 +93,7 @@ def _stopped(pools: Pools) -> StopReason:
     return next((one.stop_reason for one in pools.values() if one.stop_reason != "proved"), "proved")
 
 
-def _nothing(instance: Instance, seconds: float) -> Result:
+def nothing(instance: Instance, seconds: float) -> Result:
     """Pools apart need a GPU each."""
     return Result(
         status="infeasible",
@@ -135,7 +112,7 @@ def _nothing(instance: Instance, seconds: float) -> Result:
     )
 
 
-def _cheaper(instance: Instance, together: Result, apart: Result, seconds: float) -> Result:
+def cheaper(instance: Instance, together: Result, apart: Result, seconds: float) -> Result:
     """Give the answer of fewer GPUs, with a bound that holds for both ways."""
     wins = apart if _gpus(apart) < _gpus(together) else together
     bounds = [one.bound for one in (together, apart) if one.status != "infeasible"]
@@ -156,7 +133,7 @@ def _cheaper(instance: Instance, together: Result, apart: Result, seconds: float
         assumptions=tuple(dict.fromkeys((*together.assumptions, *apart.assumptions))),
         instance_fingerprint=instance.fingerprint,
         seconds=seconds,
-        explanation=(_compared(together, apart), *wins.explanation),
+        explanation=(compared(together, apart), *wins.explanation),
         levels={**wins.levels, "gpus": Level(wins.gpus, bound)},
         pools=pools,
     )
@@ -166,7 +143,8 @@ def _gpus(result: Result) -> float:
     return float("inf") if result.gpus is None else result.gpus
 
 
-def _compared(together: Result, apart: Result) -> str:
+def compared(together: Result, apart: Result) -> str:
+    """Say what each way comes to."""
     return f"prefill and decode together: {_said(together)}; apart: {_said(apart)}"
 
 

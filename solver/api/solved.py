@@ -96,6 +96,8 @@ class Solved(Answered):
 
     def certificate(self) -> dict[str, Any] | None:
         """Return the certificate that `shardproof.verify` accepts; ``None`` where nothing was proved."""
+        if self.result.fleets and self.status != "undecided":
+            return next(iter(self.result.fleets.values()))
         if self.instance.serving != "together":
             from shardproof.solver.apart.certificate import apart_document
 
@@ -110,6 +112,8 @@ class Solved(Answered):
         """Return a certificate for each engine: the chosen one's, and where none was named what refutes the others."""
         from shardproof.solver.proof.certificate import certificate_document
 
+        if self.result.fleets and self.status != "undecided":
+            return dict(self.result.fleets)
         own = self.certificate()
         found = {} if own is None else {self.result.engine or self.instance.engine: own}
         for one in self.result.engines if own is not None else ():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shardproof.formulations.deployment.build import Deployment
     from shardproof.formulations.deployment.tables import Layout
     from shardproof.instances.instance import Instance
+    from shardproof.instances.pools import PoolsQuestion
     from shardproof.solver.api.question import Asking
 
 
@@ -176,7 +177,7 @@ def _compare_pools(raw: bytes, instance: Asking) -> None:
 
     document, question, name = parse(raw.decode()), asked_from(instance, {}), _name(instance)
     if isinstance(question, Instance):
-        raise CheckError(f"{name} is about one device and model, the file about pools")
+        question = _as_fleet(question, document["instance"], name)
     yielded = blank_document(question)
     deployments = [deployment_of(replica_question(pool)) for pool in question.pools]
     for field in yielded:
@@ -193,6 +194,21 @@ def _compare_pools(raw: bytes, instance: Asking) -> None:
         ]
         part = {"program": own["program"], "plan": groups, "claims": {"pool": {"refused": own["walls"]}}}
         _compare_program(part, deployment, "free", f"{name} in {own['name']}")
+
+
+def _as_fleet(question: Instance, fingerprint: str, name: str) -> PoolsQuestion:
+    """Return the question about pools that one device's question is, where prefill and decode may be apart."""
+    from shardproof.formulations.apart.phases import is_steady
+    from shardproof.solver.apart.fleets import fleet_question, readings
+    from shardproof.solver.checkers.certificate import CheckError
+
+    if question.serving == "together" or is_steady(question):
+        raise CheckError(f"{name} is about one device and model, the file about pools")
+    for asked in readings(question).values():
+        found = fleet_question(asked)
+        if found.fingerprint == fingerprint:
+            return found
+    raise CheckError(f"the fingerprint of {name} is that of no engine's reading in the file")
 
 
 def _single(instance: Asking) -> Instance:

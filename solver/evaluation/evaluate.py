@@ -74,10 +74,10 @@ def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = 
 
 
 def _apart(instance: Instance, plan: Plan) -> Evaluation:
-    """Evaluate each pool under its phase; both together keep the budget of GPUs."""
+    """Evaluate each pool under its phase, and replicas of both beside them; all together keep the budget of GPUs."""
     budget = Check("max_gpus", "plan", plan.gpus, instance.max_gpus, "GPUs")
     groups, broken, checks = list[GroupFigures](), list[Violation](), list[Check]()
-    for (asked, pool), name in zip(pools(instance, plan), get_args(Pool), strict=True):
+    for (asked, pool), name in zip(pools(instance, plan), (*get_args(Pool), "both phases"), strict=False):
         found = evaluate(asked, pool)
         groups += found.groups
         broken += [replace(item, index=f"{name}, {item.index}") for item in found.violations]

@@ -228,10 +228,10 @@ class Evaluation:
         """Throughput of all groups under a scenario (``None``: the first)."""
         name = self.scenarios[0].scenario.name if name is None else name
         found = [(one, figures) for one in self.groups for figures in one.scenarios if figures.scenario.name == name]
-        rate = sum(one.requests_per_s(figures) for one, figures in found)
+        rate = sum(one.requests_per_s(figures) for one, figures in found if figures.phase == "both")
         workload = found[0][1].scenario.workload
-        if any(figures.phase != "both" for _, figures in found):
-            rate = _passed([figures for _, figures in found])
+        passing = [figures for _, figures in found if figures.phase != "both"]
+        rate += _passed(passing) if passing else 0
         tokens = rate * workload.output_tokens
         return Throughput(
             requests_per_s=rate,

@@ -1,13 +1,16 @@
 """A mixed fleet as questions of one shape each: what a group of replicas is asked, and the plan that answers it.
 
-Pools apart are asked their own phase of every scenario first (`shardproof.formulations.apart`).
+Pools apart are asked their own phase of every scenario first (`shardproof.formulations.apart`); replicas of both phases
+beside them are asked the requests that they take, and the pools the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import get_args
 
-from shardproof.formulations.apart.phases import pool_instance
+from shardproof.formulations.apart.phases import as_together, is_steady, pool_instance
+from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan, Pool
 from shardproof.instances.workload import Burst, Workload
@@ -24,14 +27,44 @@ def questions(instance: Instance, plan: Plan) -> tuple[tuple[Instance, Plan], ..
 
 
 def pools(instance: Instance, plan: Plan) -> tuple[tuple[Instance, Plan], ...]:
-    """Return what the prefill pool and the decode pool of a plan are asked, and their plans."""
-    tokens, names = paced(instance, plan), get_args(Pool)
-    return tuple((pool_instance(instance, name, tokens), plan.in_pool(name)) for name in names)
+    """Return what the prefill pool and the decode pool of a plan are asked, and their plans.
+
+    Replicas of both phases come last, where there are any.
+    """
+    whole, rest = parted(instance, plan)
+    tokens, names = paced(rest, plan), get_args(Pool)
+    found = tuple((pool_instance(rest, name, tokens), plan.in_pool(name)) for name in names)
+    return found if whole is None else (*found, (whole, plan.in_pool(None)))
 
 
-def pool_names(plan: Plan) -> tuple[Pool, ...]:
-    """Return the pool of each of `questions` about a plan apart."""
-    return tuple(name for name in get_args(Pool) for group in plan.groups if group.pool == name)
+def parted(instance: Instance, plan: Plan) -> tuple[Instance | None, Instance]:
+    """Return what replicas of both phases are asked (``None``: there are none), and what is left for the pools.
+
+    Raises
+    ------
+    InputError
+        If requests keep coming: how they are parted is not said then.
+    """
+    groups = [group for group in plan.groups if group.pool is None]
+    if not groups:
+        return None, instance
+    if is_steady(instance):
+        raise InputError("plan: groups: some serve both phases beside pools of one: such a plan answers bursts alone")
+    taken = dict.fromkeys((scenario.name for scenario in instance.scenarios), 0)
+    for group in groups:
+        for share in group.shares:
+            taken[share.scenario] = taken.get(share.scenario, 0) + share.requests * group.replicas
+    counts = {scenario.name: scenario.workload.requests for scenario in instance.scenarios}
+    own = {name: min(taken[name], asked) for name, asked in counts.items()}
+    left = {name: asked - own[name] for name, asked in counts.items()}
+    return as_together(_taking(instance, own)), _taking(instance, left if any(left.values()) else counts)
+
+
+def pool_names(plan: Plan) -> tuple[Pool | None, ...]:
+    """Return the pool of each of `questions` about a plan apart (``None``: both phases); nothing for other plans."""
+    if not plan.is_apart:
+        return ()
+    return tuple(name for name in (*get_args(Pool), None) for group in plan.groups if group.pool == name)
 
 
 def joined(prefill: Plan, decode: Plan) -> Plan:
@@ -55,7 +88,11 @@ def asked_of(instance: Instance, part: Group) -> Instance:
     """Return the instance with the requests that a group takes; scenarios that it takes none of are left out."""
     if not part.shares:
         return instance
-    taken = {share.scenario: share.requests * part.replicas for share in part.shares}
+    return _taking(instance, {share.scenario: share.requests * part.replicas for share in part.shares})
+
+
+def _taking(instance: Instance, taken: Mapping[str, int]) -> Instance:
+    """Return the instance with so many requests of each scenario; those of none are left out."""
     scenarios = tuple(
         scenario.model_copy(update={"workload": _with(scenario.workload, taken[scenario.name])})
         for scenario in instance.scenarios

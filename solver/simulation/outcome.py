@@ -163,6 +163,17 @@ def _student(degrees: int) -> float:
     return _T95[degrees - 1] if degrees <= len(_T95) else 1.96 + 2.4 / degrees
 
 
+def side_by_side(first: Run, second: Run) -> Run:
+    """Return two runs that were served at the same time by replicas of their own as one."""
+    return Run(
+        served=first.served + second.served,
+        gaps=first.gaps + second.gaps,
+        samples=first.samples + second.samples,
+        preemptions=first.preemptions + second.preemptions,
+        finished_at=max(first.finished_at, second.finished_at),
+    )
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A simulated workload over all seeds."""

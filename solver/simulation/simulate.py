@@ -20,10 +20,10 @@ from shardproof.instances.traffic.arrivals import generated, thinned
 from shardproof.instances.traffic.lengths import longest_of, shortest_of
 from shardproof.instances.traffic.trace import Request, read_trace
 from shardproof.instances.workload import ClosedLoop, OpenLoop, Scenario
-from shardproof.solver.evaluation.groups import pools
+from shardproof.solver.evaluation.groups import parted, pools
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.simulation.fleet import Router, Seat, Stop, play_closed, play_open
-from shardproof.solver.simulation.outcome import Outcome, Run
+from shardproof.solver.simulation.outcome import Outcome, Run, side_by_side
 from shardproof.solver.simulation.plan_times import iteration_times, limits_of
 from shardproof.solver.simulation.pools import Pools, play_closed_apart, play_open_apart
 from shardproof.solver.simulation.replica import ReplicaLimits
@@ -167,13 +167,23 @@ class Service:
         else:
             burst = [Request(0, load.input_tokens, load.output_tokens)] * load.requests
             if plan.is_apart:
-                pools = self._pools(plan, scenario)
-                return Outcome(
-                    scenario.name, (play_open_apart(pools, burst, router="round-robin", seed=first),), limits
-                )
+                return Outcome(scenario.name, (self._burst_apart(plan, scenario, burst),), limits)
             seats = self._seats(plan, self.extent(scenario))
             runs = (play_open(seats, burst, router="round-robin", seed=first),)
         return Outcome(scenario.name, runs, limits)
+
+    def _burst_apart(self, plan: Plan, scenario: Scenario, burst: list[Request]) -> Run:
+        """Play a burst through both pools; replicas of both phases beside them take their shares."""
+        whole, rest = parted(self.instance, plan)
+        passing = sum(one.workload.requests for one in rest.scenarios if one.name == scenario.name)
+        played = []
+        if passing:
+            apart = self._pools(plan, scenario)
+            played.append(play_open_apart(apart, burst[:passing], router="round-robin", seed=self.settings.seed))
+        if whole is not None and len(burst) > passing:
+            seats = self._seats(plan.in_pool(None), self.extent(scenario))
+            played.append(play_open(seats, burst[passing:], router="round-robin", seed=self.settings.seed))
+        return played[0] if len(played) == 1 else side_by_side(*played)
 
     def _closed_run(self, plan: Plan, scenario: Scenario) -> Run:
         load = scenario.workload
@@ -190,7 +200,7 @@ class Service:
     def _pools(self, plan: Plan, scenario: Scenario) -> Pools:
         """Return the replicas of both pools as seats, each set up for its own phase, and the link between them."""
         hit = float(scenario.workload.prefix_cache_hit) if isinstance(scenario.workload, OpenLoop) else 0.0
-        extent, (first, second) = self.extent(scenario), pools(self.instance, plan)
+        extent, (first, second, *_) = self.extent(scenario), pools(self.instance, plan)
 
         def seats(asked: Instance, pool: Plan) -> tuple[Seat, ...]:
             service = self._services.setdefault(asked.fingerprint, Service(asked, self.settings))

@@ -13,15 +13,17 @@ from shardproof.formulations.apart.transfer import prompt_bytes, sending_time
 from shardproof.formulations.timeline import last_sent, simulate_prefill, simulate_sending
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan
+from shardproof.instances.plan import Group, Plan, Share
 from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.answer import answer
 from shardproof.solver.api.solved import Solved
 from shardproof.solver.api.verified import verify
 from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.evaluation.predictions import predict
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.settings import Settings
-from tests.oracles.apart_brute_force import fewest_of_pools, small_instance
+from shardproof.solver.simulation.simulate import simulate
+from tests.oracles.apart_brute_force import fewest_of_mixes, fewest_of_pools, small_instance
 
 QUICK = Settings(explain=False)
 
@@ -50,6 +52,69 @@ def test_each_pool_equals_brute_force(block: int) -> None:
         total = None if None in expected else sum(gpus for gpus in expected if gpus is not None)
         within = total if total is not None and total <= asked.max_gpus else None
         assert (result.gpus, result.proof) == (within, "certified-optimal"), seed
+
+
+@pytest.mark.slow  # every fleet of replicas of one phase and of both, of eight questions a block
+@pytest.mark.parametrize("block", range(3))
+def test_any_equals_brute_force_over_mixes(block: int) -> None:
+    for seed in range(block * 8, block * 8 + 8):
+        asked = small_instance(seed).model_copy(update={"serving": "any", "engine": "any"})
+        free = asked.model_copy(update={"device": asked.device.model_copy(update={"engines": ()})})
+        result = answer(free, settings=QUICK)
+        assert (result.gpus, result.proof) == (fewest_of_mixes(free), "certified-optimal"), seed
+
+
+@pytest.mark.parametrize("serving", ["apart", "any"])
+def test_where_no_engine_is_named_each_has_a_certificate(serving: str) -> None:
+    asked = question(serving=serving)
+    solved = Solved(asked, answer(asked, settings=QUICK))
+    assert solved.proof == "certified-optimal"
+    assert {one.engine for one in solved.result.engines if one.chosen} == {solved.result.engine}
+    found = solved.certificates()
+    assert set(found) == {"any", "vllm", "sglang", "trtllm"}
+    for document in found.values():
+        assert verify(document, asked).accepted
+        assert not verify(document, question(serving=serving, transfer={"bandwidth": "1 GB/s"})).accepted
+
+
+def mixed() -> tuple[Instance, Plan]:
+    """The plan of both pools for 32 prompts, and one replica of both phases for eight more."""
+    asked = question(engine="vllm", serving="any")
+    apart = answer(question(engine="vllm"), settings=QUICK).plan
+    both = answer(question(engine="vllm", serving="together"), settings=QUICK).plan
+    assert apart is not None
+    assert both is not None
+    group = Group(**{name: getattr(both.parts[0], name) for name in Group.model_fields})
+    group = group.model_copy(update={"replicas": 1, "shares": (Share(requests=8),)})
+    load = asked.scenarios[0].workload.model_copy(update={"batch_size": 40})
+    more = asked.model_copy(update={"scenarios": (asked.scenarios[0].model_copy(update={"workload": load}),)})
+    plan = apart.model_copy(update={"groups": (*apart.groups, group), "replicas": apart.replicas + 1})
+    return more, Plan.model_validate(plan.model_dump())
+
+
+def test_a_mixed_plan_is_judged_predicted_and_played_in_its_parts() -> None:
+    asked, plan = mixed()
+    found = evaluate(asked, plan)
+    assert found.violations == ()
+    assert [one.pool for one in predict(asked, plan)] == ["prefill", "decode", None]
+    parts = [
+        one.throughput("main").requests_per_s for one in (found, evaluate(question(engine="vllm"), apart_of(plan)))
+    ]
+    assert parts[0] > parts[1]
+    (outcome,) = simulate(asked, plan)
+    assert len(outcome.runs[0].finished) == 40
+    short = plan.model_copy(update={"groups": (*plan.groups[:2], with_share(plan.groups[2], 4))})
+    assert {item.group for item in evaluate(asked, short).violations} == {"ttft[main]"}  # the pools take the rest
+    late = asked.model_copy(update={"transfer": asked.transfer.model_copy(update={"setup": 1_900_000_000})})
+    assert {item.index for item in evaluate(late, plan).violations} == {"prefill, plan"}
+
+
+def apart_of(plan: Plan) -> Plan:
+    return plan.model_copy(update={"groups": plan.groups[:2], "replicas": plan.replicas - 1})
+
+
+def with_share(group: Group, requests: int) -> Group:
+    return group.model_copy(update={"shares": (Share(requests=requests),)})
 
 
 @pytest.mark.slow  # 36 questions
@@ -81,7 +146,7 @@ def test_a_certificate_is_accepted_with_and_without_its_question() -> None:
 
 
 def test_forged_sums_are_refused() -> None:
-    asked = question()
+    asked = question(engine="vllm")
     document = Solved(asked, answer(asked, settings=QUICK)).certificate()
     assert document is not None
     whole = json.dumps(document)

@@ -84,6 +84,27 @@ def _fewest(instance: Instance, carried: list[int]) -> int | None:
     return next((gpus for gpus, held in enumerate(most) if held >= demand), None)
 
 
+def fewest_of_mixes(instance: Instance) -> int | None:
+    """Fewest GPUs of any replicas of one phase and of both; ``None``: there are too few."""
+    deployment = deployment_of(as_together(instance))
+    demand = instance.scenarios[0].workload.requests
+    parts = {"prefill": (1, 0), "decode": (0, 1), "both": (1, 1)}
+    carried = {pool: [*carried_by(deployment, pool)] for pool in parts}
+    reached: list[set[tuple[int, int]]] = [{(0, 0)}]
+    for gpus in range(1, instance.max_gpus + 1):
+        reached.append(set())
+        for width, (pool, (sent, taken)) in product(range(1, gpus + 1), parts.items()):
+            most = carried[pool][width] if width < len(carried[pool]) else 0
+            reached[gpus] |= {
+                (min(demand, prompts + sent * most), min(demand, requests + taken * most))
+                for prompts, requests in reached[gpus - width]
+                if most
+            }
+        if (demand, demand) in reached[gpus]:
+            return gpus
+    return None
+
+
 def carried_by(deployment: Deployment, pool: str) -> Iterator[int]:
     """Most requests that a replica of 0, 1, 2, ... GPUs carries in a pool, or of ``both`` phases."""
     demand = deployment.instance.scenarios[0].workload.requests
