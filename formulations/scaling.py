@@ -23,10 +23,10 @@ LONGEST = 10**18
 
 def nanoseconds_up(picoseconds: Iterable[tuple[int, int]]) -> int:
     """Sum durations given as (down, up) picoseconds and round up to nanoseconds."""
-    return _within_reason(-(-sum(up for _, up in picoseconds) // 1000))
+    return within_reason(-(-sum(up for _, up in picoseconds) // 1000))
 
 
-def _within_reason(nanoseconds: int) -> int:
+def within_reason(nanoseconds: int) -> int:
     """Refuse a time of more than 31 years: sums of such cells would leave the integers that every search uses.
 
     Raises
@@ -42,7 +42,7 @@ def _within_reason(nanoseconds: int) -> int:
 def corrected_nanoseconds(nanoseconds: int, scale: Fraction, *, least: int) -> int:
     """A cell times a correction, rounded up, and no less than ``least`` (unless it was less before)."""
     scaled = -(-nanoseconds * scale.numerator // scale.denominator)
-    return _within_reason(max(scaled, min(nanoseconds, least)))
+    return within_reason(max(scaled, min(nanoseconds, least)))
 
 
 def corrected_slack(scale: Fraction) -> int:
@@ -54,7 +54,7 @@ def corrected_slack(scale: Fraction) -> int:
 
 def fitted_nanoseconds(seconds: float) -> int:
     """Seconds of a fitted model as nanoseconds: six significant digits, so that last bits do not show."""
-    return _within_reason(round(float(f"{seconds:.5e}") * 1e9))
+    return within_reason(round(float(f"{seconds:.5e}") * 1e9))
 
 
 def allowed_time(instance: Instance, quantity: Literal["ttft", "tpot"], workload: Workload, limit_ns: int) -> int:

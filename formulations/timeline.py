@@ -15,8 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shardproof.formulations.costs.serving.first_token import PARTS, Wait
+
+Times = TypeVar("Times", int, NDArray[np.int64])
+"""A time, or times of many options."""
 
 
 def last_ttft(stage_times: Sequence[int], microbatches: int) -> int:
@@ -50,14 +57,22 @@ def tpot(stage_times: Sequence[int], microbatches: int) -> int:
     return max(sum(stage_times), microbatches * max(stage_times))
 
 
-def iteration_time(decode: int, prefill: int, *, prompts: Fraction) -> int:
-    """Time of one closed-loop iteration with the ``prompts`` that an attention replica prefills in it, rounded up."""
-    return decode - (-prefill * prompts.numerator // prompts.denominator)
+def iteration_time(decode: Times, prefill: Times, *, numerator: Times, denominator: Times) -> Times:
+    """Time of one closed-loop iteration, rounded up; numbers or arrays of them.
+
+    An attention replica prefills ``numerator / denominator`` prompts in it.
+    """
+    return decode - (-prefill * numerator // denominator)
 
 
 def first_token_time(prefill: int, iteration: int, wait: Wait) -> int:
     """Closed-loop time to first token of one part of the pipeline, ns, rounded up; the host's share comes once."""
-    return -(-(wait.prefill * prefill + wait.iteration * iteration) // PARTS)
+    return first_token_parts(prefill, iteration, prefill=wait.prefill, waited=wait.iteration)
+
+
+def first_token_parts(own: Times, iteration: Times, *, prefill: Times, waited: Times) -> Times:
+    """Time to first token, numbers or arrays: millionths ``prefill`` of its own and ``waited`` of an iteration."""
+    return -(-(prefill * own + waited * iteration) // PARTS)
 
 
 def admission_wait(first_token: int, tpot: int, *, flight: int, running: int, output_tokens: int) -> int:

@@ -20,11 +20,12 @@ def clock_of(instance: Instance) -> Clock:
 
 @lru_cache(maxsize=64)
 def _calibrated(calibration: tuple[str, str], device_json: str, engine: str) -> Clock:
-    from shardproof.formulations.costs.curves.clock import CalibratedClock
+    from shardproof.formulations.costs.curves.clock import CalibratedClock, shared_tables
     from shardproof.instances.calibration import calibration_for
 
     device = Device.model_validate_json(device_json)
     found = calibration_for(calibration[0], device, engine=engine)
     if found is None:
         raise InternalError(f"the curves of {calibration[0]} are gone")
-    return CalibratedClock(device, found[0], FlatClock(device), engine=engine)
+    tables = shared_tables(device_json, calibration[0])
+    return CalibratedClock(device, found[0], FlatClock(device), engine=engine, tables=tables)

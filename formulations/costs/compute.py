@@ -89,14 +89,39 @@ def layer_operations(
 
     ``imbalance``: load of the most loaded expert-parallel rank over the mean (``None``: equal expert loads).
     """
-    model = model.stored_as(layer)
-    rows = step.rows(option)
+    yield from _multiplied(model, layer, option, step, dtype)
+    yield from expert_operations(model, layer, option, step, dtype, imbalance)
+    yield from _norms(model, layer, option, step, dtype)
+
+
+def own_operations(model: Model, layer: Layer, option: Option, step: Step, dtype: str) -> Iterator[Operation]:
+    """Those of a layer's operations that depend on attn_tp and the rows of one attention replica alone."""
+    yield from _multiplied(model, layer, option, step, dtype)
+    yield from _norms(model, layer, option, step, dtype)
+
+
+def expert_operations(
+    model: Model, layer: Layer, option: Option, step: Step, dtype: str, imbalance: Fraction | None = None
+) -> Iterator[Operation]:
+    """Those that depend on moe_tp, moe_ep, extra slots, the tokens of the stage, and on whether replicas have others'.
+
+    ``imbalance`` as for `layer_operations`.
+    """
+    if isinstance(layer.feed_forward, MixtureOfExperts):
+        yield _experts(model.stored_as(layer), layer.feed_forward, option, step, dtype, imbalance)
+
+
+def _multiplied(model: Model, layer: Layer, option: Option, step: Step, dtype: str) -> Iterator[Operation]:
+    model, rows = model.stored_as(layer), step.rows(option)
     yield from _projections(model, layer, option, rows, dtype)
     yield from _scores(model, layer, option, step, dtype)
     yield from _dense(model, layer, option, rows, dtype)
     if isinstance(layer.feed_forward, MixtureOfExperts):
         yield _gemm(model, router_matrix(layer.feed_forward, model.hidden), 1, rows, "router", dtype)
-        yield _experts(model, layer.feed_forward, option, step, dtype, imbalance)
+
+
+def _norms(model: Model, layer: Layer, option: Option, step: Step, dtype: str) -> Iterator[Operation]:
+    model, rows = model.stored_as(layer), step.rows(option)
     if layer.norm_parameters:
         norms = max(1, layer.norm_parameters // model.hidden) + _mixing(model)
         yield Operation(

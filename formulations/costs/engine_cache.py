@@ -98,6 +98,11 @@ class CachePool:
     states: int = 1
 
     @cached_property
+    def _cells(self) -> dict[tuple[object, ...], int]:
+        """Figures by what they are of and all that they depend on: of an option, its attn_tp alone."""
+        return {}
+
+    @cached_property
     def kinds(self) -> dict[str, CacheKind | None]:
         """Kind of cache of every layer kind of the model."""
         return {kind: cache_kind(self.model, kind, windows=self.windows) for kind in self.model.kinds}
@@ -150,7 +155,10 @@ class CachePool:
 
     def token_bytes(self, kind: str, option: Option) -> int:
         """Bytes of one token (or of a state) of one layer on one device."""
-        return kv_bytes_per_request(self.model, self.model.kinds[kind], option, 1)
+        key = (kind, option.attn_tp)
+        if key not in self._cells:
+            self._cells[key] = kv_bytes_per_request(self.model, self.model.kinds[kind], option, 1)
+        return self._cells[key]
 
     def block_bytes(self, kind: str, option: Option) -> int:
         """Bytes of one block of one layer on one device, in a pool that adds up layer by layer."""
@@ -160,6 +168,12 @@ class CachePool:
 
     def page_bytes(self, option: Option) -> int:
         """Bytes of one block of a layer: the largest of any kind of attention, and no less than a state."""
+        key = ("page", option.attn_tp)
+        if key not in self._cells:
+            self._cells[key] = self._page_bytes(option)
+        return self._cells[key]
+
+    def _page_bytes(self, option: Option) -> int:
         attention, states = 0, 0
         for kind, held in self.kinds.items():
             if held is None:
@@ -191,7 +205,10 @@ class CachePool:
 
     def request_pages(self, option: Option, *, tokens: int, batched: int) -> int:
         """Blocks of one request in all groups of a hybrid pool."""
-        return sum(self.pages(group, option, tokens=tokens, batched=batched) for group in self.groups)
+        key = ("pages", option.attn_tp, tokens, batched)
+        if key not in self._cells:
+            self._cells[key] = sum(self.pages(group, option, tokens=tokens, batched=batched) for group in self.groups)
+        return self._cells[key]
 
     def demand_pages(self, option: Option, demands: Sequence[Demand]) -> int:
         """Blocks of a hybrid pool that the largest of several demands asks for."""
@@ -205,6 +222,12 @@ class CachePool:
 
     def layer_bytes(self, kind: str, option: Option, *, tokens: int, batched: int) -> int:
         """Bytes of one request in one layer of a pool that is no hybrid, in whole blocks."""
+        key = (kind, option.attn_tp, tokens, batched)
+        if key not in self._cells:
+            self._cells[key] = self._layer_bytes(kind, option, tokens=tokens, batched=batched)
+        return self._cells[key]
+
+    def _layer_bytes(self, kind: str, option: Option, *, tokens: int, batched: int) -> int:
         held, size = self.kinds[kind], self.token_bytes(kind, option)
         if held is None or held.state:
             return self.states * size if held is not None else 0

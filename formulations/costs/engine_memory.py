@@ -23,7 +23,7 @@ runs head and sampler, binds where the stages are even.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -44,10 +44,7 @@ from shardproof.formulations.costs.memory import embedding_bytes, head_bytes, la
 from shardproof.formulations.costs.sharding import divide_up, element_bytes
 from shardproof.formulations.costs.speculative import draft_weight_bytes
 from shardproof.instances.engine import EngineSettings
-from shardproof.instances.layers import (
-    CompressedAttention,
-    MixtureOfExperts,
-)
+from shardproof.instances.layers import CompressedAttention, MixtureOfExperts
 from shardproof.instances.model import Model
 from shardproof.instances.option import Option
 from shardproof.instances.speculative import Draft, Speculation
@@ -217,14 +214,18 @@ class EngineAccount:
     def _loaded(self, size: int) -> int:
         return ceil(Fraction(str(self.profile.weights_factor)) * size)
 
+    def _kept(self, key: tuple[object, ...], size: Callable[[], int]) -> int:
+        """Weights as loaded, computed once by key."""
+        return self._cells[key] if key in self._cells else self._cells.setdefault(key, self._loaded(size()))
+
     def embedding(self, option: Option) -> int:
         """Embedding of the first stage, with a tower that text never uses, bytes."""
         tower = TOWER_LOADING if self.model.extra_parameters else 0
-        return self._loaded(embedding_bytes(self.model, option) + tower)
+        return self._kept(("embedding", option.attn_tp), lambda: embedding_bytes(self.model, option) + tower)
 
     def head(self, option: Option) -> int:
         """Head of the last stage, bytes; a tied one is not stored twice on a single stage."""
-        return self._loaded(head_bytes(self.model, option))
+        return self._kept(("head", option.attn_tp), lambda: head_bytes(self.model, option))
 
     def layer_graphs(self, launch: Launch) -> int:
         """CUDA graphs of one layer that come off the budget, bytes: 14 MiB for up to 512 tokens of a decode."""
@@ -235,7 +236,7 @@ class EngineAccount:
     def fixed(self, option: Option) -> int:
         """What every stage keeps outside weights, cache and activations, bytes."""
         outside = self.profile.non_torch_bytes(option.gpus if self.peer_links else 1)
-        return outside + self._loaded(rotary_bytes(self.model)) + self.reserve_bytes
+        return outside + self._kept(("rotary",), lambda: rotary_bytes(self.model)) + self.reserve_bytes
 
     @property
     def tells_static(self) -> bool:
@@ -248,7 +249,7 @@ class EngineAccount:
 
     def peak(self, option: Option, launch: Launch, *, last: bool) -> int:
         """Peak of the profiling run: the forward pass or, on the last stage, the sampler's dummy run, bytes."""
-        key = ("activations", option, launch, last)
+        key = ("activations", option.attn_tp, option.moe_tp, launch.batched, launch.sequences, last)
         if key not in self._cells:
             model, profile = self.model, self.profile
             stream = element_bytes(launch.batched * model.hidden * model.residual_streams, "bf16")

@@ -31,6 +31,7 @@ from shardproof.formulations.deployment.cells import (
     prefill_step,
 )
 from shardproof.formulations.deployment.engine_rows import EngineRows
+from shardproof.formulations.deployment.filled import memory_table, time_table
 from shardproof.formulations.deployment.lazy import Lazy
 from shardproof.formulations.deployment.loop_shapes import LoopShape, loop_shapes
 from shardproof.formulations.deployment.loops import Loop
@@ -84,6 +85,7 @@ class Deployment(Cells):
         found._remember(self._store)
         widest = found.instance.max_stage_gpus
         found.options = tuple(option for option in self.options if option.gpus <= widest)
+        found.engine = self.engine
         return found
 
     def under(self, rules: tuple[Rule, ...], *, imbalance: ImbalanceTable | None) -> Deployment:
@@ -383,53 +385,16 @@ class Deployment(Cells):
         kept = (requests, workload.resident_tokens, workload.sequence_length_range)
         key = (kept, step, self.instance.runtime_reserve, limit if variant.single_stage else None)
         if key not in self._tables:
-            self._tables[key] = self._memory_table(variant, scenario, step, requests)
+            self._tables[key] = memory_table(self, variant, scenario, step, self.options, requests)
         phase = "" if step is None else f", {step.phase}"
         return Cap(f"memory[{scenario.name}{phase}]", self._tables[key], limit, memory=True)
-
-    def _memory_table(self, variant: Variant, scenario: Scenario, step: Step | None, requests: int) -> Table:
-        limit, options = self.instance.memory_limit, self.options
-        parts = Lazy(len(options), lambda place: self.memory_parts(variant, scenario, step, options[place]))
-        blocked = limit + 1
-
-        def row(place: int) -> tuple[int, ...]:
-            option = options[place]
-            return tuple(
-                self.layer_weights(name, option) + self.layer_kv(name, option, scenario, requests)
-                for name in self.kind_names
-            )
-
-        return Table(
-            base=Lazy(len(options), lambda place: parts[place].base),
-            entry=Lazy(len(options), lambda place: blocked if variant.single_stage else parts[place].entry),
-            first=Lazy(len(options), lambda place: parts[place].first),
-            last=Lazy(
-                len(options),
-                lambda place: parts[place].last + self.draft_kv(options[place], scenario, requests),
-            ),
-            layer=Lazy(len(options), row),
-        )
 
     def time_table(self, step: Step, link: LinkName) -> Table:
         """Times of stages for one microbatch, ns, rounded up; the same table for every load."""
         if (step, link) not in self._tables:
-            self._tables[step, link] = self._time_table(step, link)
+            slack, beside = self.time_slack(step) + self._loosest_balance(step), self._tables.get((step, "scale_up"))
+            self._tables[step, link] = time_table(self, step, link, self.options, slack, beside)
         return self._tables[step, link]
-
-    def _time_table(self, step: Step, link: LinkName) -> Table:
-        options = self.options
-        ends = Lazy(len(options), lambda place: self.end_times(options[place], step, link))
-        return Table(
-            base=(0,) * len(options),
-            entry=Lazy(len(options), lambda place: ends[place].entry),
-            first=Lazy(len(options), lambda place: ends[place].first),
-            last=Lazy(len(options), lambda place: ends[place].last),
-            layer=Lazy(
-                len(options),
-                lambda place: tuple(self.layer_time(name, options[place], step) for name in self.kind_names),
-            ),
-            slack=self.time_slack(step) + self._loosest_balance(step),
-        )
 
     def _loosest_balance(self, step: Step) -> int:
         """Largest difference, ns, that an unproven placement makes to a layer's time."""

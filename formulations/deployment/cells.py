@@ -8,11 +8,13 @@ deployments.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from shardproof.formulations.costs import memory
 from shardproof.formulations.costs.clocks import clock_of
@@ -44,6 +46,8 @@ from shardproof.formulations.deployment.balance import (
     base_kind,
     grouped_kinds,
 )
+from shardproof.formulations.deployment.layer_times import LayerTimes
+from shardproof.formulations.deployment.lazy import Ints
 from shardproof.formulations.deployment.remembered import EndTimes, Remembered, remembered
 from shardproof.formulations.engines.told import account_of
 from shardproof.formulations.scaling import (
@@ -161,9 +165,20 @@ class Cells:
         self._waits: dict[tuple[str | None, int, Fraction, int | None], Wait] = {}
         self._roofline = Roofline(instance.device)
 
+    @cached_property
+    def _times(self) -> LayerTimes:
+        """Times of layers by the clock; parts of them are kept in the store."""
+        return LayerTimes(self.instance, self.clock, self._store.parts, scale=self._scale, imbalance=self._imbalance_of)
+
+    def _imbalance_of(self, kind: str, option: Option) -> Fraction | None:
+        """Load of the most loaded rank over the mean (``None``: equal loads)."""
+        found = self._balance.get(balanced_kind(kind), {}).get((option.moe_ep, option.extra_slots))
+        return None if found is None else found.achieved
+
     def _remember(self, store: Remembered) -> None:
         """Read cells from a store of the same subject, and add to it."""
         self._store = store
+        self.__dict__.pop("_times", None)
         self._layer_cells, self._end_cells = store.layer, store.ends
 
     def memory_parts(self, variant: Variant, scenario: Scenario, step: Step | None, option: Option) -> MemoryParts:
@@ -287,7 +302,9 @@ class Cells:
 
     def end_times(self, option: Option, step: Step, link: LinkName) -> EndTimes:
         """Times of a stage outside its layers, ns, rounded up."""
-        key = (option, step, link)
+        whole = self.instance.speculative is not None or (step.loop and self.serving is not None)
+        cut = option if whole else (option.attn_tp, step.sequences(option))
+        key = (cut, step if whole else (step.phase, step.tokens, step.context), link)
         if key not in self._end_cells:
             self._end_cells[key] = self._end_times(option, step, link)
         return self._end_cells[key]
@@ -332,8 +349,7 @@ class Cells:
         model, dtype = self.instance.model, self.instance.activations
         layer = model.kinds[base_kind(kind)]
         if imbalance is None:
-            found = self._balance.get(balanced_kind(kind), {}).get((option.moe_ep, option.extra_slots))
-            imbalance = None if found is None else found.achieved
+            imbalance = self._imbalance_of(kind, option)
         yield from layer_operations(model, layer, option, step, dtype, imbalance)
         yield from layer_collectives(
             model, layer, option, step, dtype=dtype, devices_per_node=self.instance.device.devices_per_node
@@ -346,5 +362,16 @@ class Cells:
         if key not in self._layer_cells and step.loop and self.serving is not None:
             self._layer_cells[key] = self._served_layer(self.serving, kind, option, step)
         if key not in self._layer_cells:
-            self._layer_cells[key] = self.timed(step, self.operations(kind, option, step))
+            self._layer_cells[key] = self._times.one(kind, base_kind(kind), option, step)
         return self._layer_cells[key]
+
+    def layer_times(self, options: Sequence[Option], step: Step) -> Ints:
+        """Times of one layer of every kind (columns) under many options (rows), ns, rounded up."""
+        kinds = list(map(balanced_kind, self.kind_names))
+        columns = {kind: self._column(kind, options, step) for kind in dict.fromkeys(kinds)}
+        return np.stack([columns[kind] for kind in kinds], axis=1)
+
+    def _column(self, kind: str, options: Sequence[Option], step: Step) -> Ints:
+        if step.loop and self.serving is not None:
+            return np.array([self.layer_time(kind, option, step) for option in options], dtype=np.int64)
+        return self._times.of(kind, base_kind(kind), options, step)

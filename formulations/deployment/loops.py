@@ -10,6 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from typing import Literal
+
+import numpy as np
 
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import LinkName
@@ -17,9 +20,9 @@ from shardproof.formulations.costs.serving.factors import width_of
 from shardproof.formulations.costs.serving.first_token import Wait
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.cells import Cells, decode_step, own_prefill_step, prefill_step
-from shardproof.formulations.deployment.lazy import Lazy
+from shardproof.formulations.deployment.lazy import Column, Ints, Rows
 from shardproof.formulations.deployment.tables import Cap, Table
-from shardproof.formulations.timeline import first_token_time, iteration_time
+from shardproof.formulations.timeline import first_token_parts, first_token_time, iteration_time
 from shardproof.instances.option import Option
 from shardproof.instances.speculative import MILLION
 from shardproof.instances.workload import ClosedLoop, Scenario
@@ -75,13 +78,19 @@ class Loop:
         """Times of the ends; the host's share of a first token lies with the first stage."""
         ends = [self.cells.end_times(option, step, self.link) for step in self.steps]
         first = self._times(option, *(found.first for found in ends))
-        chosen = 1 if self.chunk is not None and self.running > 1 else 0  # at equal times the engine's default stands
-        first = replace(first, first_token=first.first_token + self.wait(option).host_ns + chosen)
+        first = replace(first, first_token=first.first_token + self.once(option))
         return LoopEnds(
             entry=self._times(option, *(found.entry for found in ends)),
             first=first,
             last=self._times(option, *(found.last for found in ends)),
         )
+
+    def once(self, option: Option) -> int:
+        """What a first token takes once, whatever the layers, ns: the host's share; at equal times the default stands.
+
+        The default chunk of the engine is the one that stands.
+        """
+        return self.wait(option).host_ns + (1 if self.chunk is not None and self.running > 1 else 0)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -101,7 +110,8 @@ class Loop:
 
     def _times(self, option: Option, own: int, decode: int, beside: int, cut: int = 0) -> LoopTimes:
         own = max(own, cut * self.chunks)
-        iteration = iteration_time(decode, beside, prompts=self.prompts(option))
+        prompts = self.prompts(option)
+        iteration = iteration_time(decode, beside, numerator=prompts.numerator, denominator=prompts.denominator)
         return LoopTimes(own, decode, iteration, first_token_time(own, iteration, self.wait(option)))
 
     def wait(self, option: Option) -> Wait:
@@ -143,25 +153,82 @@ class Loop:
         """Tables of an iteration and of a first token; ``slack``: of a cell of any of their steps, ns."""
         listed = tuple(options)
         looser = slack + _up(slack * max((self.prompts(option) for option in listed), default=Fraction(0)))
-        waits = [self.wait(option) for option in listed]
+        waits = {self.wait(option) for option in listed}
         loosest = max((first_token_time(slack * self.chunks, looser, wait) + 1 for wait in waits), default=0)
-        kinds = self.cells.kind_names
-        ends = Lazy(len(listed), lambda place: self.ends(listed[place]))
-        layers = Lazy(len(listed), lambda place: tuple(self.layer(kind, listed[place]) for kind in kinds))
-        return _table(ends, layers, "iteration", looser + 1), _table(ends, layers, "first_token", loosest)
+        times = LoopArrays(self, listed)
+        return times.table("iteration", looser + 1), times.table("first_token", loosest)
 
 
-def _table(ends: Lazy[LoopEnds], layers: Lazy[tuple[LoopTimes, ...]], name: str, slack: int) -> Table:
-    """Table of one of the times, over ends and layers that both tables of a loop read."""
-    count = len(ends)
-    return Table(
-        base=(0,) * count,
-        entry=Lazy(count, lambda place: getattr(ends[place].entry, name)),
-        first=Lazy(count, lambda place: getattr(ends[place].first, name)),
-        last=Lazy(count, lambda place: getattr(ends[place].last, name)),
-        layer=Lazy(count, lambda place: tuple(getattr(times, name) for times in layers[place])),
-        slack=slack,
-    )
+_NONE: Ints = np.zeros((0, 0), dtype=np.int64)
+
+
+class LoopArrays:
+    """Times of a loop under many options at once: what both of its tables read."""
+
+    def __init__(self, loop: Loop, options: tuple[Option, ...]) -> None:
+        """Take the loop and its options."""
+        self._loop, self._options = loop, options
+        self._last_layers: tuple[tuple[int, int], tuple[Ints, Ints]] = (0, 0), (_NONE, _NONE)
+        self._last_ends: tuple[tuple[int, int], dict[str, tuple[Ints, Ints]]] = (0, 0), {}
+
+    def table(self, name: Literal["iteration", "first_token"], slack: int) -> Table:
+        """Table of one of the times."""
+        count, place = len(self._options), 0 if name == "iteration" else 1
+
+        def end(which: str) -> Column:
+            return Column(count, lambda start, stop: self._ends(start, stop)[which][place])
+
+        layer = Rows(count, lambda start, stop: self._layers(start, stop)[place])
+        return Table((0,) * count, end("entry"), end("first"), end("last"), layer, slack=slack)
+
+    def _layers(self, start: int, stop: int) -> tuple[Ints, Ints]:
+        """Times of layers between two options; kept until others are asked for, since both tables ask."""
+        if self._last_layers[0] != (start, stop):
+            options, cells = self._options[start:stop], self._loop.cells
+            steps = [cells.layer_times(options, step) for step in self._loop.steps]
+            self._last_layers = (start, stop), self._combined(options, steps)
+        return self._last_layers[1]
+
+    def _ends(self, start: int, stop: int) -> dict[str, tuple[Ints, Ints]]:
+        if self._last_ends[0] != (start, stop):
+            self._last_ends = (start, stop), self._ends_of(self._options[start:stop])
+        return self._last_ends[1]
+
+    def _ends_of(self, options: tuple[Option, ...]) -> dict[str, tuple[Ints, Ints]]:
+        loop = self._loop
+        found = [[loop.cells.end_times(option, step, loop.link) for option in options] for step in loop.steps]
+        columns = dict[str, tuple[Ints, Ints]]()
+        for name in ("entry", "first", "last"):
+            steps = [column([getattr(end, name) for end in row]) for row in found]
+            iteration, first = self._combined(options, steps)
+            columns[name] = iteration[:, 0], first[:, 0]
+        more = np.array([loop.once(option) for option in options], dtype=np.int64)
+        columns["first"] = columns["first"][0], columns["first"][1] + more
+        return columns
+
+    def _combined(self, options: tuple[Option, ...], steps: list[Ints]) -> tuple[Ints, Ints]:
+        """Iteration and first token from the times of the loop's steps, as `Loop.layer` has them cell by cell."""
+        own, decode, beside, *cut = steps
+        if cut:
+            own = np.maximum(own, exact(cut[0], self._loop.chunks) * self._loop.chunks)
+        prompts = [self._loop.prompts(option) for option in options]
+        share, of = (column([getattr(part, name) for part in prompts]) for name in ("numerator", "denominator"))
+        iteration = iteration_time(decode, exact(beside, int(share.max())), numerator=share, denominator=of)
+        waits = [self._loop.wait(option) for option in options]
+        prefill, waited = (column([getattr(wait, name) for wait in waits]) for name in ("prefill", "iteration"))
+        most = int(prefill.max()) + int(waited.max())
+        first = first_token_parts(exact(own, most), exact(iteration, most), prefill=prefill, waited=waited)
+        return iteration.astype(np.int64), first.astype(np.int64)
+
+
+def column(values: list[int]) -> Ints:
+    """A column of integers, one for each option."""
+    return np.array(values, dtype=np.int64)[:, None]
+
+
+def exact(values: Ints, factor: int) -> Ints:
+    """Values as they can be multiplied by a factor twice over without leaving 64 bits: else as Python's integers."""
+    return values if int(values.max(initial=0)) * factor < 1 << 61 else values.astype(object)
 
 
 def _up(value: Fraction) -> int:

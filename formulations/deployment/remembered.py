@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shardproof.formulations.deployment.layer_times import Parts
 from shardproof.formulations.deployment.tables import Table
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
@@ -37,26 +38,27 @@ Tables = dict[Hashable, Table]
 
 
 class Remembered(NamedTuple):
-    """Cells by key: of layers, bytes or ns; of the ends of stages.
+    """Cells by key: of layers, bytes or ns; of the ends of stages; times of the parts that layers fall into.
 
     Tables by options, kinds of layers and what else all of them depend on.
     """
 
     layer: dict[tuple[Hashable, ...], int]
     ends: dict[tuple[Hashable, ...], EndTimes]
+    parts: Parts
     tables: dict[tuple[tuple[Option, ...], Hashable, *tuple[Hashable, ...]], Tables]
     layers: int
 
     @classmethod
     def nothing(cls, layers: int) -> Remembered:
         """Return a store without cells for a model of so many layers."""
-        return cls({}, {}, {}, layers)
+        return cls({}, {}, {}, {}, layers)
 
     @property
     def size(self) -> int:
         """Cells that are kept, and the room of tables in cells."""
         entries = sum(len(options) * len(found) for (options, *_), found in self.tables.items()) * self.layers
-        return len(self.layer) + len(self.ends) + entries // TABLE_CELLS
+        return len(self.layer) + len(self.ends) + sum(map(len, self.parts.values())) + entries // TABLE_CELLS
 
 
 _kept: list[tuple[tuple[object, ...], Remembered]] = []

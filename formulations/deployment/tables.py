@@ -25,10 +25,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
-from shardproof.formulations.deployment.lazy import Lazy
+import numpy as np
+
+from shardproof.formulations.deployment.lazy import Column, Fill, Ints, Rows, array_of
 from shardproof.instances.option import Option
+
+
+class CellArrays(NamedTuple):
+    """Cells of a table: an entry for each option; ``layer``: a row for each, an entry for each layer kind."""
+
+    base: Ints
+    entry: Ints
+    first: Ints
+    last: Ints
+    layer: Ints
 
 
 @dataclass(frozen=True)
@@ -42,30 +54,40 @@ class Table:
     layer: Sequence[Sequence[int]]
     slack: int = 0
 
-    @cached_property
-    def arrays(self) -> dict[Any, Any]:
-        """What a search has read of the table in its own form, kept as long as the table."""
-        return {}
+    def cells(self, count: int) -> CellArrays:
+        """Cells of the first ``count`` options (at least), as the table is written."""
+        known: CellArrays | None = self.__dict__.get("_cells")
+        if known is None or len(known.base) < count:
+            columns = (self.base, self.entry, self.first, self.last, self.layer)
+            known = CellArrays(*(array_of(column, count) for column in columns))
+            self.__dict__["_cells"] = known
+        return known
+
+    def rounded_cells(self, count: int, *, floor: bool) -> CellArrays:
+        """Cells of the first ``count`` options (at least), rounded in one direction."""
+        return self.floor.cells(count) if floor else self.cells(count)
 
     @cached_property
     def floor(self) -> Table:
         """The same table rounded down."""
         if self.slack == 0:
             return self
+        options, slack = len(self.base), self.slack
 
-        def lowered(cells: Sequence[int]) -> Sequence[int]:
-            return Lazy(len(cells), lambda place: max(0, cells[place] - self.slack))
+        def lowered(name: str) -> Fill:
+            def fill(start: int, stop: int) -> Ints:
+                cells: Ints = getattr(self.cells(stop), name)
+                return np.maximum(cells[start:stop] - slack, 0)
 
-        def row(place: int) -> tuple[int, ...]:
-            return tuple(max(0, cell - self.slack) for cell in self.layer[place])
+            return fill
 
-        return Table(
-            base=lowered(self.base),
-            entry=lowered(self.entry),
-            first=lowered(self.first),
-            last=lowered(self.last),
-            layer=Lazy(len(self.layer), row),
-        )
+        base, entry, first, last = (Column(options, lowered(name)) for name in ("base", "entry", "first", "last"))
+        return Table(base, entry, first, last, layer=Rows(options, lowered("layer")))
+
+    @cached_property
+    def least(self) -> dict[Any, Any]:
+        """Bounds that a search has read off the table, by options, kept as long as the table."""
+        return {}
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shardproof.formulations.deployment.tables import Cap, Program
 from shardproof.solver.search.query import ObjectiveValues
-from shardproof.solver.search.view import Bounded, View
+from shardproof.solver.search.view import Bounded, Furthest, View
 
 
 @dataclass
@@ -20,9 +20,14 @@ class RoundedProgram(ObjectiveValues):
     program: Program
     floor: bool
     check_stop: Callable[[], None] = lambda: None
+    _furthest: Furthest = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the program's kinds once."""
+        self._furthest = Furthest(self.program, floor=self.floor)
 
     def view(
         self, *, caps: Sequence[tuple[Cap, int]], paths: Sequence[Bounded], options: tuple[int, ...], budget: int
     ) -> View:
         """Return the view of a context."""
-        return View(self.program, caps=caps, paths=paths, options=options, budget=budget, floor=self.floor)
+        return View(self.program, self._furthest, caps=caps, paths=paths, options=options, budget=budget)

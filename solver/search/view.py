@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardproof.formulations.deployment.chains import StageChoice
-from shardproof.formulations.deployment.tables import Cap, Path, Program, Table
+from shardproof.formulations.deployment.tables import Cap, CellArrays, Path, Program, Table
 from shardproof.instances.errors import InputError, InternalError
 from shardproof.solver.search.least_sums import NEVER, Cheapest, Ints, bands, least_sums
 
@@ -33,30 +33,32 @@ class TooManyLabels(Exception):
 
 @dataclass(frozen=True)
 class Costs:
-    """One table over the options of a view: ``prefix[o, i]`` is the cost of layers ``0 .. i-1``."""
+    """One table over the options of a view, and the kind of every layer."""
 
     base: Ints
     entry: Ints
     first: Ints
     last: Ints
     layer: Ints
-    prefix: Ints
+    kinds: Ints
 
     @classmethod
-    def of(cls, program: Program, table: Table, options: Sequence[int]) -> Costs:
-        """Read a table for some options."""
-        rows = np.array([tuple(table.layer[option])[: 1 + max(program.kinds)] for option in options], dtype=np.int64)
-        steps = rows[:, np.array(program.kinds)]
-        prefix = np.zeros((len(options), len(program.kinds) + 1), dtype=np.int64)
-        np.cumsum(steps, axis=1, out=prefix[:, 1:])
-        ends = [
-            np.array([cells[o] for o in options], dtype=np.int64)
-            for cells in (table.base, table.entry, table.first, table.last)
-        ]
-        if rows.size and int(rows.max()) * len(program.kinds) + sum(int(cells.max()) for cells in ends) >= NEVER:
-            raise InputError(TOO_LARGE)
-        base, entry, first, last = ends
-        return cls(base, entry, first, last, rows, prefix)
+    def of(
+        cls, program: Program, table: Table, options: Sequence[int], *, floor: bool = False, count: int = 0
+    ) -> Costs:
+        """Read a table for some options; ``count``: how many more may be asked for soon."""
+        cells, kinds = table.rounded_cells(max(count, 1 + max(options)), floor=floor), np.array(program.kinds)
+        _refuse_large(table, cells, len(kinds))
+        places = np.array(options, dtype=np.int64)
+        base, entry, first, last, layer = (array[places] for array in cells)
+        return cls(base, entry, first, last, layer[:, : 1 + max(program.kinds)], kinds)
+
+    @cached_property
+    def prefix(self) -> Ints:
+        """``prefix[o, i]`` is the cost of layers ``0 .. i-1``."""
+        found = np.zeros((len(self.layer), len(self.kinds) + 1), dtype=np.int64)
+        np.cumsum(self.layer[:, self.kinds], axis=1, out=found[:, 1:])
+        return found
 
     def matrix(self, place: int) -> Ints:
         """Costs of all stages (i, j] under one option; meaningless where i >= j."""
@@ -69,8 +71,9 @@ class Costs:
 
     def only(self, places: Sequence[int]) -> Costs:
         """The same table for some of the options."""
-        cells = (self.base, self.entry, self.first, self.last, self.layer, self.prefix)
-        return Costs(*(array[list(places)] for array in cells))
+        chosen = list(places)
+        base, entry, first, last = (array[chosen] for array in (self.base, self.entry, self.first, self.last))
+        return Costs(base, entry, first, last, self.layer[chosen], self.kinds)
 
     @cached_property
     def before(self) -> Ints:
@@ -109,17 +112,14 @@ class Costs:
         return found
 
 
-def costs_of(program: Program, table: Table, options: Sequence[int], *, floor: bool) -> Costs:
-    """Return the arrays of a table for some options; what was read for more of them is not read again."""
-    read: dict[tuple[int, ...], Costs] = table.arrays.setdefault((program.kinds, floor), {})
-    wanted = tuple(options)
-    if wanted not in read:
-        wider = next((known for known in read if set(wanted) <= set(known)), None)
-        if wider is None:
-            read[wanted] = Costs.of(program, table.floor if floor else table, wanted)
-        else:
-            read[wanted] = read[wider].only([wider.index(option) for option in wanted])
-    return read[wanted]
+def _refuse_large(table: Table, cells: CellArrays, layers: int) -> None:
+    """Refuse a table whose sums over so many layers could leave 64 bits."""
+    key = "largest", layers, len(cells.base)
+    if key not in table.least:
+        largest = int(cells.layer.max(initial=0)) * layers + sum(int(array.max(initial=0)) for array in cells[:4])
+        if largest >= NEVER:
+            raise InputError(TOO_LARGE)
+        table.least[key] = largest
 
 
 @dataclass(frozen=True)
@@ -132,28 +132,80 @@ class Bounded:
     high: int | None
 
 
+Places = NDArray[np.int16] | NDArray[np.int64]
+"""Layers; as 16 bits where that is enough."""
+FURTHEST_KEPT = 1 << 24
+"""Entries of furthest ends (options x layers of a row) that one program keeps: 32 MB."""
+
+
+class Furthest:
+    """A program's options and kinds as arrays, and the furthest ends of stages of all options, row by row."""
+
+    def __init__(self, program: Program, *, floor: bool) -> None:
+        """Take the program; ``floor`` reads the tables rounded down."""
+        self.program, self.floor = program, floor
+        self.gpus = [option.gpus for option in program.options]
+        self.every = tuple(range(len(program.options)))
+        self.widths: Ints = np.array(self.gpus, dtype=np.int64)
+        self.kind_counts: Ints = np.bincount(program.kinds, minlength=1 + max(program.kinds))
+        self.counts_key = tuple(self.kind_counts.tolist())
+        self._within: dict[int, int] = {}
+        self._is_short = len(program.kinds) < 1 << 15
+        self._ends: dict[tuple[int, int], tuple[Table, Places]] = {}
+
+    def within(self, budget: int) -> int:
+        """Options up to the last of at most so many GPUs."""
+        if budget not in self._within:
+            self._within[budget] = max((place + 1 for place in self.every if self.gpus[place] <= budget), default=0)
+        return self._within[budget]
+
+    def ends(self, table: Table, limit: int, count: int) -> Places:
+        """Per option, the first ``count`` (at least), and start: the furthest end of a stage within a limit."""
+        key = id(table), limit
+        known = self._ends.get(key)
+        if known is None or len(known[1]) < count:
+            whole = Costs.of(self.program, table, self.every[:count], floor=self.floor).furthest(limit)
+            far: Places = whole.astype(np.int16) if self._is_short else whole
+            while self._ends and len(self._ends) * far.size > FURTHEST_KEPT:
+                del self._ends[next(iter(self._ends))]
+            known = self._ends[key] = table, far
+        return known[1]
+
+    def alone(self, table: Table, option: int, count: int) -> tuple[int, int]:
+        """Unit-GPUs and sum of the whole work of a row under one option, of ``count`` that are of use."""
+        key = self.floor, self.counts_key
+        known: tuple[list[int], list[int]] = table.least.get(key, ([], []))
+        if len(known[0]) <= option:
+            cells = table.rounded_cells(count, floor=self.floor)
+            _refuse_large(table, cells, len(self.program.kinds))
+            whole = cells.layer[:, : len(self.kind_counts)] @ self.kind_counts
+            sums = whole + cells.first + cells.last + cells.base
+            known = table.least[key] = (sums * self.widths[: len(sums)]).tolist(), sums.tolist()
+        return known[0][option], known[1][option]
+
+
 class View:
     """The rows and options of one context: a partial case, stage limits, and the budget of one replica."""
 
     def __init__(
         self,
         program: Program,
+        furthest: Furthest,
         *,
         caps: Sequence[tuple[Cap, int]],
         paths: Sequence[Bounded],
         options: Sequence[int],
         budget: int,
-        floor: bool,
     ) -> None:
-        """Take rows with their limits; ``floor`` reads the tables rounded down."""
-        self.program, self.budget = program, budget
+        """Take rows with their limits, and the program's arrays."""
+        self.program, self.budget, self._furthest = program, budget, furthest
         self.layers = len(program.kinds)
-        widths = {option: program.options[option].gpus for option in options}
+        widths = furthest.gpus
         self.options = [option for option in options if widths[option] <= budget]
         self.gpus = [widths[option] for option in self.options]
-        self.kind_counts: Ints = np.bincount(program.kinds, minlength=1 + max(program.kinds))
+        self.kind_counts = furthest.kind_counts
         self.caps, self.paths = tuple(caps), tuple(paths)
-        self._floor = floor
+        self._floor = furthest.floor
         self._costs: dict[int, Costs] = {}
 
     def without_dominated(self) -> View:
@@ -178,6 +230,7 @@ class View:
         found.gpus = [self.gpus[place] for place in kept]
         found._costs = {id(table): self.costs(table).only(kept) for table in tables}
         found.__dict__.pop("_far_of_caps", None)
+        found.__dict__.pop("_bounds_key", None)
         return found
 
     def narrowed(self, paths: Sequence[Bounded]) -> View:
@@ -193,24 +246,59 @@ class View:
         """Return the arrays of a table."""
         key = id(table)
         if key not in self._costs:
-            self._costs[key] = costs_of(self.program, table, self.options, floor=self._floor)
+            count = self._furthest.within(self.budget)
+            self._costs[key] = Costs.of(self.program, table, self.options, floor=self._floor, count=count)
         return self._costs[key]
+
+    def volume(self, table: Table) -> int:
+        """Least unit-GPUs that the whole work of a row takes, whatever the options."""
+        return self._least(table)[0]
+
+    def least_sum(self, table: Table) -> int:
+        """Least sum of a row over the stages of a chain, whatever the options."""
+        return self._least(table)[1]
+
+    def _least(self, table: Table) -> tuple[int, int]:
+        if len(self.options) == 1:
+            return self._furthest.alone(table, self.options[0], self._furthest.within(self.budget))
+        key = self._floor, self._bounds_key
+        if key not in table.least:
+            costs, widths = self.costs(table), np.array(self.gpus, dtype=np.int64)
+            table.least[key] = tuple(
+                int((costs.layer * factor[:, None]).min(axis=0) @ self.kind_counts)
+                + sum(int((cells * factor).min()) for cells in (costs.first, costs.last, costs.base))
+                for factor in (widths, np.ones_like(widths))
+            )
+        found: tuple[int, int] = table.least[key]
+        return found
+
+    @cached_property
+    def _bounds_key(self) -> tuple[int, ...]:
+        """What bounds of a table over this view's options depend on: layers of each kind, and the options."""
+        return (*self._furthest.counts_key, -1, *self.options)
+
+    def _ends(self, table: Table, limit: int) -> Ints:
+        whole = self._furthest.ends(table, limit, self._furthest.within(self.budget))
+        found: Ints = whole[self.options].astype(np.int64)
+        return found
 
     @cached_property
     def _far_of_caps(self) -> Ints | None:
-        rows = [self.costs(cap.table).furthest(limit) for cap, limit in self.caps]
+        rows = [self._ends(cap.table, limit) for cap, limit in self.caps]
         return np.minimum.reduce(rows) if rows else None
 
     @cached_property
     def far(self) -> Ints:
         """Per option and start, the furthest end of a stage within all stage limits."""
-        rows = [self.costs(row.path.table).furthest(row.high) for row in self.paths if row.high is not None]
+        rows = [self._ends(row.path.table, row.high) for row in self.paths if row.high is not None]
         if self._far_of_caps is not None:
             rows.append(self._far_of_caps)
         return np.minimum.reduce(rows) if rows else np.full((len(self.options), self.layers + 1), self.layers)
 
     def reach(self) -> tuple[int, ...]:
         """Furthest layer that stages of g GPUs in total cover within the stage limits, for g = 0..budget."""
+        if len(self.gpus) == 1:
+            return self._reach_alone()
         ahead: dict[int, Ints] = {}
         for width, far in zip(self.gpus, self.far, strict=True):
             ahead[width] = np.maximum(ahead[width], far) if width in ahead else far
@@ -222,6 +310,14 @@ class View:
                 if width <= gpus:
                     best = max(best, furthest[found[gpus - width]], furthest[0])
             found[gpus] = best
+        return tuple(found)
+
+    def _reach_alone(self) -> tuple[int, ...]:
+        """The same under one option: every stage as long as it may be."""
+        width, far = self.gpus[0], self.far[0].tolist()
+        found = [0] * (self.budget + 1)
+        for gpus in range(width, self.budget + 1):
+            found[gpus] = max(found[gpus - 1], far[found[gpus - width]], far[0])
         return tuple(found)
 
     def reach_chain(self, reach: Sequence[int]) -> tuple[StageChoice, ...]:
@@ -334,8 +430,9 @@ def _non_dominated(fresh: dict[Label, tuple[int, Label, int]], earlier: Sequence
 def weighted_costs(view: View, weights: Sequence[tuple[Table, int]]) -> Costs:
     """Weighted sum of several tables."""
     parts = [(view.costs(table), weight) for table, weight in weights]
-    names = ("base", "entry", "first", "last", "layer", "prefix")
-    return Costs(*(sum(getattr(costs, name) * weight for costs, weight in parts) for name in names))
+    names = ("base", "entry", "first", "last", "layer")
+    base, entry, first, last, layer = (sum(getattr(costs, name) * weight for costs, weight in parts) for name in names)
+    return Costs(base, entry, first, last, layer, parts[0][0].kinds)
 
 
 def remaining_minimum(costs: Costs) -> Ints:

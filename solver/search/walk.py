@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from shardproof.formulations.deployment.chains import Chain, StageChoice, path_cost, rounded, stage_cost
 from shardproof.formulations.deployment.tables import Cap, Choice, Layout, Path
 from shardproof.instances.errors import InternalError
@@ -20,7 +18,6 @@ from shardproof.solver.search.query import Objective, Query, Unknown
 from shardproof.solver.search.rounding import RoundedProgram
 from shardproof.solver.search.view import (
     Bounded,
-    Costs,
     TooManyLabels,
     View,
     remaining_minimum,
@@ -99,7 +96,7 @@ class Walk:
         left = [axis for axis, place in enumerate(partial.picked) if place is None]
         if not left:
             return self._leaf(view, partial.places) if self._objective is None else self._improve(partial)
-        for axis in left if len(self._layout.axes) > 1 else ():
+        for axis in left if len(left) > 1 else ():
             if not any(self._is_open(axis, place, partial) for place in range(len(self._layout.axes[axis].choices))):
                 return self._split(axis, partial)
         return self._split(left[0], partial)
@@ -107,9 +104,10 @@ class Walk:
     def _split(self, axis: int, partial: Partial) -> Node | Chain:
         """One child for each choice of an axis: refuted alone where possible, else worked on."""
         children: list[Node] = []
+        by_itself = partial.picked.count(None) == 1 and not (partial.caps or partial.paths)
         for place, choice in enumerate(self._layout.axes[axis].choices):
             below = partial.with_choice(axis, place, choice)
-            open_ = len(self._layout.axes) == 1 or self._is_open(axis, place, partial)
+            open_ = by_itself or self._is_open(axis, place, partial)
             child = self._case(below) if open_ else self._refuted_alone[axis, place, below.options]
             if isinstance(child, Chain):
                 return child
@@ -298,30 +296,18 @@ def _quick(view: View) -> Node | None:
     """Refutations that need no table: an empty interval, volume, sum, reach."""
     if any(row.high is not None and row.high <= row.low for row in view.paths):
         return Empty()
-    named = [(cap.name, view.costs(cap.table), limit) for cap, limit in view.caps]
-    named += [(r.path.name, view.costs(r.path.table), r.high) for r in view.paths if r.high is not None]
-    for name, costs, limit in named:
-        if _volume(view, costs) > view.budget * limit:
+    named = [(cap.name, cap.table, limit) for cap, limit in view.caps]
+    named += [(row.path.name, row.path.table, row.high) for row in view.paths if row.high is not None]
+    for name, table, limit in named:
+        if view.volume(table) > view.budget * limit:
             return Volume(name)
     for row in view.paths:
         if row.limit is not None:
-            least = _least_sum(view, view.costs(row.path.table))
+            least = view.least_sum(row.path.table)
             if least + (row.path.microbatches - 1) * (row.low + 1) > row.limit:
                 return Sum(row.path.name)
     reach = view.reach()
     return Reach(reach) if reach[-1] < view.layers else None
-
-
-def _volume(view: View, costs: Costs) -> int:
-    """Least unit-GPUs that the whole work of a row takes, whatever the options."""
-    widths = np.array(view.gpus, dtype=np.int64)
-    layers = (costs.layer * widths[:, None]).min(axis=0) @ view.kind_counts
-    return int(layers) + sum(int((cells * widths).min()) for cells in (costs.first, costs.last, costs.base))
-
-
-def _least_sum(view: View, costs: Costs) -> int:
-    layers = costs.layer.min(axis=0) @ view.kind_counts
-    return int(layers) + int(costs.first.min()) + int(costs.last.min()) + int(costs.base.min())
 
 
 _RATIOS = (16, 4, 64)

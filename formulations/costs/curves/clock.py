@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from shardproof.formulations.costs.curves.load import LoadTable, table_of
 from shardproof.formulations.costs.curves.requests import Request, requests_of
@@ -25,6 +26,17 @@ Engines replay them from CUDA graphs, so another engine's curve of the same prod
 """
 
 
+Tables = dict[tuple[int, tuple[tuple[str, float], ...]], tuple[Curve, LoadTable]]
+"""Tables of curves at shapes, by the curve's identity (each entry keeps its curve) and the shape."""
+
+
+@lru_cache(maxsize=16)
+def shared_tables(device_json: str, calibration: str) -> Tables:
+    """Return the tables that all clocks of a device share under one calibration, whatever the engine."""
+    del device_json, calibration
+    return {}
+
+
 class CalibratedClock:
     """Times operations on one device by fitted curves; what has no curve goes to the fallback clock.
 
@@ -34,14 +46,25 @@ class CalibratedClock:
     Times are rounded to six significant digits, so that the last bits of a machine's logarithm do not show.
     """
 
-    def __init__(self, device: Device, calibration: Calibration, fallback: Clock, *, engine: str = "vllm") -> None:
-        """Take the device, its curves, the clock for everything else, and the engine whose kernels run."""
+    def __init__(
+        self,
+        device: Device,
+        calibration: Calibration,
+        fallback: Clock,
+        *,
+        engine: str = "vllm",
+        tables: Tables | None = None,
+    ) -> None:
+        """Take the device, its curves, the clock for everything else, and the engine whose kernels run.
+
+        ``tables``: those that other clocks of the same device and curves have read, to read from and to add to.
+        """
         self._device = device
         self._calibration = calibration
         self._fallback = fallback
         self._roofline = Roofline(device)
         self._engine = engine
-        self._tables: dict[tuple[object, ...], LoadTable] = {}
+        self._tables: Tables = {} if tables is None else tables
         self._chosen: dict[tuple[str, ...], Curve | None] = {}
         self._known: dict[Operation, tuple[int, int]] = {}
 
@@ -76,11 +99,11 @@ class CalibratedClock:
         return request, found
 
     def _microseconds(self, request: Request, curve: Curve) -> float:
-        key = (request.key, request.shape)
+        key = (id(curve), request.shape)
         if key not in self._tables:
             centres = self._calibration.centres[curve.key.family]
-            self._tables[key] = table_of(curve, centres, self._calibration.figures, dict(request.shape))
-        return self._tables[key].microseconds(request.loads)
+            self._tables[key] = curve, table_of(curve, centres, self._calibration.figures, dict(request.shape))
+        return self._tables[key][1].microseconds(request.loads)
 
 
 def choose_curve(curves: Iterable[Curve], request: Request, engine: str) -> Curve | None:

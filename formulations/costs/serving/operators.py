@@ -43,13 +43,16 @@ def clock_for(device: Device, engine: str) -> Clock:
 
 @lru_cache(maxsize=256)
 def _clock(device_json: str, engine: str) -> Clock:
-    from shardproof.formulations.costs.curves.clock import CalibratedClock
+    from shardproof.formulations.costs.curves.clock import CalibratedClock, shared_tables
     from shardproof.instances.calibration import calibration_for
 
     device = Device.model_validate_json(device_json)
     found = calibration_for(device.name, device, engine=engine)
     flat = FlatClock(device)
-    return flat if found is None else CalibratedClock(device, found[0], flat, engine=engine)
+    if found is None:
+        return flat
+    tables = shared_tables(device_json, device.name)
+    return CalibratedClock(device, found[0], flat, engine=engine, tables=tables)
 
 
 def step_of(option: Option, load: Load) -> Step:

@@ -1,0 +1,88 @@
+"""Tables of memory and of times over all options, each filled as one array when it is first read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from shardproof.formulations.costs.compute import Step
+from shardproof.formulations.costs.operations import LinkName
+from shardproof.formulations.deployment.balance import base_kind
+from shardproof.formulations.deployment.cells import Cells, MemoryParts, Variant
+from shardproof.formulations.deployment.lazy import Column, Fill, Ints, Lazy, Rows
+from shardproof.formulations.deployment.remembered import EndTimes
+from shardproof.formulations.deployment.tables import Table
+from shardproof.instances.option import Option
+from shardproof.instances.workload import Scenario
+
+
+def _column(items: Lazy[Any], name: str) -> Column:
+    """Return one field of all items."""
+
+    def fill(start: int, stop: int) -> Ints:
+        return np.array([getattr(items[place], name) for place in range(start, stop)], dtype=np.int64)
+
+    return Column(len(items), fill)
+
+
+def memory_table(
+    cells: Cells,
+    variant: Variant,
+    scenario: Scenario,
+    step: Step | None,
+    options: Sequence[Option],
+    requests: int,
+) -> Table:
+    """Bytes of stages with so many resident requests; with a step, its microbatch's workspace and buffers too."""
+    count, blocked = len(options), cells.instance.memory_limit + 1
+    parts = Lazy[MemoryParts](count, lambda place: cells.memory_parts(variant, scenario, step, options[place]))
+
+    def last(start: int, stop: int) -> Ints:
+        kept = (parts[place].last + cells.draft_kv(options[place], scenario, requests) for place in range(start, stop))
+        return np.array(list(kept), dtype=np.int64)
+
+    return Table(
+        base=_column(parts, "base"),
+        entry=(blocked,) * count if variant.single_stage else _column(parts, "entry"),
+        first=_column(parts, "first"),
+        last=Column(count, last),
+        layer=Rows(count, _layers(cells, scenario, options, requests)),
+    )
+
+
+def _layers(cells: Cells, scenario: Scenario, options: Sequence[Option], requests: int) -> Fill:
+    kinds = dict.fromkeys(map(base_kind, cells.kind_names))
+
+    def fill(start: int, stop: int) -> Ints:
+        rows = list[list[int]]()
+        for option in options[start:stop]:
+            found = {
+                kind: cells.layer_weights(kind, option) + cells.layer_kv(kind, option, scenario, requests)
+                for kind in kinds
+            }
+            rows.append([found[base_kind(name)] for name in cells.kind_names])
+        return np.array(rows, dtype=np.int64)
+
+    return fill
+
+
+def time_table(
+    cells: Cells, step: Step, link: LinkName, options: Sequence[Option], slack: int, beside: Table | None
+) -> Table:
+    """Times of stages for one microbatch, ns; ``beside``: the table of the same step over another link."""
+    count = len(options)
+    ends = Lazy[EndTimes](count, lambda place: cells.end_times(options[place], step, link))
+
+    def layers(start: int, stop: int) -> Ints:
+        return cells.layer_times(options[start:stop], step)
+
+    return Table(
+        base=(0,) * count,
+        entry=_column(ends, "entry"),
+        first=_column(ends, "first"),
+        last=_column(ends, "last"),
+        layer=Rows(count, layers) if beside is None else beside.layer,
+        slack=slack,
+    )

@@ -1,0 +1,125 @@
+"""Times of layers put together from parts that options and steps share, and of all options at once.
+
+What a layer does on one device falls into its own part, which depends on attn_tp and the rows of one attention
+replica, and its experts' part, which depends on moe_tp, moe_ep, extra slots, the tokens of the whole stage, and
+whether the stage's attention replicas hold different tokens. Picoseconds of both add up before they are rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from shardproof.formulations.costs.communication import expert_collectives, own_collectives
+from shardproof.formulations.costs.compute import Step, expert_operations, own_operations
+from shardproof.formulations.costs.operations import Clock, Operation
+from shardproof.formulations.costs.roofline import Roofline
+from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.costs.speculative import per_token
+from shardproof.formulations.deployment.lazy import Ints
+from shardproof.formulations.scaling import corrected_nanoseconds, within_reason
+from shardproof.instances.instance import Instance
+from shardproof.instances.layers import MixtureOfExperts
+from shardproof.instances.option import Option
+from shardproof.instances.speculative import MILLION
+
+Picoseconds = tuple[int, int]
+"""Time of some operations as the clock says, rounded up, and as the datasheet allows at least (0: not asked for)."""
+NOTHING = 0, 0
+
+PartKey = tuple[object, ...]
+"""All that the operations of a part depend on."""
+
+Parts = dict[PartKey, dict[PartKey, Picoseconds]]
+"""Times of parts, by kind of layer and step, then by what options make of them."""
+
+
+class LayerTimes:
+    """Times of layers of one instance under one clock; parts once computed are kept in a store.
+
+    ``scale``: what a user's measurements make of a phase. ``imbalance``: load of the most loaded rank over the mean,
+    by kind of layer and option (``None``: equal loads).
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        clock: Clock,
+        store: Parts,
+        *,
+        scale: Callable[[str], Fraction],
+        imbalance: Callable[[str, Option], Fraction | None],
+    ) -> None:
+        """Take what times depend on."""
+        self._instance, self._clock, self._store = instance, clock, store
+        self._scale, self._imbalance = scale, imbalance
+        self._roofline = Roofline(instance.device)
+
+    def one(self, kind: str, base: str, option: Option, step: Step) -> int:
+        """Time of one layer, ns, rounded up; ``base``: the kind's name in the model."""
+        return self._rounded(self._parts(kind, base, (option,), step), step)[0]
+
+    def of(self, kind: str, base: str, options: Sequence[Option], step: Step) -> Ints:
+        """Times of one layer under many options, ns, rounded up."""
+        return np.array(self._rounded(self._parts(kind, base, options, step), step), dtype=np.int64)
+
+    def _parts(
+        self, kind: str, base: str, options: Sequence[Option], step: Step
+    ) -> Iterator[tuple[Picoseconds, Picoseconds]]:
+        return zip(self._own(base, options, step), self._experts(kind, base, options, step), strict=True)
+
+    def _rounded(self, parts: Iterator[tuple[Picoseconds, Picoseconds]], step: Step) -> list[int]:
+        """Nanoseconds of one token, rounded up; corrected by the phase's scale, no less than the datasheet allows."""
+        summed, scale = [(own[0] + experts[0], own[1] + experts[1]) for own, experts in parts], self._scale(step.phase)
+        times = [-(-time // 1000) for time, _ in summed]
+        within_reason(max(times, default=0))
+        if scale != 1:
+            pairs = zip(times, summed, strict=True)
+            times = [corrected_nanoseconds(time, scale, least=-(-least // 1000)) for time, (_, least) in pairs]
+        return times if step.gives == MILLION else [per_token(time, step.gives) for time in times]
+
+    def _known(self, part: str, kind: str, step: Step) -> dict[PartKey, Picoseconds]:
+        return self._store.setdefault((part, kind, step.phase, step.tokens, step.context), {})
+
+    def _own(self, base: str, options: Sequence[Option], step: Step) -> Iterator[Picoseconds]:
+        known, requests = self._known("own", base, step), step.requests
+        for option in options:
+            key = option.attn_tp, divide_up(requests, option.attn_dp)
+            found = known.get(key)
+            if found is None:
+                found = known[key] = self._summed(step, self._own_work(base, option, step))
+            yield found
+
+    def _experts(self, kind: str, base: str, options: Sequence[Option], step: Step) -> Iterator[Picoseconds]:
+        if not isinstance(self._instance.model.kinds[base].feed_forward, MixtureOfExperts):
+            yield from (NOTHING for _ in options)
+            return
+        known, requests = self._known("experts", kind, step), step.requests
+        for option in options:
+            replicas = option.attn_dp
+            tokens = divide_up(requests, replicas) * replicas
+            key = option.moe_tp, option.moe_ep, option.extra_slots, tokens, replicas > 1
+            found = known.get(key)
+            if found is None:
+                found = known[key] = self._summed(step, self._expert_work(kind, base, option, step))
+            yield found
+
+    def _own_work(self, base: str, option: Option, step: Step) -> Iterator[Operation]:
+        instance, layer = self._instance, self._instance.model.kinds[base]
+        node, dtype = instance.device.devices_per_node, instance.activations
+        yield from own_operations(instance.model, layer, option, step, dtype)
+        yield from own_collectives(instance.model, layer, option, step, dtype=dtype, devices_per_node=node)
+
+    def _expert_work(self, kind: str, base: str, option: Option, step: Step) -> Iterator[Operation]:
+        instance, layer = self._instance, self._instance.model.kinds[base]
+        node, dtype = instance.device.devices_per_node, instance.activations
+        imbalance = self._imbalance(kind, option)
+        yield from expert_operations(instance.model, layer, option, step, dtype, imbalance)
+        yield from expert_collectives(instance.model, layer, option, step, dtype=dtype, devices_per_node=node)
+
+    def _summed(self, step: Step, operations: Iterator[Operation]) -> Picoseconds:
+        listed = list(operations)
+        least = 0 if self._scale(step.phase) == 1 else sum(map(self._roofline.picoseconds, listed))
+        return sum(self._clock.picoseconds(one)[1] for one in listed), least
