@@ -33,9 +33,14 @@ def link_of(instance: Instance) -> Passage:
 
 
 def prompt_bytes(instance: Instance, tokens: int) -> int:
-    """Bytes of the cache of a prompt of so many tokens, all layers."""
-    model = instance.model
-    return sum(layer_kv_bytes(model, model.kinds[kind], WHOLE, requests=1, tokens=tokens) for kind in model.layer_kinds)
+    """Bytes of the cache of a prompt of so many tokens, all layers, those of what guesses tokens ahead included."""
+    guessed = None if instance.speculative is None else instance.speculative.draft
+    models = [instance.model, *(() if guessed is None else (guessed.model,))]
+    return sum(
+        layer_kv_bytes(model, model.kinds[kind], WHOLE, requests=1, tokens=tokens)
+        for model in models
+        for kind in model.layer_kinds
+    )
 
 
 def sending_time(instance: Instance, tokens: int) -> int:

@@ -37,7 +37,8 @@ class OpenScenario:
         """Take the requests that will be played."""
         assert isinstance(scenario.workload, OpenLoop)
         self.scenario, self.load, self.needs = scenario, scenario.workload, promised_by(scenario)
-        settings = service.settings
+        guessed, settings = service.instance.speculative, service.settings
+        self._verified = 1 if guessed is None else guessed.verified
         seeds = range(settings.seed, settings.seed + (1 if self.load.trace else settings.seeds))
         self.runs = [_facts(service, scenario, seed) for seed in seeds]
 
@@ -65,9 +66,10 @@ class OpenScenario:
         """Share of the sequences running when a request comes that still run when its prompt is computed, at least.
 
         One round ends in between, and those of the prompt's chunks of ``budget`` tokens (and no fewer than `CHUNK`
-        where the budget is larger): in each one of a sequence's tokens is its last.
+        where the budget is larger): in each one of a sequence's tokens is its last (one of those that it verifies, where
+        tokens are guessed ahead).
         """
-        rounds = 1 + float(-(-self.everything.computed // min(CHUNK, budget)).mean())
+        rounds = self._verified * (1 + float(-(-self.everything.computed // min(CHUNK, budget)).mean()))
         return max(0.0, 1 - rounds / max(1.0, float(self.everything.later.mean())))
 
     @cached_property

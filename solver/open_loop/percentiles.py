@@ -108,7 +108,7 @@ class ReplicaPercentiles:
         most = max(1.0, self.limits.batched_tokens / max(1.0, float(self.load.computed.mean())))
         added, found = float(self.added.mean()), 1.0
         for _ in range(STEPS):
-            round_ = self._round(1.0) + added * max(1.0, found / self.limits.ranks)
+            round_ = self._round(1.0) * self.limits.whole + added * max(1.0, found / self.limits.ranks)
             after = min(most, max(1.0, self.load.rate * round_))
             if abs(after - found) < 1e-3:
                 break
@@ -154,7 +154,8 @@ class ReplicaPercentiles:
         for _ in range(STEPS):
             middle = (low + high) / 2
             low, high = (low, middle) if self._below(middle) >= share else (middle, high)
-        return high * SAFETY
+        surplus = (self.limits.whole - 1) / max(1.0, float(self.later.mean()))  # of the last round of a request
+        return high * SAFETY * (1 + surplus)
 
     def _below(self, time: float) -> float:
         """Share of the requests whose time per token stays below a time."""
@@ -185,7 +186,7 @@ class ReplicaPercentiles:
     def _beside(self) -> float:
         """Time of the round that a prompt runs in, with a standard deviation more sequences than usual, ns."""
         flight = self.load.rate * float(self.later.mean()) * self.mean_tpot
-        return self._round(1 + flight + flight**0.5)
+        return self._round(1 + flight + flight**0.5) * self.limits.whole
 
     def ttft(self, share: float) -> float:
         """Time to first token that a share of the requests does not exceed, ns."""
@@ -216,7 +217,7 @@ class ReplicaPercentiles:
         if self.stalled >= 1:
             return inf
         flight = self.load.rate * float(self.later.mean()) * self.mean_tpot
-        beside = self._round(1 + flight)
+        beside = self._round(1 + flight) * self.limits.whole
         mean = beside / (1 - self.stalled)
         cell = (6 * mean + 6 * float(self.added.max()) + 2 * float(self.stalling.max()) / (1 - self.stalled)) / CELLS
         stalling, base = np.fft.rfft(_masses(self.stalling, cell), 2 * CELLS), _masses(np.array([beside]), cell)

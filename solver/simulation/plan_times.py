@@ -17,6 +17,7 @@ from shardproof.formulations.costs.operations import LinkName
 from shardproof.formulations.costs.speculative import verifying
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.plan import Group, Stage
+from shardproof.instances.speculative import MILLION
 from shardproof.instances.workload import Phased
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.simulation.replica import ReplicaLimits
@@ -89,15 +90,17 @@ def limits_of(deployment: Deployment, plan: Group, *, prefix_hit: float = 0.0) -
     """What the engine of a plan's replica allows, all attention replicas together."""
     instance = deployment.instance
     engine = EnginePlan(instance, plan)
-    ranks = plan.stages[0].attn_dp
+    ranks, guessed = plan.stages[0].attn_dp, instance.speculative
     tokens = max(1, engine.binding.kv_tokens) * ranks
     told = instance.engine_settings
     batched = engine.launch(plan.stages[0].option).batched * ranks
     most = (told.max_num_seqs or engine.binding.max_sequences) * ranks
     return ReplicaLimits(
         sequences=max(1, most),
-        batched_tokens=max(batched, most),
+        batched_tokens=max(batched, most if guessed is None else most * guessed.verified),
         cache_tokens=tokens,
         prefix_hit=prefix_hit,
         ranks=ranks,
+        verified=1 if guessed is None else guessed.verified,
+        gives=MILLION if guessed is None else guessed.tokens,
     )

@@ -33,7 +33,7 @@ class PrefillReplica(Replica):
     _held_tokens: int = 0
 
     @property
-    def cached_tokens(self) -> int:
+    def cached_tokens(self) -> float:
         """Tokens that the cache holds, those on their way included."""
         return super().cached_tokens + self._held_tokens
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import ceil, inf
 
+from shardproof.instances.speculative import MILLION
 from shardproof.instances.traffic.trace import BLOCK_TOKENS, Request
 from shardproof.solver.simulation.times import IterationTimes
 
@@ -25,7 +26,8 @@ class ReplicaLimits:
     """What the engine of a replica allows: sequences at once, tokens of one round, tokens of KV cache.
 
     ``prefix_hit``: share of every prompt that is found in the cache (prompts with block hashes find their own);
-    ``ranks``: attention replicas, which prefill different prompts side by side.
+    ``ranks``: attention replicas, which prefill different prompts side by side. ``verified``: tokens of each sequence
+    that a round computes, of which it keeps ``gives`` millionths; iteration times are those of one token that is kept.
     """
 
     sequences: int
@@ -33,6 +35,13 @@ class ReplicaLimits:
     cache_tokens: int
     prefix_hit: float = 0.0
     ranks: int = 1
+    verified: int = 1
+    gives: int = MILLION
+
+    @property
+    def whole(self) -> float:
+        """Tokens of a sequence that a round keeps."""
+        return 1 if self.gives == MILLION else self.gives / MILLION
 
 
 @dataclass(slots=True)
@@ -65,7 +74,10 @@ class Served:
 
 @dataclass(slots=True)
 class Sequenced:
-    """A request inside the engine: prompt tokens to compute, tokens held, rounds to its end, when it came (ns)."""
+    """A request inside the engine: prompt tokens to compute, tokens held, when it came (ns); ``remaining``: tokens.
+
+    ``began`` and ``ends``: the rounds after which it decodes, and after which it is done.
+    """
 
     served: Served
     prompt: int
@@ -73,6 +85,7 @@ class Sequenced:
     left: int
     remaining: int
     held: int = 0
+    began: int = 0
     ends: int = 0
     order: int = 0
     running: bool = False
@@ -86,7 +99,7 @@ class Sample:
     time: float
     running: int
     waiting: int
-    cached_tokens: int
+    cached_tokens: float
 
 
 @dataclass
@@ -112,7 +125,7 @@ class Replica:
     _running: list[tuple[int, int, Sequenced]] = field(default_factory=list)
     _latest: list[Sequenced] = field(default_factory=list)
     _count: int = 0
-    _context: int = 0
+    _context: float = 0
     _prompts: int = 0
     _admitted: int = 0
     _blocks: OrderedDict[int, None] = field(default_factory=OrderedDict)
@@ -130,7 +143,7 @@ class Replica:
         return max(self.now, self._arriving[0].ready) if self._arriving else NEVER
 
     @property
-    def cached_tokens(self) -> int:
+    def cached_tokens(self) -> float:
         """Tokens that the cache holds."""
         return self._context + self._prompts
 
@@ -165,7 +178,8 @@ class Replica:
             self.now = float(self._arriving[0].ready)
             return True
         self._admit()
-        while self._count and self.cached_tokens + self._count + 1 > self.limits.cache_tokens:
+        verified = self.limits.verified
+        while self._count and self.cached_tokens + self._count * verified + 1 > self.limits.cache_tokens:
             self._preempt()
         if self._prefilling:
             self._mixed_round()
@@ -190,7 +204,8 @@ class Replica:
                 self._replace(self.now)
                 continue
             active = self._count + len(self._prefilling)
-            if active >= limits.sequences or self.cached_tokens + sequence.prompt + active > limits.cache_tokens:
+            asked = sequence.prompt + active * limits.verified
+            if active >= limits.sequences or self.cached_tokens + asked > limits.cache_tokens:
                 return
             self._waiting.popleft()
             self._find_prefix(sequence)
@@ -219,7 +234,7 @@ class Replica:
 
     def _mixed_round(self) -> None:
         """Play one round: every running sequence one token, and prompt chunks up to the token budget."""
-        budget = max(1, self.limits.batched_tokens - self._count)
+        budget = max(1, self.limits.batched_tokens - self._count * self.limits.verified)
         done: list[tuple[Sequenced, float]] = []
         added = longest = passed = 0.0
         while self._prefilling and budget > 0:
@@ -235,7 +250,7 @@ class Replica:
             done.append((self._prefilling.popleft(), passed))
         added = max(longest, added / self.limits.ranks)
         running = self._count
-        base = self.times.round(running, self._context / running) if running else self._idle_round()
+        base = self._round(running, self._context / running) if running else self._idle_round()
         start, self.now = self.now, self.now + base + added
         if running:
             self.gaps.append((base + added, running))
@@ -245,7 +260,11 @@ class Replica:
 
     def _idle_round(self) -> float:
         """Time of a round beside which no sequence decodes, ns."""
-        return self.times.fastest_round
+        return self.times.fastest_round * self.limits.whole
+
+    def _round(self, sequences: int, context: float) -> float:
+        """Time of a round, all of whose tokens are verified, ns."""
+        return self.times.round(sequences, context) * self.limits.whole
 
     def _start_decoding(self, sequence: Sequenced, moment: float) -> None:
         if sequence.served.first_token is None:
@@ -255,8 +274,8 @@ class Replica:
         if sequence.remaining <= 0:
             self._finish(sequence, moment)
             return
-        sequence.held, sequence.running = sequence.prompt + 1, True
-        sequence.ends = self.rounds + sequence.remaining
+        sequence.held, sequence.running, sequence.began = sequence.prompt + 1, True, self.rounds
+        sequence.ends = self.rounds + -(-sequence.remaining * MILLION // self.limits.gives)
         self._context += sequence.held
         self._count += 1
         heappush(self._running, (sequence.ends, sequence.order, sequence))
@@ -266,16 +285,17 @@ class Replica:
         """Play the rounds up to the next event in one step."""
         while self._running and not self._running[0][2].running:
             heappop(self._running)
-        room = (self.limits.cache_tokens - self.cached_tokens) // self._count
+        whole, spare = self.limits.whole, self.limits.cache_tokens - self.cached_tokens
+        room = 1 + int((spare - self._count * self.limits.verified) // (self._count * whole))
         mean = self._context / self._count
-        one = self.times.round(self._count, mean)
+        one = self._round(self._count, mean)
         steps = min(self._running[0][0] - self.rounds, room)
         if not self._waiting or self._count < self.limits.sequences:
             event = self._arriving[0].ready if self._arriving else NEVER
             event = min(event, until)
             if event < NEVER:
                 steps = min(steps, max(1, ceil((event - self.now) / one)))
-        each = self.times.round(self._count, mean + (steps - 1) / 2)
+        each = self._round(self._count, mean + (steps - 1) * whole / 2)
         self.now += steps * each
         self.gaps.append((each, steps * self._count))
         self._pass_rounds(steps)
@@ -283,7 +303,7 @@ class Replica:
     def _pass_rounds(self, steps: int) -> None:
         """Count rounds, and let end what ends with them."""
         self.rounds += steps
-        self._context += steps * self._count
+        self._context += steps * self._count * self.limits.whole
         while self._running and (self._running[0][0] <= self.rounds or not self._running[0][2].running):
             sequence = heappop(self._running)[2]
             if sequence.running:
@@ -294,7 +314,11 @@ class Replica:
         """Take a running sequence out; what it holds is its prompt and what it has written."""
         sequence.running = False
         self._count -= 1
-        self._context -= sequence.held + sequence.remaining - max(0, sequence.ends - self.rounds)
+        self._context -= sequence.held + self._written(sequence)
+
+    def _written(self, sequence: Sequenced) -> float:
+        """Tokens that a running sequence wrote after its first."""
+        return (self.rounds - sequence.began) * self.limits.whole
 
     def _preempt(self) -> None:
         """Put the sequence admitted last back to the head of the queue."""
@@ -302,9 +326,9 @@ class Replica:
             self._latest.pop()
         sequence = max((item for item in self._latest if item.running), key=lambda item: item.order)
         self._latest = [item for item in self._latest if item.running and item is not sequence]
-        left = sequence.ends - self.rounds
         self._leave(sequence)
-        written = sequence.remaining - left
+        written = min(sequence.remaining - 1, int(self._written(sequence)))
+        left = sequence.remaining - written
         sequence.served.preempted += 1
         self.preemptions += 1
         again = Sequenced(sequence.served, sequence.prompt + written, 0, sequence.prompt + written, left + 1)
