@@ -80,6 +80,7 @@ class AskedModel(Record):
     scenarios: tuple[dict[str, Any], ...] | None = None
     limits: dict[str, Any] | None = None
     load_profile: str | None = None
+    speculative: Any = None
     max_stage_gpus: int | None = None
     runtime_reserve: str | None = None
 

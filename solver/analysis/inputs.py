@@ -41,7 +41,20 @@ class Input:
 
 def inputs_of(instance: Instance) -> tuple[Input, ...]:
     """Every input whose worsening can only make the answer worse."""
-    return (*device_inputs(instance), *_workload_inputs(instance))
+    return (*device_inputs(instance), *_workload_inputs(instance), *_guesses(instance))
+
+
+def _guesses(instance: Instance) -> Iterator[Input]:
+    """Yield what fewer guesses that hold make worse: tokens of an iteration, of which the model itself gives one."""
+    guessed = instance.speculative
+    if guessed is None or guessed.tokens == MILLION:
+        return
+
+    def changed(value: int) -> Instance:
+        tokens = max(MILLION, value)
+        return instance.model_copy(update={"speculative": guessed.model_copy(update={"tokens": tokens})})
+
+    yield Input("tokens of an iteration", "millionths of a token", guessed.tokens, True, changed)
 
 
 def device_inputs(instance: Instance) -> Iterator[Input]:

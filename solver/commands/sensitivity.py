@@ -111,6 +111,8 @@ def _written(value: int, unit: str) -> str:
 
     if unit == "ns":
         return format_duration(value)
+    if unit == "millionths of a token":
+        return f"{value / 1_000_000:.4f}"
     if unit == "millionths":
         return f"{value / 10_000:.4f}%"
     if unit.startswith("bytes"):

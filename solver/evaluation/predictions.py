@@ -56,6 +56,8 @@ class Prediction:
     group: int | None = None
     pool: Pool | None = None
     violations: tuple[Violation, ...] = ()
+    guessing: str | None = None
+    """What guesses tokens ahead, and how many an iteration gives; operations are then those of one token."""
     served: dict[str, Any] | None = None
     """What requests that come by themselves saw of the plan: the document of ``simulate --json`` (``None``: others)."""
     said: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ class Prediction:
             "basis": self.basis,
             "ttft_s": self.ttft_s,
             "tpot_ms": self.tpot_ms,
+            **({} if self.guessing is None else {"speculative": self.guessing}),
             **asdict(self.throughput),
             "running_requests": self.running,
             "requests_in_flight": self.requests,
@@ -163,6 +166,7 @@ def _scenario(
         engine_memory=engine_memory(instance, plan),
         assumptions=_assumptions(instance, fitted, plan),
         violations=_violations(instance, plan, evaluation, figures),
+        guessing=None if instance.speculative is None else instance.speculative.text,
     )
 
 

@@ -66,8 +66,8 @@ class OpenScenario:
         """Share of the sequences running when a request comes that still run when its prompt is computed, at least.
 
         One round ends in between, and those of the prompt's chunks of ``budget`` tokens (and no fewer than `CHUNK`
-        where the budget is larger): in each one of a sequence's tokens is its last (one of those that it verifies, where
-        tokens are guessed ahead).
+        where the budget is larger): in each one of a sequence's tokens is its last (one of those that it verifies,
+        where tokens are guessed ahead).
         """
         rounds = self._verified * (1 + float(-(-self.everything.computed // min(CHUNK, budget)).mean()))
         return max(0.0, 1 - rounds / max(1.0, float(self.everything.later.mean())))

@@ -20,6 +20,8 @@ def show(prediction: Prediction) -> None:
     for line in _figures(prediction):
         console.print(outline(line, width=width), markup=False)
     phase = "prefill microbatch" if prediction.pool == "prefill" else "decode iteration"
+    if prediction.guessing is not None and prediction.pool != "prefill":
+        phase = "output token: its share of a decode iteration"
     console.print(_times(prediction, f"one {phase}"))
     sizes = {name.replace("_", " "): format_bytes(size) for name, size in prediction.memory_bytes.items()}
     console.print(_table("memory of the fullest device", "size", sizes))
@@ -32,6 +34,8 @@ def _figures(prediction: Prediction) -> Iterator[str]:
     group += "" if prediction.pool is None else f"{prediction.pool} pool, "
     yield f"{group}scenario {prediction.scenario}: by {prediction.basis}"
     yield f"TTFT {prediction.ttft_s:.3f} s, TPOT {prediction.tpot_ms:.2f} ms"
+    if prediction.guessing is not None:
+        yield f"tokens are guessed ahead: {prediction.guessing}"
     yield from (f"  {sentence}" for sentence in prediction.said)
     rates = prediction.throughput
     reached = "" if prediction.served is None else " reached, over a run to its last answer"

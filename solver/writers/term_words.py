@@ -33,6 +33,7 @@ WORDS: dict[str, str] = {
     "norms": "norms and elementwise parts (operator curves)",
     "reductions": "all-reduces (operator curves)",
     "exchanges": "dispatch and combine of experts (operator curves)",
+    "draft": "guessing the next tokens ahead",
     "between_stages": "hand-over between stages",
     "prefill_of_others": "chunks of other requests' prompts beside the decode",
 }
