@@ -577,11 +577,11 @@ FORGERIES: tuple[Forgery, ...] = (
 )
 
 
-def forged(seed: int) -> tuple[str, str] | None:
-    """Return the forgery's name and the text of the forged certificate of a seed."""
+def forged(seed: int, bases: int = BASES) -> tuple[str, str] | None:
+    """Return the forgery's name and the text of the forged certificate of a seed, one of so many certificates."""
     random = Random(f"forgery {seed}")
     forge = FORGERIES[seed % len(FORGERIES)]
-    true: Document = json.loads(base(random.randrange(BASES)))
+    true: Document = json.loads(base(random.randrange(bases)))
     document = forge(random, true) if true["program"]["rows"] else None
     return None if document is None else (forge.__name__, json.dumps(document))
 
@@ -598,11 +598,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Forge many certificates; 0 when every accepted one is true."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--bases", type=int, default=BASES, help="true certificates that they are made from")
     chosen = parser.parse_args(arguments)
     counts: Counter[tuple[str, str]] = Counter()
     done, seed, false = 0, 0, 0
     while done < chosen.count:
-        made = forged(seed)
+        made = forged(seed, chosen.bases)
         seed += 1
         if made is None:
             continue

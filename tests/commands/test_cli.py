@@ -12,12 +12,13 @@ import pytest
 
 from shardproof.instances.errors import InternalError
 from shardproof.solver.cli import main
+from tests.oracles.command_line import run_inside
 from tests.oracles.places import CASES, ROOT
 
 MAIN = str(ROOT / "instances" / "cases" / "qwen3-235b-a22b.yaml")
 
 
-def shardproof(*arguments: str) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "shardproof.solver.cli", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"NO_COLOR": "1"}, check=False
@@ -25,7 +26,7 @@ def shardproof(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_solve_prints_the_answer() -> None:
-    run = shardproof("solve", MAIN)
+    run = process("solve", MAIN)
     assert run.returncode == 0, run.stderr
     assert "5 GPUs; no plan has fewer than 5" in run.stdout
     assert "certified" in run.stdout
@@ -35,7 +36,7 @@ def test_solve_prints_the_answer() -> None:
 
 def test_json_is_one_document_with_the_promised_keys(tmp_path: Path) -> None:
     plan, certificate = tmp_path / "plan.yaml", tmp_path / "cert.json"
-    run = shardproof("solve", MAIN, "--json", "-o", str(plan), "--certificate", str(certificate))
+    run = run_inside("solve", MAIN, "--json", "-o", str(plan), "--certificate", str(certificate))
     document = json.loads(run.stdout)
     from shardproof.solver.result import ResultDocument
 
@@ -45,7 +46,7 @@ def test_json_is_one_document_with_the_promised_keys(tmp_path: Path) -> None:
     from shardproof.instances.plan import load_plan
 
     assert load_plan(plan).gpus == 5
-    verify = shardproof("verify", str(certificate), "--instance", MAIN, "--json")
+    verify = run_inside("verify", str(certificate), "--instance", MAIN, "--json")
     assert verify.returncode == 0, verify.stdout + verify.stderr
     assert json.loads(verify.stdout)["accepted"] is True
 
@@ -53,9 +54,9 @@ def test_json_is_one_document_with_the_promised_keys(tmp_path: Path) -> None:
 def test_flags_need_no_file(tmp_path: Path) -> None:
     flags = "--model qwen3-8b --device h100-sxm --isl 512 --osl 128 --batch-size 8 --ttft 2s --max-gpus 4".split()
     kept = tmp_path / "question.yaml"
-    run = shardproof("solve", *flags, "--json", "--write-instance", str(kept))
+    run = run_inside("solve", *flags, "--json", "--write-instance", str(kept))
     assert run.returncode == 0, run.stderr
-    again = shardproof("solve", str(kept), "--json")
+    again = run_inside("solve", str(kept), "--json")
     one, other = json.loads(run.stdout), json.loads(again.stdout)
     assert one["instance_fingerprint"] == other["instance_fingerprint"]
     assert one["plan"] == other["plan"]
@@ -77,15 +78,21 @@ def test_flags_need_no_file(tmp_path: Path) -> None:
     ],
 )
 def test_exit_codes_and_messages(arguments: list[str], code: int, words: list[str]) -> None:
-    run = shardproof(*arguments)
+    run = run_inside(*arguments)
     assert run.returncode == code, run.stdout + run.stderr
     assert "Traceback" not in run.stderr
     assert all(word in run.stderr for word in words), run.stderr
 
 
+def test_a_process_ends_with_the_code() -> None:
+    run = process("solve", "no-such-file.yaml")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == run_inside("solve", "no-such-file.yaml").stderr
+
+
 @pytest.mark.parametrize("document", ["instance", "plan", "device", "model", "result"])
 def test_schemas_print(document: str) -> None:
-    schema = json.loads(shardproof("schema", document).stdout)
+    schema = json.loads(run_inside("schema", document).stdout)
     assert schema["type"] == "object"
     assert schema["additionalProperties"] is False
 
@@ -93,8 +100,9 @@ def test_schemas_print(document: str) -> None:
 def test_every_verb_has_help_with_an_example() -> None:
     from shardproof.solver.cli import VERBS
 
+    assert process("solve", "--help").stdout == run_inside("solve", "--help").stdout
     for verb in VERBS:
-        run = shardproof(verb, "--help")
+        run = run_inside(verb, "--help")
         assert run.returncode == 0, f"{verb}: {run.stderr}"
         assert "shardproof " + verb in run.stdout, verb
 
@@ -124,7 +132,7 @@ def test_a_full_stdout_is_one_line_and_exit_2(arguments: list[str]) -> None:
 def test_verify_tells_another_file_from_a_refused_certificate(tmp_path: Path, content: bytes, code: int) -> None:
     file = tmp_path / "file.json"
     file.write_bytes(content)
-    run = shardproof("verify", str(file))
+    run = run_inside("verify", str(file))
     assert run.returncode == code, run.stderr
     assert ("is not a certificate: not JSON (line 1" in run.stderr) == (code == 2)
     assert run.stderr.count("\n") == (code == 2)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.oracles.places import ROOT
+from tests.oracles.warm_command import warm_shardproof
 
 PAGE = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -20,21 +19,18 @@ FOLDERS = "chat node racks long moe cheapest upgrade mended next-year failover g
 
 @pytest.mark.slow(reason="eleven questions are solved, two of them with requests that come by themselves")
 def test_every_block_runs_and_leaves_files(tmp_path: Path) -> None:
-    program = tmp_path / "bin" / "shardproof"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m shardproof.solver.cli "$@"\n', encoding="utf-8")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
     folder = tmp_path / "empty"
     folder.mkdir()
-    environment = os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     blocks = BLOCK.findall(PAGE)
     assert len(blocks) == len(FOLDERS)
-    for block in blocks:
-        done = subprocess.run(
-            ["bash", "-euc", block], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
+    with warm_shardproof(tmp_path / "bin") as bin_:
+        environment = os.environ | {"PATH": f"{bin_}:{os.environ['PATH']}"}
+        for block in blocks:
+            done = subprocess.run(
+                ["bash", "-euc", block], cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+            assert "Traceback" not in done.stderr
     for name in FOLDERS:
         written = [path for path in (folder / f"{name}-deploy").rglob("*") if path.is_file()]
         assert len(written) >= 2, name

@@ -183,11 +183,11 @@ def data_folder() -> Path | None:
 @pytest.mark.slow(reason="every measured deployment is predicted")
 @pytest.mark.skipif(data_folder() is None, reason="the measurements are not here")
 def test_measured_first_tokens_are_met() -> None:
-    from benchmarks.fidelity.first_token import evaluate as figures_of
+    from benchmarks.fidelity.first_token import evaluate_first_tokens, read_first_tokens
 
     folder = data_folder()
     assert folder is not None
-    found = {one.name: one for one in figures_of(folder)}
+    found = {one.name: one for one in evaluate_first_tokens(list(read_first_tokens(folder)))}
     middle = found["TTFT, closed loop"]
     assert middle.count > 1500
     assert middle.median is not None
