@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.pools --count 2000`` solves random small fleets with capacities given as data and holds cost and
 most load against all fleets (some 2 minutes on one core); ``--forge 5000`` changes true certificates: what the checker
-accepts is decided by brute force; ``--spare 200`` takes each node in turn from 200 fleets. ``--scale`` asks for 10
+accepts is decided by brute force; ``--spare 200`` takes each node (every pair, where two may be gone) from 200 fleets.
+``--scale`` asks for 10
 devices, 3 models and 4 scenarios out of 512 GPUs.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from itertools import combinations
 from random import Random
 
 from shardproof.instances.pools_resolve import resolve_pools
@@ -56,20 +58,22 @@ def forge(first: int, count: int) -> int:
 
 
 def spare(first: int, count: int) -> int:
-    """Take each node in turn from fleets that may lose one; return after how many of them the demand is not carried."""
-    fleets = nodes = broken = 0
-    for seed in range(first, first + 200 * count):
+    """Take every choice of nodes from fleets that may lose so many; return after how many the demand is not carried."""
+    fleets = choices = broken = 0
+    for seed in range(first, first + 400 * count):
         problem = random_pools(seed)
         fleet = certified(problem)[0].fleet if problem.spare == "node" and fleets < count else None
         if fleet is None:
             continue
         fleets += 1
-        for node in (node for found in fleet.nodes for node in found):
-            gone = node.kinds if node.wide is None else node.kinds[:1]
+        nodes = [node for found in fleet.nodes for node in found]
+        for lost in combinations(nodes, min(problem.gone, len(nodes))):
+            gone = [kind for node in lost if node.wide is None for kind in node.kinds]
+            gone += [kind for kind, _ in {(node.kinds[0], node.wide) for node in lost if node.wide is not None}]
             left = tuple(n - gone.count(at) for at, n in enumerate(fleet.values[: len(problem.kinds)]))
-            nodes += 1
+            choices += 1
             broken += not carries(problem, left)
-    sys.stdout.write(f"{fleets} fleets, {nodes} nodes taken one at a time, {broken} times the demand is not carried\n")
+    sys.stdout.write(f"{fleets} fleets, {choices} choices of nodes taken, {broken} times the demand is not carried\n")
     return broken
 
 

@@ -31,7 +31,9 @@ POOL_FIELDS = ("devices", "models", "objective", "spare", "placement", "capaciti
 """Fields that make a file a question about pools."""
 
 _OFFER = re.compile(r"([^=@:]+)(?::(prefill|decode))?(?:=(?:(\d{1,6})x(\d{1,6})|(\d{1,6})))?(?:@(.+))?")
-_SPARES = {"node": {"nodes": 1}, "nodes": {"nodes": 1}, "replica": {"gpus": 1}, "gpu": {"gpus": 1}}
+_SPARE = re.compile(r"(?:(\d{1,3})\s+)?(node|replica|gpu)s?")
+MOST_GONE = 8
+"""Nodes or replicas that may be gone at once, at most: every choice of so many is looked at."""
 
 
 class Available(Record):
@@ -86,10 +88,10 @@ class AskedModel(Record):
 
 
 class Spare(Record):
-    """What may be gone while the rest keeps every limit: any node, or any GPU, which takes its replica along."""
+    """What may be gone while the rest keeps every limit: any so many nodes, or GPUs with their replicas."""
 
-    nodes: Literal[1] | None = None
-    gpus: Literal[1] | None = None
+    nodes: int | None = Field(default=None, ge=1, le=MOST_GONE)
+    gpus: int | None = Field(default=None, ge=1, le=MOST_GONE)
     per: Literal["replica"] | None = None
 
     @model_validator(mode="after")
@@ -152,10 +154,13 @@ class PoolsFile(Record):
     @field_validator("spare", mode="before")
     @classmethod
     def _spare_as_text(cls, value: object) -> object:
-        """Accept ``node`` and ``replica``."""
-        if isinstance(value, str) and value not in _SPARES:
-            raise ValueError("is nothing that can be spared; write node or replica")
-        return _SPARES[value] if isinstance(value, str) else value
+        """Accept ``node``, ``replica``, ``2 nodes`` and ``2 replicas``."""
+        if not isinstance(value, str):
+            return value
+        match = _SPARE.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("is nothing that can be spared; write node, replica, or for example 2 nodes")
+        return {"nodes" if match[2] == "node" else "gpus": int(match[1] or 1)}
 
     @model_validator(mode="after")
     def _asks_something(self) -> PoolsFile:
@@ -249,6 +254,7 @@ class PoolsQuestion(Record):
     resolution: int
     placement: Literal["packed", "whole-nodes"]
     spare: Literal["replica", "node"] | None
+    gone: int = 1
     offers: tuple[Stock, ...]
     names: tuple[str, ...]
     demand: tuple[Fraction, ...]

@@ -43,6 +43,7 @@ def resolve_pools(tree: Mapping[str, Any], *, where: str, folder: Path | None = 
         "resolution": file.resolution,
         "placement": file.placement,
         "spare": None if file.spare is None else "node" if file.spare.nodes else "replica",
+        "gone": 1 if file.spare is None else file.spare.nodes or file.spare.gpus or 1,
         "offers": stocks,
         "max_gpus": budget,
         "max_price": None if file.limits.price_per_hour is None else int(file.limits.price_per_hour * 10**6),

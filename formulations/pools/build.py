@@ -61,6 +61,7 @@ def problem_of(question: PoolsQuestion) -> PoolsProblem:
         limits=_limits(question),
         placement=question.placement,
         spare=question.spare,
+        gone=question.gone,
     )
 
 

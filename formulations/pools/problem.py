@@ -31,14 +31,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import gcd
+from math import comb, gcd
 from typing import Literal
 
 Load = tuple[int, ...]
 Placement = Literal["packed", "whole-nodes"]
 Spare = Literal["replica", "node"]
-Lost = tuple[Spare, int]
-"""What is gone: a replica of a kind, or any one node of an offer."""
+Lost = tuple[Spare, tuple[tuple[int, int], ...]]
+"""What is gone: replicas of kinds, or any nodes of offers, as (place, how many)."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Row:
 
 @dataclass(frozen=True)
 class PoolsProblem:
-    """The whole problem; ``spare``: what may be gone while the rest carries the demand."""
+    """The whole problem; ``spare``: what may be gone while the rest carries the demand, ``gone``: how many at once."""
 
     demand: Load
     kinds: tuple[Kind, ...]
@@ -101,6 +101,7 @@ class PoolsProblem:
     limits: tuple[Limit, ...]
     placement: Placement = "packed"
     spare: Spare | None = None
+    gone: int = 1
 
     @property
     def variables(self) -> int:
@@ -172,25 +173,28 @@ class PoolsProblem:
         """Demand under weights."""
         return sum(y * d for y, d in zip(weights, self.demand, strict=True))
 
-    def cover_row(self, weights: Sequence[int], lost: Lost | None = None, nodes: int | None = None) -> Row:
+    def cover_row(self, weights: Sequence[int], lost: Lost | None = None, nodes: Sequence[int] | None = None) -> Row:
         """What is left carries the demand, under weights.
 
-        With a lost replica of kind j the row holds where there is one; with a lost node of an offer of at most A nodes
-        it is the sum over each node being gone, since a replica is gone with every node that it touches. ``nodes``: A,
-        where it is known to be less than there are.
+        With lost replicas the row holds where there are as many. With N lost nodes of an offer of at most A nodes it is
+        the sum over all choices of N: a replica that touches a of them stays in binom(A - a, N) of binom(A, N), of
+        several offers in the product. ``nodes``: A of each offer, where it is known to be less than there are.
         """
         worth, least, times = [self.worth(kind, weights) for kind in self.kinds], self.asked(weights), 1
+        chosen: dict[int, tuple[int, int]] = {}
         if lost is not None and lost[0] == "replica":
-            least += worth[lost[1]]
-        elif lost is not None:
-            times = (self.most_nodes(lost[1]) or 0) if nodes is None else nodes
-            least *= times
+            least += sum(worth[place] * count for place, count in lost[1])
+        for place, count in lost[1] if lost is not None and lost[0] == "node" else ():
+            rooms = (self.most_nodes(place) or 0) if nodes is None else nodes[place]
+            chosen[place] = (rooms, min(count, rooms))
+            times *= comb(*chosen[place])
         terms = {}
         for place, kind in enumerate(self.kinds):
-            gone = self.nodes_of(kind) if lost is not None and lost == ("node", kind.offer) else 0
+            rooms, gone = chosen.get(kind.offer, (1, 0))
+            stays = times // comb(rooms, gone) * comb(max(0, rooms - self.nodes_of(kind)), gone) if gone else times
             if worth[place]:
-                terms[place] = (times - gone) * worth[place]
-        return Row(terms, least)
+                terms[place] = stays * worth[place]
+        return Row(terms, least * times)
 
     def held(self, weights: Sequence[int], gpus: int) -> int:
         """Most that replicas in a node of ``gpus`` GPUs weigh; ``weights[w]`` is that of a replica of w GPUs."""

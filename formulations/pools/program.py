@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ortools.sat.python import cp_model_helper as cp_sat
 
@@ -39,11 +40,13 @@ class Excluded:
 class Rows:
     """What is known to hold: rows without condition, rows of which a used kind takes its worth, and points excluded.
 
-    ``without``: a row and what is lost of it with one replica of each kind.
+    ``without``: a row and what is lost of it with one replica of each kind; ``where``: rows that hold where there are
+    as many replicas of some kinds, (place, how many).
     """
 
     always: list[Row] = field(default_factory=list)
     without: list[tuple[Row, tuple[int, ...]]] = field(default_factory=list)
+    where: list[tuple[Row, tuple[tuple[int, int], ...]]] = field(default_factory=list)
     excluded: list[Excluded] = field(default_factory=list)
 
 
@@ -80,6 +83,8 @@ def least(
         model.add(row)
     for row, worth in rows.without:
         model.survive(row, worth)
+    for row, there in rows.where:
+        model.add_where(row, there)
     for excluded in rows.excluded:
         model.exclude(excluded)
     terms = problem.costs if cost is None else model.fewest(problem)
@@ -104,6 +109,7 @@ class _Model:
     def __init__(self, problem: PoolsProblem) -> None:
         self.model, self.tops = cp_sat.CpBaseModel(None), problem.tops
         self.kinds, self.size = len(problem.kinds), problem.variables
+        self.enough: dict[tuple[int, int], int] = {}
         for top in self.tops:
             self.variable(0, top)
         for place in range(self.kinds):
@@ -125,17 +131,32 @@ class _Model:
         variables.add().domain.extend([low, high])
         return len(variables) - 1
 
-    def linear(self, terms: Mapping[int, int], low: int, high: int, *, when: int | None = None) -> None:
+    def linear(self, terms: Mapping[int, int], low: int, high: int, *, when: int | None = None) -> Any:
         constraint = self.model.model_proto.constraints.add()
         if when is not None:
             constraint.enforcement_literal.append(when)
         constraint.linear.vars.extend(list(terms))
         constraint.linear.coeffs.extend(list(terms.values()))
         constraint.linear.domain.extend([low, high])
+        return constraint
 
     def add(self, row: Row) -> None:
         small = rounded(row, self.tops)
         self.linear(small.terms, small.least, -NEVER)
+
+    def add_where(self, row: Row, there: Sequence[tuple[int, int]]) -> None:
+        """Keep a row where there are as many replicas of each kind."""
+        if any(self.tops[place] < count for place, count in there):
+            return
+        literals = []
+        for place, count in there:
+            if count > 1 and (place, count) not in self.enough:
+                self.enough[place, count] = self.variable(0, 1)
+                self.linear({place: 1, self.enough[place, count]: -self.tops[place]}, NEVER, count - 1)
+            literals.append(self.literal(place) if count == 1 else self.enough[place, count])
+        small = rounded(row, self.tops)
+        constraint = self.linear(small.terms, small.least, -NEVER)
+        constraint.enforcement_literal.extend(literals)
 
     def survive(self, row: Row, worth: Sequence[int]) -> None:
         """Keep the row without any one replica."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from math import comb
 
 from shardproof.formulations.pools.problem import Lost, PoolsProblem, Row
 
@@ -33,12 +37,14 @@ class Within:
 Spec = Cover | Pack | Within
 
 
+MOST_WAYS = 60
+"""Ways in which lost nodes fall on offers that are written as rows, at most."""
 MOST_STEPS = 16
 """Dual feasible functions that are written for each offer, at most."""
 
 
-def row_of(problem: PoolsProblem, spec: Spec, nodes: int | None = None) -> Row:
-    """Write a row for the kinds of a problem; ``nodes``: those in use at most of the offer that loses one."""
+def row_of(problem: PoolsProblem, spec: Spec, nodes: Sequence[int] | None = None) -> Row:
+    """Write a row for the kinds of a problem; ``nodes``: those in use at most of every offer."""
     if isinstance(spec, Cover):
         return problem.cover_row(spec.weights, spec.lost, nodes)
     if isinstance(spec, Pack):
@@ -75,3 +81,20 @@ def pack_weights(problem: PoolsProblem, place: int) -> list[tuple[int, ...]]:
     if problem.placement == "packed":
         rows |= {tuple((k + 1) * width // node for width in widths) for k in steps}
     return sorted(row for row in rows if any(row))
+
+
+def lost_nodes(problem: PoolsProblem) -> list[Lost]:
+    """Return how the nodes that may be gone fall on offers whose nodes are counted, in every way if these are few.
+
+    Where there are too many ways, all fall on one offer.
+    """
+    held = [place for place in range(len(problem.supplies)) if problem.most_nodes(place)]
+    ways = list(_shared(held, problem.gone)) if comb(len(held) + problem.gone, problem.gone) <= MOST_WAYS else []
+    ways = ways or [((place, problem.gone),) for place in held]
+    return [("node", way) for way in ways]
+
+
+def _shared(offers: Sequence[int], gone: int) -> Iterator[tuple[tuple[int, int], ...]]:
+    """Yield how so many nodes are shared out over offers."""
+    for chosen in combinations_with_replacement(offers, gone):
+        yield tuple(sorted(Counter(chosen).items()))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from math import gcd
+from collections import Counter
+from itertools import combinations_with_replacement
+from math import comb, gcd, prod
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ def _beside() -> Any:
 
 
 single = _beside()
-VERSION, FORMAT, MAX_BYTES = "1", "shardproof pools 1", 256 * 2**20
+VERSION, FORMAT, MAX_BYTES = "2", "shardproof pools 2", 256 * 2**20
 need, shaped, CheckError = single.need, single.shaped, single.CheckError
 SUPPLY = {"name": str, "node": int, "nodes": ("?", [(int, int)]), "cost": int, "by_node": int}
 KIND = {"offer": int, "pool": int, "gpus": int, "loads": [[int]]}
@@ -27,10 +29,17 @@ POOL = {"name": str, "offer": int, "scenarios": [int], "serves": [int], "program
 POOL |= {"also": [[int]], "walls": [WALL]}
 GROUP = {"kind": KIND, "replicas": int, "chain": ("?", single.GROUP)}
 PLAN = {"groups": [GROUP], "nodes": [(int, int, [int], int)], "shares": [(int, [[int]])]}
-CLAIM = {"value": ("?", int), "bound": ("?", int), "by": str, "rows": [(str, [int], str, int)], "tree": [[object]]}
+ROW = (
+    str,
+    [int],
+    str,
+    int,
+    [(int, int)],
+)  # what, weights, what is lost, offer or limit, how many of which kinds
+CLAIM = {"value": ("?", int), "bound": ("?", int), "by": str, "rows": [ROW], "tree": [[object]]}
 SHAPE = {"format": str, "instance": str, "sense": str, "asked": [int], "resolution": int, "supplies": [SUPPLY]}
 SHAPE |= {"limits": [{"name": str, "rates": [int], "top": int}], "placement": str, "spare": ("?", str), "pools": [POOL]}
-SHAPE |= {"kinds": [KIND], "plan": ("?", PLAN), "claim": CLAIM}
+SHAPE |= {"gone": int, "kinds": [KIND], "plan": ("?", PLAN), "claim": CLAIM}
 NODES = {"split": (str, int, int), "leaf": (str, int, [(int, int)])}
 Row = tuple[dict[int, int], int]  # terms by variable, and what their sum is at least
 
@@ -45,10 +54,10 @@ class Problem:
 
     def __init__(self, document: dict[str, Any]):
         self.pools, self.supplies, self.limits = document["pools"], document["supplies"], document["limits"]
-        self.whole, self.spare = document["placement"] == "whole-nodes", document["spare"]
+        self.whole, self.spare, self.gone = document["placement"] == "whole-nodes", document["spare"], document["gone"]
         self.asked, self.most, self.resolution = document["asked"], document["sense"] == "most", document["resolution"]
         sound = document["placement"] in ("packed", "whole-nodes") and self.spare in (None, "replica", "node")
-        sound &= document["sense"] in ("least", "most") and self.resolution > 0 and all(self.asked)
+        sound &= self.gone > 0 and document["sense"] in ("least", "most") and self.resolution > 0 and all(self.asked)
         sound &= all(s["node"] > 0 and s["by_node"] < 2 for s in self.supplies) and len(self.asked) > 0
         sizes = ((gpus, s["node"], s["by_node"]) for s in self.supplies for gpus, _ in s["nodes"] or ())
         sound &= all(gpus <= node and (gpus == node or not by_node) for gpus, node, by_node in sizes)
@@ -100,19 +109,22 @@ class Problem:
 
     def row(self, spec: list[Any], kinds: list[Any], demand: list[int], box: list[Any]) -> Row:
         """Write a row that every fleet in the box keeps (one about a lost replica: where there is one)."""
-        (what, weights, lost, at), count = spec, len(kinds)
+        (what, weights, lost, at, gone), count = spec, len(kinds)
         if what == "limit":
             return {x: -rate for x, rate in self.paid(kinds, self.limits[at]["rates"]).items()}, -self.limits[at]["top"]
         if what == "cover":
             need(lost in ("", self.spare) or (lost == "replica" and self.spare is not None), "nothing is lost here")
             worth = [max((dot(weights, load) for load in kind["loads"]), default=0) for kind in kinds]
-            times, gone = 1, [0] * count
-            if lost == "node":
-                times = box[count + at][1] if self.supplies[at]["by_node"] else self.rooms(kinds)[at]
-                need(times is not None, "there is no number of nodes")
-                gone = [self.touched(kind) if kind["offer"] == at else 0 for kind in kinds]
-            terms = {k: (times - less) * value for k, (value, less) in enumerate(zip(worth, gone, strict=True))}
-            return terms, times * dot(weights, demand) + (worth[at] if lost == "replica" else 0)
+            nodes = zip(self.supplies, self.rooms(kinds), strict=True)
+            rooms = [box[count + o][1] if supply["by_node"] else there for o, (supply, there) in enumerate(nodes)]
+            need(lost != "node" or all(rooms[o] is not None for o, _ in gone), "there is no number of nodes")
+            less, stays = {o: min(n, rooms[o]) for o, n in gone if lost == "node"}, [1] * count
+            for k, kind in enumerate(kinds):
+                parts = (comb(max(0, rooms[o] - self.touched(kind) * (kind["offer"] == o)), n) for o, n in less.items())
+                stays[k] = prod(parts)
+            least = prod(comb(rooms[o], n) for o, n in less.items()) * dot(weights, demand)
+            least += sum(worth[k] * n for k, n in gone if lost == "replica")
+            return {k: some * value for k, (value, some) in enumerate(zip(worth, stays, strict=True))}, least
         supply = self.supplies[at]
         node, whole = supply["node"], self.held(weights, supply["node"])
         need(what == "pack" and len(weights) == node + 1, "malformed: a row")
@@ -186,9 +198,11 @@ class Problem:
             need(top is not None or node[1] == 0, "no cost is claimed")
             terms, least = {x: node[1] * cost for x, cost in objective[0].items()}, node[1] * objective[1]
             for place, factor in node[2]:
-                what, _, lost, at = claim["rows"][place]
-                need(what != "cover" or lost != "replica" or box[at][0] > 0, "nobody is there to be lost")
-                key = place, lost == "node" and box[len(kinds) + at][1]
+                _, _, lost, _, gone = claim["rows"][place]
+                there = len(dict(gone)) == len(gone) and sum(n for _, n in gone) <= bool(lost) * self.gone
+                there &= lost == "node" or all(box[k][0] >= n for k, n in gone)
+                need(there, "nobody is there to be lost")
+                key = place, lost == "node" and tuple(high for _, high in box[len(kinds) :])
                 rows[key] = rows.get(key) or self.row(claim["rows"][place], kinds, demand, box)
                 least += factor * rows[key][1]
                 for x, term in rows[key][0].items():
@@ -216,13 +230,7 @@ class Problem:
         for limit in self.limits:
             rates = self.paid(kinds, limit["rates"])
             need(sum(rate * values[x] for x, rate in rates.items()) <= limit["top"], f"the plan breaks {limit['name']}")
-        cases = [counts]
-        if self.spare == "replica":
-            cases += [[n - (at == k) for k, n in enumerate(counts)] for at in range(len(counts))]
-        elif self.spare == "node":
-            alone = {tuple(held) for _, _, held, _ in plan["nodes"]}
-            cases += [[n - less for n, less in zip(counts, held, strict=True)] for held in sorted(alone)]
-        for case, (unit, shares) in zip(cases, plan["shares"], strict=True):
+        for case, (unit, shares) in zip(self.left(counts, plan["nodes"]), plan["shares"], strict=True):
             parts = zip(shares, kinds, case, strict=True)
             need(unit > 0 and all(sum(part) <= unit * n for part, _, n in parts), "a share is more than a replica has")
             pairs = [pair for part, x in zip(shares, kinds, strict=True) for pair in zip(part, x["loads"], strict=True)]
@@ -230,6 +238,17 @@ class Problem:
             enough = all(have >= unit * want for have, want in zip(sums, demand, strict=True))
             need(enough, "the plan does not carry the demand")
         return sum(cost * values[x] for x, cost in self.costs(kinds).items())
+
+    def left(self, counts: list[int], nodes: list[Any]) -> list[Any]:
+        """Replicas that are left: all, and those of every choice of as many replicas or nodes as may be gone."""
+        parts: list[tuple[int, ...]] = [tuple(node[2]) for node in nodes if self.spare == "node"]
+        if self.spare == "replica":
+            parts = [tuple(int(at == k) for k in range(len(counts))) for at, n in enumerate(counts) for _ in range(n)]
+        there, cases = Counter(parts), set[tuple[int, ...]]()
+        for lost in combinations_with_replacement(sorted(there), min(self.gone, len(parts)) * (self.spare is not None)):
+            if not Counter(lost) - there:
+                cases.add(tuple(max(0, n - sum(part[k] for part in lost)) for k, n in enumerate(counts)))
+        return [counts, *(sorted(cases) if self.spare else ())]
 
     def seated(self, nodes: list[Any], kinds: list[Any], counts: list[int]) -> list[int]:
         """Nodes in use of every offer; refused when replicas do not stand in nodes that there are."""

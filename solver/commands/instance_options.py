@@ -140,7 +140,7 @@ _OPTIONS = (
     click.option("--calibration", help="File of corrections that `shardproof check -o` wrote."),
     click.option("--devices", help="Several offers: h100-sxm=3x8 (nodes x GPUs), l4=20 (GPUs), @'0.80 USD/h' (price)."),
     click.option("--objective", type=click.Choice(["gpus", "price", "power", "load"]), help="What is least, or most."),
-    click.option("--spare", type=click.Choice(["node", "replica"]), help="What may be gone while limits still hold."),
+    click.option("--spare", help="What may be gone while limits still hold: node, replica, '2 nodes', ..."),
     click.option("--placement", type=click.Choice(["packed", "whole-nodes"]), help="Whether replicas share a node."),
     click.option("--resolution", type=int, help="Steps in which --objective load measures the workload."),
     click.option("--margin", help="Inflate every time by this share before it is held against a limit."),

@@ -11,6 +11,7 @@ from shardproof.formulations.pools.problem import Kind, PoolsProblem
 from shardproof.formulations.pools.rows import Cover, Pack, Spec
 from shardproof.formulations.pools.split import split
 from shardproof.solver.checkers import pools as checker
+from shardproof.solver.pools.losses import without_nodes, without_replicas
 from shardproof.solver.pools.outcome import Asked, PoolsOutcome
 from shardproof.solver.pools.search import Realised
 from shardproof.solver.pools.tree import Branch, Leaf, Tree
@@ -64,6 +65,7 @@ def document(evidence: Evidence) -> dict[str, Any]:
         "limits": [{"name": x.name, "rates": list(x.rates), "top": x.top} for x in problem.limits],
         "placement": problem.placement,
         "spare": problem.spare,
+        "gone": problem.gone,
         "pools": [_pool(place, facts, evidence) for place, facts in enumerate(evidence.pools)],
         "kinds": [_kind(kind) for kind in problem.kinds],
         "plan": None if outcome.fleet is None else _plan(outcome.fleet, evidence),
@@ -116,10 +118,9 @@ def seated(fleet: Realised) -> list[list[Any]]:
     return nodes
 
 
-def seated_cases(fleet: Realised) -> list[list[int]]:
+def seated_cases(fleet: Realised) -> list[tuple[int, ...]]:
     """Replicas of each group that are left in each case of something being gone."""
-    kinds, counts = [kind for kind, _ in fleet.groups], [count for _, count in fleet.groups]
-    return list(cases_of(fleet.problem, kinds, counts, seated(fleet)))[1:]
+    return list(cases_of(fleet.problem, [count for _, count in fleet.groups], seated(fleet)))[1:]
 
 
 def _plan(fleet: Realised, evidence: Evidence) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def _plan(fleet: Realised, evidence: Evidence) -> dict[str, Any]:
     used = [place for place, _ in enumerate(problem.kinds) if fleet.values[place]]
     kinds, counts = [problem.kinds[place] for place in used], [fleet.values[place] for place in used]
     nodes = seated(fleet)
-    cases = list(cases_of(problem, kinds, counts, nodes))
+    cases = list(cases_of(problem, counts, nodes))
     return {
         "groups": [
             {"kind": _kind(kind), "replicas": count, "chain": evidence.chains.get(kind)}
@@ -138,19 +139,13 @@ def _plan(fleet: Realised, evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def cases_of(
-    problem: PoolsProblem, kinds: Sequence[Kind], counts: Sequence[int], nodes: Sequence[Sequence[Any]]
-) -> Iterator[list[int]]:
-    """Replicas that are left: all; and with spares when each replica, or each node, is gone."""
-    yield list(counts)
-    size = len(kinds)
+def cases_of(problem: PoolsProblem, counts: Sequence[int], nodes: Sequence[Sequence[Any]]) -> Iterator[tuple[int, ...]]:
+    """Replicas that are left: all; and with spares when any replicas, or any nodes, are gone, as many as may be."""
+    yield tuple(counts)
     if problem.spare == "replica":
-        yield from ([n - (at == k) for k, n in enumerate(counts)] for at in range(size))
+        yield from without_replicas(counts, problem.gone)
     elif problem.spare == "node":
-        alone = {tuple(held) for _, _, held, wide in nodes if not wide}
-        wide = (at for at, kind in enumerate(kinds) if problem.nodes_of(kind) > 1)
-        alone |= {tuple(int(k == at) for k in range(size)) for at in wide}
-        yield from ([n - less for n, less in zip(counts, held, strict=True)] for held in sorted(alone))
+        yield from without_nodes(counts, [held for _, _, held, _ in nodes], problem.gone)
 
 
 def _shares(problem: PoolsProblem, kinds: Sequence[Kind], counts: Sequence[int]) -> list[Any]:
@@ -187,7 +182,8 @@ def _written_tree(tree: Tree | None) -> tuple[list[Any], list[Any]]:
 
 def _spec(spec: Spec) -> list[Any]:
     if isinstance(spec, Cover):
-        return ["cover", list(spec.weights), spec.lost[0] if spec.lost else "", spec.lost[1] if spec.lost else 0]
+        lost, there = spec.lost or ("", ())
+        return ["cover", list(spec.weights), lost, 0, [list(pair) for pair in there]]
     if isinstance(spec, Pack):
-        return ["pack", list(spec.weights), "", spec.offer]
-    return ["limit", [], "", spec.limit]
+        return ["pack", list(spec.weights), "", spec.offer, []]
+    return ["limit", [], "", spec.limit, []]

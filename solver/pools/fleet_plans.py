@@ -172,10 +172,10 @@ def _cases(
         for node in found
     ]
     found = []
-    for left in list(cases_of(problem, kinds, counts, nodes))[1:]:
+    for left in list(cases_of(problem, counts, nodes))[1:]:
         gone = [f"{n - m} of group {at}" for at, (n, m) in enumerate(zip(counts, left, strict=True)) if m < n]
         carried = _by_title(question, _carried(problem, kinds, left))
-        word = "a node with " if problem.spare == "node" else ""
+        word = {1: "a node with "}.get(problem.gone, f"{problem.gone} nodes with ") if problem.spare == "node" else ""
         found.append(Case(gone=word + ", ".join(gone), replicas=tuple(left), carried=carried))
     return found
 

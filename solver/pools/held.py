@@ -12,6 +12,7 @@ from shardproof.instances.fleet_plan import FleetGroup, FleetPlan
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.solver.open_loop.evaluated import evaluate_any
 from shardproof.solver.pools.fleet_plans import group_instance, metrics_of
+from shardproof.solver.pools.losses import without_nodes, without_replicas
 from shardproof.solver.pools.result import UNITS, FleetMetrics
 
 EVEN = 1 - 1e-9
@@ -151,12 +152,17 @@ def _spared(question: PoolsQuestion, plan: FleetPlan) -> Iterator[str]:
     """Demands that are not carried when something is gone (shares as they are; tables: not split again)."""
     if question.spare is None or question.rates or question.objective == "load":
         return
-    cases = {(place,): {(place, 0)} for place in range(len(plan.groups))}
-    gone = [{(seat.group, seat.replica) for seat in node.seats} for node in plan.nodes]
-    for lost in gone if question.spare == "node" else cases.values():
-        left = tuple(group.replicas - sum(at == place for at, _ in lost) for place, group in enumerate(plan.groups))
-        for said in _short(_carried(question, plan, left)):
-            yield f"when a {question.spare} is gone, {said}"
+    counts = [group.replicas for group in plan.groups]
+    if question.spare == "node":
+        gone = [{(seat.group, seat.replica) for seat in node.seats} for node in plan.nodes]
+        held = [tuple(sum(at == place for at, _ in lost) for place in range(len(counts))) for lost in gone]
+        cases = without_nodes(counts, held, question.gone)
+    else:
+        cases = without_replicas(counts, question.gone)
+    word = f"a {question.spare}" if question.gone == 1 else f"{question.gone} {question.spare}s"
+    verb = "is" if question.gone == 1 else "are"
+    for said in dict.fromkeys(said for left in cases for said in _short(_carried(question, plan, left))):
+        yield f"when {word} {verb} gone, {said}"
 
 
 def in_words(question: PoolsQuestion, plan: HeldPlan, best: float | None) -> list[str]:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from shardproof.formulations.pools.problem import Kind, PoolsProblem, Row
 from shardproof.formulations.pools.program import Effort, Excluded, Found, Rows, least
 from shardproof.formulations.pools.relaxation import relaxed, size_of
-from shardproof.formulations.pools.rows import Cover, Spec, first_rows, row_of, unit_weights
+from shardproof.formulations.pools.rows import Cover, Spec, first_rows, lost_nodes, row_of, unit_weights
 from shardproof.formulations.pools.split import split
-from shardproof.instances.errors import InternalError
 from shardproof.solver.pools.knowledge import Knowledge
-from shardproof.solver.pools.packing import Node, Spread, UndecidedError, packed
+from shardproof.solver.pools.losses import without_nodes, without_replicas
+from shardproof.solver.pools.packing import Node, Spread, UndecidedError, packed, packed_together
 from shardproof.solver.search.query import Interrupted
 
 
@@ -81,6 +81,8 @@ class PoolsSearch:
     exact: bool = True
     """Whether nothing was excluded that nobody refuted."""
     _points: list[_Point] = field(default_factory=list)
+    _losses: set[frozenset[tuple[Kind, int]]] = field(default_factory=set)
+    """Replicas, by kind, whose loss together was found to matter."""
 
     def __post_init__(self) -> None:
         """Begin with weights that look at one demand each."""
@@ -139,15 +141,34 @@ class PoolsSearch:
         """Rows without condition that are known."""
         found = [*first_rows(problem), *map(Cover, self.weights)]
         if problem.spare == "node":
-            held = [place for place in range(len(problem.supplies)) if problem.most_nodes(place)]
-            found += [Cover(weights, ("node", place)) for weights in self.weights for place in held]
+            found += [Cover(weights, lost) for weights in self.weights for lost in lost_nodes(problem)]
         return found
 
     def judged(self, problem: PoolsProblem, values: tuple[int, ...]) -> Realised | None:
         """Return the fleet if it holds; else note why it does not."""
         replicas = values[: len(problem.kinds)]
-        if not all(self._carried(problem, counts) for counts in self._cases(problem, replicas)):
+        if not self._all_carried(problem, values, replicas):
             return None
+        nodes = self._seated(problem, values)
+        return None if nodes is None else Realised(problem, values, nodes)
+
+    def _all_carried(self, problem: PoolsProblem, values: tuple[int, ...], replicas: tuple[int, ...]) -> bool:
+        """Whether the demand is carried by all replicas, and by those that are left when as many as may be are gone."""
+        if problem.spare is None:
+            return self._carried(problem, replicas)
+        for left in without_replicas(replicas, problem.gone):
+            known = len(self.weights)
+            if not self._carried(problem, left):
+                lost = [(kind, n - m) for kind, n, m in zip(problem.kinds, replicas, left, strict=False) if n > m]
+                noted = frozenset(lost) in self._losses or sum(count for _, count in lost) <= 1
+                self._losses.add(frozenset(lost))
+                if noted and len(self.weights) == known:
+                    self._exclude(problem, values)
+                return False
+        return True
+
+    def _seated(self, problem: PoolsProblem, values: tuple[int, ...]) -> tuple[tuple[Node, ...], ...] | None:
+        """Return the nodes of every offer; ``None``: replicas do not fit, or too much is gone with some nodes."""
         spread = self._spread(problem, values)
         nodes = []
         for offer in range(len(problem.supplies)):
@@ -155,13 +176,30 @@ class PoolsSearch:
                 found = packed(problem, values, offer, spread)
             except UndecidedError:
                 self.exact, found = False, None
+            if found is None and problem.gone > 1 and problem.spare == "node":
+                return self._together(problem, values, spread)
             if found is None:
                 self._exclude_packing(problem, values, offer)
                 return None
             nodes.append(found)
-        if problem.spare == "node" and not self._any_node_may_go(problem, replicas, nodes):
-            return None
-        return Realised(problem, values, tuple(nodes))
+        if self._any_nodes_may_go(problem, values, nodes):
+            return tuple(nodes)
+        return self._together(problem, values, self._spread(problem, values)) if problem.gone > 1 else None
+
+    def _together(
+        self, problem: PoolsProblem, values: tuple[int, ...], spread: Spread
+    ) -> tuple[tuple[Node, ...], ...] | None:
+        """Seat the replicas of all offers at once, so that any so many nodes may be gone."""
+        known = len(self.weights)
+        try:
+            nodes = packed_together(problem, values, spread, problem.gone)
+        except UndecidedError:
+            self.exact, nodes = False, None
+        if nodes is not None and self._any_nodes_may_go(problem, values, nodes):
+            return nodes
+        if nodes is None or len(self.weights) == known:
+            self._exclude_packing(problem, values, 0)
+        return None
 
     def _least(self, problem: PoolsProblem, cost: int | None) -> Found:
         rows = Rows([row_of(problem, spec) for spec in self.specs(problem)])
@@ -169,11 +207,24 @@ class PoolsSearch:
             for weights in self.weights:
                 worth = tuple(problem.worth(kind, weights) for kind in problem.kinds)
                 rows.without.append((problem.cover_row(weights), worth))
+                rows.where += self._lost_rows(problem, weights)
         for point in self._points:
             excluded = point.excluded(problem)
             if excluded is not None:
                 rows.excluded.append(excluded)
         return least(problem, rows, Effort(self._left(), self.workers, self.seed), cost=cost)
+
+    def _lost_rows(
+        self, problem: PoolsProblem, weights: tuple[int, ...]
+    ) -> list[tuple[Row, tuple[tuple[int, int], ...]]]:
+        """Rows of what is left where as many replicas are there as were found to matter together."""
+        places = {kind: place for place, kind in enumerate(problem.kinds)}
+        found = []
+        for lost in self._losses:
+            if all(kind in places for kind, _ in lost) and sum(count for _, count in lost) > 1:
+                there = tuple(sorted((places[kind], count) for kind, count in lost))
+                found.append((problem.cover_row(weights, ("replica", there)), there))
+        return found
 
     def _left(self) -> float | None:
         if self.stop_at is None:
@@ -233,35 +284,36 @@ class PoolsSearch:
         self._learn(problem, open_)
         return bool(open_)
 
-    def _cases(self, problem: PoolsProblem, replicas: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Replicas that are left in each case: all, or all but one."""
-        if problem.spare is None:
-            return [replicas]
-        used = [place for place, count in enumerate(replicas) if count]
-        return [tuple(count - (at == place) for at, count in enumerate(replicas)) for place in used] or [replicas]
-
     def _carried(self, problem: PoolsProblem, counts: tuple[int, ...]) -> bool:
-        """Whether replicas carry the demand; if not, a row is noted that says so."""
+        """Whether replicas carry the demand; if not, weights are noted that say so."""
+        if all(len(kind.loads) == 1 for kind in problem.kinds) and self._plainly_carried(problem, counts):
+            return True
         found = split(problem.demand, problem.kinds, counts)
         if found.multiple >= 1:
             return True
-        if found.weights in self.weights:
-            self._points.append(_Point(dict(zip(problem.kinds, counts, strict=True)), (), None, frozenset(), False))
-            if problem.spare is not None:
-                raise InternalError("a row is known and yet it is broken")
-        else:
+        if found.weights not in self.weights:
             self.weights.append(found.weights)
+        elif problem.spare is None:
+            self._points.append(_Point(dict(zip(problem.kinds, counts, strict=True)), (), None, frozenset(), False))
         return False
+
+    def _plainly_carried(self, problem: PoolsProblem, counts: tuple[int, ...]) -> bool:
+        pairs = [(count, kind.loads[0]) for count, kind in zip(counts, problem.kinds, strict=True) if count]
+        return all(sum(count * load[s] for count, load in pairs) >= asked for s, asked in enumerate(problem.demand))
+
+    def _exclude(self, problem: PoolsProblem, values: tuple[int, ...]) -> None:
+        """Exclude these numbers of replicas, and nothing else: a row that was rounded lets them through."""
+        self._points.append(_Point(dict(zip(problem.kinds, values, strict=False)), (), None, None, more_nodes=False))
 
     def _spread(self, problem: PoolsProblem, values: tuple[int, ...]) -> Spread:
         if problem.spare != "node":
-            return Spread((), ())
+            return Spread((), (), 1)
         worth, slack = [], []
         for weights in self.weights:
             row = problem.cover_row(weights)
             worth.append(tuple(problem.worth(kind, weights) for kind in problem.kinds))
             slack.append(sum(factor * values[place] for place, factor in row.terms.items()) - row.least)
-        return Spread(tuple(worth), tuple(slack))
+        return Spread(tuple(worth), tuple(slack), problem.gone)
 
     def _exclude_packing(self, problem: PoolsProblem, values: tuple[int, ...], offer: int) -> None:
         kinds = dict(zip(problem.kinds, values, strict=False))
@@ -271,11 +323,12 @@ class PoolsSearch:
         below: frozenset[Kind] | None = None if problem.spare == "node" else frozenset()
         self._points.append(_Point(kinds, nodes, below, everything, more_nodes=True))
 
-    def _any_node_may_go(
-        self, problem: PoolsProblem, replicas: tuple[int, ...], nodes: Sequence[tuple[Node, ...]]
+    def _any_nodes_may_go(
+        self, problem: PoolsProblem, values: tuple[int, ...], nodes: Sequence[tuple[Node, ...]]
     ) -> bool:
-        for node in {(node.kinds) for found in nodes for node in found if node.wide is None}:
-            left = tuple(count - node.count(place) for place, count in enumerate(replicas))
-            if not self._carried(problem, left):
-                return False
-        return True
+        """Whether what is left carries the demand when any nodes, as many as may be, are gone."""
+        if problem.spare != "node":
+            return True
+        size = len(problem.kinds)
+        parts = [tuple(node.kinds.count(place) for place in range(size)) for found in nodes for node in found]
+        return all(self._carried(problem, left) for left in without_nodes(values[:size], parts, problem.gone))

@@ -18,6 +18,7 @@ from shardproof.formulations.pools.problem import PoolsProblem, Row
 from shardproof.formulations.pools.relaxation import PENALTY, Relaxed, multipliers, relaxed
 from shardproof.formulations.pools.rows import Cover, Spec, row_of
 from shardproof.formulations.pools.split import split
+from shardproof.solver.pools.losses import worst
 from shardproof.solver.pools.search import PoolsSearch
 
 MOST_NODES = 4000
@@ -62,7 +63,7 @@ class TreeSearch:
     search: PoolsSearch
     problem: PoolsProblem
     stop_at: float | None = None
-    _rows: dict[tuple[Spec, int | None], Row] = field(default_factory=dict)
+    _rows: dict[tuple[Spec, tuple[int, ...] | None], Row] = field(default_factory=dict)
 
     def run(self, wanted: int | None) -> tuple[int | None, Tree] | None:
         """Refute fleets that cost less than ``wanted`` (``None``: any fleet).
@@ -122,17 +123,21 @@ class TreeSearch:
     def _specs(self, box: Box) -> Iterator[Spec]:
         yield from self.search.specs(self.problem)
         if self.problem.spare is not None:
-            for place in range(len(self.problem.kinds)):
-                if box[place][0] >= 1:
-                    for weights in self.search.weights:
-                        if self.problem.worth(self.problem.kinds[place], weights):
-                            yield Cover(weights, ("replica", place))
+            sure = [low for low, _ in box[: len(self.problem.kinds)]]
+            for weights in self.search.weights:
+                worth = [self.problem.worth(kind, weights) for kind in self.problem.kinds]
+                if lost := worst(worth, sure, self.problem.gone):
+                    yield Cover(weights, ("replica", lost))
 
     def _row(self, spec: Spec, box: Box) -> Row:
-        """Write a row; of an offer that is sold by the node no more nodes are in use than the case allows."""
-        lost, nodes = spec.lost if isinstance(spec, Cover) else None, None
-        if lost is not None and lost[0] == "node" and self.problem.supplies[lost[1]].by_node:
-            nodes = box[len(self.problem.kinds) + lost[1]][1]
+        """Write a row; of offers that are sold by the node no more nodes are in use than the case allows."""
+        nodes: tuple[int, ...] | None = None
+        if isinstance(spec, Cover) and spec.lost is not None and spec.lost[0] == "node":
+            first = len(self.problem.kinds)
+            nodes = tuple(
+                box[first + place][1] if supply.by_node else self.problem.most_nodes(place) or 0
+                for place, supply in enumerate(self.problem.supplies)
+            )
         if (spec, nodes) not in self._rows:
             self._rows[spec, nodes] = row_of(self.problem, spec, nodes)
         return self._rows[spec, nodes]
@@ -161,12 +166,13 @@ class TreeSearch:
         return None
 
     def _spared(self, case: _Case) -> tuple[int, int] | None:
-        """With spares: a kind in use whose loss is not asked about yet."""
+        """With spares: a kind in use of which fewer are sure to be there than may be gone."""
         if self.problem.spare is None:
             return None
         for place in range(len(self.problem.kinds)):
-            if case.found.point[place] > 0.5 and case.box[place][0] == 0:
-                return place, 0
+            low, high = case.box[place]
+            if low < min(self.problem.gone, round(case.found.point[place]), high):
+                return place, low
         return None
 
     def _written(self, case: _Case, top: int | None) -> tuple[None, Tree] | None:

@@ -195,7 +195,9 @@ def looser_problems(question: PoolsQuestion, base: PoolsProblem) -> Iterator[tup
             raised = (*base.limits[:place], replace(limit, top=2 * limit.top), *base.limits[place + 1 :])
             yield f"with twice {limit.name}", replace(base, limits=raised)
     if base.spare is not None:
-        yield f"with nothing spare (no {base.spare} may be gone)", replace(base, spare=None)
+        yield f"with nothing spare (no {base.spare} may be gone)", replace(base, spare=None, gone=1)
+        if base.gone > 1:
+            yield f"with {base.gone - 1} of {base.spare}s to be gone at most", replace(base, gone=base.gone - 1)
     if base.placement == "whole-nodes":
         yield "with replicas packed into nodes", replace(base, placement="packed")
 

@@ -73,6 +73,7 @@ def problem_in(found: Document) -> PoolsProblem:
         limits=tuple(_limit(limit) for limit in found["limits"]),
         placement=found["placement"],
         spare=found["spare"],
+        gone=found["gone"],
     )
 
 
@@ -117,6 +118,7 @@ def forged(random: Random, found: Document) -> Document | None:
             _moved(random, *random.choice([*_numbers(made["limits"]), *_numbers(made["asked"])]))
         case _:
             made["spare"] = random.choice((None, "replica", "node"))
+            made["gone"] = random.choice((1, 1, 2, 3))
             made["placement"] = random.choice(("packed", "whole-nodes"))
     return made
 

@@ -36,7 +36,8 @@ def random_pools(seed: int) -> PoolsProblem:
         limits.append(Limit("price", tuple(random.randint(1, 4) for _ in supplies), random.randint(5, 20)))
     spare = random.choice((None, None, "replica", "node"))
     placement = random.choice(("packed", "packed", "whole-nodes"))
-    return PoolsProblem(demand, tuple(dict.fromkeys(kinds)), supplies, tuple(limits), placement, spare)  # type: ignore[arg-type]
+    gone = 1 if spare is None else random.choice((1, 1, 2))
+    return PoolsProblem(demand, tuple(dict.fromkeys(kinds)), supplies, tuple(limits), placement, spare, gone)  # type: ignore[arg-type]
 
 
 def _supply(random: Random, place: int) -> Supply:
@@ -145,15 +146,32 @@ def cheapest(problem: PoolsProblem, demand: Load | None = None) -> int | None:
     return best
 
 
-def _without_one(problem: PoolsProblem, counts: tuple[int, ...]) -> list[tuple[int, ...]]:
-    if problem.spare is None:
-        return []
-    return [tuple(n - (at == k) for at, n in enumerate(counts)) for k, m in enumerate(counts) if m]
+def _without_one(problem: PoolsProblem, counts: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """What is left when any replicas are gone, tried one after the other."""
+    cases = {counts} if problem.spare is not None and any(counts) else set()
+    for _ in range(min(problem.gone, sum(counts))):
+        cases = {tuple(n - (at == k) for at, n in enumerate(case)) for case in cases for k, m in enumerate(case) if m}
+    return cases
 
 
 def _without_a_node(problem: PoolsProblem, counts: tuple[int, ...], nodes: list[Nodes]) -> set[tuple[int, ...]]:
+    """What is left when any nodes are gone; the nodes of a wide replica stand one after the other."""
+    if problem.spare != "node":
+        return set()
+    every = [node for found in nodes for node in found]
+    wide: dict[int, list[int]] = {}
+    for place, (_, held) in enumerate(every):
+        if held[0] < 0:
+            wide.setdefault(held[1], []).append(place)
+    owner = {place: (at, k // _touched(problem, at)) for at, own in wide.items() for k, place in enumerate(own)}
     cases: set[tuple[int, ...]] = set()
-    for _, held in (node for found in nodes for node in found if problem.spare == "node"):
-        gone = held[1:] if held[0] < 0 else held
+    for lost in itertools.combinations(range(len(every)), min(problem.gone, len(every))):
+        gone = [at for place in lost if place not in owner for at in every[place][1]]
+        gone += [at for at, _ in {owner[place] for place in lost if place in owner}]
         cases.add(tuple(n - gone.count(at) for at, n in enumerate(counts)))
     return cases
+
+
+def _touched(problem: PoolsProblem, at: int) -> int:
+    kind = problem.kinds[at]
+    return -(-kind.gpus // problem.supplies[kind.offer].node)

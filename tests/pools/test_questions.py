@@ -112,6 +112,30 @@ def test_when_a_replica_is_gone_the_rest_carries_everything() -> None:
     assert all(len({seat.replica for seat in node.seats}) == len(node.seats) for node in found.plan.nodes)
 
 
+def test_any_two_nodes_may_be_gone() -> None:
+    rows = [{"device": "small", "rates": {"a": "2/s"}}, {"device": "large", "gpus": 2, "rates": {"a": "5/s"}}]
+    asked: dict[str, Any] = {
+        "devices": "small=3x4@1 USD/h,large=4x2@3 USD/h",
+        "objective": "price",
+        "requests": {"a": "9/s"},
+        "capacities": rows,
+    }
+    two = solved(asked | {"spare": "2 nodes"})
+    assert two.plan is not None
+    carried = {"small": 2, "large": 5}
+    held = [sum(carried[two.plan.groups[seat.group].offer] for seat in node.seats) for node in two.plan.nodes]
+    assert all(sum(held) - a - b >= 9 for a, b in itertools.combinations(held, 2))
+    assert two.status == "optimal"
+    certificate = two.certificate()
+    assert certificate is not None
+    assert shardproof.verify(certificate, asked | {"spare": {"nodes": 2}})
+    assert not shardproof.verify(certificate, asked | {"spare": {"nodes": 3}})
+    values = [solved(asked | {"spare": spare}).value or 0 for spare in ("node", "2 nodes", "2 replicas")]
+    assert values[0] <= values[1]
+    assert values[2] <= values[1]
+    assert "with 1 of nodes to be gone at most" in str(shardproof.explain(asked | {"spare": "2 nodes"}))
+
+
 def test_export_writes_a_folder_for_each_group(tmp_path: Path) -> None:
     found = solved(CHAT | {"devices": "a100-40-sxm"})
     assert found.plan is not None
