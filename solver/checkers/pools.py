@@ -244,9 +244,9 @@ class Problem:
         parts: list[tuple[int, ...]] = [tuple(node[2]) for node in nodes if self.spare == "node"]
         if self.spare == "replica":
             parts = [tuple(int(at == k) for k in range(len(counts))) for at, n in enumerate(counts) for _ in range(n)]
-        there, cases = Counter(parts), set[tuple[int, ...]]()
-        for lost in combinations_with_replacement(sorted(there), min(self.gone, len(parts)) * (self.spare is not None)):
-            if not Counter(lost) - there:
+        there, cases, number = Counter(parts), set[tuple[int, ...]](), min(self.gone, len(parts))
+        for lost in combinations_with_replacement(sorted(there), number):
+            if all(lost.count(part) <= there[part] for part in lost):
                 cases.add(tuple(max(0, n - sum(part[k] for part in lost)) for k, n in enumerate(counts)))
         return [counts, *(sorted(cases) if self.spare else ())]
 
