@@ -130,7 +130,7 @@ class InstanceFile(Record):
     def _none_at_all(cls, value: Any) -> Any:
         """Method ``none`` takes back what a file says."""
         tree = canonical(value)
-        return None if isinstance(tree, dict) and tree.get("method") in (None, "none") and len(tree) <= 1 else value
+        return None if isinstance(tree, dict) and tree.get("method") == "none" else value
 
     @model_validator(mode="after")
     def _asks_something(self) -> InstanceFile:

@@ -179,6 +179,9 @@ def options_of(engine: str, tree: Node, sections: tuple[str, ...], *, shift: int
             found += statements_of(pairs, about)
         if node.scalar is None:
             continue
+        if key == SECTION:
+            found += statements_of_json(Entry(node.line + shift, printable(key), sections, key, node.scalar))
+            continue
         name = field_of(engine, key)
         if engine == "trtllm" and key == "dtype" and "kv_cache_config" not in sections:
             name = "activation_dtype"

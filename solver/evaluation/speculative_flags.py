@@ -24,7 +24,7 @@ SGLANG = {"mtp": "NEXTN", "eagle": "EAGLE", "eagle3": "EAGLE3", "draft": "STANDA
 TRTLLM = {"mtp": "MTP", "eagle": "Eagle", "eagle3": "Eagle", "draft": "DraftTarget", "ngram": "NGram"}
 """TensorRT-LLM's ``Eagle`` is EAGLE-3 in every version: newer ones call it so as well."""
 
-UNNAMED = "path/to/draft"
+UNNAMED = "your/head-that-guesses"
 """What stands where a head that guesses has no name."""
 
 

@@ -6,6 +6,7 @@ Sources: KubeRay's RayService (ray.io/v1) and Ray Serve's LLM application
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,11 +63,14 @@ def _arguments(unit: Unit) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for flag, value in flags_of(unit.alone()):
         if flag not in ("--host", "--port"):
-            found[flag.lstrip("-").replace("-", "_")] = True if value is None else _number(value)
+            found[flag.lstrip("-").replace("-", "_")] = True if value is None else _argument(value)
     return found
 
 
-def _number(text: str) -> int | float | str:
+def _argument(text: str) -> Any:
+    """Return the value of a flag as the engine's own class takes it: JSON as a mapping, numbers as such."""
+    if text.startswith("{"):
+        return json.loads(text)
     for read in (int, float):
         try:
             return read(text)

@@ -18,6 +18,7 @@ from shardproof.solver.evaluation.engine_flags import weight_notes
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.groups import questions
 from shardproof.solver.evaluation.pool_flags import pool_flags, pool_options
+from shardproof.solver.evaluation.speculative_flags import UNNAMED, draft_name
 from shardproof.solver.exporters.contract import check_words, check_yaml
 
 PLACEMENT = "placement.json"
@@ -162,6 +163,7 @@ def units_of(instance: Instance, plan: Plan) -> tuple[Unit, ...]:
 def _unit(name: str, place: int, told: Told, pool: Pool | None) -> Unit:
     engine = told.instance.engine
     _refuse_weights(told)
+    _refuse_unnamed(told)
     placement = _placement(told)
     lines = WRITERS[engine](told)
     if placement is not None:
@@ -191,6 +193,14 @@ def _process(line: str, index: int, added: list[str]) -> Process:
     listens = ["--host", "0.0.0.0", "--port", str(PORT)]  # servers in containers are reached from outside
     is_server = index == 0 and "--headless" not in words
     return Process(environment, (*words, *added, *(listens if is_server else [])))
+
+
+def _refuse_unnamed(told: Told) -> None:
+    """Refuse a head that guesses tokens ahead and has no name."""
+    guessed = told.instance.speculative
+    if guessed is not None and draft_name(guessed) == UNNAMED:
+        remedy = f"an engine has to load the {guessed.method} head; name it (--draft-model), by its id or its path"
+        raise refuse("question", remedy, field="speculative.draft_model")
 
 
 def _refuse_weights(told: Told) -> None:

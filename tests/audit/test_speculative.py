@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import shardproof
+from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.api.predicted import asked_and_stated
@@ -21,7 +23,7 @@ EAGLE = "--speculative-algorithm EAGLE --speculative-num-steps 3 --speculative-e
 VLLM = "vllm serve deepseek-ai/DeepSeek-R1 -tp 8"
 
 
-def question(speculative: Any = None, **changes: Any) -> Instance:
+def question_tree(speculative: Any = None, **changes: Any) -> dict[str, Any]:
     tree: dict[str, Any] = {
         "model": "deepseek-r1",
         "device": "h200-sxm",
@@ -29,7 +31,11 @@ def question(speculative: Any = None, **changes: Any) -> Instance:
         "limits": {"max_gpus": 16},
         "speculative": speculative,
     }
-    return resolve_tree(tree | changes, where="test")
+    return tree | changes
+
+
+def question(speculative: Any = None, **changes: Any) -> Instance:
+    return resolve_tree(question_tree(speculative, **changes), where="test")
 
 
 def told(command: str, instance: Instance | None = None) -> Any:
@@ -148,3 +154,31 @@ def test_a_solved_plan_keeps_what_it_guesses() -> None:
     plain |= {"workload": {"kind": "closed-loop", "concurrency": 8, "input_tokens": 1024, "output_tokens": 1024}}
     asked, plan = asked_and_stated(tree, plain, {})
     assert predict(asked, plan)[0].tpot_ms == predict(instance, result.plan)[0].tpot_ms
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
+def test_files_of_every_target_read_back(engine: str, tmp_path: Path) -> None:
+    """Whatever runs the plan is told what is guessed, in words that are understood again."""
+    from shardproof.solver.exporters.export import EXPORTERS
+
+    told_of = {"method": "mtp", "draft_tokens": 2, "acceptance": "0.8"}
+    limits = {"max_gpus": 2}
+    solved = shardproof.solve(question_tree(told_of, model="mimo-7b-base", engine=engine, limits=limits))
+    written = 0
+    for target in EXPORTERS:
+        try:
+            files = shardproof.export(solved, to=target)
+        except InputError:
+            continue  # the target starts another engine
+        files.write(tmp_path / target)
+        found = [audit.context.instance for audit in review(tmp_path / target, solved.instance).audits]
+        guessed = [one.speculative for one in found if one is not None]
+        assert any(one is not None and (one.method, one.guesses) == ("mtp", 2) for one in guessed), target
+        written += 1
+    assert written >= 4
+
+
+def test_a_head_without_a_name_is_not_exported() -> None:
+    solved = shardproof.solve(question_tree({"method": "eagle3"}, model="qwen3-8b", engine="vllm"))
+    with pytest.raises(InputError, match="name it"):
+        shardproof.export(solved, to="vllm")
