@@ -24,6 +24,9 @@ Counted, not timed: the same question must yield the same program on a busy mach
 """
 
 
+NOT_GUESSING = "none of them guessed tokens ahead, so that doubt about acceptance is not in it"
+"""What held-out residuals leave out of speculative decoding."""
+
 TABLES_KEPT = 64
 """Placed widths that are kept: questions that differ in limits alone place their experts once."""
 
@@ -86,6 +89,8 @@ def with_confidence(instance: Instance, level: Fraction) -> Instance:
         f"{float(margin):.1%}, TTFTs of closed loops by {float(first):.1%}, the upper ends of the intervals that hold "
         f"{float(level):.0%} of measured deployments"
     )
+    if instance.speculative is not None:
+        said += f"; {NOT_GUESSING}"
     changes = {"margin": margin, "loop_ttft_margin": first, "assumptions": (*instance.assumptions, said)}
     return instance.model_copy(update=changes)
 

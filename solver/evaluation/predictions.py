@@ -24,7 +24,7 @@ from shardproof.solver.evaluation.engine_plan import EnginePlan, require_plan_of
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import Evaluation, ScenarioFigures, Throughput, Violation
 from shardproof.solver.evaluation.groups import pool_names, questions
-from shardproof.solver.problem import deployment_of
+from shardproof.solver.problem import NOT_GUESSING, deployment_of
 
 DEFAULT_ENGINE = "vllm"
 
@@ -164,7 +164,7 @@ def _scenario(
         memory_bytes=_held(figures, fullest.memory_bytes),
         intervals={} if level is None or fitted is None or not both else _intervals(instance, figures, level),
         engine_memory=engine_memory(instance, plan),
-        assumptions=_assumptions(instance, fitted, plan),
+        assumptions=(*_assumptions(instance, fitted, plan), *_not_in_doubt(instance, level)),
         violations=_violations(instance, plan, evaluation, figures),
         guessing=None if instance.speculative is None else instance.speculative.text,
     )
@@ -247,6 +247,12 @@ def _intervals(instance: Instance, figures: ScenarioFigures, level: float) -> di
         "ttft_s": interval_of(instance, quantity, figures.ttft / 1e9, level),
         "tpot_ms": interval_of(instance, "tpot", figures.tpot / 1e6, level),
     }
+
+
+def _not_in_doubt(instance: Instance, level: float | None) -> tuple[str, ...]:
+    """What an interval says nothing of."""
+    said = f"the interval is that of measured deployments; {NOT_GUESSING}"
+    return () if level is None or instance.speculative is None else (said,)
 
 
 def _assumptions(instance: Instance, fitted: StepClock | None, plan: Plan) -> tuple[str, ...]:
