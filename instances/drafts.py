@@ -161,7 +161,7 @@ def asked_again(speculation: Speculation | None) -> Speculative | None:
     )
 
 
-def with_speculation(instance: Instance, asked: Speculative | None, why: str) -> Instance:
+def with_speculation(instance: Instance, asked: Speculative | None, why: str, *, load: Load = load_draft) -> Instance:
     """Return an instance with other speculative decoding than its own (``None``: none), and say why.
 
     Raises
@@ -169,7 +169,7 @@ def with_speculation(instance: Instance, asked: Speculative | None, why: str) ->
     InputError
         If its model does not take it.
     """
-    found, said = speculation_of(asked, instance.model, instance.name, load_draft)
+    found, said = speculation_of(asked, instance.model, instance.name, load)
     own = instance.speculative
     if own == found:
         return instance

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from shardproof.instances.drafts import speculation_of, with_speculation
-from shardproof.instances.errors import InputError
+from shardproof.instances.catalogue import load_draft, named_path
+from shardproof.instances.drafts import EAGLE_STATES, speculation_of, with_speculation
+from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.instance import Instance
 from shardproof.instances.model import Model
 from shardproof.instances.speculative import (
@@ -23,6 +24,7 @@ from shardproof.instances.speculative import (
     method_named,
 )
 from shardproof.solver.documents.statement import Document
+from shardproof.solver.evaluation.speculative_flags import draft_name
 
 FIELDS = ("speculative_method", "draft_tokens", "verified_tokens", "draft_topk", "draft_model")
 """What documents state of speculative decoding."""
@@ -61,6 +63,8 @@ def asked_of(document: Document, model: Model | None, given: Speculation | None)
     guesses, depth = min(guesses, MOST_GUESSES), min(depth, MOST_GUESSES)
     draft = document.first("draft_model")
     named = str(draft.value) if draft is not None and method not in ("mtp", "ngram") else None
+    if named is not None and method in EAGLE_STATES and named_path(named) is not None:
+        named = None  # a head that lies elsewhere is taken as heads usually are
     if given is not None and given.guesses == guesses:
         length = Fraction(given.tokens, MILLION)
         return Speculative(method=method, draft_tokens=guesses, acceptance_length=length, draft_model=named)
@@ -92,18 +96,32 @@ def told(document: Document, model: Model | None, given: Speculation | None) -> 
 
 
 def _loaded(name: str) -> Model:
-    from shardproof.instances.catalogue import load_draft
-
+    """Load a model that a document names; no path in a document is opened."""
+    if named_path(name) is not None:
+        raise InputError(
+            [Problem("document", "draft_model", name[:80], "a path, and a document's paths are not opened")]
+        )
     return load_draft(name)
+
+
+def _is_as_asked(document: Document, instance: Instance) -> bool:
+    """Whether a launch guesses as the question asks, with what the question names."""
+    given, draft = instance.speculative, document.first("draft_model")
+    asked = asked_of(document, instance.model, given)
+    if given is None or asked is None or (asked.method, asked.guesses) != (given.method, given.guesses):
+        return False
+    return draft is None or str(draft.value) == draft_name(given)
 
 
 def as_launched(document: Document, instance: Instance) -> Instance:
     """Return the instance under what a launch tells of speculative decoding."""
     if is_stated(document):
+        if _is_as_asked(document, instance):
+            return instance
         asked = None
         if told(document, instance.model, instance.speculative)[0] is not None:
             asked = asked_of(document, instance.model, instance.speculative)
-        return with_speculation(instance, asked, "the launch tells of it")
+        return with_speculation(instance, asked, "the launch tells of it", load=_loaded)
     if instance.speculative is None or document.start is None or document.open:
         return instance
     return with_speculation(instance, None, "the launch guesses no tokens ahead, though the question asks for it")

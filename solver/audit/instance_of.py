@@ -41,7 +41,8 @@ def instance_of(facts: Facts, readings: tuple[Reading, ...]) -> Instance | None:
     changes: dict[str, Any] = {"kv_dtype": facts.kv_dtypes[0]}
     if facts.weight_dtype and facts.weight_dtype != _main_dtype(facts):
         changes["formats"] = Formats.uniform(facts.weight_dtype)  # type: ignore[arg-type]
-        changes["kinds"] = model.with_formats(changes["formats"]).kinds
+        uniform = model.with_formats(changes["formats"])
+        changes |= {"kinds": uniform.kinds, "predictors": uniform.predictors}
     batch, prompt, output = (int(value) for value in load if value is not None)
     limits = {name: facts.limit(f"{name}_limit") for name in ("ttft", "tpot")}
     try:

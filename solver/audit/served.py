@@ -18,7 +18,8 @@ def served_model(context: Context) -> Model:
     if dtype is None or dtype == own or facts.instance is not None:
         return model
     formats = Formats.uniform(dtype)  # type: ignore[arg-type]
-    return model.model_copy(update={"formats": formats, "kinds": model.with_formats(formats).kinds})
+    uniform = model.with_formats(formats)
+    return model.model_copy(update={"formats": formats, "kinds": uniform.kinds, "predictors": uniform.predictors})
 
 
 def stage_weights(context: Context, model: Model, reading: Reading) -> int:

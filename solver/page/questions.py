@@ -18,6 +18,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.load_profile.synthetic import is_synthetic
 from shardproof.instances.pools import POOL_FIELDS
 from shardproof.instances.reading import parse_mapping, refuse
+from shardproof.instances.speculative import canonical
 from shardproof.solver.api.question import FIELDS, Fields, instance_from, tree_of, whole_number
 
 MOST_DEVICES = 40
@@ -122,8 +123,7 @@ def _refuse_files(tree: Mapping[str, Any]) -> None:
     if pools is not None:
         raise refuse("page", "asks about pools of several devices, which `shardproof solve` answers", field=pools)
     remedy = "names a file, and a page opens none; drop the file on the page, or ask on the command line"
-    for name in ("model", "device"):
-        value = tree.get(name)
+    for name, value in (*((name, tree.get(name)) for name in ("model", "device")), _draft(tree)):
         if isinstance(value, str) and not is_plain_name(value):
             raise refuse("page", remedy, field=name, value=value[:80])
     if tree.get("calibrations"):
@@ -136,6 +136,15 @@ def _refuse_files(tree: Mapping[str, Any]) -> None:
         workload = holder.get("workload") if isinstance(holder, Mapping) else None
         if isinstance(workload, Mapping) and workload.get("trace") is not None:
             raise refuse("page", remedy, field="workload.trace")
+
+
+def _draft(tree: Mapping[str, Any]) -> tuple[str, object]:
+    """Return the field that names what guesses tokens ahead, and its value, whatever it is called there."""
+    try:
+        told = canonical(tree.get("speculative"))
+    except ValueError:
+        told = None  # refused where the question is read
+    return "speculative.draft_model", told.get("draft_model") if isinstance(told, dict) else None
 
 
 def written(asked: Asked, device: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,46 @@ def test_a_head_without_a_name_is_not_exported() -> None:
     solved = shardproof.solve(question_tree({"method": "eagle3"}, model="qwen3-8b", engine="vllm"))
     with pytest.raises(InputError, match="name it"):
         shardproof.export(solved, to="vllm")
+
+
+def test_paths_in_documents_are_not_opened(tmp_path: Path) -> None:
+    """A head at a path is taken as heads are; a draft model at a path is said not to be known."""
+    (tmp_path / "config.json").write_text("{")
+    head = told(f"vllm serve Qwen/Qwen3-8B --spec-method eagle3 --spec-tokens 2 --spec-model {tmp_path}")
+    assert head is None or head.draft is not None
+    qwen = question(model="qwen3-32b")
+    config = f"{tmp_path}/config.json"
+    (audit,) = review(f"vllm serve Qwen/Qwen3-32B --spec-method draft_model --spec-model {config}", qwen).audits
+    (claim,) = [claim for claim in audit.claims if claim.statement.field == "speculative_method"]
+    assert "not opened" in claim.formula
+
+
+def test_a_head_of_its_own_config_is_read(tmp_path: Path) -> None:
+    """One layer, and the vocabulary that it writes: what the question names, its own launch is judged by."""
+    config = {
+        "architectures": ["LlamaForCausalLMEagle3"],
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "num_hidden_layers": 1,
+        "vocab_size": 151936,
+        "draft_vocab_size": 32000,
+        "max_position_embeddings": 40960,
+        "torch_dtype": "bfloat16",
+        "tie_word_embeddings": False,
+    }
+    path = tmp_path / "head" / "config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(config))
+    asked = question({"method": "eagle3", "draft_model": str(path)}, model="qwen3-8b", engine="vllm")
+    assert asked.speculative is not None
+    assert asked.speculative.draft is not None
+    assert asked.speculative.draft.model.vocab == 32000
+    result = solve(asked)
+    assert result.plan is not None
+    again, _ = asked_and_stated(engine_flags(asked, result.plan)[0], asked, {})
+    assert again.speculative == asked.speculative
+    with pytest.raises(InputError, match="reads the model's states"):
+        question({"method": "eagle3", "draft_model": str(path)}, model="qwen3-32b")

@@ -166,3 +166,11 @@ def test_every_field_may_be_typed() -> None:
     assert [
         name for name in FIELDS if name not in elsewhere and f'"{name}"' not in script and f"{name}:" not in script
     ] == []
+
+
+@pytest.mark.parametrize("told", [{"draft_model": "/etc/passwd.json"}, {"model": "./own/config.json"}])
+def test_a_draft_of_a_file_is_refused(told: dict[str, str]) -> None:
+    """What guesses tokens ahead is named, never read from this machine, by whichever name it is given."""
+    asked = asked_of({"fields": {"model": "qwen3-8b"}, "rest": {"speculative": {"method": "draft", **told}}})
+    with pytest.raises(InputError, match="names a file"):
+        instance_for(asked, "h100-sxm")

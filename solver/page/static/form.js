@@ -13,6 +13,7 @@ export const OTHERS = {
   tp: "attention TP of every stage", dp: "attention DP of every stage", ep: "expert EP of every stage", stage_widths: "widths of a stage", serving: "prefill and decode: together, apart or any", transfer_bandwidth: "link between prefill and decode", transfer_setup: "set-up of a transfer",
   rope_scaling: "rope scaling, as JSON", allow_long_max_model_len: "longer than the model's positions: true",
   runtime_reserve: "memory kept by the runtime", margin: "inflate times by", confidence: "doubt about the model, e.g. 90%", replicas: "free or alike",
+  speculative_method: "tokens guessed ahead by: mtp, eagle, eagle3, draft, ngram", draft_tokens: "tokens guessed in an iteration", acceptance: "chance that a guess holds, e.g. 0.7", acceptance_length: "mean tokens of an iteration instead", draft_model: "model or head that guesses", speculative_config: "all of it, as vLLM's JSON",
 };
 const LOAD_SLIDERS = {
   batch_size: ["Requests in the burst", "count", 1, 4096, "32"],
