@@ -80,12 +80,8 @@ class Tab:
 
     def ask(self, fields: dict[str, Any], devices: Sequence[str]) -> tuple[float, list[str]]:
         """Ask every device, and return the seconds until all have answered, and what was refused."""
-        started, open_, refused = time.perf_counter(), {}, []
-        for device in devices:
-            self._next += 1
-            open_[self._next] = device
-            options = {"question": {"fields": fields}, "device": device}
-            self._socket.send(json.dumps({"id": self._next, "kind": "answer", "options": options}))
+        started, refused = time.perf_counter(), []
+        open_ = self.send(fields, devices)
         while open_:
             message = json.loads(self._socket.recv())
             if "news" not in message:
@@ -94,6 +90,16 @@ class Tab:
                 self.worked.append(message.get("processor_s", 0.0))
                 refused += [f"{device}: {message['refused']}"] if "refused" in message else []
         return time.perf_counter() - started, refused
+
+    def send(self, fields: dict[str, Any], devices: Sequence[str]) -> dict[int, str]:
+        """Ask every device without waiting, and return the devices by the numbers of their errands."""
+        asked = {}
+        for device in devices:
+            self._next += 1
+            asked[self._next] = device
+            options = {"question": {"fields": fields}, "device": device}
+            self._socket.send(json.dumps({"id": self._next, "kind": "answer", "options": options}))
+        return asked
 
     def close(self) -> None:
         """Hang up."""

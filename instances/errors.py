@@ -43,7 +43,7 @@ class Problem:
         """Return one line."""
         field = f"{_shortened(self.field, 200)}: " if self.field else ""
         value = f"{_shortened(self.value, 200)}: " if self.value else ""
-        return printable(f"{self.where}: {field}{value}{_shortened(self.remedy, 2000)}")
+        return printable(f"{_shortened(self.where, 500)}: {field}{value}{_shortened(self.remedy, 2000)}")
 
 
 def _shortened(text: str, most: int) -> str:

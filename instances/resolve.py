@@ -23,7 +23,7 @@ from shardproof.instances.instance import (
     own_limits,
 )
 from shardproof.instances.load_profile.profile import LoadProfile
-from shardproof.instances.load_profile.synthetic import is_synthetic
+from shardproof.instances.load_profile.synthetic import EXAMPLES, is_synthetic
 from shardproof.instances.model import Formats, Model
 from shardproof.instances.reading import is_file, read_mapping, refuse, validate
 from shardproof.instances.rope import check_positions
@@ -85,7 +85,7 @@ def resolve(file: InstanceFile, *, where: str = "instance", folder: Path | None 
         stage_widths=file.stage_widths,
         runtime_reserve=_runtime_reserve(file),
         reserve_stated=file.runtime_reserve is not None,
-        load_profile=_loads(file, folder),
+        load_profile=_loads(file, folder, where),
         margin=file.margin,
         confidence=file.confidence,
         replicas=file.replicas,
@@ -157,14 +157,18 @@ def _longest(file: InstanceFile) -> int:
     return max(scenario.workload.input_tokens + scenario.workload.output_tokens for scenario in scenarios)
 
 
-def _loads(file: InstanceFile, folder: Path | None) -> LoadProfile | str | None:
+def _loads(file: InstanceFile, folder: Path | None, where: str) -> LoadProfile | str | None:
     """Loads of the file that is named, or the name of a synthetic profile, whose loads depend on the model."""
     source = file.load_profile
     if source is None or is_synthetic(source):
         return source
     from shardproof.instances.load_profile.read import load_profile
 
-    return load_profile(source if folder is None else str(folder / source))
+    path = Path(source) if folder is None else folder / source
+    if not is_file(path):
+        remedy = f"is no file here; synthetic profiles are {', '.join(EXAMPLES)}"
+        raise refuse(where, remedy, field="load_profile", value=source)
+    return load_profile(str(path))
 
 
 def _main_scenario(file: InstanceFile) -> Scenario:

@@ -111,7 +111,7 @@ class Reported(Answered):
         InputError
             If it cannot be written.
         """
-        from shardproof.solver.batch.rows import write_whole
+        from shardproof.instances.writing import write_whole
 
         write_whole(Path(path), self.html().encode())
 

@@ -36,9 +36,9 @@ class Benched(Answered):
 
     def write(self, folder: str | Path) -> None:
         """Write the files to a folder, which is made where it is missing."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for name, text in self.files.items():
-            (Path(folder) / name).write_text(text, encoding="utf-8")
+        from shardproof.instances.writing import write_folder
+
+        write_folder(Path(folder), self.files)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``bench --json`` prints."""
@@ -78,13 +78,14 @@ class Checked(Answered):
             If there is none, or the file holds something else.
         """
         from shardproof.instances.correction import read_corrections
+        from shardproof.instances.writing import write_whole
         from shardproof.solver.benchmarking.corrections import merged, to_text
 
         if self.correction is None:
             raise InputError("check: nothing was corrected; ask with correct=True")
         file = Path(path)
         held = read_corrections(file) if file.exists() else ()
-        file.write_text(to_text(merged(held, self.correction)), encoding="utf-8")
+        write_whole(file, to_text(merged(held, self.correction)))
 
     @property
     def exit_code(self) -> int:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from shardproof.instances.errors import InputError
-from shardproof.instances.reading import refuse
+from shardproof.instances.writing import write_whole
 from shardproof.solver.batch.answer import Answer
 from shardproof.solver.batch.ledger import Ledger, RunTask
 
@@ -143,18 +142,6 @@ def write_rows(rows: Sequence[Row], swept: Sequence[str], path: Path, form: str)
         write_whole(path, json.dumps({"rows": cells}, indent=1).encode())
     else:
         write_whole(path, _parquet(cells))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there, so that no half of it is ever seen."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise refuse(str(path), f"cannot be written ({error.strerror}); free some space or name another") from None
 
 
 def swept_axes(rows: Iterable[Row]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from shardproof.instances.calibration import Calibration, Centres
+from shardproof.instances.writing import write_whole
 
 
 def calibration_text(calibration: Calibration, *, with_centres: bool) -> str:
@@ -24,18 +25,17 @@ def _plain_centres(centres: Mapping[str, Centres]) -> dict[str, object]:
 
 def write_device(calibration: Calibration, path: Path) -> None:
     """Write one self-contained device file."""
-    path.write_text(calibration_text(calibration, with_centres=True), encoding="utf-8")
+    write_whole(path, calibration_text(calibration, with_centres=True))
 
 
 def write_folder(calibrations: Mapping[str, Calibration], folder: Path) -> None:
     """Write ``centres.json`` and one file a device, as the catalogue ships them."""
-    folder.mkdir(parents=True, exist_ok=True)
     centres: dict[str, Centres] = {}
     for device, calibration in calibrations.items():
         centres |= calibration.centres
-        (folder / f"{device}.json").write_text(calibration_text(calibration, with_centres=False), encoding="utf-8")
+        write_whole(folder / f"{device}.json", calibration_text(calibration, with_centres=False))
     lines = ",\n".join(
         f"{json.dumps(family)}:{json.dumps(placed.model_dump(), separators=(',', ':'))}"
         for family, placed in sorted(centres.items())
     )
-    (folder / "centres.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+    write_whole(folder / "centres.json", f"{{\n{lines}\n}}\n")

@@ -55,16 +55,13 @@ def command(
 
 
 def _write_document(path: Path, found: Compared | ComparedFleets) -> None:
-    from shardproof.instances.reading import refuse
+    from shardproof.instances.writing import write_whole
 
     text = found.document()
     if text is None:
         click.echo("no document: there is no plan to write", err=True)
         return
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise refuse(str(path), f"cannot be written ({error.strerror})") from None
+    write_whole(path, text)
 
 
 def _text(found: Compared, *, colour: bool) -> str:

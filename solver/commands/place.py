@@ -124,8 +124,10 @@ def _run_inverse(request: PlaceRequest, options: dict[str, Any]) -> int:
 
 
 def _write_files(found: Placed, options: dict[str, Any]) -> None:
+    from shardproof.instances.writing import write_whole
+
     for exporter, path in found.request.exports:
-        path.write_text(found.export(exporter.name), encoding="utf-8")
+        write_whole(path, found.export(exporter.name))
     if options["certificate"]:
         from shardproof.solver.placement.certificate import write_certificate
 

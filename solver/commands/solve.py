@@ -133,19 +133,16 @@ def _colour() -> bool:
 def _write_tree(path: Path, tree: dict[str, Any]) -> None:
     import yaml
 
-    from shardproof.instances.reading import refuse
+    from shardproof.instances.writing import write_whole
 
     plain = json.loads(json.dumps(tree, default=str))
     text = json.dumps(plain, indent=2) if path.suffix == ".json" else yaml.safe_dump(plain, sort_keys=False)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise refuse(str(path), f"cannot be written ({error.strerror})") from None
+    write_whole(path, text)
 
 
 def _write_certificate(path: Path, answer: Solved | SolvedFleet) -> None:
     """Write the certificate; where no engine was named, those of the engines not chosen beside it, by their names."""
-    from shardproof.instances.reading import refuse
+    from shardproof.instances.writing import write_whole
 
     found = answer.certificates()
     if not found:
@@ -153,7 +150,4 @@ def _write_certificate(path: Path, answer: Solved | SolvedFleet) -> None:
         return
     for place, (engine, document) in enumerate(found.items()):
         beside = path if place == 0 else path.with_name(f"{path.stem}.{engine}{path.suffix}")
-        try:
-            beside.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
-        except OSError as error:
-            raise refuse(str(beside), f"cannot be written ({error.strerror})") from None
+        write_whole(beside, json.dumps(document, separators=(",", ":")))

@@ -10,7 +10,7 @@ from pathlib import Path
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
-from shardproof.instances.reading import refuse
+from shardproof.instances.writing import write_folder
 from shardproof.solver.exporters import (
     compose,
     dynamo,
@@ -59,15 +59,7 @@ class Export:
         InputError
             If a file stands where a folder has to be.
         """
-        for name, text in self.files.items():
-            path = folder / name
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-            except (FileExistsError, NotADirectoryError, IsADirectoryError):
-                raise refuse("--output", f"{path} cannot be made, another kind of file is there") from None
-            if name.endswith(".sh"):
-                path.chmod(0o755)
+        write_folder(folder, self.files)
 
 
 def _plans(plan: Plan, units: Sequence[Unit]) -> dict[str, str]:

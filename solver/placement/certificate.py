@@ -9,6 +9,7 @@ from typing import Any
 
 from shardproof.formulations.placement.bounds import LowerBound
 from shardproof.formulations.placement.free_split import split_freely
+from shardproof.instances.writing import write_whole
 from shardproof.solver.placement.result import LayerPlacement, PlacementResult
 
 KIND = "shardproof-placement"
@@ -35,7 +36,7 @@ def certificate(result: PlacementResult) -> dict[str, Any]:
 
 def write_certificate(result: PlacementResult, path: Path) -> None:
     """Write the certificate as one JSON file."""
-    path.write_text(json.dumps(certificate(result)) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(certificate(result)) + "\n")
 
 
 def _layer(found: LayerPlacement) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from shardproof.formulations.deployment.chains import Chain, StageChoice, peak_m
 from shardproof.formulations.deployment.tables import Program
 from shardproof.formulations.fleet.fleet import Fleet, Group
 from shardproof.instances.errors import InputError
+from shardproof.instances.writing import write_whole
 from shardproof.solver.checkers import certificate as checker
 from shardproof.solver.proof.capacity import alike_claims
 from shardproof.solver.proof.certificate_json import Shares, read_program, read_shares, read_tree, write_tree
@@ -246,7 +247,7 @@ def to_json(certificate: Certificate) -> str:
 
 def write_certificate(certificate: Certificate, path: FilePath) -> None:
     """Write a certificate to a file."""
-    path.write_text(to_json(certificate) + "\n", encoding="utf-8")
+    write_whole(path, to_json(certificate) + "\n")
 
 
 def from_document(document: Any) -> Certificate:

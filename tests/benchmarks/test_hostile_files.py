@@ -94,7 +94,7 @@ def test_results_of_odd_shapes_hold_no_figures(tmp_path: Path) -> None:
 
 
 def test_a_name_that_no_file_can_have_names_none(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="is no file here"):
         shardproof.solve({**BURST, "engine": "vllm"}, load_profile="1" * 400)
     (tmp_path / "plan.sh").write_text(f"source {'x' * 400}\nvllm serve Qwen/Qwen3-8B -tp 2\n", encoding="utf-8")
     assert read_plans(tmp_path / "plan.sh")

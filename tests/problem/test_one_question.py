@@ -182,7 +182,7 @@ def test_price_and_place_determine_nothing(tmp_path: Path) -> None:
 def test_a_missing_profile_is_refused_when_the_instance_is_read(tmp_path: Path) -> None:
     file = skewed(tmp_path, "loads.json", ROWS)
     (tmp_path / "loads.json").unlink()
-    with pytest.raises(InputError, match=r"loads\.json: profile: no such file"):
+    with pytest.raises(InputError, match=r"load_profile: loads\.json: is no file"):
         load_instance(file)
 
 
