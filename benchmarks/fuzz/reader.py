@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
@@ -66,7 +67,7 @@ def nudged(chance: random.Random, tree: Any, odd: Sequence[Any]) -> Any:
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         found = [place for place in places(made) if not isinstance(place[0][place[1]], dict | list)]
         node, key = chance.choice(found)
-        node[key] = mild(chance, node[key]) if chance.random() < 0.6 else chance.choice(odd)
+        node[key] = mild(chance, node[key]) if chance.random() < 0.6 else copy.deepcopy(chance.choice(odd))
     return made
 
 
