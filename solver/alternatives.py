@@ -112,15 +112,24 @@ def _widths(group: Group) -> str:
     return "+".join(str(width) if count == 1 else f"{count}*{width}" for width, count in runs)
 
 
-def next_best(asked: Asked, settings: Settings, top: int) -> tuple[Alternative, ...]:
+def next_best(
+    asked: Asked, settings: Settings, top: int, *, give_up: float | None = None
+) -> tuple[tuple[Alternative, ...], int]:
     """Return the ``top`` of each kind: fewest GPUs first, then the lowest TTFT; kinds in the order of `variants`.
 
-    What needs more GPUs than the ``top`` of its kind that are known is not searched to the end.
+    What needs more GPUs than the ``top`` of its kind that are known is not searched to the end. Also return how many
+    variants were not looked at before the moment of the monotonic clock at which to ``give_up``.
     """
+    left_out = 0
     ranked: dict[Kind, list[Alternative]] = {}
     tell, started = settings.on_progress, time.monotonic()
     settings = replace(settings, explain=False, on_progress=None)
     for variant in variants(asked):
+        left = None if give_up is None else give_up - time.monotonic()
+        if left is not None and left <= 0:
+            left_out += 1
+            continue
+        settings = replace(settings, time_limit_s=left)
         kept = ranked.setdefault(variant.kind, [])
         most = kept[top - 1].gpus if len(kept) >= top else asked.instance.max_gpus
         most = max(most, _affordable(asked, variant))
@@ -132,7 +141,7 @@ def next_best(asked: Asked, settings: Settings, top: int) -> tuple[Alternative, 
             kept.append(found)
             kept.sort(key=lambda item: (item.gpus, item.ttft_s or 0))
     ranked["cheaper"] = _cheaper(asked, ranked.get("device", []))
-    return tuple(item for kept in ranked.values() for item in kept[:top])
+    return tuple(item for kept in ranked.values() for item in kept[:top]), left_out
 
 
 def _price(instance: Instance, gpus: int) -> tuple[float | None, str | None]:

@@ -90,15 +90,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except InputError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(_within_terminal(f"error: {error}"), err=True)
         sys.exit(2)
     except CheckFailed as error:
-        click.echo(f"check failed: {error}", err=True)
+        click.echo(_within_terminal(f"check failed: {error}"), err=True)
         sys.exit(4)
     except OSError as error:
         sys.exit(_unwritten(error))
     except Exception as error:  # whatever else: a fault of ours, which must not look like an answer
         sys.exit(_internal(error))
+
+
+def _within_terminal(text: str) -> str:
+    """Wrap a message between words where somebody reads it; what a program reads keeps its lines."""
+    from shardproof.solver.writers.layout import outline, terminal_width
+
+    return outline(text, width=terminal_width()) if sys.stderr.isatty() else text
 
 
 def _internal(error: Exception) -> int:

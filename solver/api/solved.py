@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,6 +38,8 @@ class Solved(Answered):
     result: Result
     alternatives: tuple[Alternative, ...] = ()
     """The next best answers, where they were asked for (``top``)."""
+    left_out: int = 0
+    """Questions next to this one that the time limit left no time for."""
 
     @property
     def status(self) -> Status:
@@ -133,13 +136,16 @@ class Solved(Answered):
         """Return the answer laid out for a terminal."""
         from shardproof.solver.writers.terminal import render_result
 
-        return render_result(self.instance, self.result, colour=colour, alternatives=self.alternatives)
+        shown: dict[str, Any] = {"alternatives": self.alternatives, "left_out": self.left_out}
+        return render_result(self.instance, self.result, colour=colour, **shown)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``solve --json`` prints."""
         document = self.result.to_json()
         if self.alternatives:
             document["alternatives"] = [asdict(item) for item in self.alternatives]
+        if self.left_out:
+            document["alternatives_left_out"] = self.left_out
         return document
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
@@ -333,7 +339,8 @@ def solve(
     instance
         Path of an instance file, its fields as a mapping, an `Instance` or a `PoolsQuestion`.
     time_limit
-        Seconds, or text with a unit, after which the best plan so far is given.
+        Seconds, or text with a unit, after which the best plan so far is given; with ``top`` that of all questions
+        together.
     workers, seed
         CP-SAT's.
     search
@@ -372,7 +379,7 @@ def solve(
         search=search,
         on_progress=on_progress,
     )
-    asked = asked_from(instance, fields)
+    asked, started = asked_from(instance, fields), time.monotonic()
     if not isinstance(asked, Instance):
         from shardproof.solver.api.fleets import solved_fleet
 
@@ -383,12 +390,21 @@ def solve(
         return solved_fleet(asked, settings)
     result = search_plan(asked, settings=settings)
     solved = Solved(result.question or asked, result)
-    return solved if top is None else replace(solved, alternatives=_next_best(solved, instance, fields, settings, top))
+    if top is None:
+        return solved
+    give_up = None if settings.time_limit_s is None else started + settings.time_limit_s
+    found, left_out = _next_best(solved, instance, fields, settings, top, give_up)
+    return replace(solved, alternatives=found, left_out=left_out)
 
 
 def _next_best(
-    solved: Solved, instance: Asking | None, fields: Mapping[str, Any], settings: Settings, top: int
-) -> tuple[Alternative, ...]:
+    solved: Solved,
+    instance: Asking | None,
+    fields: Mapping[str, Any],
+    settings: Settings,
+    top: int,
+    give_up: float | None,
+) -> tuple[tuple[Alternative, ...], int]:
     """Answer the questions next to the one asked."""
     from shardproof.solver.alternatives import Asked, next_best
 
@@ -396,4 +412,4 @@ def _next_best(
         raise InputError("top: an Instance is final; give the instance file (or its mapping, or fields)")
     tree, where, folder = tree_of(instance, fields)
     question = Asked(tree, where, folder, solved.instance, solved.result)
-    return next_best(question, settings, top)
+    return next_best(question, settings, top, give_up=give_up)

@@ -9,6 +9,7 @@ import sys
 import click
 
 from shardproof.solver.commands.parameters import DURATION, Verb
+from shardproof.solver.commands.progress import watched
 
 EPILOG = """\b
 Examples:
@@ -34,7 +35,8 @@ def command(plan: str, instance: str | None, completion: bool, every: bool, time
     """
     from shardproof.solver.api.audited import audit
 
-    found = audit(plan, instance, completion=completion, time_limit=time_limit)
+    with watched("audit"):
+        found = audit(plan, instance, completion=completion, time_limit=time_limit)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
     else:

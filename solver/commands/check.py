@@ -9,6 +9,7 @@ import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import WRITABLE, Verb
+from shardproof.solver.commands.progress import watched
 
 if TYPE_CHECKING:
     from shardproof.solver.benchmarking.held import Held
@@ -43,7 +44,8 @@ def command(
     """
     from shardproof.solver.api.benchmarked import check
 
-    found = check(plan, result, instance, correct=output is not None, **fields)
+    with watched("check"):
+        found = check(plan, result, instance, correct=output is not None, **fields)
     if output is not None:
         found.write(output)
     if as_json:

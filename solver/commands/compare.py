@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shardproof.solver.commands.parameters import DURATION, Verb
+from shardproof.solver.commands.progress import watched
 
 if TYPE_CHECKING:
     from shardproof.solver.api.audited import Compared
@@ -41,7 +42,8 @@ def command(
     """
     from shardproof.solver.api.audited import Compared, compare
 
-    found = compare(*plans, instance=instance, time_limit=time_limit)
+    with watched("compare"):
+        found = compare(*plans, instance=instance, time_limit=time_limit)
     if document:
         _write_document(Path(document), found)
     if as_json:

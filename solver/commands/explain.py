@@ -9,6 +9,7 @@ import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.progress import watched
 
 
 @click.command(name="explain", cls=Verb)
@@ -29,7 +30,8 @@ def command(instance: str | None, as_json: bool, **fields: Any) -> int:
     from shardproof.solver.api.explained import explain
     from shardproof.solver.writers.layout import outline, terminal_width
 
-    explained = explain(instance, **fields)
+    with watched("explain"):
+        explained = explain(instance, **fields)
     if as_json:
         click.echo(json.dumps(explained.to_dict(), indent=2))
     else:

@@ -9,6 +9,7 @@ import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.progress import watched
 
 
 @click.command(name="predict", cls=Verb)
@@ -34,7 +35,8 @@ def command(plan: str, instance: str | None, as_json: bool, **fields: Any) -> in
     from shardproof.solver.writers.layout import terminal_width, wrapped
     from shardproof.solver.writers.predictions import show
 
-    found = predict(plan, instance, **fields)
+    with watched("predict"):
+        found = predict(plan, instance, **fields)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
     else:

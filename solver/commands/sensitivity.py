@@ -9,6 +9,7 @@ import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import PLOT, Verb
+from shardproof.solver.commands.progress import CLEARED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,7 @@ def _progress(text: str) -> None:
     import sys
 
     if sys.stderr.isatty():
-        click.echo(f"\r\x1b[2K{text}", err=True, nl=False)
+        click.echo(f"{CLEARED}{text}", err=True, nl=False)
 
 
 def _show(gpus: int, found: Sensitivity) -> None:

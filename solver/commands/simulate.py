@@ -10,6 +10,7 @@ import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import PLOT, Verb
+from shardproof.solver.commands.progress import watched
 
 if TYPE_CHECKING:
     from shardproof.solver.simulation.outcome import Outcome
@@ -38,7 +39,8 @@ def command(plan: str, instance: str | None, plot: Path | None, as_json: bool, *
     """Play a PLAN in service: percentiles of TTFT, TPOT, ITL and end-to-end time, goodput, queue and cache."""
     from shardproof.solver.api.simulated import simulate
 
-    found = simulate(plan, instance, **fields)
+    with watched("simulate"):
+        found = simulate(plan, instance, **fields)
     if plot:
         found.plot(plot)
     if as_json:

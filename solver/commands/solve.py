@@ -116,12 +116,9 @@ def _solve(instance: str | None, fields: dict[str, Any]) -> Solved | SolvedFleet
 
 
 def _show(progress: Progress) -> None:
-    incumbent = "-" if progress.incumbent is None else str(progress.incumbent)
-    gap = ""
-    if progress.incumbent and progress.bound:
-        gap = f"  gap {(progress.incumbent - progress.bound) / progress.incumbent:.1%}"
-    line = f"{progress.level}: {incumbent} GPUs  bound {progress.bound}{gap}  {progress.seconds:.1f} s"
-    click.echo(f"\r\x1b[2K{line}", err=True, nl=False)
+    from shardproof.solver.commands.progress import CLEARED, words
+
+    click.echo(f"{CLEARED}{words(progress)}  {progress.seconds:.1f} s", err=True, nl=False)
 
 
 def _colour() -> bool:

@@ -7,6 +7,7 @@ import json
 import click
 
 from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.progress import watched
 
 
 @click.command(name="verify", cls=Verb)
@@ -23,7 +24,9 @@ def command(certificate: str, instance: str | None, as_json: bool) -> int:
       shardproof verify cert.json --instance instances/cases/qwen3-235b-a22b.yaml
     """
     from shardproof.solver.api.verified import verify
+    from shardproof.solver.writers.layout import outline, terminal_width
 
-    verdict = verify(certificate, instance)
-    click.echo(json.dumps(verdict.to_dict(), indent=2) if as_json else str(verdict))
+    with watched("verify"):
+        verdict = verify(certificate, instance)
+    click.echo(json.dumps(verdict.to_dict(), indent=2) if as_json else outline(str(verdict), width=terminal_width()))
     return verdict.exit_code

@@ -22,6 +22,7 @@ from shardproof.solver.exporters import (
     ray_serve,
     slurm,
 )
+from shardproof.solver.exporters.images import release_note
 from shardproof.solver.exporters.readme import write_readme
 from shardproof.solver.exporters.text import cannot
 from shardproof.solver.exporters.units import Unit, units_of
@@ -50,6 +51,8 @@ class Export:
 
     target: str
     files: Mapping[str, str]
+    note: str | None = None
+    """What is to be known of the release that the files start."""
 
     def write(self, folder: Path) -> None:
         """Write every file, making the folders that are missing.
@@ -88,4 +91,4 @@ def export(instance: Instance, plan: Plan, target: str) -> Export:
     files = dict(EXPORTERS[target](units))
     files |= _plans(plan, units)
     files["README.md"] = write_readme(target, units, tuple(files))
-    return Export(target, files)
+    return Export(target, files, release_note(units[0]))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from shardproof.solver.evaluation.engine_flags import engine_notes
 from shardproof.solver.exporters.apart import is_apart
 from shardproof.solver.exporters.contract import contract
+from shardproof.solver.exporters.images import release_note
 from shardproof.solver.exporters.routing import scenarios_of, weights_of
 from shardproof.solver.exporters.units import Unit
 
@@ -28,9 +29,10 @@ START = {
 def write_readme(target: str, units: Sequence[Unit], files: Sequence[str]) -> str:
     """Return the text."""
     first = units[0]
-    version = contract(first.engine)[0]
+    version, note = contract(first.engine)[0], release_note(first)
     lines = [f"# {first.instance.model.name}: files for {target}", "", START[target], ""]
     lines += [f"Flags are those of {first.engine} {version}. The plan itself is JSON beside them.", ""]
+    lines += [f"**Release:** {note}.", ""] if note else []
     lines += ["## Files", "", *(f"- `{name}`" for name in files), "", "## What runs where", ""]
     lines += ["| name | times | hosts of one | each host gives |", "|---|---|---|---|", *map(_row, units), ""]
     lines += ["```text", *(f"{unit.name}: {note}" for unit in units for note in engine_notes(unit.told)), "```", ""]

@@ -113,9 +113,10 @@ class LexicographicSearch:
             raise Interrupted
 
     def _report(self) -> None:
-        if self.settings.on_progress is not None:
+        told = self.settings.told
+        if told is not None:
             seconds = time.monotonic() - self.started
-            self.settings.on_progress(Progress(self._gpus(), self.bound, seconds, self._level))
+            told(Progress(self._gpus(), self.bound, seconds, self._level))
 
     def _gpus(self) -> int | None:
         return None if self.outcome.chain is None else self.outcome.chain.gpus(self.program)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +40,24 @@ class Settings:
     explain: bool = True
     floor: int = 1
     on_progress: Callable[[Progress], None] | None = None
+
+    @property
+    def told(self) -> Callable[[Progress], None] | None:
+        """Whom a search tells how far it is: who asked for it, else who watches all that is searched meanwhile."""
+        return self.on_progress or _WATCHER.get()
+
+
+_WATCHER: ContextVar[Callable[[Progress], None] | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watching(watcher: Callable[[Progress], None]) -> Iterator[None]:
+    """Have every search inside tell how far it is, those too that a verb makes on its way."""
+    before = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(before)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ PROOF_WORDS = {
 }
 
 
-def render_result(instance: Instance, result: Result, *, colour: bool, alternatives: Sequence[Alternative] = ()) -> str:
+def render_result(
+    instance: Instance, result: Result, *, colour: bool, alternatives: Sequence[Alternative] = (), left_out: int = 0
+) -> str:
     """Lay a result out within the terminal: verdict, plan, how to run it, why, what else, and last what was assumed."""
     out, width = io.StringIO(), terminal_width()
     console = Console(file=out, force_terminal=colour, no_color=not colour, width=width, highlight=False)
@@ -48,6 +50,8 @@ def render_result(instance: Instance, result: Result, *, colour: bool, alternati
     _list(console, "Why", list(result.explanation))
     if alternatives:
         _print_alternatives(console, result, alternatives)
+    if left_out:
+        _list(console, "Not looked at before the time limit", [f"{counted(left_out, 'question')} next to this one"])
     _list(console, "Assumed", list(result.assumptions))
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().split("\n"))
 

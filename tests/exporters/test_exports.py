@@ -175,3 +175,12 @@ def test_solve_exports_too(tmp_path: Path) -> None:
     made.write(tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(made.files)
     assert len(made.rows()) == len(made.files)
+
+
+@pytest.mark.parametrize(("version", "differs"), [(None, True), ("0.33.0", False), ("0.19.1", False)])
+def test_an_export_says_where_its_release_accounts_for_memory_otherwise(version: str | None, differs: bool) -> None:
+    engine = {"name": "vllm"} | ({"version": version} if version else {})
+    asked = shardproof.solve({**CASES["vllm-one"].tree, "engine": engine}, ttft="20 s")
+    found = shardproof.export(asked, to="kubernetes").export
+    assert (found.note is not None) is differs
+    assert ("--engine vllm@0.33.0" in found.files["README.md"]) is differs
