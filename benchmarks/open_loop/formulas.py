@@ -16,13 +16,15 @@ from shardproof.instances.resolve import resolve_tree
 from shardproof.instances.workload import OpenLoop
 from shardproof.solver.open_loop.predicted import percentiles_of
 from shardproof.solver.open_loop.shapes import Shape, shapes_of
-from shardproof.solver.simulation.simulate import Service, SimulationSettings
+from shardproof.solver.simulation.simulate import LEAST_REQUESTS, Service, SimulationSettings
 
 MODELS = ("llama-3.2-1b-instruct", "qwen3-8b", "llama-3.1-8b-instruct", "qwen3-32b", "gpt-oss-20b", "gemma-2-9b")
 DEVICES = ("h100-sxm", "l40s", "a100-80-sxm", "h200-sxm", "l4")
 LOADS = (0.2, 0.4, 0.6, 0.75, 0.9)
 """Shares of the largest rate that the formula says is kept up with, at which plans are played."""
 SHARES = (50, 90, 99)
+TURNS, MOST = 20, 20_000
+"""Runs last so many times as long as a request does: the formulas speak of a service that began long ago."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,11 @@ def _largest_rate(instance: Instance, shape: Shape, replicas: int) -> float | No
 def measure(count: int, *, seed: int = 0) -> Iterator[Row]:
     """Play random questions and hold the formulas against what is seen."""
     for name, instance, shape, replicas in questions(count, seed=seed):
-        service = Service(instance, SimulationSettings(seeds=3))
-        plan = shape.plan(service.deployment, replicas)
-        (outcome,) = service.play(plan, watched=False)
+        plan = shape.plan(Service(instance).deployment, replicas)
         found = percentiles_of(instance, plan)[0]
+        flight = replicas * found.load.rate * float(found.load.output.mean()) * found.mean_tpot
+        lasting = max(LEAST_REQUESTS, min(MOST, round(TURNS * flight)))
+        (outcome,) = Service(instance, SimulationSettings(seeds=3, requests=lasting)).play(plan, watched=False)
         for percent in SHARES:
             for figure in ("ttft", "tpot"):
                 played = outcome.figure(figure, percent).value
