@@ -7,6 +7,7 @@ stand in. All else stays.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import get_args
 
 from shardproof.instances.drafts import with_speculation
@@ -33,6 +34,12 @@ def under_engine(instance: Instance, engine: EngineName) -> Instance:
         "assumptions": _assumptions(instance, engine),
     }
     return instance.model_copy(update=changes)
+
+
+def under_any(instance: Instance, wanted: Callable[[Instance], bool]) -> Instance:
+    """Return the reading of a question under any engine that is wanted (the question itself where none is)."""
+    readings = [under_engine(instance, engine) for engine in NAMED] if instance.engine == "any" else []
+    return next((one for one in readings if wanted(one)), instance)
 
 
 def _assumptions(instance: Instance, engine: EngineName) -> tuple[str, ...]:

@@ -99,12 +99,18 @@ class Solved(Answered):
 
     def certificate(self) -> dict[str, Any] | None:
         """Return the certificate that `shardproof.verify` accepts; ``None`` where nothing was proved."""
+        from shardproof.formulations.open_loop import is_open
+
         if self.result.fleets and self.status != "undecided":
             return next(iter(self.result.fleets.values()))
         if self.instance.serving != "together":
             from shardproof.solver.apart.certificate import apart_document
 
             return apart_document(self.instance, self.result)
+        if is_open(self.instance):
+            from shardproof.solver.open_loop.certificate import open_document
+
+            return open_document(self.instance, self.result)
         if self.result.evidence is None or self.status == "undecided":
             return None
         from shardproof.solver.proof.certificate import certificate_document

@@ -88,6 +88,7 @@ def verify(certificate: str | Path | Mapping[str, Any] | bytes, instance: Asking
     judge = _judge_placement if b'"shardproof-placement"' in raw[:100] else _judge
     judge = _judge_pools if b'"shardproof pools ' in raw[:100] else judge
     judge = _judge_apart if b'"shardproof apart certificate' in raw[:100] else judge
+    judge = _judge_open if b'"shardproof open-loop certificate' in raw[:100] else judge
     accepted, claim, reason, *premise = judge(raw, instance)
     return Verified(accepted, claim, reason, checker.VERSION, *premise)
 
@@ -147,6 +148,27 @@ def _compare_apart(raw: bytes, instance: Asking) -> None:
             _compare(json.dumps(document[part]).encode(), asked[part])
         except CheckError as error:
             raise CheckError(f"{part}: {error}") from None
+
+
+def _judge_open(raw: bytes, instance: Asking | None) -> tuple[bool, str | None, str | None]:
+    """Return the same for requests that come by themselves: the bound, computed anew from requests and tables."""
+    from shardproof.instances.engine_choice import under_any
+    from shardproof.solver.checkers import open_loop as checker
+    from shardproof.solver.checkers.certificate import parse
+    from shardproof.solver.open_loop.certificate import different
+
+    try:
+        claim = checker.check(raw)
+        if instance is not None:
+            document, name = parse(raw.decode()), _name(instance)
+            asked = under_any(_single(instance), lambda one: one.fingerprint == document["instance"])
+            other = different(document, asked)
+            if other is not None:
+                raise checker.CheckError(f"{other} is not what {name} yields")
+            claim = claim.replace(checker.SCOPE, f"for the requests and tables in the file, which are those of {name}")
+    except checker.CheckError as error:
+        return False, None, str(error)
+    return True, claim, None
 
 
 def _judge_pools(raw: bytes, instance: Asking | None) -> tuple[bool, str | None, str | None]:

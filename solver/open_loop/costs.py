@@ -56,6 +56,8 @@ class TokenPlane:
     beta: float
     gamma: float = 0.0
     limit: float | None = None
+    delta: float = 0.0
+    """What a token of the cache that nothing fills is taken to cost: a direction of the plane, for its certificate."""
 
     def work(self, asked: Asked) -> Floats:
         """Time of a replica for the tokens after the first, ns."""
@@ -77,6 +79,12 @@ class _Known:
         self.values[row, column], self.exact[row, column] = value, True
         part = self.values[row:, column:]
         np.maximum(part, value, out=part, where=~self.exact[row:, column:])
+
+    def places(self) -> list[tuple[int, int]]:
+        """Return the places of the points that were computed."""
+        import numpy as np
+
+        return [(int(row), int(column)) for row, column in np.argwhere(self.exact)]
 
 
 class RoundCosts:
@@ -103,6 +111,10 @@ class RoundCosts:
             return False
         self._known.set(size, place, self.times.node(size, place) / MILLISECOND)
         return True
+
+    def known(self) -> list[tuple[int, int, int]]:
+        """Return the grid points that were computed: places of size and context, ns."""
+        return [(i, j, round(self.times.node(i, j))) for i, j in self._known.places()]
 
     def fastest(self) -> float:
         """Time of the shortest round, ns."""
@@ -140,7 +152,8 @@ class RoundCosts:
         rows[..., 3] = (cache + (stages - 1) * self.longest) / self.longest / batches - scaled
         aim = np.array([1.0, context / self.longest, 0.0, 0.0])
         found, tight = highest(rows.reshape(-1, 4), (rounds / batches).ravel(), aim, _MOST_MS)
-        plane = TokenPlane(float(found[0]) * MILLISECOND, self._slope(found), float(found[2]), limit)
+        alpha, delta = float(found[0]) * MILLISECOND, float(found[3]) * MILLISECOND / self.longest
+        plane = TokenPlane(alpha, self._slope(found), float(found[2]), limit, delta)
         return plane, [point for place in tight for point in self._points(*divmod(place, rounds.shape[1]))]
 
     def _slope(self, found: Floats) -> float:
@@ -163,6 +176,14 @@ class ChunkCosts:
         self._planes: list[Floats] = []
         for size in (0, len(times.chunks) // 2, len(times.chunks) - 1):
             self._touch(size, 0)
+
+    def known(self) -> list[tuple[int, int, int]]:
+        """Return the grid points that were computed: places of size and context (0: none), ns."""
+        return [(i, j, round(self.times.chunk_node(i, j - 1)[0])) for i, j in self._known.places()]
+
+    def directions(self) -> list[tuple[float, float]]:
+        """Return a and b of every plane in use, ns."""
+        return [(float(plane[1]) * MILLISECOND, float(plane[2]) * MILLISECOND) for plane in self._planes]
 
     @property
     def largest(self) -> int:

@@ -38,7 +38,7 @@ class OpenScenario:
         assert isinstance(scenario.workload, OpenLoop)
         self.scenario, self.load, self.needs = scenario, scenario.workload, promised_by(scenario)
         guessed, settings = service.instance.speculative, service.settings
-        self._verified = 1 if guessed is None else guessed.verified
+        self.verified = 1 if guessed is None else guessed.verified
         seeds = range(settings.seed, settings.seed + (1 if self.load.trace else settings.seeds))
         self.runs = [_facts(service, scenario, seed) for seed in seeds]
 
@@ -65,11 +65,10 @@ class OpenScenario:
     def seen(self, budget: int) -> float:
         """Share of the sequences running when a request comes that still run when its prompt is computed, at least.
 
-        One round ends in between, and those of the prompt's chunks of ``budget`` tokens (and no fewer than `CHUNK`
-        where the budget is larger): in each one of a sequence's tokens is its last (one of those that it verifies,
-        where tokens are guessed ahead).
+        One round ends in between, and those of the prompt's chunks of ``budget`` tokens: in each one of a sequence's
+        tokens is its last (one of those that it verifies, where tokens are guessed ahead).
         """
-        rounds = self._verified * (1 + float(-(-self.everything.computed // min(CHUNK, budget)).mean()))
+        rounds = self.verified * (1 + float(-(-self.everything.computed // budget).mean()))
         return max(0.0, 1 - rounds / max(1.0, float(self.everything.later.mean())))
 
     @cached_property

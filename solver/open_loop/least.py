@@ -14,7 +14,7 @@ from shardproof.instances.units import format_duration
 from shardproof.instances.workload import Scenario
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.open_loop.costs import ChunkCosts, RoundCosts, TokenPlane
-from shardproof.solver.open_loop.facts import OpenScenario
+from shardproof.solver.open_loop.facts import CHUNK, OpenScenario
 from shardproof.solver.open_loop.late import WindowTest
 from shardproof.solver.open_loop.rates import Mean, RateBound
 from shardproof.solver.open_loop.shapes import Shape
@@ -154,7 +154,7 @@ class ShapeBound:
                 tokens=float(open_.everything.later.mean()),
                 context=open_.context,
                 limit=open_.mean_token,
-                seen=open_.seen(self._budget) if self.is_seen_by_chance(open_) else 0.0,
+                seen=open_.seen(self.budget) if self.is_seen_by_chance(open_) else 0.0,
             )
             self._rates[name] = RateBound(lambda limit: self.plane(open_, limit), mean)
         return self._rates[name]
@@ -206,6 +206,17 @@ class ShapeBound:
         """Time of a replica for each prompt of a run, ns."""
         found: Floats = self.costs.prompts(open_)[open_.places(run)] / self._spread
         return found
+
+    def directions(self, open_: OpenScenario) -> list[TokenPlane]:
+        """Return the planes that were asked for; of those at many times per token the last, which say most."""
+        found = [plane for (name, _), plane in self._planes.items() if name == open_.scenario.name]
+        stated = {None, *(kept.limit for kept in open_.needs.token)}
+        return [plane for place, plane in enumerate(found) if plane.limit in stated or place >= len(found) - 2]
+
+    @property
+    def budget(self) -> int:
+        """Prompt tokens of a round by which rounds before a first token are counted."""
+        return min(CHUNK, self._budget)
 
     def tokens(self, open_: OpenScenario, run: int, limit: float | None) -> Floats:
         """Time of a replica for each request's tokens after the first under a mean time per token, ns."""

@@ -41,7 +41,7 @@ def mixed_bound(
         return most
     needs = [(one.shape.gpus, _needed(one, scenarios, most)) for one in able]
     least = _covering([*needs, *((width, max(1e-9, count)) for width, count in skipped)], most)
-    tests = [WindowTest(_GpuTime([*able, *deep]), open_) for open_ in scenarios]
+    tests = [WindowTest(GpuTime([*able, *deep]), open_) for open_ in scenarios]
     while least < most and any(test.refuses(least) for test in tests):
         least += 1
     return least
@@ -63,7 +63,7 @@ def _covering(shapes: Sequence[tuple[int, float]], most: int) -> int:
 
 
 @dataclass(frozen=True)
-class _GpuTime:
+class GpuTime:
     """What requests cost in GPU time on whichever shape is cheapest for each."""
 
     shapes: Sequence[ShapeBound]

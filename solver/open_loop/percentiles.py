@@ -234,7 +234,8 @@ class ReplicaPercentiles:
         import numpy as np
 
         later = np.maximum(self.later, 1.0)
-        here = self.load.rate * (later * time + self.stalling + self.chunks * self._round(1 + self.flight) * self.limits.whole)
+        whole = self._round(1 + self.flight) * self.limits.whole
+        here = self.load.rate * (later * time + self.stalling + self.chunks * whole)
         before = self.flight
         middle = 1 + (before + float(here.mean())) / 2
         slope = max(0.0, (self._round(middle * 1.1 + 1) - self._round(middle)) / (0.1 * middle + 1))

@@ -62,12 +62,17 @@ def highest(rows: Floats, limits: Floats, aim: Floats, most: float) -> tuple[Flo
 
 
 def _below(rows: Floats, limits: Floats, found: Floats) -> Floats:
-    """Return a plane that lies below every row, lowered where rounding asks for it."""
+    """Return a plane that lies below every row: lowered where rounding asks for it, or made smaller as a whole."""
     import numpy as np
 
     over = float((rows @ found - limits).max())
-    if over > 0:
-        found[0] = max(0.0, found[0] - over)
-        if float((rows @ found - limits).max()) > _TOLERANCE:
-            return np.zeros(len(found))
-    return found
+    if over <= 0:
+        return found
+    lowered = found.copy()
+    lowered[0] = max(0.0, lowered[0] - over)
+    if float((rows @ lowered - limits).max()) <= _TOLERANCE:
+        return lowered
+    values = rows @ found
+    above = values > 0
+    shrunk: Floats = found * float(np.minimum(1.0, limits[above] / values[above]).min())
+    return shrunk
