@@ -129,13 +129,13 @@ def test_one_door_leads_to_the_deployment_problem() -> None:
     assert shown(filter(builds, files("solver", "benchmarks"))) == ["solver/problem.py"]
 
 
-@pytest.mark.parametrize("name", ["apart", "certificate", "placement", "pools"])
+@pytest.mark.parametrize("name", ["apart", "certificate", "open_loop", "open_loop_work", "placement", "pools"])
 def test_a_checker_stands_alone(name: str) -> None:
     """What a sceptic runs is a file that can be read in an hour, and needs nothing but Python (and its neighbour)."""
     path = ROOT / "solver" / "checkers" / f"{name}.py"
     assert {found.split(".")[0] for found in imported(path)} <= sys.stdlib_module_names | {"__future__"}
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_CHECKER
-    known = {"__init__", "apart", "certificate", "placement", "pools"}
+    known = {"__init__", "apart", "certificate", "open_loop", "open_loop_work", "placement", "pools"}
     assert known == {file.stem for file in path.parent.glob("*.py")}
 
 
