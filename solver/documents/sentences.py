@@ -10,6 +10,7 @@ import re
 from fractions import Fraction
 
 from shardproof.solver.documents.quantities import find
+from shardproof.solver.documents.said_formats import stored_as
 from shardproof.solver.documents.statement import Entry, Statement
 from shardproof.solver.documents.values import make, read_dtype
 
@@ -64,16 +65,16 @@ RULES: tuple[tuple[str, str], ...] = (
     ("dp", rf"\b{_N}[ -]way (?:attention )?(?:data|dp)\b"),
     ("tp",
         rf"\btensor[ -]parallel(?:ism|ity)?(?: \(tp\))?(?: size| degree| width)?(?: "
-        rf"of| is| =| across| over|:)? {_N}\b(?!\.)"),
+        rf"of| is| =| across| over|:)? {_N}\b(?!\.\d)"),
     ("pp",
         rf"\bpipeline[ -]parallel(?:ism|ity)?(?: \(pp\))?(?: size| degree| depth)?(?: "
-        rf"of| is| =| across| over|:)? {_N}\b(?!\.)"),
+        rf"of| is| =| across| over|:)? {_N}\b(?!\.\d)"),
     ("ep",
         rf"\bexpert[ -]parallel(?:ism|ity)?(?: \(ep\))?(?: size| degree)?(?: of"
-        rf"| is| =| across| over|:)? {_N}\b(?!\.)"),
+        rf"| is| =| across| over|:)? {_N}\b(?!\.\d)"),
     ("dp",
         rf"\bdata[ -]parallel(?:ism|ity)?(?: \(dp\))?(?: size| degree)?(?: of| is"
-        rf"| =| across| over|:)? {_N}\b(?!\.)"),
+        rf"| =| across| over|:)? {_N}\b(?!\.\d)"),
     ("heads_per_gpu", rf"\b(?:each|every|per) {_GPU} {_HAS} {_N} (?:attention |query |q )?heads\b"),
     ("heads_per_gpu", rf"\b{_N} (?:attention |query |q )?heads (?:per|on each|on every|to each|for each) {_GPU}\b"),
     ("kv_heads_per_gpu", rf"\b(?:each|every|per) {_GPU} {_HAS} {_N} (?:kv|key[ -/]value)[ -]heads?\b"),
@@ -218,8 +219,8 @@ def scan(entry: Entry, *, section: str) -> list[Statement]:
     ):
         kept = read_dtype(kv[1])
         found += [make(entry, "kv_precision", kept, section)] if kept else []
-    dtype = read_dtype(lower)
-    if dtype and re.search(r"weights? (?:are )?(?:in|at|stored in|quantized to|quantised to) ", lower):
+    dtype = stored_as(lower)
+    if dtype is not None:
         found.append(make(entry, "precision", dtype, section))
     return found
 
