@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import gzip
 import io
@@ -262,9 +263,10 @@ def _page() -> Reader:
     from shardproof.solver.batch.fingerprint import SolveSettings
     from shardproof.solver.page.errands import Errand, Errands
 
-    errands = Errands(SolveSettings(time_limit_s=SECONDS))
+    settings = SolveSettings(time_limit_s=SECONDS)
 
     def read(path: Path) -> object:
+        errands = Errands(settings, str(path.parent))
         tree = parse_mapping(path.read_text(encoding="utf-8", errors="replace"), where="message", json_syntax=True)
         options = tree.get("options")
         errand = Errand(
@@ -273,6 +275,11 @@ def _page() -> Reader:
         return errand.subject, errands(Job("page", errand.kind, errand))
 
     return Reader("page", "flags", page_messages(), read, names_file=False)
+
+
+def packed(raw: bytes) -> str:
+    """Return bytes as a page sends them."""
+    return base64.b64encode(raw).decode()
 
 
 def page_messages() -> Make:
@@ -292,13 +299,14 @@ def page_messages() -> Make:
         "vllm serve Qwen/Qwen3-8B -tp 2",
     )
     config = {"architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2}
+    dropped = [*TRACES, ("config.json", json.dumps(config).encode()), ("loads.json", b"[[1, 2], [3, 4]]")]
     messages = [
         *({"kind": kind, "options": asked} for kind in ("answer", "certify", "why", "limits")),
         {"kind": "answer", "options": loop},
         {"kind": "answer", "options": {"question": {"fields": {}, "rest": POOLS}, "device": None}},
         {"kind": "export", "options": {**asked, "plan": plan, "target": "kubernetes"}},
         {"kind": "model", "options": {"name": "qwen3-8b"}},
-        {"kind": "config", "options": {"name": "x", "text": json.dumps(config)}},
+        *({"kind": "drop", "options": {"name": name, "data": packed(raw)}} for name, raw in dropped),
         *({"kind": "read", "options": {"text": text}} for text in texts),
         *({"kind": "audit", "options": {**asked, "text": text}} for text in (yaml.safe_dump(plan), *texts)),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from shardproof.instances.instance import Instance
@@ -16,6 +17,7 @@ from shardproof.solver.batch.rows import row_of
 from shardproof.solver.batch.tasks import run_task
 from shardproof.solver.batch.work import Solve
 from shardproof.solver.drawing.view import plan_view
+from shardproof.solver.page.dropped import placed
 from shardproof.solver.page.held import Held
 from shardproof.solver.page.questions import asked_of, instance_for, written
 
@@ -45,7 +47,7 @@ def _answered(
     options: Mapping[str, Any], settings: SolveSettings, tell: Tell, held: Held | None = None
 ) -> dict[str, Any]:
     asked, device = asked_of(options.get("question")), _device(options)
-    instance = instance_for(asked, device)
+    instance = instance_for(asked, device, partial(placed, options=options))
     found = _solved(instance, settings, tell, held or Held())
     document = json.loads(found.document or "{}")
     labels = {"model": instance.model.name, "device": instance.device.name}
@@ -100,4 +102,4 @@ def limits(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> d
 
 
 def _asked(options: Mapping[str, Any]) -> Instance:
-    return instance_for(asked_of(options.get("question")), _device(options))
+    return instance_for(asked_of(options.get("question")), _device(options), partial(placed, options=options))

@@ -33,7 +33,7 @@ PATIENCE_S = 0.2
 MEMORY_BYTES = 4_000_000_000
 _COLLECT_S = 60.0
 _GRACE_FACTOR, _GRACE_S = 1.5, 10.0
-AT_ONCE = frozenset({"answer", "names", "model", "read", "config"})
+AT_ONCE = frozenset({"answer", "names", "model", "read", "drop"})
 """Errands that somebody watches: their workers do nothing else."""
 _RANKS = {"audit": 1, "export": 1, "certify": 2, "why": 3}
 _LAST = 4
@@ -66,11 +66,11 @@ class _Flight:
 class Desk:
     """Does errands for many listeners at once."""
 
-    def __init__(self, settings: SolveSettings, *, processes: int) -> None:
-        """Start nothing yet. ``settings``: of every solve; ``processes``: errands at once."""
+    def __init__(self, settings: SolveSettings, *, processes: int, folder: str | None = None) -> None:
+        """Start nothing yet. ``settings``: of each solve; ``processes``: errands at once; ``folder``: dropped files."""
         seconds = settings.time_limit_s * _GRACE_FACTOR + _GRACE_S
         self._engine = PoolEngine(
-            Errands(settings),
+            Errands(settings, folder),
             processes=processes,
             limits=TaskLimits(seconds=seconds, memory_bytes=MEMORY_BYTES),
             preload=(*PRELOAD, "shardproof.solver.page.errands"),
@@ -227,10 +227,10 @@ def _ignore(content: Any) -> None:
 class Desks:
     """Two desks: one for what somebody watches, one for proofs, reasons and whatever else may take its time."""
 
-    def __init__(self, settings: SolveSettings, *, processes: int, others: int = 2) -> None:
+    def __init__(self, settings: SolveSettings, *, processes: int, others: int = 2, folder: str | None = None) -> None:
         """Start nothing yet. ``processes``: answers at once; ``others``: workers of everything else."""
-        self._watched = Desk(settings, processes=processes)
-        self._others = Desk(settings, processes=others)
+        self._watched = Desk(settings, processes=processes, folder=folder)
+        self._others = Desk(settings, processes=others, folder=folder)
 
     def start(self) -> None:
         """Start both, the one for answers first."""

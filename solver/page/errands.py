@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from shardproof.instances.errors import InputError
 from shardproof.instances.reading import refuse
 from shardproof.solver.batch.answer import Answer, Job
 from shardproof.solver.batch.fingerprint import SolveSettings
 from shardproof.solver.page import answers, sides
+from shardproof.solver.page.dropped import FOLDER, by_own_names
 from shardproof.solver.page.held import Held
 
 Tell = Callable[[Any], None]
@@ -47,6 +49,8 @@ class Errands:
     """Does errands in a worker process under fixed settings; travels there by value, and holds answers there."""
 
     settings: SolveSettings
+    folder: str | None = None
+    """Where files that were dropped on the page are kept."""
     held: Held = field(default_factory=Held)
 
     def __call__(self, job: Job) -> Answer:
@@ -60,7 +64,10 @@ class Errands:
         do = partial(answers.answer, held=self.held) if errand.kind == "answer" else KINDS.get(errand.kind)
         if do is None:
             raise refuse("page", f"is no errand; known: answer, {', '.join(KINDS)}", value=errand.kind[:40])
-        document = do(errand.options, self.settings, tell)
+        try:
+            document = do({**errand.options, FOLDER: self.folder}, self.settings, tell)
+        except InputError as error:
+            raise InputError(by_own_names(str(error), self.folder)) from None
         text = json.dumps(document, separators=(",", ":"), allow_nan=False, default=str)
         final = (document.get("result") or {}).get("stop_reason") in (None, "proved")
         summary = {"final": final, "processor_s": time.process_time() - worked}
@@ -77,7 +84,7 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any], SolveSettings, Tell], Mapping[s
     "why": answers.why,
     "limits": answers.limits,
     "model": sides.model,
-    "config": sides.config,
+    "drop": sides.drop,
     "read": sides.read,
     "audit": sides.audit,
     "export": sides.export,

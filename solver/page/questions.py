@@ -6,8 +6,9 @@ A page may name catalogue items only: a path in a question, which a link may hav
 from __future__ import annotations
 
 import json
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,14 @@ from shardproof.solver.api.question import FIELDS, Fields, instance_from, tree_o
 
 MOST_DEVICES = 40
 LONGEST_FIELD = 300
+_DROPPED = re.compile(r"dropped-[0-9a-f]{16}-(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]{0,80})")
 _WORKLOADS = {"burst": "batch_size", "closed-loop": "concurrency", "requests": "request_rate"}
+
+
+def own_name(value: object) -> str | None:
+    """Return the name of a file that was dropped on the page; ``None`` for whatever names none."""
+    match = _DROPPED.fullmatch(value) if isinstance(value, str) else None
+    return None if match is None else match["name"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +75,18 @@ def _typed(name: str, value: Any) -> Any:
         raise refuse("page", f"is no field; fields: {', '.join(FIELDS)}", field=name[:40])
     if value is None or value == "":
         return None
-    kind = str(getattr(Fields.__annotations__[name], "__forward_arg__", Fields.__annotations__[name]))
+    kind = _kind(name)
     if kind.startswith("bool"):
         return _yes_or_no(name, value)
     text = _short(name, value).strip()
     if not text:
         return None
     return whole_number(text, name) if kind.startswith("int") else text
+
+
+def _kind(name: str) -> str:
+    stated = Fields.__annotations__[name]
+    return str(getattr(stated, "__forward_arg__", stated))
 
 
 def _yes_or_no(name: str, value: Any) -> bool:
@@ -104,17 +117,20 @@ def tree_for(asked: Asked, device: str | None) -> dict[str, Any]:
     return tree
 
 
-def instance_for(asked: Asked, device: str | None) -> Instance:
-    """Return the resolved question to one device.
+def instance_for(
+    asked: Asked, device: str | None, place: Callable[[Asked], Asked] = lambda question: question
+) -> Instance:
+    """Return the resolved question to one device; ``place`` turns names of dropped files into paths.
 
     Raises
     ------
     InputError
-        If the question is wrong or incomplete, or names a file.
+        If the question is wrong or incomplete, or names a file that was not dropped.
     """
     _refuse_files(tree_for(asked, device))
-    fields = dict(asked.fields) | ({"device": device} if device else {})
-    return instance_from(dict(asked.rest) or None, fields)
+    found = place(asked)
+    fields = dict(found.fields) | ({"device": device} if device else {})
+    return instance_from(dict(found.rest) or None, fields)
 
 
 def _refuse_files(tree: Mapping[str, Any]) -> None:
@@ -129,12 +145,14 @@ def _refuse_files(tree: Mapping[str, Any]) -> None:
     if tree.get("calibrations"):
         raise refuse("page", remedy, field="calibrations")
     profile = tree.get("load_profile")
-    if profile is not None and not (isinstance(profile, str) and is_synthetic(profile)):
+    made_up = isinstance(profile, str) and is_synthetic(profile)
+    if profile is not None and not made_up and own_name(profile) is None:
         raise refuse("page", f"{remedy}; zipf:0.9 and the like are made up", field="load_profile")
     scenarios = tree.get("scenarios")
     for holder in (tree, *(scenarios if isinstance(scenarios, list | tuple) else ())):
         workload = holder.get("workload") if isinstance(holder, Mapping) else None
-        if isinstance(workload, Mapping) and workload.get("trace") is not None:
+        trace = workload.get("trace") if isinstance(workload, Mapping) else None
+        if trace is not None and own_name(trace) is None:
             raise refuse("page", remedy, field="workload.trace")
 
 
@@ -149,14 +167,14 @@ def _draft(tree: Mapping[str, Any]) -> tuple[str, object]:
 
 def written(asked: Asked, device: str | None) -> dict[str, Any]:
     """Return the question as an instance file and as a command line."""
-    tree = tree_for(asked, device)
+    tree = _by_own_names(tree_for(asked, device))
     tree["name"] = "page" if tree.get("name") in (None, "command-line") else tree["name"]
     plain = json.loads(json.dumps(tree, default=str))
     words = ["shardproof", "solve"]
     if asked.rest:
         words.append("question.yaml")
     for name in FIELDS:
-        value = device if name == "device" else asked.fields.get(name)
+        value = device if name == "device" else _by_own_names(asked.fields.get(name))
         if value is None or value is False:
             continue
         words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
@@ -165,6 +183,15 @@ def written(asked: Asked, device: str | None) -> dict[str, Any]:
         "command": shlex.join(words),
         "needs_file": bool(asked.rest),
     }
+
+
+def _by_own_names(tree: Any) -> Any:
+    """Name dropped files as their owner knows them."""
+    if isinstance(tree, Mapping):
+        return {key: _by_own_names(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_by_own_names(value) for value in tree]
+    return own_name(tree) or tree
 
 
 def read_question(text: str) -> Asked:
@@ -205,7 +232,7 @@ def _from_command(text: str) -> Asked:
             )
         if name not in FIELDS:
             raise refuse("pasted command", "is no flag of a question", field=word[:60])
-        if name == "enforce_eager":
+        if _kind(name).startswith("bool") and not equals:
             fields[name] = True
         elif equals or words:
             fields[name] = value if equals else words.pop(0)

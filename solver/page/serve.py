@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -139,7 +140,8 @@ def _serve(
     from shardproof.solver.page.talk import LONGEST_MESSAGE
 
     port, token = listener.getsockname()[1], secrets.token_urlsafe(24)
-    desks = Desks(SolveSettings(time_limit_s=limit), processes=processes)
+    dropped = tempfile.TemporaryDirectory(prefix="shardproof-page-")
+    desks = Desks(SolveSettings(time_limit_s=limit), processes=processes, folder=dropped.name)
 
     class Announcing(uvicorn.Server):
         """A server that says when it answers."""
@@ -164,3 +166,4 @@ def _serve(
         pass
     finally:
         listener.close()
+        dropped.cleanup()

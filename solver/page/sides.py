@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +20,7 @@ from shardproof.solver.api.exported import export as export_plan
 from shardproof.solver.batch.fingerprint import SolveSettings
 from shardproof.solver.documents.sources import is_command
 from shardproof.solver.exporters.export import EXPORTERS
+from shardproof.solver.page.dropped import placed, take
 from shardproof.solver.page.questions import asked_of, instance_for, read_question
 
 Tell = Callable[[Any], None]
@@ -49,20 +51,10 @@ def model(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> di
     return catalog("models", name).to_dict()
 
 
-def config(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
-    """Read a dropped ``config.json`` as a model that a question can hold."""
+def drop(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
+    """Read a dropped file: a model, a trace, or loads of experts."""
     del settings, tell
-    text, name = _text(options), str(options.get("name") or "model")
-    folder = "".join(mark if mark.isalnum() or mark in "-_." else "-" for mark in name).strip(".-")[:80] or "model"
-    with tempfile.TemporaryDirectory(prefix="shardproof-") as held:
-        path = Path(held) / folder / "config.json"
-        path.parent.mkdir()
-        path.write_text(text, encoding="utf-8")
-        try:
-            found = catalogue.read_model(path)
-        except InputError as error:
-            raise InputError(str(error).replace(str(path), "config.json")) from None
-    return {"model": found.model_dump(mode="json", exclude_none=True), "name": found.name}
+    return take(options)
 
 
 def read(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
@@ -75,7 +67,8 @@ def audit(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> di
     """Judge a plan that was pasted, claim by claim, for the question to one device."""
     del tell
     text, device = _text(options), options.get("device")
-    instance = instance_for(asked_of(options.get("question")), None if device is None else str(device))
+    asked = asked_of(options.get("question"))
+    instance = instance_for(asked, None if device is None else str(device), partial(placed, options=options))
     if is_command(text.strip()):
         return audit_plan(text.strip(), instance, time_limit=settings.time_limit_s).to_dict()
     with tempfile.TemporaryDirectory(prefix="shardproof-") as held:
@@ -107,7 +100,8 @@ def export(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> d
     plan, device = options.get("plan"), options.get("device")
     if not isinstance(plan, Mapping):
         raise refuse("page", "send the plan of an answer", field="plan")
-    instance = instance_for(asked_of(options.get("question")), None if device is None else str(device))
+    asked = asked_of(options.get("question"))
+    instance = instance_for(asked, None if device is None else str(device), partial(placed, options=options))
     return export_plan(dict(plan), instance, to=str(options.get("target"))).to_dict()
 
 

@@ -34,8 +34,9 @@ FIELDS = {"model": "qwen3-8b", "isl": "512", "osl": "128", "batch_size": "8", "t
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    desks = Desks(SolveSettings(time_limit_s=20), processes=1, others=1)
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    folder = tmp_path_factory.mktemp("dropped")
+    desks = Desks(SolveSettings(time_limit_s=20), processes=1, others=1, folder=str(folder))
     with TestClient(application(desks, token=TOKEN, port=PORT), base_url=HERE) as found:
         yield found
 
@@ -68,6 +69,10 @@ class Tab:
 def tab(client: TestClient) -> Iterator[Tab]:
     with client.websocket_connect("/talk", headers=OWN | {"origin": HERE}) as socket:
         yield Tab(socket)
+
+
+def packed(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
 
 
 def question(**fields: Any) -> dict[str, Any]:
@@ -197,16 +202,69 @@ def test_reasons_and_limits_are_those_of_the_verbs(tab: Tab) -> None:
 def test_a_dropped_config_is_the_model_of_the_question(tab: Tab) -> None:
     item = shardproof.catalog("models", "qwen3-8b").models[0]
     config = yaml.safe_load((ROOT / "instances/catalog/models/qwen3-8b.yaml").read_text())["config"]
-    told = tab.done("config", text=json.dumps(config), name="mine")
-    assert told["name"] == "mine"
+    told = tab.done("drop", data=packed(json.dumps(config).encode()), name="mine.json")
+    assert told["shown"] == "mine"
     asked = {"fields": {k: v for k, v in FIELDS.items() if k != "model"}, "rest": {"model": told["model"]}}
     answer = tab.done("answer", question=asked, device="h100-sxm")
     assert answer["row"]["model"] == "mine"
     named = tab.done("answer", question=question(), device="h100-sxm")
     assert answer["result"]["instance_fingerprint"] == named["result"]["instance_fingerprint"]
     assert item["parameters"]
-    assert "config.json" in tab.refused("config", text="{", name="x")
-    assert "/tmp" not in tab.refused("config", text='{"model_type": "nobody"}', name="../../etc")
+    assert "x.json" in tab.refused("drop", data=packed(b"{"), name="x.json")
+    said = tab.refused("drop", data=packed(b'{"model_type": "nobody"}'), name="../../etc/config.json")
+    assert "config.json" in said
+    assert "/tmp" not in said
+
+
+TRACE = b"time_s,input_tokens,output_tokens\n" + b"".join(b"%d.0,%d,20\n" % (n, 200 + n) for n in range(30))
+
+
+def test_a_dropped_trace_is_the_load_of_the_question(tab: Tab, tmp_path: Path) -> None:
+    told = tab.done("drop", data=packed(TRACE), name="../my trace.csv")
+    assert told["field"] == "trace"
+    assert told["shown"].startswith("30 requests in 29 s")
+    fields = {"model": "qwen3-8b", "engine": "vllm", "ttft": "2 s", "max_gpus": "4", "trace": told["value"]}
+    answer = tab.done("answer", question={"fields": fields}, device="h100-sxm")
+    (tmp_path / "trace.csv").write_bytes(TRACE)
+    own = shardproof.solve(device="h100-sxm", **{**fields, "max_gpus": 4, "trace": tmp_path / "trace.csv"})
+    assert (answer["row"]["gpus"], answer["row"]["bound"]) == (own.gpus, own.bound)
+    assert "--trace my-trace.csv" in answer["written"]["command"]
+    assert "dropped" not in answer["written"]["file"]
+
+
+def test_dropped_loads_are_the_loads_of_the_experts(tab: Tab) -> None:
+    loads = {"loads": [[1 + expert % 7 for expert in range(128)] for _ in range(48)]}
+    told = tab.done("drop", data=packed(json.dumps(loads).encode()), name="loads.json")
+    assert (told["field"], told["shown"]) == ("load_profile", "loads of 48 layers x 128 experts")
+    fields = FIELDS | {"model": "qwen3-30b-a3b-fp8", "load_profile": told["value"]}
+    assert tab.done("answer", question={"fields": fields}, device="h100-sxm")["row"]["gpus"] == 1
+    wrong = FIELDS | {"model": "qwen3-235b-a22b-fp8", "load_profile": told["value"]}
+    said = tab.refused("answer", question={"fields": wrong}, device="h100-sxm")
+    assert "loads.json" in said
+    assert "/" not in said.partition("loads.json")[0]
+
+
+@pytest.mark.parametrize("field", ["trace", "load_profile"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/etc/passwd",
+        "dropped-0123456789abcdef-../../../etc/passwd",
+        "dropped-0123456789abcdef-nobody.csv",
+        "../dropped-0123456789abcdef-x.csv",
+        "README.md",
+    ],
+)
+def test_no_file_is_opened_that_was_not_dropped_here(tab: Tab, field: str, value: str) -> None:
+    fields = {"model": "qwen3-8b", "engine": "vllm", "ttft": "2 s", field: value}
+    fields |= {} if field == "trace" else {"isl": "99", "osl": "9", "batch_size": "1"}
+    said = tab.refused("answer", question={"fields": fields}, device="h100-sxm")
+    assert "drop" in said
+
+
+@pytest.mark.parametrize(("data", "name"), [("!", "a.csv"), ("A" * 1_900_000, "a.csv"), (None, "a.csv"), ("", "a.exe")])
+def test_what_is_dropped_is_read_within_limits(tab: Tab, data: object, name: str) -> None:
+    assert tab.refused("drop", data=data, name=name)
 
 
 @pytest.mark.slow  # two audits of the main case with their completions

@@ -11,6 +11,7 @@ export const OTHERS = {
   tpot_p50: "TPOT, half of the requests", tpot_p90: "TPOT, 90 % of the requests", tpot_p99: "TPOT, 99 % of the requests", e2e: "whole answer, mean", e2e_p99: "whole answer, 99 % of the requests", goodput: "share of good requests",
   arrival_cv: "unevenness of arrivals (1: Poisson)", prefix_cache_hit: "share of prompts in the cache", efficiency: "flat or calibrated", mfu: "compute efficiency", load_profile: "expert loads, e.g. zipf:0.9",
   tp: "attention TP of every stage", dp: "attention DP of every stage", ep: "expert EP of every stage", stage_widths: "widths of a stage", serving: "prefill and decode: together, apart or any", transfer_bandwidth: "link between prefill and decode", transfer_setup: "set-up of a transfer",
+  trace: "trace of requests (drop its file on the page)",
   rope_scaling: "rope scaling, as JSON", allow_long_max_model_len: "longer than the model's positions: true",
   runtime_reserve: "memory kept by the runtime", margin: "inflate times by", confidence: "doubt about the model, e.g. 90%", replicas: "free or alike",
   speculative_method: "tokens guessed ahead by: mtp, eagle, eagle3, draft, ngram", draft_tokens: "tokens guessed in an iteration", acceptance: "chance that a guess holds, e.g. 0.7", acceptance_length: "mean tokens of an iteration instead", draft_model: "model or head that guesses", speculative_config: "all of it, as vLLM's JSON",

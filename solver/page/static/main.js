@@ -4,7 +4,7 @@ import { planParts } from "./plan.js";
 import { judgement } from "./beside.js";
 import { Form } from "./form.js";
 import { pinLimits, pinPrice } from "./limits.js";
-import { emptyQuestion, linkOf, loadOf, plain, questionOfLink, startingQuestion } from "./question.js";
+import { LOADS, emptyQuestion, linkOf, loadOf, plain, questionOfLink, startingQuestion } from "./question.js";
 import { skuTable, verdict } from "./skus.js";
 import { Talk } from "./talk.js";
 import { textBox } from "./take.js";
@@ -266,12 +266,28 @@ byId("export").addEventListener("click", () => attempt(byId("export"), byId("exp
   byId("files").replaceChildren(...Object.entries(found.files).map(([name, text]) => textBox(name, name, text, false)));
 }));
 
+function base64Of(file) {
+  return new Promise((done, failed) => {
+    const reader = new FileReader();
+    reader.onload = () => done(String(reader.result).split(",", 2)[1] || "");
+    reader.onerror = () => failed(new Error(`${file.name}: cannot be read`));
+    reader.readAsDataURL(file);
+  });
+}
+
 async function drop(file) {
   await attempt(byId("config"), byId("pasted-error"), async () => {
-    const text = await file.text(), name = file.name.replace(/\.json$/, "") === "config" ? "dropped-model" : file.name.replace(/(_config)?\.json$/, "");
-    const { model } = await talk.get("config", { text, name });
-    delete state.question.fields.model;
-    state.question.rest = { ...state.question.rest, model };
+    if (file.size > 1400000) throw new Error(`${file.name}: at most 1.4 MB; compress or cut it`);
+    const found = await talk.get("drop", { data: await base64Of(file), name: file.name });
+    const { fields } = state.question;
+    if (found.model) {
+      delete fields.model;
+      state.question.rest = { ...state.question.rest, model: found.model };
+    } else {
+      if (found.field === "trace") for (const name of ["isl", "osl", ...LOADS]) delete fields[name];
+      fields[found.field] = found.value;
+      byId("dropped").textContent = `${file.name}: ${found.shown}.`;
+    }
     form.show(state.question);
     ask();
   });
