@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from heapq import heappop, heappush
 from math import ceil
 
@@ -75,7 +76,18 @@ class OpenSearch:
             if self.promising is None or self._accept(*self.promising[1:]):
                 return replace(found, best=self.best)
             self._kept[self.promising[1:]] = False
+            if self._is_late:
+                return replace(found, best=None, whole=False)
             self.promising = self._next_best(*self.promising[1:])
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether the time is over."""
+        return self.give_up is not None and time.monotonic() > self.give_up
+
+    @cached_property
+    def _shapes(self) -> tuple[Shape, ...]:
+        return tuple(shapes_of(self.service.deployment))
 
     def _next_best(self, shape: Shape, replicas: int) -> tuple[int, Shape, int] | None:
         """Return the best candidate that one run spoke for; of the one that missed a limit a replica more is tried."""
@@ -90,7 +102,7 @@ class OpenSearch:
         lowest = self.instance.max_gpus + 1
         whole = True
         while queue and queue[0].gpus <= self.most:
-            if self.give_up is not None and time.monotonic() > self.give_up:
+            if self._is_late:
                 whole = False
                 break
             entry = heappop(queue)
@@ -105,7 +117,7 @@ class OpenSearch:
 
     def _queue(self) -> list[_Entry]:
         queue: list[_Entry] = []
-        for place, shape in enumerate(shapes_of(self.service.deployment)):
+        for place, shape in enumerate(self._shapes):
             heappush(queue, _Entry(max(self.floor, shape.gpus), False, shape.gpus, place, shape))
         return queue
 

@@ -21,6 +21,7 @@ from shardproof.solver.batch.ledger import Ledger, RunTask
 from shardproof.solver.benchmarking.results import read_results
 from shardproof.solver.documents.reader import read_plans
 from shardproof.solver.open_loop.least import _beyond
+from shardproof.solver.open_loop.search import Found, OpenSearch
 from shardproof.solver.proof.certificate import read_certificate
 from tests.oracles import certificates
 
@@ -149,3 +150,13 @@ def test_few_counts_are_asked_for_the_least_that_is_kept(kept: int) -> None:
 
     assert _beyond(1, 9, refuses) == min(kept, 10)
     assert len(asked) <= 8
+
+
+def test_a_search_of_open_loops_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate that misses a limit in all runs is the last one that is played when the time is over."""
+    search: Any = OpenSearch.__new__(OpenSearch)
+    search.give_up, search.promising, search.best, search._kept = 0.0, (3, "shape", 3), None, {}
+    monkeypatch.setattr(OpenSearch, "_look", lambda _: Found(None, 3, whole=True))
+    monkeypatch.setattr(OpenSearch, "_accept", lambda *_: False)
+    found = search.run()
+    assert (found.best, found.bound, found.whole) == (None, 3, False)
