@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from shardproof.formulations.engines.rules import has_experts
 from shardproof.instances.instance import Instance
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.sweep import Point, Sweep, expand
@@ -57,6 +58,7 @@ def _facts(instance: Instance) -> dict[str, Any]:
     price, basis = instance.device.price_per_hour, instance.device.price_basis
     return {
         "memory_bytes": instance.memory_limit,
+        "routed": has_experts(instance),
         "price_per_device_hour": None if price is None else float(price),
         "price_kind": None if basis is None or price is None else basis.kind,
         "workload": "; ".join(workload_words(scenario) for scenario in instance.scenarios),

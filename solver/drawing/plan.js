@@ -67,8 +67,13 @@ export function gantt(plan) {
   return element("div", {}, chart, element("p", { class: "note" }, note));
 }
 
+// What a stage splits beside attention: a dense model has no experts.
+function besideAttention(view) {
+  return view.routed === false ? "feed-forward" : "experts";
+}
+
 export function stageTable(found) {
-  const titles = ["stage", "layers", "GPUs", "attention TP x DP", "experts TP x EP", "memory", "time per microbatch"];
+  const titles = ["stage", "layers", "GPUs", "attention TP x DP", `${besideAttention(found)} TP x EP`, "memory", "time per microbatch"];
   const top = element("tr", {}), body = element("tbody", {});
   for (const title of titles) top.append(element("th", { scope: "col", class: "plain" }, title));
   const sum = parts => parts ? Object.values(parts).reduce((total, part) => total + part, 0) : null;
@@ -85,7 +90,7 @@ export function stageTable(found) {
 export function stageStrip(view) {
   const layers = Math.max(...view.stages.map(stage => stage.layers[1])) + 1, strip = element("ol", { class: "strip", "aria-label": "Stages and their layers" });
   view.stages.forEach((stage, index) => {
-    const [first, last] = stage.layers, degrees = [["attention TP", stage.attn_tp], ["attention DP", stage.attn_dp], ["experts TP", stage.moe_tp], ["experts EP", stage.moe_ep]].filter(([, value]) => value > 1);
+    const [first, last] = stage.layers, degrees = [["attention TP", stage.attn_tp], ["attention DP", stage.attn_dp], [`${besideAttention(view)} TP`, stage.moe_tp], [`${besideAttention(view)} EP`, stage.moe_ep]].filter(([, value]) => value > 1);
     const box = element("li", {}, element("strong", {}, `stage ${index}`), ` layers ${first} to ${last}`, element("br", {}), `${stage.gpus} GPU${stage.gpus > 1 ? "s" : ""}${degrees.length ? `: ${degrees.map(([name, value]) => `${name} ${value}`).join(", ")}` : ""}`);
     box.style.flexGrow = String(Math.max(1, last - first + 1));
     box.style.setProperty("--swatch", colour(index % 8));

@@ -16,6 +16,7 @@ def plan_view(document: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str
     return {
         "stages": [{key: stage.get(key) for key in _STAGE} for group in groups for stage in group.get("stages", ())],
         "replicas": plan.get("replicas"),
+        "routed": facts.get("routed", True),
         "fleet": _fleet(plan),
         "microbatch_tokens": plan.get("microbatch_tokens"),
         "memory_limit": facts.get("memory_bytes"),

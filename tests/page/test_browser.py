@@ -237,6 +237,28 @@ def test_a_config_is_dropped_on_the_page(visit: Any, tmp_path: Path) -> None:
     until(page, "document.body.dataset.state === 'empty'")
 
 
+def test_a_trace_is_dropped_on_the_page(visit: Any, tmp_path: Path) -> None:
+    file = tmp_path / "chat.csv"
+    rows = "".join(f"{number * 0.5},{200 + number},20\n" for number in range(40))
+    file.write_text(f"time_s,input_tokens,output_tokens\n{rows}")
+    page = visit()
+    page.set_input_files("#config", str(file))
+    until(page, "document.getElementById('dropped').textContent.includes('40 requests')")
+    until(page, "document.body.dataset.state === 'answered'")
+    assert page.inner_text("#verdict").startswith("qwen3-8b on h100-sxm: 1 GPU")
+    assert re.search(r"trace=dropped-[0-9a-f]{16}-chat\.csv", page.url)
+    assert page.input_value("#isl") == ""
+    page.set_input_files("#config", {"name": "a.npz", "mimeType": "x/y", "buffer": b"PK no archive"})
+    until(page, "document.getElementById('model-facts').textContent.includes('a.npz')")
+
+
+def test_a_dense_model_has_no_experts_in_its_picture(visit: Any) -> None:
+    page = visit()
+    until(page, "document.querySelectorAll('#plan th').length > 0")
+    assert "feed-forward TP x EP" in page.inner_text("#plan")
+    assert "experts" not in page.inner_text("#plan table")
+
+
 def test_a_file_with_a_device_of_its_own_is_answered(visit: Any) -> None:
     from shardproof.solver.page.questions import read_question
     from shardproof.solver.page.serve import link_parts
