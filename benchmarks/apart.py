@@ -5,11 +5,16 @@ table was played in the simulator (pools with both pools, their queues and the l
 
 ``python -m benchmarks.apart --random 300`` solves random small bursts together, apart and either way, and counts
 answers of ``any`` that are worse than one of both (there must be none).
+
+``python -m benchmarks.apart --forge 1000`` changes one number each of certificates about two devices, and counts those
+that the checker accepts for their question although their claim is false by brute force (there must be none).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,9 +24,13 @@ from typing import Any
 from shardproof.instances.plan import Plan
 from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.answer import answer
+from shardproof.solver.api.verified import verify
+from shardproof.solver.pools.solve import certificate_document, solve_pools
 from shardproof.solver.result import Result
 from shardproof.solver.search.settings import Settings
 from tests.oracles.apart_brute_force import small_instance
+from tests.oracles.apart_fleets import least_cost, small_question
+from tests.oracles.pools_agreement import forged
 
 MODELS = (("qwen3-8b", 12), ("qwen3-32b", 4), ("qwen3-30b-a3b", 16), ("gpt-oss-120b", 12), ("llama-3.1-70b-fp8", 3))
 """Models, and requests a second with prompts of 4,096 tokens; others in inverse proportion to all their tokens."""
@@ -114,13 +123,41 @@ def never_worse(count: int) -> int:
     return worse
 
 
+def forgeries(count: int) -> tuple[int, int]:
+    """Return how many of so many forged certificates are accepted, and how many of those claim what is false."""
+    chance, accepted, false, made = random.Random(0), 0, 0, 0
+    for seed in itertools.count():
+        asked = small_question(seed, "any" if seed % 2 else "apart")
+        found = certificate_document(asked, solve_pools(asked, Settings(explain=False)))
+        best = least_cost(asked)
+        for _ in range(25):
+            changed = None if found is None else forged(chance, found)
+            if changed is None:
+                continue
+            if made == count:
+                return accepted, false
+            made += 1
+            if verify(changed, asked).accepted:
+                accepted += 1
+                claim = changed["claim"]
+                high = best is not None and claim["value"] is not None and claim["value"] < best
+                low = best is not None and (claim["bound"] is None or claim["bound"] > best)
+                false += claim["by"] == "certified" and (low or high or (best is None and claim["value"] is not None))
+    raise AssertionError
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print the table, or count random questions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--random", type=int, default=0, help="random bursts instead of the table")
     parser.add_argument("--limit", type=float, default=60, help="seconds of each answer")
     parser.add_argument("--model", action="append", help="only these models")
+    parser.add_argument("--forge", type=int, default=0, help="forged certificates instead of the table")
     asked = parser.parse_args(arguments)
+    if asked.forge:
+        accepted, false = forgeries(asked.forge)
+        sys.stdout.write(f"{asked.forge} forgeries: {accepted} accepted, of them false {false}\n")
+        return 1 if false else 0
     if asked.random:
         worse = never_worse(asked.random)
         sys.stdout.write(f"{asked.random} random bursts: any is worse in {worse}\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Protocol
 
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
@@ -80,14 +81,22 @@ def enough(instance: Instance, gpus: int, *, floor: bool = False) -> bool:
     return Prover(deployment.program, floor=floor).decide(Query(gpus)).chain is not None
 
 
-def slack_of(item: Input, plan: Plan, gpus: int) -> Slack:
+class Suffices(Protocol):
+    """Decides whether some plan of at most so many GPUs exists; ``floor``: none is refuted in exact arithmetic."""
+
+    def __call__(self, instance: Instance, gpus: int, *, floor: bool = False) -> bool:
+        """Decide it."""
+        ...
+
+
+def slack_of(item: Input, plan: Plan, gpus: int, suffices: Suffices = enough) -> Slack:
     """How far one input may worsen."""
     plan_until = last_good(lambda value: plan_holds(item.changed(value), plan), item)
-    optimum_until = last_good(lambda value: enough(item.changed(value), gpus), item)
+    optimum_until = last_good(lambda value: suffices(item.changed(value), gpus), item)
     if optimum_until is None:
         return Slack(item.name, item.unit, item.value, plan_until, None, None)
     rest = replace(item, value=optimum_until)
-    beyond = last_good(lambda value: enough(item.changed(value), gpus, floor=True), rest)
+    beyond = last_good(lambda value: suffices(item.changed(value), gpus, floor=True), rest)
     return Slack(item.name, item.unit, item.value, plan_until, optimum_until, beyond)
 
 

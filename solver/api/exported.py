@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from shardproof.solver.api.fleets import fleet_from
 from shardproof.solver.api.predicted import asked_and_stated
 from shardproof.solver.api.question import Fields, check_fields, shows_fields
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
-    from shardproof.instances.fleet_plan import FleetPlan
+    from shardproof.instances.fleet_plan import FleetGroup, FleetPlan
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
     from shardproof.instances.pools import PoolsQuestion
@@ -90,13 +91,9 @@ def export(
         If plan or question is wrong, or the target cannot express the plan.
     """
     check_fields(fields, "export")
-    from shardproof.solver.api.fleets import SolvedFleet
-
-    if isinstance(plan, SolvedFleet):
-        return _exported_fleet(plan, to)
-    fleet = _stated_fleet(plan, instance, dict(fields))
+    fleet = fleet_from(plan, instance, fields)
     if fleet is not None:
-        return _exported_fleet(fleet, to)
+        return _exported_fleet(*fleet, to)
     from shardproof.solver.evaluation.engine_plan import require_plan_of
     from shardproof.solver.exporters.export import export as export_plan
 
@@ -106,57 +103,46 @@ def export(
     return Exported(asked, wanted, export_plan(asked, wanted, to))
 
 
-Stated = tuple["PoolsQuestion", "FleetPlan"]
-
-
-def _stated_fleet(plan: object, instance: object, fields: Mapping[str, Any]) -> Stated | None:
-    """Return the question about pools and the fleet plan of a file or mapping; ``None``: it is no such question."""
-    from shardproof.instances.fleet_plan import FleetPlan
-    from shardproof.instances.pools import PoolsQuestion
-    from shardproof.instances.reading import read_mapping, validate
-    from shardproof.solver.api.question import asked_from, asks_about_pools
-
-    if isinstance(instance, PoolsQuestion):
-        asked: PoolsQuestion = instance
-    elif isinstance(instance, str | Path | Mapping) and asks_about_pools(instance, fields):
-        found = asked_from(instance, fields)
-        assert isinstance(found, PoolsQuestion)
-        asked = found
-    else:
-        return None
-    if isinstance(plan, FleetPlan):
-        return asked, plan
-    tree: Any = plan if isinstance(plan, Mapping) else read_mapping(Path(str(plan)))
-    inner = tree.get("plan")
-    where = "plan" if isinstance(plan, Mapping) else str(plan)
-    return asked, validate(FleetPlan, inner if isinstance(inner, dict) else tree, where=where)
-
-
-def _exported_fleet(fleet: SolvedFleet | Stated, to: str) -> Exported:
-    """Return the files of every group, each in a folder of its own, and one page about all of them.
+def _exported_fleet(question: PoolsQuestion, plan: FleetPlan, to: str) -> Exported:
+    """Return the files of every group, each in a folder of its own (both pools of a model share one).
 
     Raises
     ------
     InputError
-        If there is no fleet, a group is a row of a table, or the target cannot express one.
+        If a group is a row of a table, or the target cannot express one.
     """
-    from shardproof.instances.errors import InputError
-    from shardproof.solver.api.fleets import SolvedFleet
-    from shardproof.solver.exporters.export import Export, export
+    from shardproof.solver.exporters.export import Export, export, export_pools
     from shardproof.solver.pools.fleet_plans import group_instance
 
-    question, plan = (fleet.instance, fleet.plan) if isinstance(fleet, SolvedFleet) else fleet
-    if plan is None:
-        raise InputError("the answer holds no fleet to export")
     files: dict[str, str] = {}
     lines = [f"# {question.name}: {len(plan.groups)} groups for {to}", ""]
-    for place, group in enumerate(plan.groups):
-        if group.plan is None:
-            raise InputError("capacities are given as data: there is no plan of a replica to export; name models")
-        folder = f"group-{place}-{group.offer}".replace("#", "-").replace("/", "-")
-        made = export(group_instance(question, group), group.plan, to)
+    for folder, groups in _folders(plan).items():
+        parts = [(group_instance(question, group), _plan_of(group), group.phase) for group in groups]
+        made = export_pools(parts, to) if groups[0].phase is not None else export(*parts[0][:2], to)
         files |= {f"{folder}/{name}": text for name, text in made.files.items()}
-        takes = ", ".join(f"{one.requests} of {one.name}" for one in group.takes)
-        lines.append(f"- `{folder}/`: {group.model} on {group.device}, {group.replicas} replicas, each takes {takes}")
+        for group in groups:
+            takes = ", ".join(f"{one.requests} of {one.name}" for one in group.takes)
+            phase = f", the {group.phase} pool" if group.phase else ""
+            said = f"{group.model} on {group.device}{phase}, {group.replicas} replicas, each takes {takes}"
+            lines.append(f"- `{folder}/`: {said}")
     files["README.md"] = "\n".join([*lines, "", "The numbers are weights at the router, model by model.", ""])
     return Exported(question, plan, Export(to, files))
+
+
+def _folders(plan: FleetPlan) -> dict[str, list[FleetGroup]]:
+    """Groups by the folder that their files stand in: both pools of a model and engine share one."""
+    found: dict[str, list[FleetGroup]] = {}
+    for place, group in enumerate(plan.groups):
+        name = f"group-{place}-{group.offer}"
+        if group.phase is not None:
+            name = f"apart-{group.model}-{_plan_of(group).engine}"
+        found.setdefault(name.replace("#", "-").replace("/", "-"), []).append(group)
+    return {name: sorted(groups, key=lambda group: group.phase != "prefill") for name, groups in found.items()}
+
+
+def _plan_of(group: FleetGroup) -> Plan:
+    from shardproof.instances.errors import InputError
+
+    if group.plan is None:
+        raise InputError("capacities are given as data: there is no plan of a replica to export; name models")
+    return group.plan

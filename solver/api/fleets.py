@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shardproof.solver.api.record import Answered
@@ -121,6 +122,40 @@ def solved_fleet(question: PoolsQuestion, settings: Settings) -> SolvedFleet:
     from shardproof.solver.pools.solve import solve_pools
 
     return SolvedFleet(question, solve_pools(question, settings))
+
+
+def fleet_from(plan: object, instance: object, fields: Mapping[str, Any]) -> tuple[PoolsQuestion, FleetPlan] | None:
+    """Return the question about pools and the fleet plan that a verb on plans is given; ``None``: it is no fleet's.
+
+    Raises
+    ------
+    InputError
+        If either is wrong, or an answer holds no fleet.
+    """
+    from shardproof.instances.errors import InputError
+    from shardproof.instances.fleet_plan import FleetPlan
+    from shardproof.instances.pools import PoolsQuestion
+    from shardproof.instances.reading import read_mapping, validate
+    from shardproof.solver.api.question import asked_from, asks_about_pools
+
+    if isinstance(plan, SolvedFleet):
+        if plan.plan is None:
+            raise InputError("the answer holds no fleet")
+        return plan.instance, plan.plan
+    if isinstance(instance, PoolsQuestion):
+        asked: PoolsQuestion = instance
+    elif isinstance(instance, str | Path | Mapping) and asks_about_pools(instance, fields):
+        found = asked_from(instance, fields)
+        assert isinstance(found, PoolsQuestion)
+        asked = found
+    else:
+        return None
+    if isinstance(plan, FleetPlan):
+        return asked, plan
+    tree: Any = plan if isinstance(plan, Mapping) else read_mapping(Path(str(plan)))
+    inner = tree.get("plan")
+    where = "plan" if isinstance(plan, Mapping) else str(plan)
+    return asked, validate(FleetPlan, inner if isinstance(inner, dict) else tree, where=where)
 
 
 @dataclass(frozen=True, repr=False, eq=False)

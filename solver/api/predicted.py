@@ -7,25 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from shardproof.solver.api.fleets import SolvedFleet, fleet_from
 from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields
 from shardproof.solver.api.record import Answered
 from shardproof.solver.api.solved import Solved
 
 if TYPE_CHECKING:
+    from shardproof.instances.fleet_plan import FleetPlan
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
+    from shardproof.instances.pools import PoolsQuestion
     from shardproof.solver.api.question import Question
     from shardproof.solver.evaluation.predictions import Prediction
 
-    AnyPlan = str | Path | Mapping[str, Any] | Plan | Solved
+    AnyPlan = str | Path | Mapping[str, Any] | Plan | Solved | SolvedFleet | FleetPlan
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Predicted(Answered):
     """What a plan is expected to do, one prediction for each scenario of the question."""
 
-    instance: Instance
-    plan: Plan
+    instance: Instance | PoolsQuestion
+    plan: Plan | FleetPlan
     predictions: tuple[Prediction, ...]
 
     @property
@@ -50,7 +53,15 @@ class Predicted(Answered):
 
         broken = dict.fromkeys(item.group for found in self.predictions for item in found.violations)
         kept = f"breaks {', '.join(broken)}" if broken else "keeps every rule and limit"
-        return f"{self.instance.model.name} on {self.instance.device.name}, {format_gpus(self.plan.gpus)}: {kept}"
+        return f"{self._subject}, {format_gpus(self.plan.gpus)}: {kept}"
+
+    @property
+    def _subject(self) -> str:
+        """What is predicted: the model on its device, or the question of a fleet by its name."""
+        from shardproof.instances.instance import Instance
+
+        asked = self.instance
+        return f"{asked.model.name} on {asked.device.name}" if isinstance(asked, Instance) else asked.name
 
     @property
     def exit_code(self) -> int:
@@ -109,7 +120,9 @@ def plan_from(plan: AnyPlan) -> Plan:
         return plan.plan
     if isinstance(plan, Mapping):
         return plan_from_tree(dict(plan), where="plan")
-    return load_plan(Path(plan))
+    if not isinstance(plan, str | Path):
+        raise InputError("plan: is a fleet of several devices; give the question about them with it, or a group's plan")
+    return load_plan(plan if isinstance(plan, Path) else Path(plan))
 
 
 def _stated(plan: str | Path, asked: Instance) -> Plan:
@@ -175,6 +188,12 @@ def predict(plan: AnyPlan, instance: Question | None = None, **fields: Unpack[Fi
 
     given: dict[str, Any] = dict(fields)
     confidence = given.pop("confidence", None)
+    fleet = fleet_from(plan, instance, given)
+    if fleet is not None:
+        from shardproof.solver.pools.served import predict_fleet
+
+        level = None if confidence is None else parse_level(str(confidence))
+        return Predicted(*fleet, predict_fleet(*fleet, level=level))
     asked, wanted = asked_and_stated(plan, instance, given)
     if confidence is None and asked.confidence is not None:
         confidence = f"{float(asked.confidence):g}"

@@ -149,11 +149,18 @@ def sensitivity(
     asked = asked_from(instance, fields)
     if isinstance(asked, PoolsQuestion):
         return fleet_sensitivity(asked)
+    if asked.serving != "together":
+        from shardproof.solver.apart.slack import refuse_steady
+
+        refuse_steady(asked)
     result = answer(asked)
     asked = result.question or asked
     if result.plan is None or result.gpus is None:
         return Sensitivity(asked, result)
-    if is_open(asked):
+    if asked.serving != "together":
+        from shardproof.solver.apart.slack import apart_inputs as inputs_of
+        from shardproof.solver.apart.slack import curve, slack_of
+    elif is_open(asked):
         from shardproof.solver.open_loop.slack import curve, slack_of
         from shardproof.solver.open_loop.slack import open_inputs as inputs_of
     else:
@@ -171,7 +178,7 @@ def sensitivity(
             say(f"curve: {item.name}")
             drawn[item.name] = curve(item, around(item.value, points=points))
     say("")
-    margin = None if is_open(asked) else _margin(asked, result.gpus)
+    margin = None if is_open(asked) or asked.serving != "together" else _margin(asked, result.gpus)
     return Sensitivity(asked, result, tuple(slacks), drawn, margin)
 
 

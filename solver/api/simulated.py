@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from shardproof.solver.api.fleets import fleet_from
 from shardproof.solver.api.options import check_options
 from shardproof.solver.api.predicted import plan_from
 from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields
@@ -14,8 +15,10 @@ from shardproof.solver.api.record import Answered
 from shardproof.solver.api.solved import Solved
 
 if TYPE_CHECKING:
+    from shardproof.instances.fleet_plan import FleetPlan
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
+    from shardproof.instances.pools import PoolsQuestion
     from shardproof.solver.api.predicted import AnyPlan
     from shardproof.solver.api.question import Question
     from shardproof.solver.simulation.outcome import Outcome
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 class Simulated(Answered):
     """What the requests of each scenario saw, over all seeds."""
 
-    instance: Instance
-    plan: Plan
+    instance: Instance | PoolsQuestion
+    plan: Plan | FleetPlan
     outcomes: tuple[Outcome, ...]
 
     def plot(self, path: str | Path) -> None:
@@ -119,6 +122,11 @@ def simulate(
         router=router,
         goodput=_limits(good),
     )
+    fleet = fleet_from(plan, instance, fields)
+    if fleet is not None:
+        from shardproof.solver.pools.served import simulate_fleet
+
+        return Simulated(*fleet, simulate_fleet(*fleet, settings))
     if instance is None and isinstance(plan, Solved):
         instance = plan.instance
     asked, wanted = instance_from(instance, fields), plan_from(plan)

@@ -34,8 +34,11 @@ def _fleet(plan: Mapping[str, Any]) -> list[str]:
             found.append(_offered(group))
             continue
         width = sum(stage["gpus"] for stage in group["stages"])
-        takes = " and ".join(f"{share['requests']} of {share['scenario']}" for share in group["shares"])
-        found.append(f"{group['replicas']} x {width} GPUs, {len(group['stages'])} stages, requests each: {takes}")
+        shares = group.get("shares") or ()  # a pool of replicas all alike says none
+        takes = " and ".join(f"{share['requests']} of {share['scenario']}" for share in shares)
+        pool = f"{group['pool']} pool: " if group.get("pool") else ""
+        each = f", requests each: {takes}" if takes else ""
+        found.append(f"{pool}{group['replicas']} x {width} GPUs, {len(group['stages'])} stages{each}")
     return found
 
 
@@ -43,6 +46,7 @@ def _offered(group: Mapping[str, Any]) -> str:
     """Say what a group of a fleet over several devices and models is."""
     takes = " and ".join(f"{one.get('requests') or one.get('rate_per_s')} of {one['name']}" for one in group["takes"])
     model = f"{group['model']} on " if group.get("model") else ""
+    model = f"{group['phase']} pool, {model}" if group.get("phase") else model
     return f"{model}{group['offer']}: {group['replicas']} x {group['gpus_each']} GPUs, requests each: {takes}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Plan
+from shardproof.instances.plan import Plan, Pool
 from shardproof.instances.writing import write_folder
 from shardproof.solver.exporters import (
     compose,
@@ -25,7 +25,7 @@ from shardproof.solver.exporters import (
 from shardproof.solver.exporters.images import release_note
 from shardproof.solver.exporters.readme import write_readme
 from shardproof.solver.exporters.text import cannot
-from shardproof.solver.exporters.units import Unit, units_of
+from shardproof.solver.exporters.units import Unit, units_of, units_of_parts
 
 Exporter = Callable[[Sequence[Unit]], dict[str, str]]
 
@@ -65,11 +65,11 @@ class Export:
         write_folder(folder, self.files)
 
 
-def _plans(plan: Plan, units: Sequence[Unit]) -> dict[str, str]:
+def _plans(units: Sequence[Unit], *, several: bool) -> dict[str, str]:
     """Return the plan itself; of a mixed fleet one file a group, since a plan's readers know one shape a document."""
     files = {}
     for unit in units:
-        name = f"{unit.name}.plan.json" if plan.groups else "plan.json"
+        name = f"{unit.name}.plan.json" if several else "plan.json"
         tree = unit.told.plan.model_dump(mode="json", exclude_none=True)
         files[name] = json.dumps(tree, indent=2) + "\n"
     return files
@@ -85,10 +85,26 @@ def export(instance: Instance, plan: Plan, target: str) -> Export:
     """
     if target not in EXPORTERS:
         raise InputError(f"--to: {target!r}: is no target; known are {', '.join(EXPORTERS)}")
-    units = units_of(instance, plan)
+    return _written(units_of(instance, plan), target, several=bool(plan.groups))
+
+
+def export_pools(parts: Sequence[tuple[Instance, Plan, Pool | None]], target: str) -> Export:
+    """Write pools whose devices may differ as the files of a target: each pool's own flags, one router of both.
+
+    Raises
+    ------
+    InputError
+        If the target is unknown, or cannot express them: with the reason.
+    """
+    if target not in EXPORTERS:
+        raise InputError(f"--to: {target!r}: is no target; known are {', '.join(EXPORTERS)}")
+    return _written(units_of_parts(parts, numbered=True), target, several=True)
+
+
+def _written(units: Sequence[Unit], target: str, *, several: bool) -> Export:
     if target != "sglang" and any(unit.placement for unit in units):
         raise cannot(target, "the map of experts is a file on every node; export to sglang", field="placement")
     files = dict(EXPORTERS[target](units))
-    files |= _plans(plan, units)
+    files |= _plans(units, several=several)
     files["README.md"] = write_readme(target, units, tuple(files))
     return Export(target, files, release_note(units[0]))

@@ -44,10 +44,23 @@ def _row(unit: Unit) -> str:
     return f"| `{unit.name}` | {unit.replicas} | {unit.nodes} | {unit.gpus_per_node} x {unit.device.name} |"
 
 
+def _alike(units: Sequence[Unit]) -> list[str]:
+    """What pools on devices of different generations must be told besides.
+
+    Source: vllm-project/vllm, ``docs/features/nixl_connector_compatibility.md``: attention backend, cache dtype and
+    version enter a hash that is compared when two servers meet.
+    """
+    if units[0].engine != "vllm" or len({unit.device.architecture for unit in units}) == 1:
+        return []
+    said = "The pools' devices are of different generations, for which vLLM may choose different attention backends"
+    return [f"{said}; servers refuse each other then. Start all with the same `--attention-backend`.", ""]
+
+
 def _weights(units: Sequence[Unit]) -> list[str]:
     if is_apart(units):
         said = "Each request passes one server of the prefill pool and one of the decode pool; the router of both picks"
-        return ["## How requests are routed", "", f"{said} them. KV caches go from pool to pool by NIXL.", ""]
+        lines = ["## How requests are routed", "", f"{said} them. KV caches go from pool to pool by NIXL.", ""]
+        return [*lines, *_alike(units)]
     if sum(unit.replicas for unit in units) == 1:
         return []
     names = scenarios_of(units)

@@ -20,17 +20,23 @@ class Seat:
 
 
 def seats_of(units: Sequence[Unit]) -> tuple[Seat, ...]:
-    """Seat every replica, widest first, on the first hosts with room; the nodes of one replica on different hosts."""
-    size = units[0].device.devices_per_node
+    """Seat every replica, widest first, on the first hosts with room; the nodes of one replica on different hosts.
+
+    Devices of different kinds stand on hosts of their own.
+    """
     used: list[int] = []
+    devices: list[str] = []
     found: list[Seat] = []
     for unit in sorted(units, key=lambda one: -one.gpus_per_node):
+        size, name = unit.device.devices_per_node, unit.device.name
         for replica in range(unit.replicas):
             host = 0
             for node in range(unit.nodes):
-                while host < len(used) and used[host] + unit.gpus_per_node > size:
+                while host < len(used) and (devices[host] != name or used[host] + unit.gpus_per_node > size):
                     host += 1
-                used += [0] * (host + 1 - len(used))
+                if host == len(used):
+                    used.append(0)
+                    devices.append(name)
                 first = used[host]
                 used[host] += unit.gpus_per_node
                 found.append(Seat(unit, replica, node, host, tuple(range(first, used[host]))))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Instance
@@ -16,7 +15,7 @@ from shardproof.instances.reading import refuse
 from shardproof.solver.evaluation.engine_commands import WRITERS, Told, served_name
 from shardproof.solver.evaluation.engine_flags import weight_notes
 from shardproof.solver.evaluation.engine_plan import EnginePlan
-from shardproof.solver.evaluation.groups import questions
+from shardproof.solver.evaluation.groups import pool_names, questions
 from shardproof.solver.evaluation.pool_flags import pool_flags, pool_options
 from shardproof.solver.evaluation.speculative_flags import UNNAMED, draft_name
 from shardproof.solver.exporters.contract import check_words, check_yaml
@@ -145,15 +144,29 @@ def units_of(instance: Instance, plan: Plan) -> tuple[Unit, ...]:
         raise refuse("plan", "is for no engine; solve with --engine vllm, sglang or trtllm", field="engine")
     if engine != instance.engine:
         raise refuse("plan", f"is for {engine}, the question for {instance.engine}; name one", field="engine")
-    stem = slug(instance.model.name)
-    found = []
-    groups = [group.pool for pool in get_args(Pool) for group in plan.groups if group.pool == pool]
-    for place, (asked, part) in enumerate(questions(instance, plan)):
+    names = pool_names(plan)
+    parts = [
+        (asked, part, names[place] if names else None) for place, (asked, part) in enumerate(questions(instance, plan))
+    ]
+    return units_of_parts(parts, numbered=bool(plan.groups))
+
+
+def units_of_parts(parts: Sequence[tuple[Instance, Plan, Pool | None]], *, numbered: bool) -> tuple[Unit, ...]:
+    """Return groups of one engine and model, each the plan of one shape that answers its own question, on its device.
+
+    Raises
+    ------
+    InputError
+        If the engine does not run a group as it stands.
+    """
+    first = parts[0][0]
+    engine, stem, found = first.engine, slug(first.model.name), list[Unit]()
+    groups = [pool for _, _, pool in parts]
+    for place, (asked, part, pool) in enumerate(parts):
         if len({stage.option.degrees for stage in part.stages}) != 1:
             remedy = f"{engine} runs every stage with the same degrees, these differ; no engine is told otherwise"
             raise refuse("plan", remedy, field="stages")
-        name = f"{stem}-{place}" if plan.groups else stem
-        pool = groups[place] if groups else None
+        name = f"{stem}-{place}" if numbered else stem
         if pool is not None:
             name = f"{stem}-{pool}" if groups.count(pool) == 1 else f"{stem}-{pool}-{place}"
         found.append(_unit(name, place, Told(EnginePlan(asked, part)), pool))

@@ -17,7 +17,8 @@ from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.units import format_gpus
 from shardproof.solver.pools.knowledge import Knowledge, Searched, Table
 from shardproof.solver.pools.outcome import Asked, PoolsSettings, Pursuit
-from shardproof.solver.pools.result import UNITS, FleetResult
+from shardproof.solver.pools.phases import by_phase, phase_of, shown
+from shardproof.solver.pools.result import FleetResult
 from shardproof.solver.pools.search import OutOfTimeError, PoolsSearch, Realised
 from shardproof.solver.pools.work import Work
 
@@ -74,7 +75,7 @@ def reasons(question: PoolsQuestion, result: FleetResult, seconds: float = WITHI
     """Say what binds a fleet and what a cheaper one could do; without a fleet, how much can be carried at all."""
     again, found = Again(result.work, time.monotonic() + seconds), list[str]()
     base = result.work.base
-    steps: tuple[Step, ...] = (_most, _nothing) if result.value is None else (_rate, _cheaper, _binding)
+    steps: tuple[Step, ...] = (_most, _nothing) if result.value is None else (_rate, by_phase, _cheaper, _binding)
     for step in (_wanting,) if question.objective == "load" else steps:
         try:
             found.extend(step(question, result, again, base))
@@ -82,12 +83,6 @@ def reasons(question: PoolsQuestion, result: FleetResult, seconds: float = WITHI
             found.append(f"more takes longer than {seconds:g} s")
             break
     return tuple(found)
-
-
-def shown(question: PoolsQuestion, value: int | Fraction) -> str:
-    """Write an objective with its unit."""
-    unit, scale = UNITS["gpus" if question.objective == "load" else question.objective]
-    return f"{float(Fraction(value) / scale):.10g} {unit}"
 
 
 def fleet_words(question: PoolsQuestion, fleet: Realised) -> str:
@@ -116,7 +111,9 @@ def _rate(question: PoolsQuestion, result: FleetResult, again: Again, base: Pool
         }
         most = ", ".join(f"{float(part):.1%} of {name}" for name, part in carried.items() if part)
         most = most.replace(", ", " or ") if len(kind.loads) > 1 else most
-        yield f"group {at}: each of {count} replicas costs {shown(question, cost)} and carries {most}"
+        phase = phase_of(question, kind)
+        replicas = f"{phase} replicas" if phase else "replicas"
+        yield f"group {at}: each of {count} {replicas} costs {shown(question, cost)} and carries {most}"
 
 
 def _cheaper(question: PoolsQuestion, result: FleetResult, again: Again, base: PoolsProblem) -> Iterator[str]:

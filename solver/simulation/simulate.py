@@ -153,7 +153,7 @@ class Service:
         if plan.is_apart:
             pools, router = self._pools(plan, scenario), self.settings.router
             return play_open_apart(pools, requests, router=router, seed=seed, watched=watched)
-        seats = self._seats(plan, self.extent(scenario), prefix_hit=float(load.prefix_cache_hit))
+        seats = self.seats(plan, self.extent(scenario), prefix_hit=float(load.prefix_cache_hit))
         return play_open(seats, requests, router=self.settings.router, seed=seed, watched=watched, stop=stop)
 
     def _scenario(self, plan: Plan, scenario: Scenario, watched: bool) -> Outcome:
@@ -168,7 +168,7 @@ class Service:
             burst = [Request(0, load.input_tokens, load.output_tokens)] * load.requests
             if plan.is_apart:
                 return Outcome(scenario.name, (self._burst_apart(plan, scenario, burst),), limits)
-            seats = self._seats(plan, self.extent(scenario))
+            seats = self.seats(plan, self.extent(scenario))
             runs = (play_open(seats, burst, router="round-robin", seed=first),)
         return Outcome(scenario.name, runs, limits)
 
@@ -181,7 +181,7 @@ class Service:
             apart = self._pools(plan, scenario)
             played.append(play_open_apart(apart, burst[:passing], router="round-robin", seed=self.settings.seed))
         if whole is not None and len(burst) > passing:
-            seats = self._seats(plan.in_pool(None), self.extent(scenario))
+            seats = self.seats(plan.in_pool(None), self.extent(scenario))
             played.append(play_open(seats, burst[passing:], router="round-robin", seed=self.settings.seed))
         return played[0] if len(played) == 1 else side_by_side(*played)
 
@@ -192,7 +192,7 @@ class Service:
         if plan.is_apart:
             apart, most = self._pools(plan, scenario), max(count, load.requests)
             return play_closed_apart(apart, lengths, flight=load.requests, count=most, seed=self.settings.seed)
-        seats = self._seats(plan, self.extent(scenario))
+        seats = self.seats(plan, self.extent(scenario))
         ends = [load.requests * place // len(seats) for place in range(len(seats) + 1)]
         shares = [stop - start for start, stop in pairwise(ends)]
         return play_closed(seats, lengths, shares=shares, count=max(count, load.requests))
@@ -204,7 +204,7 @@ class Service:
 
         def seats(asked: Instance, pool: Plan) -> tuple[Seat, ...]:
             service = self._services.setdefault(asked.fingerprint, Service(asked, self.settings))
-            return service._seats(pool, extent, prefix_hit=hit)
+            return service.seats(pool, extent, prefix_hit=hit)
 
         return Pools(seats(*first), seats(*second), lambda tokens: sending_time(self.instance, tokens))
 
@@ -217,7 +217,7 @@ class Service:
             return _extent_of(load.trace.path, load.trace.digest)
         return shortest_of(load.inputs), longest_of(load.inputs) + longest_of(load.outputs)
 
-    def _seats(self, plan: Plan, extent: tuple[int, int], *, prefix_hit: float = 0.0) -> tuple[Seat, ...]:
+    def seats(self, plan: Plan, extent: tuple[int, int], *, prefix_hit: float = 0.0) -> tuple[Seat, ...]:
         """Return every replica of a plan as a seat behind the router, weighted by its share of the requests."""
         seats: list[Seat] = []
         for group in plan.parts:

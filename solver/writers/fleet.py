@@ -78,7 +78,8 @@ def _group(group: FleetGroup) -> str:
         stages = ", ".join(f"TP{s.attn_tp} x DP{s.attn_dp}" for s in group.plan.stages[:4])
         shape = f" ({counted(len(group.plan.stages), 'stage')}: {stages}{' ...' if len(group.plan.stages) > 4 else ''})"
     each = format_gpus(group.gpus_each)
-    return f"{model}{group.offer}, {group.replicas} x {each}{shape}, each at most {', '.join(parts)}"
+    phase = f"{group.phase} pool, " if group.phase else ""
+    return f"{phase}{model}{group.offer}, {group.replicas} x {each}{shape}, each at most {', '.join(parts)}"
 
 
 def _nodes(plan: FleetPlan) -> Iterator[str]:

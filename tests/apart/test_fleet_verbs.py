@@ -1,0 +1,116 @@
+"""Verbs on fleets whose phases stand on devices of their own: predict, simulate, export, explain, report."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import yaml
+
+import shardproof
+from benchmarks.apart import forgeries
+from shardproof.instances.fleet_plan import FleetPlan
+from shardproof.solver.drawing.view import plan_view
+
+TWO: dict[str, Any] = {
+    "model": "llama-3.1-8b-instruct",
+    "engine": "vllm",
+    "devices": "h100-sxm:prefill=16@2 USD/h,a100-80-sxm:decode=32@1.1 USD/h",
+    "objective": "price",
+    "workload": {"kind": "burst", "batch_size": 24, "input_tokens": 2048, "output_tokens": 256},
+    "limits": {"ttft": "1 s", "tpot": "20 ms"},
+    "serving": "apart",
+}
+ONE = {"model": "qwen3-8b", "device": "h100-sxm", "engine": "vllm", "isl": 2048, "osl": 256, "batch_size": 64}
+ONE |= {"ttft": "2s", "tpot": "15ms", "max_gpus": 16}
+
+
+@cache
+def solved() -> shardproof.SolvedFleet:
+    found = shardproof.solve(TWO)
+    assert isinstance(found, shardproof.SolvedFleet)
+    return found
+
+
+def plan() -> FleetPlan:
+    assert solved().plan is not None
+    return solved().plan
+
+
+def test_predict_gives_both_pools_the_times_of_whole_requests() -> None:
+    found = shardproof.predict(solved())
+    metrics = solved().metrics
+    assert metrics is not None
+    assert [one.pool for one in found.predictions] == ["prefill", "decode"]
+    assert {(one.ttft_s, one.tpot_ms) for one in found.predictions} == {(metrics.ttft_s, metrics.tpot_ms)}
+    assert found.exit_code == 0
+    assert "keeps every rule and limit" in found.verdict
+    assert shardproof.predict(plan(), TWO | {"limits": {"ttft": "500 ms", "tpot": "20 ms"}}).exit_code == 4
+
+
+def test_simulate_plays_both_devices_and_the_link_between_them() -> None:
+    (fast,) = shardproof.simulate(solved()).outcomes
+    assert len(fast.runs[0].finished) == 24
+    assert fast.figure("ttft", 100).value < 1e9
+    (slow,) = shardproof.simulate(plan(), TWO | {"transfer": {"setup": "300 ms"}}).outcomes
+    assert slow.figure("ttft", 100).value > fast.figure("ttft", 100).value + 3 * 300e6
+    with pytest.raises(shardproof.InputError, match="question"):
+        shardproof.simulate(plan(), **ONE)
+
+
+def test_export_writes_each_pool_for_its_device_behind_one_router() -> None:
+    files = shardproof.export(solved(), to="kubernetes").files
+    pools = {
+        pool: next(text for name, text in files.items() if f"-{pool}.yaml" in name) for pool in ("prefill", "decode")
+    }
+    assert "H100" in pools["prefill"]
+    assert "A100" not in pools["prefill"]
+    assert "A100" in pools["decode"]
+    assert sum(name.endswith("router.yaml") for name in files) == 1
+    for text in pools.values():
+        assert "NixlConnector" in text
+        assert all(tree["kind"] for tree in yaml.safe_load_all(text))
+    assert any("--attention-backend" in text for name, text in files.items() if name.endswith("README.md"))
+    seats = next(
+        text for name, text in shardproof.export(solved(), to="vllm").files.items() if name.endswith("seats.tsv")
+    )
+    hosts = [row.split("\t")[:2] for row in seats.splitlines()[1:]]
+    assert len({host for host, _ in hosts}) == 2  # an H100 and an A100 share no host
+
+
+def test_explain_says_which_pool_costs_what_and_what_is_sent() -> None:
+    text = str(shardproof.explain(TWO))
+    assert "the prefill pool 2 USD/h, the decode pool 1.1 USD/h" in text
+    assert "268.4 MB, takes 13.43 ms to the decode pool" in text
+    assert "decode replicas costs 1.1 USD/h" in text
+
+
+def test_a_report_shows_pools_of_one_device_and_of_several() -> None:
+    several = plan_view(solved().to_dict(), {})["fleet"]
+    assert [line.partition(",")[0] for line in several] == ["prefill pool", "decode pool"]
+    one = shardproof.solve(**ONE, serving="apart")
+    fleet = plan_view(one.to_dict(), {})["fleet"]
+    assert [line.partition(":")[0] for line in fleet] == ["prefill pool", "decode pool"]
+
+
+@pytest.mark.slow  # a bisection over solved questions
+def test_sensitivity_knows_the_link_and_says_what_is_not_proved() -> None:
+    found = shardproof.sensitivity(**ONE, serving="apart", only="transfer bandwidth")
+    (row,) = found.rows()
+    assert row["name"] == "transfer bandwidth"
+    assert row["plan_until"] == row["optimum_until"]
+    assert 10**9 < row["optimum_until"] < 40 * 10**9
+    slower = shardproof.solve(**ONE, serving="apart", transfer_bandwidth=f"{row['optimum_until']} B/s")
+    too_slow = shardproof.solve(**ONE, serving="apart", transfer_bandwidth=f"{row['refuted_beyond'] - 1} B/s")
+    assert (slower.gpus, too_slow.gpus) == (3, 4)
+    loop = {key: value for key, value in ONE.items() if key != "batch_size"}
+    with pytest.raises(shardproof.InputError, match="simulate the plan"):
+        shardproof.sensitivity(**loop, concurrency=48, serving="apart")
+
+
+@pytest.mark.slow  # four questions solved, and a hundred certificates changed and compared with them
+def test_no_forged_certificate_is_accepted_with_a_false_claim() -> None:
+    accepted, false = forgeries(100)
+    assert false == 0
+    assert accepted < 50
