@@ -34,8 +34,9 @@ def solved() -> shardproof.SolvedFleet:
 
 
 def plan() -> FleetPlan:
-    assert solved().plan is not None
-    return solved().plan
+    found = solved().plan
+    assert found is not None
+    return found
 
 
 def test_predict_gives_both_pools_the_times_of_whole_requests() -> None:
