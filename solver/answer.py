@@ -52,7 +52,7 @@ def _served(instance: Instance, settings: Settings) -> Result:
     if instance.engine != "any":
         return solve_open(instance, settings)
     result = best_of_engines(instance, settings)
-    sentences = (_sentence(result.engines),) if settings.explain and len(result.engines) > 1 else ()
+    sentences = (_sentence(result.engines),) if settings.explains(result.status) and len(result.engines) > 1 else ()
     return replace(result, explanation=(*sentences, *result.explanation))
 
 
@@ -165,7 +165,7 @@ def _of_all(
     elif status == "infeasible" and bounds:
         status = "undecided"
     proof = _weakest(result.proof, status, engines)
-    sentences = (_sentence(engines), *result.explanation) if settings.explain and len(engines) > 1 else ()
+    sentences = (_sentence(engines), *result.explanation) if settings.explains(status) and len(engines) > 1 else ()
     return replace(
         result,
         status=status,

@@ -195,7 +195,7 @@ def _explanation(found: Search, status: Status, settings: Settings, finish_by: f
     deployment, outcome = found.deployment, found.outcome
     if not deployment.options:
         return why_no_option(deployment.instance, deployment.rules)
-    if not settings.explain or status not in ("optimal", "infeasible"):
+    if not settings.explains(status) or status not in ("optimal", "infeasible"):
         return ()
     stop_at = min(time.monotonic() + EXPLAINED_WITHIN_S, math.inf if finish_by is None else finish_by)
     gpus = outcome.levels["gpus"].value

@@ -14,15 +14,17 @@ from shardproof.formulations.open_loop import is_open
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_bytes, format_duration, format_gpus
 from shardproof.solver.analysis.inputs import with_limit
-from shardproof.solver.analysis.limiting import fewest_gpus
+from shardproof.solver.analysis.limiting import fewest_gpus, stopper
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.prover import Prover
-from shardproof.solver.search.query import Query
+from shardproof.solver.search.query import Interrupted, Query
 
 BEYOND = 1 << 24
 """Factor by which a dropped limit is raised: far beyond anything that a plan could use."""
 MOST_GPUS = 1024
 """GPUs that an instance without a GPU limit may use."""
+
+TAKES_LONGER = "takes longer to find out than there is time for"
 
 MEMORY_BEYOND = 2**55
 """Bytes of a device that holds whatever the tables can name, well below what they can add up."""
@@ -43,7 +45,7 @@ class Limit:
 class Conflict:
     """One limit of a conflicting set: the least value (ns, bytes, GPUs) at which a plan exists, the others kept.
 
-    ``needed`` is ``None`` where no value up to the largest looked at helps alone.
+    ``needed`` is ``None`` where no value up to the largest looked at helps alone, or the time was up.
     """
 
     name: str
@@ -85,22 +87,22 @@ def _running(instance: Instance, value: int) -> Instance:
     return instance.model_copy(update={"engine_settings": settings})
 
 
-def has_plan(instance: Instance) -> bool:
+def has_plan(instance: Instance, stop_at: float = math.inf) -> bool:
     """Whether a plan exists, on tables rounded up."""
-    return first_with_plan(instance) is not None
+    return first_with_plan(instance, stop_at=stop_at) is not None
 
 
-def first_with_plan(instance: Instance, start: int = 0) -> int | None:
+def first_with_plan(instance: Instance, start: int = 0, *, stop_at: float = math.inf) -> int | None:
     """Return the first layout, from place ``start`` on, that has a plan on tables rounded up (``None``: none has)."""
     deployment = deployment_of(instance)
     if not deployment.options:
         return None
     program = replace(deployment.program, layouts=deployment.program.layouts[start:])
-    chain = Prover(program, floor=False).decide(Query(instance.max_gpus)).chain
+    chain = Prover(program, floor=False, check_stop=stopper(stop_at)).decide(Query(instance.max_gpus)).chain
     return None if chain is None else start + chain.layout
 
 
-def conflicting(instance: Instance) -> tuple[Limit, ...]:
+def conflicting(instance: Instance, stop_at: float = math.inf) -> tuple[Limit, ...]:
     """Return a minimal set of limits that no plan meets together (empty: no limit is the cause).
 
     A limit is dropped for good where the others alone still leave no plan; what is left is needed.
@@ -109,22 +111,22 @@ def conflicting(instance: Instance) -> tuple[Limit, ...]:
     for limit in tuple(kept):
         named = {item.name: item for item in limits_of(relaxed)}
         without = named[limit.name].raised(limit.most)
-        if not has_plan(without):
+        if not has_plan(without, stop_at):
             relaxed = without
             kept.remove(limit)
     names = {limit.name for limit in kept}
     return tuple(limit for limit in limits_of(relaxed) if limit.name in names)
 
 
-def least_relaxation(limit: Limit) -> int | None:
+def least_relaxation(limit: Limit, stop_at: float = math.inf) -> int | None:
     """Least value of a limit at which a plan exists, by bisection (``None``: none up to its end).
 
     Layouts that have no plan at one value have none at tighter ones; more GPUs make other layouts.
     """
-    low, step = limit.value, 1
+    low, step = limit.value, max(1, limit.value // 1000)
     while True:
         high = min(limit.most, limit.value + step)
-        first = first_with_plan(limit.raised(high))
+        first = first_with_plan(limit.raised(high), stop_at=stop_at)
         if first is not None:
             break
         if high == limit.most:
@@ -132,7 +134,8 @@ def least_relaxation(limit: Limit) -> int | None:
         low, step = high, step * 4
     while high - low > 1:
         middle = (low + high) // 2
-        found = first_with_plan(limit.raised(middle), 0 if limit.name == "GPUs" else first)
+        start = 0 if limit.name == "GPUs" else first
+        found = first_with_plan(limit.raised(middle), start, stop_at=stop_at)
         if found is None:
             low = middle
         else:
@@ -140,20 +143,29 @@ def least_relaxation(limit: Limit) -> int | None:
     return high
 
 
-def conflicts(instance: Instance) -> tuple[Conflict, ...]:
-    """Return each limit of a minimal conflicting set with the value that would make a plan possible."""
+def conflicts(instance: Instance, stop_at: float = math.inf) -> tuple[Conflict, ...]:
+    """Return each limit of a minimal conflicting set with the value that would make a plan possible.
+
+    Raises
+    ------
+    Interrupted
+        If the monotonic clock is past ``stop_at`` before the set is known; values not found by then are left out.
+    """
     own = {limit.name: limit for limit in limits_of(instance)}
-    found = []
-    for limit in conflicting(instance):
-        mine = own[limit.name]
-        needed = least_relaxation(mine)
-        stated = f"{mine.name} ({mine.write(mine.value)})"
-        words = f"{stated}: none up to {mine.write(mine.most)} helps alone"
-        if needed is not None:
-            more = f" ({needed - mine.value} more)" if mine.name == "GPUs" else ""
-            words = f"{stated}: a plan exists from {mine.write(needed)}{more}"
-        found.append(Conflict(mine.name, mine.value, needed, words))
-    return tuple(found)
+    return tuple(_conflict(own[limit.name], stop_at) for limit in conflicting(instance, stop_at))
+
+
+def _conflict(limit: Limit, stop_at: float) -> Conflict:
+    stated = f"{limit.name} ({limit.write(limit.value)})"
+    try:
+        needed = least_relaxation(limit, stop_at)
+    except Interrupted:
+        return Conflict(limit.name, limit.value, None, f"{stated}: from where on a plan exists {TAKES_LONGER}")
+    words = f"{stated}: none up to {limit.write(limit.most)} helps alone"
+    if needed is not None:
+        more = f" ({needed - limit.value} more)" if limit.name == "GPUs" else ""
+        words = f"{stated}: a plan exists from {limit.write(needed)}{more}"
+    return Conflict(limit.name, limit.value, needed, words)
 
 
 def cheaper_formats(instance: Instance, gpus: int | None = None, stop_at: float = math.inf) -> Iterator[str]:

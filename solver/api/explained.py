@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from shardproof.solver.api.question import Fields, asked_from, check_fields, shows_fields
-from shardproof.solver.api.record import Answered
+from shardproof.solver.api.record import Answered, seconds_of
 
 if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
@@ -101,12 +103,13 @@ def _counted(gpus: int | None) -> str:
     return "no plan found yet" if gpus is None else format_gpus(gpus)
 
 
-def explanation_of(instance: Instance, result: Result) -> Explained:
-    """Explain a result that is already there."""
+def explanation_of(instance: Instance, result: Result, stop_at: float = math.inf) -> Explained:
+    """Explain a result; what is not known when the monotonic clock is past ``stop_at`` is said to be missing."""
     from shardproof.formulations.open_loop import is_open
 
     conflicts: tuple[Conflict, ...] = ()
     alternatives: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     if instance.serving != "together":
         return Explained(instance, result, tuple(_reasons_apart(instance, result)), (), ())
     if is_open(instance):
@@ -114,45 +117,54 @@ def explanation_of(instance: Instance, result: Result) -> Explained:
 
         return Explained(instance, result, why_open(instance, result), (), ())
     if result.status == "infeasible":
-        from shardproof.solver.analysis.conflicts import conflicts as found
-
-        conflicts = tuple(found(instance))
+        conflicts, unknown = _conflicts(instance, stop_at)
     if result.status == "infeasible" or (result.status == "optimal" and (result.gpus or 0) > 1):
-        alternatives = _formats(instance, result.gpus)
-    reasons = (*_reasons(instance, result), *_lifted(instance, result))
+        alternatives = _formats(instance, result.gpus, stop_at)
+    reasons = (*_reasons(instance, result), *unknown, *_lifted(instance, result, stop_at))
     return Explained(instance, result, reasons, conflicts, alternatives)
 
+
+def _conflicts(instance: Instance, stop_at: float) -> tuple[tuple[Conflict, ...], tuple[str, ...]]:
+    """Return the conflicting limits, or that there was no time to find them."""
+    from shardproof.solver.analysis.conflicts import TAKES_LONGER, conflicts
+    from shardproof.solver.search.query import Interrupted
+
+    try:
+        return conflicts(instance, stop_at), ()
+    except Interrupted:
+        return (), (f"which limits cannot hold together {TAKES_LONGER}",)
+
+
+SEARCHED_SHARE = 0.6
+"""Share of a time limit that the search itself may take; the rest is left for its reasons."""
 
 LIFTED_WITHIN_S = 5.0
 """Seconds for finding out which restrictions of the search space cost a GPU."""
 
 
-def _formats(instance: Instance, gpus: int | None) -> tuple[str, ...]:
-    import time
-
+def _formats(instance: Instance, gpus: int | None, stop_at: float) -> tuple[str, ...]:
     from shardproof.solver.analysis.conflicts import cheaper_formats
     from shardproof.solver.search.query import Interrupted
 
     found: list[str] = []
     try:
-        found.extend(cheaper_formats(instance, gpus, time.monotonic() + LIFTED_WITHIN_S))
+        found.extend(cheaper_formats(instance, gpus, min(stop_at, time.monotonic() + LIFTED_WITHIN_S)))
     except Interrupted:
         found.append("other formats: finding out takes longer; see `shardproof solve --top`")
     return tuple(found)
 
 
-def _lifted(instance: Instance, result: Result) -> tuple[str, ...]:
+def _lifted(instance: Instance, result: Result, stop_at: float) -> tuple[str, ...]:
     if result.status != "optimal" or result.gpus is None or result.gpus <= 1:
         return ()
-    import time
-
     from shardproof.solver.analysis.limiting import lifted_sentences
     from shardproof.solver.problem import deployment_of
     from shardproof.solver.search.query import Interrupted
 
     found: list[str] = []
     try:
-        found.extend(lifted_sentences(deployment_of(instance), result.gpus, time.monotonic() + LIFTED_WITHIN_S))
+        within = min(stop_at, time.monotonic() + LIFTED_WITHIN_S)
+        found.extend(lifted_sentences(deployment_of(instance), result.gpus, within))
     except Interrupted:
         found.append("which restrictions of the search space cost a GPU takes longer to find out")
     return tuple(found)
@@ -197,21 +209,29 @@ def _within(claims: Sequence[CapacityClaim], alike: Sequence[CapacityClaim]) -> 
 
 
 @overload
-def explain(instance: PoolsQuestion, **fields: Unpack[Fields]) -> ExplainedFleet: ...
+def explain(
+    instance: PoolsQuestion, *, time_limit: float | str | None = None, **fields: Unpack[Fields]
+) -> ExplainedFleet: ...
 
 
 @overload
-def explain(instance: Question | None = None, **fields: Unpack[Fields]) -> Explained: ...
+def explain(
+    instance: Question | None = None, *, time_limit: float | str | None = None, **fields: Unpack[Fields]
+) -> Explained: ...
 
 
 @shows_fields
-def explain(instance: Asking | None = None, **fields: Unpack[Fields]) -> Explained | ExplainedFleet:
+def explain(
+    instance: Asking | None = None, *, time_limit: float | str | None = None, **fields: Unpack[Fields]
+) -> Explained | ExplainedFleet:
     """Say in sentences why one GPU fewer is impossible; each is read off the checked proof.
 
     Parameters
     ----------
     instance
         Path of an instance file, its fields as a mapping, or an `Instance`.
+    time_limit
+        Seconds, or text with its unit; reasons that are not known by then are said to be missing (``None``: no limit).
     **fields
         What a flag of the command line says, under the flag's name.
 
@@ -221,12 +241,16 @@ def explain(instance: Asking | None = None, **fields: Unpack[Fields]) -> Explain
         If the question is wrong or incomplete.
     """
     check_fields(fields, "explain")
+    from shardproof.solver.search.settings import Settings
+
+    limit, started = seconds_of(time_limit, "time_limit"), time.monotonic()
+    settings = Settings(time_limit_s=None if limit is None else SEARCHED_SHARE * limit)
     from shardproof.instances.pools import PoolsQuestion
     from shardproof.solver.answer import answer
     from shardproof.solver.api.fleets import explained_fleet
 
     asked = asked_from(instance, fields)
     if isinstance(asked, PoolsQuestion):
-        return explained_fleet(asked)
-    result = answer(asked)
-    return explanation_of(result.question or asked, result)
+        return explained_fleet(asked, settings)
+    result = answer(asked, settings=settings)
+    return explanation_of(result.question or asked, result, math.inf if limit is None else started + limit)

@@ -203,12 +203,12 @@ class ExplainedFleet(Answered):
         return f"ExplainedFleet({self.result.status}, {len(self.reasons)} sentences)"
 
 
-def explained_fleet(question: PoolsQuestion) -> ExplainedFleet:
+def explained_fleet(question: PoolsQuestion, settings: Settings | None = None) -> ExplainedFleet:
     """Solve a question about pools and say why the answer is what it is."""
     from shardproof.solver.pools.solve import solve_pools
     from shardproof.solver.pools.why import reasons
 
-    result = solve_pools(question)
+    result = solve_pools(question, settings)
     return ExplainedFleet(question, result, reasons(question, result))
 
 

@@ -48,8 +48,6 @@ class Solve:
             # That there is no fleet needs its reason; a fleet speaks for itself.
             fleet = solve_pools(job.instance, replace(settings, explain=True))
             return from_fleet(fleet.to_json(), seconds=time.perf_counter() - started)
-        result = solve(job.instance, settings=settings)
-        if result.status == "infeasible" and not chosen.explain:
-            # A plan speaks for itself; that there is none needs its reason.
-            result = solve(job.instance, settings=replace(settings, explain=True))
+        # A plan speaks for itself; that there is none needs its reason.
+        result = solve(job.instance, settings=replace(settings, why_none=True))
         return from_document(result.to_json(), seconds=time.perf_counter() - started)

@@ -8,15 +8,16 @@ from typing import Any
 import click
 
 from shardproof.solver.commands.instance_options import instance_options
-from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.parameters import DURATION, Verb
 from shardproof.solver.commands.progress import watched
 
 
 @click.command(name="explain", cls=Verb)
 @click.argument("instance", required=False)
 @instance_options
+@click.option("--time-limit", type=DURATION, help="After it what is known is said, with unit, e.g. 60s.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def command(instance: str | None, as_json: bool, **fields: Any) -> int:
+def command(instance: str | None, time_limit: float | None, as_json: bool, **fields: Any) -> int:
     """Say in sentences why one GPU fewer is impossible; each sentence is read off the checked proof.
 
     Without any plan: a smallest set of limits that cannot hold together, and what each would have to become.
@@ -31,7 +32,7 @@ def command(instance: str | None, as_json: bool, **fields: Any) -> int:
     from shardproof.solver.writers.layout import outline, terminal_width
 
     with watched("explain"):
-        explained = explain(instance, **fields)
+        explained = explain(instance, time_limit=time_limit, **fields)
     if as_json:
         click.echo(json.dumps(explained.to_dict(), indent=2))
     else:

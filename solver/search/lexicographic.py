@@ -169,6 +169,8 @@ class LexicographicSearch:
             elif tried >= most:
                 self._prove_infeasible(most)
                 return
+            elif step == 1 and self._falls_at_sight(most):
+                return
             else:
                 self.bound = max(tried + 1, min(most, self._known_least))
                 tried, step = max(self.bound, min(most, tried + step)), 2 * step
@@ -184,6 +186,14 @@ class LexicographicSearch:
         if self._limited is not None:
             self._shrink(self._limited)
         self._prove_bound()
+
+    def _falls_at_sight(self, most: int) -> bool:
+        """Whether volume, sums and reach alone refute every budget: no step on the way need be searched then."""
+        found = self._lower.refuted_at_sight(Query(gpus=most)) if isinstance(self._lower, Prover) else None
+        if found is not None:
+            self.outcome.infeasible, self.bound = most == self.program.max_gpus, most + 1
+            self.outcome.refutations["gpus"] = found
+        return found is not None
 
     def _shrink(self, limited: Limited) -> None:
         assert self.outcome.chain is not None

@@ -17,7 +17,7 @@ from shardproof.formulations.deployment.tables import Program
 from shardproof.solver.proof.refutation import Node, Refutation
 from shardproof.solver.search.query import Answer, Objective, Query, Unknown
 from shardproof.solver.search.rounding import RoundedProgram
-from shardproof.solver.search.walk import Walk
+from shardproof.solver.search.walk import StandsAtSight, Walk
 
 
 @dataclass
@@ -45,6 +45,18 @@ class Prover:
             trees.append(found)
         refutation = None if unknown else Refutation(query.gpus, tuple(trees), query.ttft, query.memory)
         return Answer(None, refutation, tuple(unknown))
+
+    def refuted_at_sight(self, query: Query) -> Refutation | None:
+        """Refute every layout by volume, sums and reach alone (``None``: some case does not fall at sight)."""
+        try:
+            trees = [
+                Walk(self._rounded, query, index, layout, at_sight=True).solve()
+                for index, layout in enumerate(self.program.layouts)
+            ]
+        except StandsAtSight:
+            return None
+        nodes = tuple(tree for tree in trees if not isinstance(tree, Chain))
+        return Refutation(query.gpus, nodes, query.ttft, query.memory)
 
     def least(self, query: Query, objective: Objective, start: Chain) -> Answer:
         """Return a chain with the least value of an objective within the query's limits.

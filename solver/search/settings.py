@@ -28,8 +28,8 @@ class Settings:
     """How to search.
 
     ``workers`` and ``seed`` are CP-SAT's; ``certify`` has the checker accept the proof; ``explain`` finds out
-    which limits and engine rules keep the plan from fewer GPUs. ``floor`` is a number of GPUs known to be
-    necessary: the search starts there, and its proof of the bound does not rely on it.
+    which limits and engine rules keep the plan from fewer GPUs, ``why_none`` only where there is no plan. ``floor`` is
+    a number of GPUs known to be necessary: the search starts there, and its proof of the bound does not rely on it.
     """
 
     time_limit_s: float | None = None
@@ -38,8 +38,13 @@ class Settings:
     search: Search = "auto"
     certify: bool = True
     explain: bool = True
+    why_none: bool = False
     floor: int = 1
     on_progress: Callable[[Progress], None] | None = None
+
+    def explains(self, status: str) -> bool:
+        """Whether an answer of that status comes with its reasons."""
+        return self.explain or (self.why_none and status == "infeasible")
 
     @property
     def told(self) -> Callable[[Progress], None] | None:

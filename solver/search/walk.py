@@ -55,6 +55,10 @@ class Partial:
         return Partial(picked, options, self.caps + choice.caps, self.paths + choice.paths)
 
 
+class StandsAtSight(Exception):
+    """A case that no table of sums was asked about does not fall at sight."""
+
+
 class Walk:
     """The search in one layout under one query."""
 
@@ -65,10 +69,15 @@ class Walk:
         index: int,
         layout: Layout,
         objective: Objective | None = None,
+        *,
+        at_sight: bool = False,
     ) -> None:
-        """Take the layout and its place; with an objective, go on past every chain until none is better."""
+        """Take the layout and its place; with an objective, go on past every chain until none is better.
+
+        ``at_sight``: what volume, sums and reach do not refute is not looked into (raises `StandsAtSight`).
+        """
         self._rounded, self.query, self._index, self._layout = rounded_program, query, index, layout
-        self._objective = objective
+        self._objective, self._at_sight = objective, at_sight
         self.best: Chain | None = None
         self._program = rounded_program.program
         budget = min(query.gpus, self._program.max_gpus) // layout.replicas
@@ -135,7 +144,7 @@ class Walk:
 
     def _refute(self, view: View) -> Node | None:
         limited = [row for row in view.paths if row.limit is not None]
-        if not limited:
+        if not limited or self._at_sight:
             return None
         try:
             found = self._box(self._ready(view))
@@ -190,6 +199,8 @@ class Walk:
 
     def _leaf(self, view: View, picked: tuple[int, ...]) -> Node | Chain:
         """Decide a full case."""
+        if self._at_sight:
+            raise StandsAtSight
         view = self._ready(view)
         limited = [row for row in view.paths if row.limit is not None]
         if not limited:
@@ -293,19 +304,20 @@ class Walk:
 
 
 def _quick(view: View) -> Node | None:
-    """Refutations that need no table: an empty interval, volume, sum, reach."""
+    """Refutations that need no table: an empty interval, sum, volume, reach."""
     if any(row.high is not None and row.high <= row.low for row in view.paths):
         return Empty()
-    named = [(cap.name, cap.table, limit) for cap, limit in view.caps]
-    named += [(row.path.name, row.path.table, row.high) for row in view.paths if row.high is not None]
-    for name, table, limit in named:
-        if view.volume(table) > view.budget * limit:
-            return Volume(name)
+    # Sums first: they need the tables of times alone, which all layouts share, and no number of GPUs helps there.
     for row in view.paths:
         if row.limit is not None:
             least = view.least_sum(row.path.table)
             if least + (row.path.microbatches - 1) * (row.low + 1) > row.limit:
                 return Sum(row.path.name)
+    named = [(cap.name, cap.table, limit) for cap, limit in view.caps]
+    named += [(row.path.name, row.path.table, row.high) for row in view.paths if row.high is not None]
+    for name, table, limit in named:
+        if view.volume(table) > view.budget * limit:
+            return Volume(name)
     reach = view.reach()
     return Reach(reach) if reach[-1] < view.layers else None
 

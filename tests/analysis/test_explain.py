@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+import shardproof
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.instance import Instance
 from shardproof.instances.resolve import load_instance
-from shardproof.solver.analysis.conflicts import conflicting, has_plan, least_relaxation, limits_of
+from shardproof.solver.analysis.conflicts import TAKES_LONGER, conflicting, has_plan, least_relaxation, limits_of
 from shardproof.solver.analysis.explain import why_not_fewer
+from shardproof.solver.api.explained import explanation_of
 from shardproof.solver.commands.explain import command
 from shardproof.solver.search.prover import Prover
-from shardproof.solver.search.query import Query
+from shardproof.solver.search.query import Interrupted, Query
+from shardproof.solver.search.settings import Settings
+from shardproof.solver.solve import solve
 from tests.oracles.places import CASES
 
 CASE = CASES / "qwen3-235b-a22b.yaml"
@@ -80,3 +85,36 @@ def test_command() -> None:
     assert "no plan exists with up to 4 GPUs" in done.output
     assert "memory per device (60.0 GB): a plan exists from" in done.output
     assert "GPUs (4 GPUs): a plan exists from 5 GPUs (1 more)" in done.output
+
+
+def test_what_there_is_no_time_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    question = instance(ttft="1 ms", max_gpus=8)
+    result = solve(question, settings=Settings(explain=False, certify=False))
+    late = explanation_of(question, result, time.monotonic() - 1)
+    assert late.conflicts == ()
+    assert late.reasons[-1] == f"which limits cannot hold together {TAKES_LONGER}"
+    assert "other formats: finding out takes longer; see `shardproof solve --top`" in late.alternatives
+
+    def never(*_: object) -> None:
+        raise Interrupted
+
+    monkeypatch.setattr("shardproof.solver.analysis.conflicts.least_relaxation", never)
+    (conflict,) = explanation_of(question, result).conflicts
+    assert (conflict.name, conflict.needed) == ("TTFT", None)
+    assert conflict.words.endswith(TAKES_LONGER)
+
+
+def test_a_time_limit_ends_an_explanation() -> None:
+    explained = shardproof.explain(CASE, ttft="2 s", time_limit="0 s")
+    assert explained.exit_code == 3
+    full = shardproof.explain(CASE, ttft="1 ms", max_gpus=8, time_limit="10 min")
+    assert [conflict.name for conflict in full.conflicts] == ["TTFT"]
+
+
+def test_a_limit_that_no_number_of_gpus_helps_falls_at_sight() -> None:
+    program = Deployment(instance(ttft="1 ms")).program
+    prover = Prover(program, floor=True)
+    seen = prover.refuted_at_sight(Query(8))
+    assert seen is not None
+    assert seen == prover.decide(Query(8)).refutation
+    assert Prover(Deployment(instance()).program, floor=True).refuted_at_sight(Query(8)) is None
