@@ -26,7 +26,15 @@ from shardproof.instances.speculative import (
 from shardproof.solver.documents.statement import Document
 from shardproof.solver.evaluation.speculative_flags import draft_name
 
-FIELDS = ("speculative_method", "draft_tokens", "verified_tokens", "draft_topk", "draft_model")
+FIELDS = (
+    "speculative_method",
+    "draft_tokens",
+    "verified_tokens",
+    "draft_topk",
+    "draft_model",
+    "acceptance",
+    "acceptance_length",
+)
 """What documents state of speculative decoding."""
 
 
@@ -68,10 +76,14 @@ def asked_of(document: Document, model: Model | None, given: Speculation | None)
     if given is not None and given.guesses == guesses:
         length = Fraction(given.tokens, MILLION)
         return Speculative(method=method, draft_tokens=guesses, acceptance_length=length, draft_model=named)
-    chance = USUAL_ACCEPTANCE[method]
+    counted, stated = document.number("acceptance_length"), document.number("acceptance")
+    if counted is not None and 1 <= counted <= guesses + 1:
+        return Speculative(method=method, draft_tokens=guesses, acceptance_length=counted, draft_model=named)
+    own = None if stated is None or stated > 1 else (stated,)
+    chance = USUAL_ACCEPTANCE[method] if own is None else own[0]
     shares = tuple(chance**place if place <= depth else Fraction(0) for place in range(1, guesses + 1))
     return Speculative(
-        method=method, draft_tokens=guesses, acceptance=shares if guesses > depth else None, draft_model=named
+        method=method, draft_tokens=guesses, acceptance=shares if guesses > depth else own, draft_model=named
     )
 
 
@@ -110,7 +122,7 @@ def _is_as_asked(document: Document, instance: Instance) -> bool:
     asked = asked_of(document, instance.model, given)
     if given is None or asked is None or (asked.method, asked.guesses) != (given.method, given.guesses):
         return False
-    return draft is None or str(draft.value) == draft_name(given)
+    return draft is None or str(draft.value) in (given.draft_name, draft_name(given))
 
 
 def as_launched(document: Document, instance: Instance) -> Instance:

@@ -1,8 +1,9 @@
-"""Speculative decoding as engines are told it in one mapping: vLLM's JSON, TensorRT-LLM's section of options."""
+"""Speculative decoding as it is told in one mapping: vLLM's JSON, TensorRT-LLM's section of options, a plan's own."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
@@ -12,17 +13,23 @@ from shardproof.solver.documents.text import printable
 from shardproof.solver.documents.values import make
 
 SECTION = "speculative_config"
+SECTIONS = frozenset({SECTION, "speculative"})
 KEYS = {
     "method": "speculative_method",
     "decoding_type": "speculative_method",
+    "draft_tokens": "draft_tokens",
     "num_speculative_tokens": "draft_tokens",
     "max_draft_len": "draft_tokens",
     "num_nextn_predict_layers": "draft_tokens",
+    "acceptance": "acceptance",
+    "acceptance_length": "acceptance_length",
+    "draft_model": "draft_model",
     "model": "draft_model",
     "speculative_model": "draft_model",
     "speculative_model_dir": "draft_model",
 }
-"""Keys of the engines and the fields that they state; others tune what guesses."""
+"""Keys of the engines and of plans and the fields that they state; others tune what guesses."""
+_RATIO = re.compile(r"\d{1,9}(?:\.\d{1,9}|/[1-9]\d{0,8})?")
 
 
 def statements_of(pairs: Iterable[tuple[str, str]], entry: Entry) -> list[Statement]:
@@ -32,6 +39,8 @@ def statements_of(pairs: Iterable[tuple[str, str]], entry: Entry) -> list[Statem
         field = KEYS.get(key.replace("-", "_"))
         if field == "draft_tokens" and value.isascii() and value.isdigit() and len(value) < 10:
             found[field] = make(entry, field, Fraction(int(value)), "engine")
+        elif field in ("acceptance", "acceptance_length") and _RATIO.fullmatch(value):
+            found[field] = make(entry, field, Fraction(value), "engine")
         elif field in ("speculative_method", "draft_model") and value and "$" not in value:
             found[field] = make(entry, field, printable(value, limit=100), "engine")
     return list(found.values())

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
+from shardproof.solver.documents import guesses
 from shardproof.solver.documents.arithmetic import read_sums
 from shardproof.solver.documents.layout import read_experts, read_stage
 from shardproof.solver.documents.quantities import quantities
@@ -29,6 +30,9 @@ def interpret(entry: Entry) -> tuple[list[Statement], str]:
     """Return the statements of a keyed entry, or the reason why there are none."""
     section = section_kind(entry.sections) if entry.sections else "none"
     clean = Entry(entry.line, entry.text, entry.sections, plain(entry.key), plain(entry.value), entry.subject)
+    if entry.sections and entry.sections[-1] in guesses.SECTIONS and entry.key in guesses.KEYS:
+        found = guesses.statements_of([(entry.key, entry.value)], clean)
+        return found, "" if found else "its value is not what the key asks for"
     if entry.key == "placement" or "placement" in entry.sections:
         return _placement(clean, section)
     stage = read_stage(clean, section=section)

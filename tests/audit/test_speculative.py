@@ -226,3 +226,26 @@ def test_a_head_of_its_own_config_is_read(tmp_path: Path) -> None:
     assert again.speculative == asked.speculative
     with pytest.raises(InputError, match="reads the model's states"):
         question({"method": "eagle3", "draft_model": str(path)}, model="qwen3-32b")
+
+
+@pytest.mark.parametrize(("key", "value", "tokens"), [("acceptance_length", "5/2", 2.5), ("acceptance", "0.5", 1.75)])
+def test_a_plan_file_alone_is_judged_with_its_guesses(tmp_path: Path, key: str, value: str, tokens: float) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "replicas: 1\nmicrobatch_tokens: 2048\nstages:\n- layers: [0, 60]\n  gpus: 8\n  attn_tp: 8\n  moe_ep: 8\n"
+        f"model: deepseek-r1\ndevice: h200-sxm\nspeculative:\n  method: mtp\n  draft_tokens: 2\n  {key}: {value}\n"
+    )
+    (audit,) = review(str(plan)).audits
+    claims = {claim.statement.field: claim for claim in audit.claims}
+    assert claims["speculative_method"].verdict == claims[key].verdict == "confirmed"
+    assert f"2 draft tokens, {tokens:g} tokens an iteration" in claims["draft_tokens"].formula
+
+
+@pytest.mark.parametrize(("key", "value"), [("acceptance_length", "4"), ("acceptance", "2"), ("draft_tokens", "0")])
+def test_impossible_counts_of_a_plan_file_are_contradicted(tmp_path: Path, key: str, value: str) -> None:
+    plan = tmp_path / "plan.yaml"
+    told = {"method": "mtp", "draft_tokens": "2"} | {key: value}
+    lines = "\n".join(f"  {name}: {said}" for name, said in told.items())
+    plan.write_text(f"model: deepseek-r1\ndevice: h200-sxm\ngpus: 8\ntp: 8\nspeculative:\n{lines}\n")
+    (audit,) = review(str(plan)).audits
+    assert next(claim for claim in audit.claims if claim.statement.field == key).verdict == "contradicted"

@@ -13,10 +13,14 @@ def judge_guesses(context: Context, statement: Statement) -> Claim:
     facts = context.facts
     if facts.model is None:
         return not_checkable(statement, "the model is not known to the catalogue")
-    if statement.field not in ("speculative_method", "draft_model") and statement.number < 1:
+    if statement.field in _COUNTS and statement.number < 1:
         return contradicted(statement, "at least one token is guessed ahead")
+    if statement.field == "acceptance" and statement.number > 1:
+        return contradicted(statement, "no guess holds more often than always")
     own = None if facts.instance is None else facts.instance.speculative
     found, why = (own, "") if own is not None else told(context.document, facts.model, None)
+    if found is not None and statement.field == "acceptance_length" and not 1 <= statement.number <= found.guesses + 1:
+        return contradicted(statement, f"an iteration gives 1 to {found.guesses + 1} tokens")
     if found is not None:
         return confirmed(statement, f"read as {found.text}")
     if method_of(context.document, facts.model) == "mtp":
@@ -24,4 +28,5 @@ def judge_guesses(context: Context, statement: Statement) -> Claim:
     return not_checkable(statement, f"{why}; times and memory here are without it")
 
 
+_COUNTS = frozenset({"draft_tokens", "verified_tokens", "draft_topk"})
 JUDGES = dict.fromkeys(FIELDS, judge_guesses)
