@@ -65,6 +65,19 @@ class PoolsSettings:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Refuted:
+    """Costs that no fleet of a problem has: the least that is ``certified`` by the tree (none: nothing is)."""
+
+    problem: PoolsProblem
+    certified: int | None
+    tree: Tree | None
+
+    def proves(self, floor: Realised | None) -> bool:
+        """Whether the tree proves what a search came to."""
+        return self.tree is not None and self.certified == (None if floor is None else floor.cost)
+
+
 Realise = Callable[[PoolsSearch, Realised], Realised | None]
 """From a fleet on what nothing excludes to one that exists (costs are rounded there and here)."""
 
@@ -106,14 +119,12 @@ class Pursuit:
 
     def _least(self) -> PoolsOutcome:
         self.knowledge.demand = self.asked.demand
-        search, floor, fleet, done = self._search(SEARCHED), None, None, False
-        with self._timed():
-            floor = search.run()
-            done = True
+        search, fleet = self._search(SEARCHED), None
+        floor, done, refuted = self._searched(search)
         if floor is not None:
             fleet = self._finished(search, floor)
         if done and floor is None:
-            return self._outcome(search, None, None)
+            return self._outcome(search, None, None, refuted)
         if fleet is None:
             search.stop_at = self._end
             with self._timed():
@@ -121,8 +132,29 @@ class Pursuit:
             fleet = None if fleet is None else self._realise(search, fleet)
         wanted = None if floor is None else floor.cost
         if wanted is None and fleet is None:
-            return replace(self._outcome(search, None, 1), fleet=None, out_of_time=True)
-        return self._outcome(search, fleet, wanted if wanted is not None else fleet.cost if fleet else 0)
+            return replace(self._outcome(search, None, 1, None), fleet=None, out_of_time=True)
+        return self._outcome(search, fleet, wanted if wanted is not None else fleet.cost if fleet else 0, refuted)
+
+    def _searched(self, search: PoolsSearch) -> tuple[Realised | None, bool, Refuted | None]:
+        """Search by proposals; where the tree does not prove what they come to, once more with CP-SAT."""
+        floor, done, refuted = None, False, None
+        with self._timed():
+            floor = search.run()
+            done = True
+        if done:
+            refuted = self._refuted(search, None if floor is None else floor.cost)
+            if not refuted.proves(floor):
+                search.proposing, done = False, False
+                with self._timed():
+                    floor = search.run()
+                    done = True
+                refuted = None
+        return floor, done, refuted
+
+    def _refuted(self, search: PoolsSearch, wanted: int | None) -> Refuted:
+        problem = self.knowledge.problem()
+        found = TreeSearch(search, problem, self._end).run(wanted)
+        return Refuted(problem, *((0, None) if found is None else found))
 
     def _finished(self, search: PoolsSearch, floor: Realised) -> Realised | None:
         """Return the fleet with fewest kinds at its cost, made real."""
@@ -136,14 +168,15 @@ class Pursuit:
                 best = self._realise(search, fewer) or best
         return best
 
-    def _outcome(self, search: PoolsSearch, fleet: Realised | None, wanted: int | None) -> PoolsOutcome:
-        problem = self.knowledge.problem()
-        found = TreeSearch(search, problem, self._end).run(wanted)
+    def _outcome(
+        self, search: PoolsSearch, fleet: Realised | None, wanted: int | None, refuted: Refuted | None
+    ) -> PoolsOutcome:
+        refuted = refuted or self._refuted(search, wanted)
         value = None if fleet is None else fleet.cost
-        certified, tree = (0, None) if found is None else found
-        claimed = search.exact and not self.out_of_time and certified != wanted
+        certified, tree = refuted.certified, refuted.tree
+        claimed = search.exact and not search.proposing and not self.out_of_time and certified != wanted
         bound = wanted if claimed else certified
-        return PoolsOutcome(fleet, value, bound, certified, problem, tree, claimed, self.out_of_time)
+        return PoolsOutcome(fleet, value, bound, certified, refuted.problem, tree, claimed, self.out_of_time)
 
     def _most(self) -> PoolsOutcome:
         """Find the largest multiple that is carried, and then the cheapest fleet that carries it."""
@@ -200,5 +233,13 @@ class Pursuit:
         problem = self.knowledge.problem()
         found = TreeSearch(search, problem, self._end).run(None)
         tree = None if found is None else found[1]
-        claimed, certified = tree is None and search.exact, None if tree is None else high - 1
-        return PoolsOutcome(best, value, high - 1, certified, problem, tree, claimed, self.out_of_time)
+        claimed, certified = tree is None and self._agreed(search), None if tree is None else high - 1
+        bound = high - 1 if claimed or tree is not None else None
+        return PoolsOutcome(best, value, bound, certified, problem, tree, claimed, self.out_of_time)
+
+    def _agreed(self, search: PoolsSearch) -> bool:
+        """Whether CP-SAT too finds no fleet."""
+        search.proposing, search.stop_at, fleet = False, self._end, None
+        with self._timed():
+            fleet = search.any_fleet()
+        return search.exact and fleet is None and not self.out_of_time

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from shardproof.formulations.pools.problem import Kind, PoolsProblem, Row
 from shardproof.formulations.pools.program import Effort, Excluded, Found, Rows, least
+from shardproof.formulations.pools.proposal import proposed
 from shardproof.formulations.pools.relaxation import relaxed, size_of
 from shardproof.formulations.pools.rows import Cover, Spec, first_rows, lost_nodes, row_of, unit_weights
 from shardproof.formulations.pools.split import split
@@ -80,6 +81,8 @@ class PoolsSearch:
     weights: list[tuple[int, ...]] = field(default_factory=list)
     exact: bool = True
     """Whether nothing was excluded that nobody refuted."""
+    proposing: bool = True
+    """Whether fleets come from a program in floats, so that there being no better one needs another proof."""
     _points: list[_Point] = field(default_factory=list)
     _losses: set[frozenset[tuple[Kind, int]]] = field(default_factory=set)
     """Replicas, by kind, whose loss together was found to matter."""
@@ -212,7 +215,9 @@ class PoolsSearch:
             excluded = point.excluded(problem)
             if excluded is not None:
                 rows.excluded.append(excluded)
-        return least(problem, rows, Effort(self._left(), self.workers, self.seed), cost=cost)
+        effort = Effort(self._left(), self.workers, self.seed)
+        found = proposed(problem, rows, effort, cost=cost) if self.proposing else None
+        return found or least(problem, rows, effort, cost=cost)
 
     def _lost_rows(
         self, problem: PoolsProblem, weights: tuple[int, ...]

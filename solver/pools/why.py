@@ -1,7 +1,8 @@
 """Why a fleet is no cheaper, what binds it, and at which prices the answer changes: the same search, asked again.
 
 What is known of capacities stays known, so that a question with another supply, limit or price asks little anew. Values
-here are optima of the program on floor tables, found by CP-SAT; only the answer itself carries a certificate.
+here are optima of the program on floor tables, found in floats and judged in integers; only the answer itself carries
+a certificate.
 """
 
 from __future__ import annotations
