@@ -17,6 +17,7 @@ ORTOOLS_ALLOWED = (
     "formulations/deployment/",
     "formulations/fleet/program.py",
     "formulations/pools/program.py",
+    "formulations/pools/proposal.py",
     "formulations/pools/relaxation.py",
     "formulations/placement/",
     "solver/search/",
