@@ -103,7 +103,7 @@ def instance_of(row: ServingRow, limits: Limits | None = None) -> Instance:
     gpus = row.option.gpus * row.stages
     return Instance(
         name=row.key,
-        model=row.model,
+        model=row.launched,
         device=device,
         activations="bf16",
         engine=row.engine if row.engine in ("vllm", "sglang", "trtllm") else "any",  # type: ignore[arg-type]

@@ -23,6 +23,8 @@ from shardproof.formulations.costs.serving.confidence import ANY, FILE
 LEAST_ROWS = 12
 SHRINK_ROWS = 10.0
 FOLDS = 10
+LAYOUT_FOLDS = 30
+"""Parts of the layouts: few are held out at once, since a planner asks for one layout beside all that were measured."""
 LEVELS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)
 
 
@@ -109,8 +111,8 @@ def held_rows(rows: Arrays, residual: np.ndarray, clusters: np.ndarray) -> Held:
 def held_out_residuals(rows: Arrays) -> dict[str, Held]:
     """Residuals with layouts (known), models (unseen) and devices (elsewhere) held out whole."""
     layouts, models, devices = np.array(rows.layouts), rows.keys(("arch",)), rows.keys(("device",))
-    known = fit_serving.known_pairs(rows, layouts, FOLDS)
-    parallel = held_rows(rows, -fit_serving.held_out(rows, layouts, FOLDS), layouts)
+    known = fit_serving.known_pairs(rows, layouts, LAYOUT_FOLDS)
+    parallel = held_rows(rows, -fit_serving.held_out(rows, layouts, LAYOUT_FOLDS), layouts)
     return {
         "known": parallel.pick(known),
         "unseen": held_rows(rows, -fit_serving.held_out(rows, models, FOLDS), models),

@@ -78,6 +78,9 @@ MODELS: Mapping[str, str] = {
 NOT_STEADY = ("open", "other")
 DRAFTING = ("speculative", "mtp", "eagle", "medusa")
 """Words of a row's note that tell of speculative decoding where no flag does."""
+QUANTISED = ("fp8", "fp4", "mxfp4")
+EIGHT_BIT_CACHES = ("inferencex_db",)
+"""Harnesses whose public scripts launch quantised checkpoints with an FP8 cache on Blackwell (`kv-cache-dtype`)."""
 LEVEL_WITHIN = 1.6
 """Largest ratio of the stated concurrency to the requests in the system that still makes it a level."""
 _BF16 = TensorFormat(dtype="bf16")
@@ -93,7 +96,8 @@ class ServingRow:
     ``mode``: ``agg`` (closed loop), ``static`` (one batch, prefilled at once) or ``disagg`` (decode pool, its
     workers stated);
     ``concurrency``: requests in flight in one replica; ``harness``: who measured it; ``release``: in which month;
-    ``level``: whether that many were in flight all the time, by Little's law, and not at the peak.
+    ``level``: whether that many were in flight all the time, by Little's law, and not at the peak; ``cache``: dtype of
+    the KV cache that it was launched with (`cache_of`), by which requests find room.
     """
 
     key: str
@@ -112,6 +116,12 @@ class ServingRow:
     ttft_ms: float | None
     release: str = ""
     level: bool = True
+    cache: str = "bf16"
+
+    @property
+    def launched(self) -> Model:
+        """The model with the cache that it was launched with."""
+        return self.model.model_copy(update={"kv_dtype": self.cache})
 
 
 def read_serving(folder: Path) -> Iterator[ServingRow]:
@@ -173,7 +183,18 @@ def _serving_row(row: Mapping[str, str]) -> ServingRow | None:
         ttft_ms=number(row["ttft_ms"]),
         release=row["date"][:7],
         level=inside is None or 1 / LEVEL_WITHIN < concurrency / max(inside, 1e-9) < LEVEL_WITHIN,
+        cache=cache_of(row["source_kind"], precision, load_device(device).architecture, engine_of(row["engine"])),
     )
+
+
+def cache_of(harness: str, precision: str, architecture: str, engine: str) -> str:
+    """Dtype of a row's KV cache, which no column states.
+
+    TensorRT-LLM takes it from the checkpoint (`kv_cache_config.dtype: auto`): FP8 where its weights are quantised.
+    vLLM and SGLang keep 16 bits unless told otherwise, which one harness does on Blackwell.
+    """
+    told = harness in EIGHT_BIT_CACHES and architecture.startswith("Blackwell")
+    return "fp8" if precision in QUANTISED and (engine == "trtllm" or told) else "bf16"
 
 
 def _layout(row: Mapping[str, str], mode: str) -> tuple[Option, int, float] | None:

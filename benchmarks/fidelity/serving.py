@@ -34,7 +34,7 @@ LEAST_COVERED = 50
 def predict(row: ServingRow) -> Serving:
     """Predict one row with the shipped factors, as somebody who plans: nobody tells harness or release."""
     tokens = row.input_tokens + row.output_tokens / 2
-    room = most_running(row.model, row.device, row.option, tokens=tokens, stages=row.stages)
+    room = most_running(row.launched, row.device, row.option, tokens=tokens, stages=row.stages)
     return StepClock(row.model, row.device, row.engine).serve(
         row.option,
         concurrency=row.concurrency,

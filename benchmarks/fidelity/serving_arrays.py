@@ -124,7 +124,7 @@ def _setting(row: ServingRow) -> Setting:
 def running(row: ServingRow) -> float:
     """Sequences that one attention replica decodes at once."""
     tokens = row.input_tokens + row.output_tokens / 2
-    most = most_running(row.model, row.device, row.option, tokens=tokens, stages=row.stages)
+    most = most_running(row.launched, row.device, row.option, tokens=tokens, stages=row.stages)
     return min(max(1.0, row.concurrency / row.option.attn_dp), most, untold_limit(row.device, row.engine))
 
 

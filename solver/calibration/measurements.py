@@ -29,6 +29,8 @@ _COLUMNS = {
     "inter": "inter", "topk": "topk", "experts": "experts", "tp": "tp", "ep": "ep", "bytes": "message_bytes",
     "gpus": "ranks", "nodes": "nodes", "sms": "multiprocessors",
 }  # fmt: skip
+PADDED_ROWS = 4
+"""Rows of a GEMM that kernels with scaled operands take at once; others are padded."""
 _NEEDED = ("op", "gpu", "engine", "lat_us")
 _SHAPES = {
     "gemm": ("n", "k"),
@@ -126,7 +128,8 @@ def read_measurements(path: Path) -> dict[str, Measured]:
 def _measured(path: Path, family: str, rows: list[dict[str, str]]) -> Measured:
     arrays = {name: _numbers(path, rows, column) for column, name in _COLUMNS.items()}
     skew, balanced = zip(*(_distribution(row.get("dist") or "") for row in rows), strict=True)
-    sizes = Sizes(**arrays, skew=np.array(skew), balanced=np.array(balanced))
+    ragged = (arrays["m"] % PADDED_ROWS != 0).astype(float) if family == "gemm" else np.zeros(len(rows))
+    sizes = Sizes(**arrays, skew=np.array(skew), balanced=np.array(balanced), ragged=ragged)
     times = _numbers(path, rows, "lat_us")
     if not (times > 0).all():
         line = rows[int(np.argmin(times))]["line"]

@@ -45,6 +45,7 @@ def centre_count(family: str) -> int:
 
 _LATENT = Smoothness(noise=0.06, spread=0.25, common=0.35, kernel=0.27, device=0.13, curve=0.25)
 _EXPERTS = Smoothness(noise=0.065, spread=0.16, common=0.56, kernel=0.2, device=0.06, curve=0.18)
+_EXCHANGES = Smoothness(noise=0.02)
 _SMOOTHNESS = {
     "gemm": Smoothness(noise=0.04, spread=0.25, common=0.28, kernel=0.3, device=0.1, curve=0.32),
     "attn_prefill": Smoothness(noise=0.025, spread=0.16, common=0.35, kernel=0.26, device=0.13, curve=0.26),
@@ -55,4 +56,9 @@ _SMOOTHNESS = {
     "mla_decode_module": _LATENT,
     "moe": _EXPERTS,
     "moe_wideep": _EXPERTS,
+    "custom_all_reduce": _EXCHANGES,
+    "nccl_all_reduce": _EXCHANGES,
+    "nccl_all_gather": _EXCHANGES,
+    "nccl_alltoall": _EXCHANGES,
+    "nccl_reduce_scatter": _EXCHANGES,
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.fidelity.__main__ import holds, verdict
 from benchmarks.fidelity.figure import figure, share_figure
+from benchmarks.fidelity.rows import cache_of
 
 MET, MISSED = figure("met", [0.01, -0.02], target=0.05), figure("missed", [0.2, -0.3], target=0.05)
 EMPTY, FREE = figure("empty", [], target=0.05), figure("free", [0.5])
@@ -21,3 +24,21 @@ def test_the_verdict_names_what_was_missed_and_what_had_no_rows() -> None:
     assert "missed: 25.00% for 5.0%" in said
     assert "no rows for 1: empty" in said
     assert "holds" not in said
+
+
+@pytest.mark.parametrize(
+    ("harness", "precision", "architecture", "engine", "expected"),
+    [
+        ("anybody", "fp8", "Hopper", "trtllm", "fp8"),
+        ("anybody", "bf16", "Blackwell", "trtllm", "bf16"),
+        ("anybody", "fp4", "Blackwell", "vllm", "bf16"),
+        ("inferencex_db", "fp4", "Blackwell Ultra", "vllm", "fp8"),
+        ("inferencex_db", "fp8", "Blackwell", "sglang", "fp8"),
+        ("inferencex_db", "fp8", "Hopper", "sglang", "bf16"),
+        ("inferencex_db", "int4", "Blackwell", "vllm", "bf16"),
+    ],
+)
+def test_a_row_is_held_by_the_cache_that_it_was_launched_with(
+    harness: str, precision: str, architecture: str, engine: str, expected: str
+) -> None:
+    assert cache_of(harness, precision, architecture, engine) == expected

@@ -221,6 +221,45 @@ def test_a_device_without_rank_curves_times_the_fused_kernel() -> None:
     assert found.key.family == "moe"
 
 
+def shipped_time(device: str, family: str, loads: tuple[float, ...], sizes: dict[str, float], **key: str) -> float:
+    """Microseconds of a device's curve whose key is as told, the one of most rows."""
+    calibration = load_calibration(device)
+    named = [one for one in calibration.curves if one.key.family == family]
+    curve = max((one for one in named if key.items() <= one.key.model_dump().items()), key=lambda one: one.rows)
+    return table_of(curve, calibration.centres[family], calibration.figures, sizes, reach=loads).microseconds(loads)
+
+
+@pytest.mark.parametrize("device", ["b200-sxm", "b300-sxm", "gb200-nvl72", "gb300-nvl72"])
+def test_rows_that_a_block_scaled_kernel_pads_take_longer(device: str) -> None:
+    """Scales are copied where rows are no multiple of four; with one block of inputs there is nothing to copy."""
+    kernel = {"kernel": "DeepGemmFp8BlockScaledMMKernel"}
+
+    def time(k: float, ragged: float) -> float:
+        return shipped_time(device, "gemm", (64.0,), {"n": 4096.0, "k": k, "ragged": ragged}, **kernel)
+
+    assert 1.15 * time(4096, 0) < time(4096, 1) < 2 * time(4096, 0)
+    assert time(128, 0) == time(128, 1)
+
+
+def test_plans_ask_for_rows_that_nothing_pads() -> None:
+    """Engines pad batches to the sizes of their graphs, and a time may not fall from 63 rows to 64."""
+    timer = clock("b200-sxm", "vllm")
+    times = [timer.picoseconds(scaled(replace(GEMM, dtype="fp8"), "m", rows))[1] for rows in (61, 62, 63, 64, 65)]
+    assert times == sorted(times)
+    assert times[-1] < 1.1 * times[0]
+
+
+@pytest.mark.parametrize("device", ["h100-sxm", "h200-sxm", "l40s"])
+def test_heads_that_share_no_reading_of_the_cache_read_it_anew(device: str) -> None:
+    """TensorRT-LLM's kernels share one reading between 32 query heads; of 96 to two KV heads each reads for itself."""
+
+    def time(heads: float) -> float:
+        sizes = {"heads": heads, "kv_heads": 2.0, "head_dim": 128.0, "window": 0.0}
+        return shipped_time(device, "attn_decode", (8.0, 8192.0), sizes, engine="trtllm", kv_dtype="bfloat16")
+
+    assert time(96) > 3 * time(64)
+
+
 def test_exchanges_take_the_measured_kernels_of_their_reach() -> None:
     within = clock("h200-sxm").curve_of(DISPATCH)
     across = clock("h200-sxm").curve_of(replace(DISPATCH, link="scale_out"))

@@ -18,15 +18,16 @@ def _zero() -> Array:
 class Sizes:
     """Sizes of many operations of one family; zero where a family has no such size.
 
-    ``m, n, k``: GEMM and element-wise; ``batch .. window``: attention, heads of one device; ``tokens .. skew``:
-    mixture of experts, tokens of the whole expert-parallel group, ``skew`` the power law's exponent (0:
-    balanced) and ``balanced`` 1 where an expert balancer ran; ``message_bytes, ranks, nodes, multiprocessors``:
-    collectives.
+    ``m, n, k``: GEMM and element-wise; ``ragged``: 1 where m is no multiple of four (0 in plans, since engines pad
+    batches); ``batch .. window``: attention, heads of one device; ``tokens .. skew``: mixture of experts, tokens of the
+    whole expert-parallel group, ``skew`` the power law's exponent (0: balanced) and ``balanced`` 1 where an expert
+    balancer ran; ``message_bytes, ranks, nodes, multiprocessors``: collectives.
     """
 
     m: Array = field(default_factory=_zero)
     n: Array = field(default_factory=_zero)
     k: Array = field(default_factory=_zero)
+    ragged: Array = field(default_factory=_zero)
     batch: Array = field(default_factory=_zero)
     query: Array = field(default_factory=_zero)
     context: Array = field(default_factory=_zero)

@@ -21,6 +21,14 @@ class Work:
     own: tuple[Array, ...] = ()
 
 
+WIDEST_GROUP = 32
+"""Query heads a KV head that kernels of every engine share one reading of the cache for; some read anew for more."""
+SCALED_BLOCK = 128
+"""Inputs that share a scale in block-scaled formats."""
+CACHE_BYTES = 64e6
+"""What a device's own cache holds of small tensors, so that a benchmark that repeats itself never reads them anew."""
+
+
 def _log(values: Array) -> Array:
     return np.asarray(np.log2(np.maximum(values, 2.0**-10)))
 
@@ -30,9 +38,13 @@ def _columns(*values: Array) -> Array:
 
 
 def gemm_work(s: Sizes, p: Precision) -> Work:
-    """Multiply m x k by k x n; own terms: depth, outputs and inputs (quantised on the way in)."""
+    """Multiply m x k by k x n; own terms: depth, outputs, inputs (quantised on the way in), and rows that are padded.
+
+    Kernels of block-scaled operands copy the scales where rows are no multiple of four and there are several blocks.
+    """
+    padded = np.where(s.k > SCALED_BLOCK, s.ragged, 0)
     moved = s.n * s.k * p.weight + s.m * s.k * p.activation + 2 * s.m * s.n
-    return Work(2 * s.m * s.n * s.k, moved, 0 * s.m, (s.k / 1000, s.m * s.n / 1e6, s.m * s.k / 1e7))
+    return Work(2 * s.m * s.n * s.k, moved, 0 * s.m, (s.k / 1000, s.m * s.n / 1e6, s.m * s.k / 1e7, padded))
 
 
 def gemm_coordinates(s: Sizes) -> Array:
@@ -75,13 +87,20 @@ def prefill_coordinates(s: Sizes) -> Array:
 
 
 def decode_work(s: Sizes, p: Precision) -> Work:
-    """One query a sequence against its cache; own terms: blocks beyond 64, tokens seen, steps of the reduction."""
+    """One query a sequence against its cache.
+
+    Own terms: blocks beyond 64, tokens seen, steps of the reduction; query heads that share no reading of the cache,
+    and what they read; bytes that the device's own cache does not hold.
+    """
     seen = _seen(s, s.context)
     flops = 4 * s.batch * s.heads * s.head_dim * seen
     readings = s.kv_heads * np.ceil(s.heads / s.kv_heads / 64)
     moved = 2 * s.batch * s.head_dim * (readings * seen * p.cache + 2 * s.heads)
     blocks = np.maximum(s.batch * s.kv_heads - 64, 0) / 100
-    return Work(flops, moved, 0 * flops, (blocks, seen / 10000, np.log2(seen + 1)))
+    apart = np.where(s.heads > WIDEST_GROUP * s.kv_heads, s.batch * s.heads, 0)
+    uncached = np.maximum(moved - CACHE_BYTES, 0) / 1e8
+    alone = (apart / 1000, apart * seen * s.head_dim / 1e8)
+    return Work(flops, moved, 0 * flops, (blocks, seen / 10000, np.log2(seen + 1), *alone, uncached))
 
 
 def decode_coordinates(s: Sizes) -> Array:
