@@ -63,9 +63,9 @@ _ROUTED = (
 
 
 def _matrices() -> Iterator[Family]:
-    scales, start = (6.0, 6.0, 6.0), (0.7, 0.3, 0.2, -1.0, -1.0, -1.0, 1.0)
+    lengths, padded = (6.0, 6.0, 6.0), (0.7, 0.3, 0.2, -1.0, -1.0, -1.0, 1.0)
     loose = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.01)
-    yield Family("gemm", ("m",), of.gemm_work, of.gemm_coordinates, scales, start, 4.0, loose)
+    yield Family("gemm", ("m",), of.gemm_work, of.gemm_coordinates, lengths, padded, 4.0, loose)
     yield Family("elementwise", ("m",), of.elementwise_work, of.elementwise_coordinates, (3.0, 3.0), (1.5, 0.0, 0.3))
     scales, start = (11.0, 5.0, 8.0, 1.6, 4.0, 9.0, 1.5), (2.3, 0.4, 0.3, -1.0, -3.0, -3.0)
     for name in ("moe", "moe_wideep", "moe_ep_prefill"):
@@ -80,9 +80,9 @@ def _attentions() -> Iterator[Family]:
     start = (2.0, 0.4, 0.3, -1.0, -1.0, -1.0)
     scales = (12.0, 8.0, 18.0, 0.8, 3.0, 40.0)
     yield Family("attn_prefill", prompt, of.prefill_work, of.prefill_coordinates, scales, start)
-    scales, start = (2.0, 3.2, 4.0, 3.2, 1.6, 9.0), (*start, 0.0, 0.0, -3.0)
+    scales, alone = (2.0, 3.2, 4.0, 3.2, 1.6, 9.0), (*start, 0.0, 0.0, -3.0)
     loose = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.1)
-    yield Family("attn_decode", cache, of.decode_work, of.decode_coordinates, scales, start, hold=loose)
+    yield Family("attn_decode", cache, of.decode_work, of.decode_coordinates, scales, alone, hold=loose)
     latent = of.latent_prefill_work, of.latent_prefill_coordinates
     yield Family("mla_prefill", prompt, *latent, (3.0, 3.0, 2.5), _LATENT)
     module = of.with_projections(latent[0]), latent[1]
