@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.fidelity.first_token import FirstToken, read_first_tokens
+from benchmarks.fidelity.fit_confidence import conformal
 from benchmarks.fidelity.fit_wait import Rows, arrays, held_out
 from shardproof.formulations.costs.serving.confidence import ANY, FIRST_TOKEN_FILE
 
@@ -28,19 +28,7 @@ LAYOUT_FOLDS = 40
 """Parts of the layouts: few are held out at once, since a planner asks for one layout beside all that were measured."""
 LEAST_ROWS = 12
 SHRINK_ROWS = 10.0
-CLUSTER_SHARE = 0.5
 Groups = dict[str, dict[str, Any]]
-
-
-def conformal(values: np.ndarray, level: float, clusters: int) -> float:
-    """Return the conformal quantile where rows of one cluster (layout, model, device) stand or fall together.
-
-    With L clusters the level is raised to level (L + 1/2) / L: as if every cluster were one residual (L + 1) the
-    quantiles of random halves of the layouts hold 99 % of the other half at 95 %, as if none were (L) 92 %.
-    """
-    ordered = np.sort(values)
-    raised = min(1.0, level * (clusters + CLUSTER_SHARE) / clusters)
-    return float(ordered[min(len(ordered), ceil((len(ordered) + 1) * raised)) - 1])
 
 
 def quantiles(residual: np.ndarray, clusters: int, *, count: int | None = None, scale: float = 1.0) -> dict[str, Any]:
