@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from bisect import bisect_right
+from collections import Counter
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -60,9 +61,9 @@ class Problem:
         need(0 < sum(count for _, count in program["kinds"]) <= MAX_LAYERS, "malformed: the number of layers")
         self.kinds = [kind for kind, count in program["kinds"] for _ in range(count)]
         self.gpus = [shape[0] * shape[1] for shape in program["options"]]
-        self.tables, self.rows, self.known = program["tables"], program["rows"], dict[Any, list[int]]()
+        self.tables, self.rows, self.least = program["tables"], program["rows"], dict[Any, int]()
         self.shares, self.most, self.demand = program["shares"], program["max_gpus"], tuple(program["demand"])
-        self.shapes = 1 if program["replicas"] == "alike" else None
+        self.known, self.shapes = dict[Any, list[int]](), 1 if program["replicas"] == "alike" else None
         layouts = [layout for share in self.shares for layout in share["layouts"]]
         choices = [item for layout in layouts for axis in layout["axes"] for item in axis["choices"]]
         cells = [row for table in self.tables for key, row in table.items() if key != "slack"]
@@ -163,10 +164,27 @@ class Problem:
                 low = at if row["top"] is None else min(row["top"], at)
                 stack.append((known | {name: row | {"lo": max(row["lo"], at)}}, options))
                 stack.append((known | {name: row | {"top": low}}, options))
-            elif not any(row["top"] is not None and row["lo"] >= row["top"] for row in known.values()):
+            elif not any(row["top"] is not None and row["lo"] >= row["top"] for row in known.values()) and (
+                node[2] or not options or not any(x and self.exceeds(known, options, most, x) for x in name)
+            ):
                 caps = [(row["top"], row["table"]) for row in known.values() if row["top"] is not None]
                 self.leaf(caps, [self.surrogate(known, options, most, parts) for parts in name], node[2], options, most)
         need(not stack, f"missing case: a tree of layout {layout['name']} ends too early")
+
+    def exceeds(self, known: Any, options: set[int], most: int, parts: list[Any]) -> bool:
+        """Whether one row is over its limit whatever the options of its layers are: a leaf then needs no labels."""
+        (of, _, weight), row = parts[0], known[parts[0][1]]
+        if len(parts) > 1 or not weight or row["limit"] is None or (of != "volume" and not row["microbatches"]):
+            return False
+        key = row["table"], of == "volume", frozenset(options)
+        if key not in self.least:
+            table, price = self.tables[row["table"]], {o: self.gpus[o] if of == "volume" else 1 for o in options}
+            columns = [(1, table[end]) for end in ("base", "first", "last")]
+            columns += [(n, [cells[kind] for cells in table["layer"]]) for kind, n in Counter(self.kinds).items()]
+            low = (n * min(price[o] * max(0, column[o] - table["slack"]) for o in options) for n, column in columns)
+            self.least[key] = sum(low)
+        further = row["microbatches"] - 1
+        return self.least[key] > (row["top"] * most if of == "volume" else row["limit"] - further * (row["lo"] + 1))
 
     def surrogate(self, known: Any, options: set[int], most: int, parts: list[Any]) -> tuple[int, Any, Any]:
         """Weigh and add rows: the limit, the costs, and these with the least rest of a chain after layer j < L."""
