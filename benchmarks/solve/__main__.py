@@ -1,4 +1,4 @@
-"""Measure the solver: ``python -m benchmarks.solve main|catalogue|thousand-layers|formulations [--json]``."""
+"""Measure the solver: ``python -m benchmarks.solve main|catalogue|thousand-layers|growth|formulations [--json]``."""
 
 from __future__ import annotations
 
@@ -83,6 +83,21 @@ def thousand_layers(seeds: tuple[int, ...], ttfts: tuple[float, ...], time_limit
     shapes = [Shape(seed=seed, ttft_ns=round(ttft * 10**9)) for ttft in ttfts for seed in seeds]
     runs = [measure(shape, time_limit_s=time_limit) for shape in shapes]
     finish("thousand-layers", {"runs": runs}, as_json=as_json)
+
+
+@application.command()
+@click.argument("series", nargs=-1, type=click.Choice(["layers", "gpus", "scenarios"]))
+@click.option("--time-limit", type=float, default=120.0, show_default=True, help="Seconds per search.")
+@click.option("--json", "as_json", is_flag=True)
+def growth(series: tuple[str, ...], time_limit: float, *, as_json: bool) -> None:
+    """Measure how processor time grows with layers, GPUs and scenarios (SERIES: all of them)."""
+    from benchmarks.solve.growth import SERIES, document, points
+
+    found = []
+    for point in points(series or tuple(SERIES), time_limit):
+        found.append(point)
+        click.echo(f"{point['series']} {point['size']}  {point['cpu_s']:.2f} s  {point['stop_reason']}", err=True)
+    finish("growth", document(found), as_json=as_json)
 
 
 @application.command()

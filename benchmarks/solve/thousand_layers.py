@@ -8,7 +8,7 @@ pipeline's depth, the microbatch and wider stages all compete.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any
 
@@ -36,7 +36,10 @@ MICROSECOND = 1_000
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a synthetic program; ``ttft_ns`` and ``memory_bytes`` are its limits."""
+    """Sizes of a synthetic program; ``ttft_ns`` and ``memory_bytes`` are its limits.
+
+    ``scenarios``: loads that a plan has to carry, each a tenth heavier than the one before.
+    """
 
     layers: int = 1000
     max_gpus: int = 1024
@@ -44,6 +47,12 @@ class Shape:
     seed: int = 0
     ttft_ns: int = 12_000_000_000
     memory_bytes: int = 80 * GIGABYTE
+    scenarios: int = 1
+
+    @property
+    def demand(self) -> tuple[int, ...]:
+        """Requests of each scenario."""
+        return (self.requests,) * self.scenarios
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,8 @@ def synthetic_program(shape: Shape) -> Program:
     kinds = [_kind(random) for _ in range(KINDS)]
     period = [random.randrange(KINDS) for _ in range(random.randint(5, 9))]
     order = [0] * 3 + [period[place % len(period)] for place in range(shape.layers - 3)]
-    layouts = tuple(_layout(shape, kinds, replicas) for replicas in replica_counts((shape.requests,), shape.max_gpus))
-    return Program(tuple(order), OPTIONS, layouts, shape.max_gpus, batch_sizes=(shape.requests,))
+    layouts = tuple(_layout(shape, kinds, replicas) for replicas in replica_counts(shape.demand, shape.max_gpus))
+    return Program(tuple(order), OPTIONS, layouts, shape.max_gpus, batch_sizes=shape.demand)
 
 
 def _kind(random: Random) -> Kind:
@@ -85,13 +94,18 @@ def _layout(shape: Shape, kinds: list[Kind], replicas: int) -> Layout:
             for option in OPTIONS
         ),
     )
-    choices = tuple(_choice(shape, kinds, resident, size) for size in distinct_ceilings(resident))
-    axis = Axis("prefill_requests", choices, rule="ceilings", size=resident)
+    axes = tuple(_axis(shape, kinds, resident, scenario) for scenario in range(shape.scenarios))
     caps = (Cap("memory", memory, shape.memory_bytes, memory=True),)
-    return Layout(f"replicas={replicas}", replicas, None, caps, (axis,))
+    return Layout(f"replicas={replicas}", replicas, None, caps, axes)
 
 
-def _choice(shape: Shape, kinds: list[Kind], resident: int, size: int) -> Choice:
+def _axis(shape: Shape, kinds: list[Kind], resident: int, scenario: int) -> Axis:
+    heavier = [replace(kind, time_ns=kind.time_ns * (10 + scenario) // 10) for kind in kinds]
+    choices = tuple(_choice(shape, heavier, resident, size, scenario) for size in distinct_ceilings(resident))
+    return Axis(f"prefill_requests[{scenario}]", choices, rule="ceilings", size=resident)
+
+
+def _choice(shape: Shape, kinds: list[Kind], resident: int, size: int, scenario: int) -> Choice:
     times = Table(
         base=(20 * MICROSECOND,) * len(OPTIONS),
         entry=tuple(size * 200 * MICROSECOND // option.attn_dp for option in OPTIONS),
@@ -100,7 +114,7 @@ def _choice(shape: Shape, kinds: list[Kind], resident: int, size: int) -> Choice
         layer=tuple(tuple(_layer_ns(kind, option, size) for kind in kinds) for option in OPTIONS),
         slack=1,
     )
-    return Choice(size, paths=(Path("ttft", times, -(-resident // size), shape.ttft_ns, ttft=True),))
+    return Choice(size, paths=(Path(f"ttft[{scenario}]", times, -(-resident // size), shape.ttft_ns, ttft=True),))
 
 
 def _layer_ns(kind: Kind, option: Option, size: int) -> int:

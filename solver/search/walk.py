@@ -219,7 +219,7 @@ class Walk:
         if quick is not None:
             return quick
         rows = [row for row in view.paths if row.limit is not None]
-        for row in rows:
+        for row in sorted(rows, key=lambda row: _slack(view, row)):
             found = self._one_row(view, row, rows)
             if found is not None:
                 return found
@@ -301,6 +301,14 @@ class Walk:
                 return child
             children.append(child)
         return SplitMax(broken.path.name, at, children[0], children[1])
+
+
+def _slack(view: View, row: Bounded) -> float:
+    """Share of a path's limit that its cheapest conceivable chain leaves: rows that leave least decide most."""
+    assert row.limit is not None
+    slowest = max(row.low + 1, -(-view.volume(row.path.table) // view.budget))
+    least = view.least_sum(row.path.table) + (row.path.microbatches - 1) * slowest
+    return (row.limit - least) / max(1, row.limit)
 
 
 def _quick(view: View) -> Node | None:

@@ -13,6 +13,7 @@ from ortools.sat.python import cp_model
 from benchmarks.solve import catalogue, main_case
 from benchmarks.solve.__main__ import application
 from benchmarks.solve.catalogue import pairs, summary
+from benchmarks.solve.growth import document, exponent
 from benchmarks.solve.per_layer import build_per_layer
 from benchmarks.solve.thousand_layers import Shape, measure, synthetic_program
 from benchmarks.solve.timing import peak_memory_bytes
@@ -87,6 +88,22 @@ def test_bands_hold_what_a_full_matrix_would() -> None:
                     expected[most, stop] = min(expected[most, stop], expected[most - gpus[place], start] + cost)
         table = least_sums(found, budget=budget, layers=layers)
         assert (np.where(table[:, 1:] < NEVER, table[:, 1:], NEVER) == expected[:, 1:]).all(), budget
+
+
+def test_the_exponent_of_a_power_is_its_own() -> None:
+    assert exponent([(size, 3.0 * size**1.25) for size in (64, 256, 4096)]) == pytest.approx(1.25)
+    points = [{"series": "layers", "size": size, "cpu_s": 0.5 * size} for size in (100, 1000)]
+    assert document(points)["exponents"] == {"layers": pytest.approx(1.0)}
+
+
+@pytest.mark.parametrize("scenarios", [2, 3])
+def test_scenarios_of_a_synthetic_program_all_bind(scenarios: int) -> None:
+    alone = measure(Shape(layers=12, max_gpus=8, requests=4, scenarios=1))
+    found = measure(Shape(layers=12, max_gpus=8, requests=4, scenarios=scenarios))
+    program = synthetic_program(Shape(layers=12, max_gpus=8, requests=4, scenarios=scenarios))
+    assert {len(layout.axes) for layout in program.layouts} == {scenarios}
+    assert found["stop_reason"] == alone["stop_reason"] == "proved"
+    assert found["levels"]["ttft"]["value"] > alone["levels"]["ttft"]["value"]
 
 
 def test_small_thousand_layers() -> None:
