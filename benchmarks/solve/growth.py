@@ -47,8 +47,9 @@ def exponent(pairs: Sequence[tuple[float, float]]) -> float:
     """Slope of the straight line nearest to (size, time) in logarithms, least squares."""
     logs = [(log(size), log(time)) for size, time in pairs]
     across, along = (sum(values) / len(logs) for values in zip(*logs, strict=True))
-    spread = sum((size - across) ** 2 for size, _ in logs)
-    return sum((size - across) * (time - along) for size, time in logs) / spread
+    spread: float = sum((size - across) ** 2 for size, _ in logs)
+    shared: float = sum((size - across) * (time - along) for size, time in logs)
+    return shared / spread
 
 
 def document(found: Sequence[dict[str, Any]]) -> dict[str, Any]:

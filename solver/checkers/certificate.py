@@ -184,7 +184,8 @@ class Problem:
             low = (n * min(price[o] * max(0, column[o] - table["slack"]) for o in options) for n, column in columns)
             self.least[key] = sum(low)
         further = row["microbatches"] - 1
-        return self.least[key] > (row["top"] * most if of == "volume" else row["limit"] - further * (row["lo"] + 1))
+        room: int = row["top"] * most if of == "volume" else row["limit"] - further * (row["lo"] + 1)
+        return self.least[key] > room
 
     def surrogate(self, known: Any, options: set[int], most: int, parts: list[Any]) -> tuple[int, Any, Any]:
         """Weigh and add rows: the limit, the costs, and these with the least rest of a chain after layer j < L."""
