@@ -122,7 +122,7 @@ def next_best(
     """
     left_out = 0
     ranked: dict[Kind, list[Alternative]] = {}
-    tell, started = settings.on_progress, time.monotonic()
+    tell, started = settings.told, time.monotonic()
     settings = replace(settings, explain=False, on_progress=None)
     for variant in variants(asked):
         left = None if give_up is None else give_up - time.monotonic()

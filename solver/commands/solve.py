@@ -12,11 +12,11 @@ import click
 from shardproof.solver.api.question import FIELDS
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import DURATION, FOLDER, WRITABLE, Verb
+from shardproof.solver.commands.progress import watched
 
 if TYPE_CHECKING:
     from shardproof.solver.api.fleets import SolvedFleet
     from shardproof.solver.api.solved import Solved
-    from shardproof.solver.search.settings import Progress
 
 
 @click.command(name="solve", cls=Verb)
@@ -107,18 +107,8 @@ def _export(answer: Solved | SolvedFleet, targets: dict[str, Path]) -> None:
 def _solve(instance: str | None, fields: dict[str, Any]) -> Solved | SolvedFleet:
     from shardproof.solver.api.solved import solve
 
-    if not sys.stderr.isatty():
+    with watched("solve"):
         return solve(instance, **fields)
-    try:
-        return solve(instance, on_progress=_show, **fields)
-    finally:
-        click.echo("\r\x1b[2K", err=True, nl=False)
-
-
-def _show(progress: Progress) -> None:
-    from shardproof.solver.commands.progress import CLEARED, words
-
-    click.echo(f"{CLEARED}{words(progress)}  {progress.seconds:.1f} s", err=True, nl=False)
 
 
 def _colour() -> bool:

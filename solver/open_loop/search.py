@@ -19,6 +19,7 @@ from shardproof.solver.open_loop.judge import Judged, accepted, may_keep, within
 from shardproof.solver.open_loop.least import OptionCosts, ShapeBound
 from shardproof.solver.open_loop.mixed import mixed_bound
 from shardproof.solver.open_loop.shapes import Shape, shapes_of
+from shardproof.solver.search.settings import report
 from shardproof.solver.simulation.simulate import Service, SimulationSettings
 
 
@@ -51,6 +52,7 @@ class OpenSearch:
     def __init__(self, instance: Instance, service: Service, *, floor: int, give_up: float | None) -> None:
         """Take the question; ``floor``: GPUs that its other scenarios need; ``give_up``: monotonic clock."""
         self.instance, self.service, self.floor, self.give_up = instance, service, floor, give_up
+        self._started = time.monotonic()
         names = [item for item in within_margin(instance).scenarios if isinstance(item.workload, OpenLoop)]
         self.scenarios = [OpenScenario(service, scenario) for scenario in names]
         self._costs: dict[object, OptionCosts] = {}
@@ -106,6 +108,8 @@ class OpenSearch:
                 whole = False
                 break
             entry = heappop(queue)
+            known = None if self.promising is None else self.promising[0]
+            report(known, min(entry.gpus, lowest), started=self._started)
             if entry.bound is None:
                 self._bound(entry, queue)
                 continue

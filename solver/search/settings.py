@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -53,6 +54,13 @@ class Settings:
 
 
 _WATCHER: ContextVar[Callable[[Progress], None] | None] = ContextVar("watcher", default=None)
+
+
+def report(gpus: int | None, bound: int, *, started: float, level: str = "gpus") -> None:
+    """Tell whoever watches how far a search is that takes no settings."""
+    watcher = _WATCHER.get()
+    if watcher is not None:
+        watcher(Progress(gpus, bound, time.monotonic() - started, level))
 
 
 @contextmanager

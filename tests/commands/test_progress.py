@@ -13,7 +13,7 @@ from shardproof.solver import alternatives
 from shardproof.solver.alternatives import Asked, Variant, next_best
 from shardproof.solver.commands import progress
 from shardproof.solver.commands.progress import watched
-from shardproof.solver.search.settings import Settings
+from shardproof.solver.search.settings import Progress, Settings, report, watching
 from shardproof.solver.solve import solve
 from shardproof.solver.writers.terminal import render_result
 
@@ -67,3 +67,11 @@ def test_the_time_limit_is_that_of_all_next_best_answers(monkeypatch: pytest.Mon
     assert "3 questions next to this one" in text
     found, left_out = next_best(question, Settings(certify=False), 3, give_up=None)
     assert (len(found), left_out) == (3, 0)
+
+
+def test_a_search_without_settings_tells_who_watches() -> None:
+    heard: list[Progress] = []
+    report(None, 1, started=time.monotonic())
+    with watching(heard.append):
+        report(3, 2, started=time.monotonic())
+    assert [(one.incumbent, one.bound, one.level) for one in heard] == [(3, 2, "gpus")]
