@@ -57,9 +57,9 @@ function filters() {
   if (models.length > 1) form.append(choice("Model", models, state.model, "all models", value => { state.model = value; }));
   for (const axis of ["device", "engine", ...payload.swept]) {
     const values = [...new Set(rows.map(row => row[axis]))].filter(value => value !== null && value !== undefined && value !== "");
-    if (values.length > 1) form.append(choice(axis, values, "", "all", value => { state.choices[axis] = value; }));
+    if (values.length > 1) form.append(choice(axis === "device" || axis === "engine" ? axis[0].toUpperCase() + axis.slice(1) : axis, values, "", "all", value => { state.choices[axis] = value; }));
   }
-  const search = element("input", { type: "search", placeholder: "words in task or reason" });
+  const search = element("input", { type: "search", placeholder: "task or reason" });
   search.addEventListener("input", () => { state.text = search.value; state.limit = PAGE; show(); });
   form.append(element("label", {}, "Search", search));
   const box = element("fieldset", {}, element("legend", { class: "note" }, "Status"));
@@ -147,7 +147,7 @@ function grouped(part) {
     const lines = bodyRow(row);
     if (row.question === last || questions.length === 1) return lines;
     last = row.question;
-    return [element("tr", { class: "question" }, element("th", { colspan: columns.length + 1, scope: "rowgroup" }, row.question)), ...lines];
+    return [element("tr", { class: "question" }, element("th", { colspan: columns.length + 1, scope: "rowgroup" }, element("span", { class: "within" }, row.question))), ...lines];
   });
 }
 function table() {
