@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.open_loop.formulas import DEVICES, MODELS
 from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
 from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.answer import answer
 from shardproof.solver.open_loop.judge import judged
@@ -23,13 +24,17 @@ OTHER_SEED = 1000
 
 @dataclass(frozen=True)
 class Row:
-    """One question: GPUs and bound of its plan, whether the planned rate holds, and whether more of it fails."""
+    """One question: GPUs and bound of its plan, whether the planned rate holds, and whether more of it fails.
+
+    ``fails_below``: whether the plan with one replica fewer fails at its rate (``None``: it has one alone).
+    """
 
     name: str
     gpus: int
     bound: int
     holds: bool
     fails_beyond: bool
+    fails_below: bool | None = None
 
 
 def measure(count: int, *, seed: int = 0) -> Iterator[Row]:
@@ -55,7 +60,13 @@ def measure(count: int, *, seed: int = 0) -> Iterator[Row]:
             found.bound,
             holds=_holds(instance, found.plan),
             fails_beyond=not _holds(more, found.plan),
+            fails_below=None if found.plan.replicas < 2 else not _holds(instance, _smaller(found.plan)),
         )
+
+
+def _smaller(plan: Plan) -> Plan:
+    """Return the plan with one replica fewer."""
+    return plan.model_copy(update={"replicas": plan.replicas - 1})
 
 
 def faster(instance: Instance) -> Instance:
@@ -75,11 +86,13 @@ def _holds(instance: Instance, plan: Any) -> bool:
 def summary(rows: list[Row]) -> dict[str, Any]:
     """Return the shares, over all questions and over those whose plan has several GPUs."""
     several = [row for row in rows if row.gpus > 1]
+    fewer = [row for row in rows if row.fails_below is not None]
     return {
         "questions": len(rows),
         "planned_rate_holds": sum(row.holds for row in rows) / len(rows) if rows else None,
         "fails_at_1.3": sum(row.fails_beyond for row in rows) / len(rows) if rows else None,
         "fails_at_1.3_several_gpus": sum(row.fails_beyond for row in several) / len(several) if several else None,
+        "fails_with_a_replica_fewer": sum(bool(row.fails_below) for row in fewer) / len(fewer) if fewer else None,
         "optimal": sum(row.gpus == row.bound for row in rows) / len(rows) if rows else None,
         "bound_over_gpus": sum(row.bound for row in rows) / sum(row.gpus for row in rows) if rows else None,
         "missed": [row.name for row in rows if not row.holds],

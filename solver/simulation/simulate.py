@@ -77,10 +77,14 @@ class Service:
         """The deployment problem that the engine is set up for: closed loops of one request for the open ones."""
         return deployment_of(closed(as_together(self.instance)))
 
-    def play(self, plan: Plan, *, watched: bool = True) -> tuple[Outcome, ...]:
-        """Play a plan under every scenario; ``watched``: keep samples of queue and cache over time."""
+    def play(self, plan: Plan, *, watched: bool = True, runs: int | None = None) -> tuple[Outcome, ...]:
+        """Play a plan under every scenario.
+
+        ``watched``: keep samples of queue and cache over time; ``runs``: of open scenarios (``None``: as set).
+        """
         _refuse_other_model(self.instance, plan)
-        return tuple(self._scenario(plan, scenario, watched) for scenario in self.instance.scenarios)
+        count = runs or self.settings.seeds
+        return tuple(self._scenario(plan, scenario, watched, count) for scenario in self.instance.scenarios)
 
     def requests(self, scenario: Scenario, seed: int) -> Sequence[Request]:
         """Requests of one run of an open scenario: a trace as it is, or generated from a seed."""
@@ -133,7 +137,7 @@ class Service:
         found = self._runs.pop(key, None) or self._run(plan, scenario, seed, watched=False, stop=stop)
         if all(item.refused or item.finished is not None for item in found.served):
             self._runs[key] = found
-        for old in list(self._runs)[: -2 * self.settings.seeds]:
+        for old in list(self._runs)[: -4 * self.settings.seeds]:
             del self._runs[old]
         return found
 
@@ -156,11 +160,11 @@ class Service:
         seats = self.seats(plan, self.extent(scenario), prefix_hit=float(load.prefix_cache_hit))
         return play_open(seats, requests, router=self.settings.router, seed=seed, watched=watched, stop=stop)
 
-    def _scenario(self, plan: Plan, scenario: Scenario, watched: bool) -> Outcome:
+    def _scenario(self, plan: Plan, scenario: Scenario, watched: bool, count: int) -> Outcome:
         limits, first = self.settings.goodput or scenario.limits.plain, self.settings.seed
         load = scenario.workload
         if isinstance(load, OpenLoop):
-            seeds = range(first, first + self.settings.seeds)
+            seeds = range(first, first + count)
             runs = tuple(self.run(plan, scenario, seed, watched=watched) for seed in seeds)
         elif isinstance(load, ClosedLoop):
             runs = (self._closed_run(plan, scenario),)

@@ -11,7 +11,7 @@ import pytest
 from shardproof.instances.errors import InputError
 from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.open_loop.capacity import at_rate, sustained_rate
-from shardproof.solver.open_loop.judge import judged
+from shardproof.solver.open_loop.judge import Judged, judged
 from shardproof.solver.open_loop.shapes import Shape, shapes_of
 from shardproof.solver.simulation.outcome import interval, least_high
 from shardproof.solver.simulation.simulate import Service, SimulationSettings
@@ -73,3 +73,28 @@ def test_two_runs_beyond_a_limit_are_beyond_help() -> None:
     assert least_high([3.0, 3.0], 5) == pytest.approx(3.0)
     assert least_high([3.0], 5) < 3.0
     assert least_high([1.0, 2.0, 3.0, 4.0, 5.0], 5) == interval([1.0, 2.0, 3.0, 4.0, 5.0]).high
+
+
+def test_runs_that_leave_a_limit_open_are_doubled() -> None:
+    instance = resolve_tree(QUESTION, where="case")
+    option = next(iter(shapes_of(Service(instance).deployment))).option
+    settings = SimulationSettings(seeds=5, requests=300)
+
+    def shown(limit: float) -> Judged:
+        """Hold one replica against a limit on the p99 of TTFT, ns."""
+        (scenario,) = instance.scenarios
+        percentiles = tuple(
+            item.model_copy(update={"limit": round(limit)}) if item.figure == "ttft" else item
+            for item in scenario.limits.percentiles
+        )
+        limits = scenario.limits.model_copy(update={"percentiles": percentiles})
+        asked = instance.model_copy(update={"scenarios": (scenario.model_copy(update={"limits": limits}),)})
+        service = Service(asked, settings)
+        return judged(asked, Shape(option, 2).plan(service.deployment, 2), service)
+
+    (found,) = (one.found for one in shown(1e12).verdicts if one.limit_name == "ttft p99")
+    assert len(shown(1e12).outcomes[0].runs) == len(shown(1.0).outcomes[0].runs) == 5
+    assert len(shown(found.low).outcomes[0].runs) == 5
+    between = shown((found.value + found.high) / 2)
+    assert len(between.outcomes[0].runs) > 5
+    assert not between.is_open or len(between.outcomes[0].runs) == 20
