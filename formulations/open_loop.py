@@ -136,6 +136,17 @@ def without_open(instance: Instance) -> Instance | None:
     return instance.model_copy(update={"scenarios": kept}) if kept else None
 
 
+def longest_stay(scenario: Scenario) -> int | None:
+    """Longest that a request of mean length which keeps its limits takes, ns (``None``: no limit says so)."""
+    needs, later = promised_by(scenario), max(0, scenario.workload.output_tokens - 1)
+    token = [kept.limit for kept in needs.token] + ([] if needs.mean_token is None else [needs.mean_token])
+    first = [kept.limit for kept in needs.first] + ([] if needs.mean_first is None else [needs.mean_first])
+    whole = [kept.limit for kept in needs.whole]
+    if token:
+        whole.append(min(token) * later + min(first, default=0))
+    return min(whole, default=None)
+
+
 def allowed_late(share: Fraction, count: int) -> int:
     """Requests of so many that may miss a limit that a share of them keeps: the order statistic's others."""
     return count - min(count, max(1, ceil(share * count)))

@@ -55,7 +55,11 @@ def _of_limits(scenario: Scenario, needs: Promised) -> Iterator[tuple[str, str]]
 
 def _of_playing(scenarios: list[Scenario]) -> Iterator[tuple[str, str]]:
     of_trace = all(isinstance(item.workload, OpenLoop) and item.workload.trace is not None for item in scenarios)
-    runs = f"{SEEDS} draws of the router over the trace" if of_trace else f"{SEEDS} runs of {LEAST_REQUESTS:,} requests"
+    runs = (
+        f"{SEEDS} draws of the router over the trace"
+        if of_trace
+        else f"{SEEDS} runs of {LEAST_REQUESTS:,} requests or more"
+    )
     yield "these_runs", f"percentiles are those of {runs}; a window refutes where it does so in every run"
     yield (
         "played",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import heappop, heappush
 from math import ceil, inf
 
@@ -38,7 +39,7 @@ class ReplicaLimits:
     verified: int = 1
     gives: int = MILLION
 
-    @property
+    @cached_property
     def whole(self) -> float:
         """Tokens of a sequence that a round keeps."""
         return 1 if self.gives == MILLION else self.gives / MILLION
@@ -171,15 +172,17 @@ class Replica:
 
     def step(self, until: float = NEVER) -> bool:
         """Play up to the next event, no round that begins at ``until`` or later; whether there was anything to play."""
-        self._arrive()
+        if self._arriving:
+            self._arrive()
         if not (self._count or self._prefilling or self._waiting):
             if not self._arriving or self._arriving[0].ready >= until:
                 return False
             self.now = float(self._arriving[0].ready)
             return True
-        self._admit()
-        verified = self.limits.verified
-        while self._count and self.cached_tokens + self._count * verified + 1 > self.limits.cache_tokens:
+        if self._waiting:
+            self._admit()
+        limits = self.limits
+        while self._count and self._context + self._prompts + self._count * limits.verified + 1 > limits.cache_tokens:
             self._preempt()
         if self._prefilling:
             self._mixed_round()

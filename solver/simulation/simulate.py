@@ -12,7 +12,7 @@ from pathlib import Path
 from shardproof.formulations.apart.phases import as_together
 from shardproof.formulations.apart.transfer import sending_time
 from shardproof.formulations.deployment.build import Deployment
-from shardproof.formulations.open_loop import closed
+from shardproof.formulations.open_loop import closed, longest_stay
 from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Stage
@@ -31,6 +31,9 @@ from shardproof.solver.simulation.times import IterationTimes
 
 LEAST_REQUESTS = 2000
 """Requests that a simulated run has at least, so that a 99th percentile has twenty beyond it."""
+RESIDENCES = 6
+"""A run lasts at least so many times as long as a request that keeps its limits may take: it is past its beginning."""
+MOST_REQUESTS = 20_000
 TURNS = 10
 """Requests of a closed loop's run for each request in flight."""
 
@@ -116,6 +119,14 @@ class Service:
         found = Service(instance, self.settings)
         found.deployment, found._times = self.deployment, self._times
         return found
+
+    def _lasting(self, name: str) -> int:
+        """Requests of one run: enough for a 99th percentile, and to last for several times their stay."""
+        scenario = next(one for one in self.instance.scenarios if one.name == name)
+        load, stay = scenario.workload, longest_stay(scenario)
+        assert isinstance(load, OpenLoop)
+        wanted = 0 if stay is None else ceil(float(load.rate) * RESIDENCES * stay / 1e9)
+        return max(LEAST_REQUESTS, min(MOST_REQUESTS, wanted))
 
     def run(
         self,
