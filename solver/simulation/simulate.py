@@ -96,16 +96,16 @@ class Service:
         if load.trace is not None and load.part == 1:
             return _requests_of(load.trace.path, load.trace.digest)[: self.settings.requests]
         if (scenario.name, seed) not in self._requests:
-            self._requests[scenario.name, seed] = self._drawn(load, seed)
+            self._requests[scenario.name, seed] = self._drawn(scenario.name, load, seed)
         return self._requests[scenario.name, seed]
 
-    def _drawn(self, load: OpenLoop, seed: int) -> Sequence[Request]:
+    def _drawn(self, name: str, load: OpenLoop, seed: int) -> Sequence[Request]:
         """Generate the requests of a run, or draw a part of a larger stream by chance."""
         if load.trace is not None:
             found = thinned(_requests_of(load.trace.path, load.trace.digest), float(load.part), seed=seed)
             return found[: self.settings.requests]
         whole = generated(
-            ceil((self.settings.requests or LEAST_REQUESTS) / load.part),
+            ceil((self.settings.requests or self._lasting(name)) / load.part),
             rate=float(load.rate / load.part),
             cv=float(load.arrival_cv),
             input_tokens=load.inputs,
