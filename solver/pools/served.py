@@ -12,6 +12,7 @@ from shardproof.instances.plan import Plan
 from shardproof.instances.pools import Pool, PoolsQuestion
 from shardproof.instances.traffic.trace import Request
 from shardproof.instances.workload import Burst, Scenario
+from shardproof.solver.evaluation.figures import Throughput
 from shardproof.solver.evaluation.predictions import Prediction, predict
 from shardproof.solver.pools.fleet_plans import group_instance
 from shardproof.solver.simulation.fleet import Seat, play_open
@@ -33,7 +34,7 @@ def predict_fleet(question: PoolsQuestion, plan: FleetPlan, *, level: float | No
         for place, group in enumerate(plan.groups)
         for one in predict(group_instance(question, group), _plan(group), level=level)
     ]
-    return tuple(_passing(plan, found))
+    return tuple(_passing(question, plan, found))
 
 
 def _plan(group: FleetGroup) -> Plan:
@@ -42,7 +43,7 @@ def _plan(group: FleetGroup) -> Plan:
     return group.plan
 
 
-def _passing(plan: FleetPlan, found: list[Prediction]) -> Iterator[Prediction]:
+def _passing(question: PoolsQuestion, plan: FleetPlan, found: list[Prediction]) -> Iterator[Prediction]:
     """Give predictions of one phase the slowest TTFT and TPOT of the requests that pass through both."""
     for one in found:
         assert one.group is not None
@@ -57,8 +58,32 @@ def _passing(plan: FleetPlan, found: list[Prediction]) -> Iterator[Prediction]:
         if one.pool is None:
             yield one
         else:
-            first = max(other.ttft_s for other in path)
-            yield replace(one, ttft_s=first, tpot_ms=max(other.tpot_ms for other in path))
+            groups = [plan.groups[other.group] for other in path if other.group is not None]
+            if {group.phase for group in groups} != {"prefill", "decode"}:
+                raise _lacking(one.scenario)
+            slowest = replace(one, ttft_s=max(other.ttft_s for other in path), tpot_ms=max(x.tpot_ms for x in path))
+            yield replace(slowest, throughput=_throughput(question, slowest, groups))
+
+
+def _lacking(scenario: str) -> InputError:
+    return InputError(f"plan: groups: {scenario} lacks replicas of one phase; give both, or replicas of both phases")
+
+
+def _throughput(question: PoolsQuestion, slowest: Prediction, groups: list[FleetGroup]) -> Throughput:
+    """What both pools of a path deliver: their prompts over the time from arrival to the last token."""
+    senders = [group for group in groups if group.phase == "prefill"]
+    pool = next(pool for pool in question.pools if pool.name == senders[0].pool)
+    at = [scenario.name for scenario in pool.instance.scenarios].index(slowest.scenario)
+    load, title = pool.instance.scenarios[at].workload, question.title(pool.places[at])
+    sent = sum(group.replicas * (one.requests or 0) for group in senders for one in group.takes if one.name == title)
+    rate = sent / (slowest.ttft_s + (load.output_tokens - 1) * slowest.tpot_ms / 1e3)
+    return Throughput(
+        requests_per_s=rate,
+        output_tokens_per_s=rate * load.output_tokens,
+        total_tokens_per_s=rate * (load.output_tokens + load.input_tokens),
+        output_tokens_per_s_per_gpu=rate * load.output_tokens / sum(group.gpus for group in groups),
+        output_tokens_per_s_per_user=1e3 / max(slowest.tpot_ms, 1e-6),
+    )
 
 
 def simulate_fleet(
@@ -119,7 +144,7 @@ class _Played:
         senders = [self._pool(group).instance for group in self.groups if group.phase == "prefill"]
         prefill, decode = self._seats("prefill"), self._seats("decode")
         if not (prefill and decode):
-            raise InputError(f"plan: groups: {self.title} lacks replicas of one phase; give both, or replicas of both")
+            raise _lacking(self.title)
         pools = Pools(prefill, decode, lambda tokens: max(sending_time(one, tokens) for one in senders))
         return play_open_apart(pools, burst, router="round-robin", seed=self.settings.seed)
 

@@ -43,9 +43,18 @@ def test_predict_gives_both_pools_the_times_of_whole_requests() -> None:
     found = shardproof.predict(solved())
     metrics = solved().metrics
     assert metrics is not None
+    assert metrics.ttft_s is not None
+    assert metrics.tpot_ms is not None
     assert [one.pool for one in found.predictions] == ["prefill", "decode"]
     assert {(one.ttft_s, one.tpot_ms) for one in found.predictions} == {(metrics.ttft_s, metrics.tpot_ms)}
     assert found.exit_code == 0
+    for one in found.predictions:
+        assert one.throughput.requests_per_s == pytest.approx(24 / (metrics.ttft_s + 255 * metrics.tpot_ms / 1e3))
+        assert one.throughput.output_tokens_per_s_per_user == pytest.approx(1e3 / metrics.tpot_ms)
+    half = plan().model_copy(update={"groups": plan().groups[:1]})
+    for verb in (shardproof.predict, shardproof.simulate):
+        with pytest.raises(shardproof.InputError, match="lacks replicas of one phase"):
+            verb(half, TWO)
     assert "keeps every rule and limit" in found.verdict
     assert shardproof.predict(plan(), TWO | {"limits": {"ttft": "500 ms", "tpot": "20 ms"}}).exit_code == 4
 
