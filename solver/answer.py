@@ -38,7 +38,7 @@ def answer(instance: Instance, *, settings: Settings | None = None) -> Result:
     if instance.serving != "together":
         from shardproof.solver.apart.serving import solve_serving
 
-        return solve_serving(instance, settings, lambda asked: answer(asked, settings=settings))
+        return solve_serving(instance, settings, lambda asked, left: answer(asked, settings=left))
     if is_open(instance):
         return _served(instance, settings)
     return solve(instance, settings=settings) if instance.engine != "any" else _best(instance, settings)

@@ -29,7 +29,11 @@ from shardproof.solver.result import EngineAnswer, Proof, Result
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.solve import metrics_of, versions
 
-Together = Callable[[Instance], Result]
+Together = Callable[[Instance, Settings], Result]
+"""Answers a question where prefill and decode are on one replica."""
+
+SHARES = {"apart": 0.5, "together": 0.4, "mix": 0.6}
+"""Part of the time that is left which each search takes, where time is limited; what comes last takes the rest."""
 
 
 def solve_serving(instance: Instance, settings: Settings, together: Together) -> Result:
@@ -43,14 +47,24 @@ def solve_serving(instance: Instance, settings: Settings, together: Together) ->
     check_apart(instance)
     started = time.monotonic()
     if is_steady(instance) or instance.replicas == "alike" or instance.max_gpus < 2:
-        apart = _pure(instance, settings)
         if instance.serving == "apart":
-            return apart
-        return cheaper(instance, together(as_together(instance)), apart, time.monotonic() - started)
+            return _pure(instance, settings)
+        apart = _pure(instance, _part(settings, started, SHARES["apart"]))
+        whole = together(as_together(instance), _part(settings, started, 1.0))
+        return cheaper(instance, whole, apart, time.monotonic() - started)
     if instance.serving == "apart" and instance.engine != "any":
         return solve_burst(instance, settings)
-    whole = together(as_together(instance)) if instance.serving == "any" else None
-    return _Mix(instance, settings, whole, started).answer()
+    part = _part(settings, started, SHARES["together"])
+    alone = together(as_together(instance), part) if instance.serving == "any" else None
+    return _Mix(instance, settings, alone, started).answer()
+
+
+def _part(settings: Settings, started: float, share: float) -> Settings:
+    """Return the settings of one search of several: a part of the time that is left."""
+    if settings.time_limit_s is None:
+        return settings
+    left = settings.time_limit_s - (time.monotonic() - started)
+    return replace(settings, time_limit_s=max(0.1, left * share))
 
 
 def _pure(instance: Instance, settings: Settings) -> Result:
@@ -73,22 +87,20 @@ class _Mix:
         asked, fleets, notes = readings(self.instance), dict[str, FleetResult](), dict[str, str]()
         for engine, one in asked.items():
             try:
-                fleets[engine] = solve_pools(fleet_question(one), self._left())
+                share = SHARES["mix"] / (len(asked) - len(fleets) - len(notes))
+                fleets[engine] = solve_pools(fleet_question(one), self._left(share))
             except InputError as error:
                 notes[engine] = str(error)
         if not fleets:
             raise InputError("; ".join(notes.values()))
         best = min(fleets, key=lambda engine: (_gpus(fleets[engine]), list(asked).index(engine)))
-        apart = solve_burst(asked[best], self._left())
+        apart = solve_burst(asked[best], self._left(SHARES["apart"]))  # of each pool
         wins = self._wins(asked[best], fleets[best], apart)
         return self._put(wins, apart, best, fleets, notes)
 
-    def _left(self) -> Settings:
+    def _left(self, share: float) -> Settings:
         quiet = replace(self.settings, explain=False, on_progress=None, floor=1)
-        if self.settings.time_limit_s is None:
-            return quiet
-        left = self.settings.time_limit_s - (time.monotonic() - self.started)
-        return replace(quiet, time_limit_s=max(0.5, left / 2))
+        return _part(quiet, self.started, share)
 
     def _wins(self, asked: Instance, fleet: FleetResult, apart: Result) -> Result:
         """Return the answer of fewest GPUs; pure ways before a mix, since they are taken through all levels."""
