@@ -2,8 +2,8 @@
 
 What is known of widths and loads (`Capacities`) admits optimistic fleets; the fleet program finds the cheapest of
 them. Its replicas are then put to the exact search: those that hold make it a real fleet, and the first that does not
-becomes a claim that the next fleet respects. Where no fleet is left, the claims are the proof, and the table that a
-reader of the certificate builds (`covered`) is built here too.
+becomes a claim that the next fleet respects. Where the table that a reader of the certificate builds (`covered`) leaves
+no fleet, the claims are the proof, and CP-SAT is not asked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shardproof.formulations.fleet.covering import Item, Load, covered, items
-from shardproof.formulations.fleet.program import fewest_gpus
 from shardproof.instances.errors import InternalError
 from shardproof.solver.search.capacities import Capacities
 
@@ -34,10 +33,10 @@ class FleetLoop:
             self._sweep()
         while True:
             kinds = items(self.demand, self.capacities.refused, self.budget)
-            fleet = fewest_gpus(self.demand, kinds, self.budget, shapes=shapes)
-            self._confirm(kinds, fleet, shapes)
-            if fleet is None:
+            fewest = covered(self.demand, kinds, self.budget, shapes)
+            if fewest is None:
                 return None
+            fleet = self._cheapest(kinds, fewest, shapes)
             open_ = [kind for _, kind in fleet if self.capacities.found(kind.gpus, kind.load) is None]
             if not open_:
                 return fleet
@@ -47,12 +46,15 @@ class FleetLoop:
         """Fewest GPUs of an optimistic fleet: a bound on every fleet (``None``: none is within the budget)."""
         return covered(self.demand, items(self.demand, self.capacities.refused, self.budget), self.budget)
 
-    def _confirm(self, kinds: list[Item], fleet: Realised | None, shapes: int | None) -> None:
-        """Hold CP-SAT's answer against the table of sums that a reader of the certificate builds."""
-        fewest = covered(self.demand, kinds, self.budget, shapes)
+    def _cheapest(self, kinds: list[Item], fewest: int, shapes: int | None) -> Realised:
+        """Return CP-SAT's fleet, held against the table of sums that a reader of the certificate builds."""
+        from shardproof.formulations.fleet.program import fewest_gpus
+
+        fleet = fewest_gpus(self.demand, kinds, self.budget, shapes=shapes)
         found = None if fleet is None else sum(count * kind.gpus for count, kind in fleet)
-        if found != fewest:
+        if fleet is None or found != fewest:
             raise InternalError(f"CP-SAT finds a fleet of {found} GPUs, the table of sums {fewest}")
+        return fleet
 
     def _share(self, gpus: int) -> Load:
         """Load that a width must exceed, in some scenario, to be of use in a fleet of the whole budget."""
