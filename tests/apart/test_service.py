@@ -180,7 +180,7 @@ def test_a_plan_runs_at_its_own_pace() -> None:
     found = paced(asked, joined(parts[0], parts[1]))
     assert 10**6 < found.slowest <= 12 * 10**6
     shown = simulate(asked, joined(parts[0], parts[1]))[0].figure("tpot", None).value
-    # the simulator plays these pools 26 % slower than the formula paces them (22 % before the factors were fitted again)
+    # the simulator plays these pools 26 % slower than the formula paces them (22 % before the last refit)
     assert shown == pytest.approx(float(found.slowest), rel=0.3)
 
 
