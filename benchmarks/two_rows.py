@@ -72,7 +72,7 @@ def _leaf(problem: checker.Problem, known: dict[str, Any], options: set[int], mo
     if len(parts) < 2:
         return None
     parts = (parts + parts[:1])[:rows]
-    surrogates = [problem.surrogate(known, options, most, part) for part in parts]
+    surrogates = [problem.surrogate(known, options, most, part)[1:] for part in parts]
     labels: list[list[list[int]]] = [[[0] * (rows + 1)], *([] for _ in range(most))]
     count = 0
     for used in range(most + 1):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from bisect import bisect_right
-from collections import Counter
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -61,9 +60,9 @@ class Problem:
         need(0 < sum(count for _, count in program["kinds"]) <= MAX_LAYERS, "malformed: the number of layers")
         self.kinds = [kind for kind, count in program["kinds"] for _ in range(count)]
         self.gpus = [shape[0] * shape[1] for shape in program["options"]]
-        self.tables, self.rows, self.least = program["tables"], program["rows"], dict[Any, int]()
+        self.tables, self.rows, self.known = program["tables"], program["rows"], dict[Any, list[int]]()
         self.shares, self.most, self.demand = program["shares"], program["max_gpus"], tuple(program["demand"])
-        self.known, self.shapes = dict[Any, list[int]](), 1 if program["replicas"] == "alike" else None
+        self.shapes = 1 if program["replicas"] == "alike" else None
         layouts = [layout for share in self.shares for layout in share["layouts"]]
         choices = [item for layout in layouts for axis in layout["axes"] for item in axis["choices"]]
         cells = [row for table in self.tables for key, row in table.items() if key != "slack"]
@@ -103,12 +102,10 @@ class Problem:
             layout, ends = share["layouts"][group["layout"]], [0, *(stop for _, stop, _ in stages)]
             width = sum(self.gpus[option] for _, _, option in stages)
             sums.append([count * width, *(count * requests for requests in share["load"])])
-            whole = all(at == i < j for at, (i, j, _) in zip(ends[:-1], stages, strict=True))
+            fits = width <= layout["max_gpus"] and all(at == i < j for at, (i, j, _) in zip(ends, stages, strict=False))
             picked = [axis["choices"][at] for axis, at in zip(layout["axes"], group["choices"], strict=True)]
-            whole &= width <= layout["max_gpus"] and all(o in part["options"] for part in picked for _, _, o in stages)
-            need(
-                whole and ends[-1] == len(self.kinds), "the plan's stages are not every layer once, as wide as allowed"
-            )
+            fits &= ends[-1] == len(self.kinds) and all(o in part["options"] for part in picked for _, _, o in stages)
+            need(fits, "the plan's stages are not every layer once, as wide as allowed")
             for row in (self.rows[index] for part in (layout, *picked) for index in part["rows"]):
                 cells = [(self.cost(row["table"], option, floor=False), i, j) for i, j, option in stages]
                 costs, further = [c[i > 0] + c[j + 2] - c[i + 2] for c, i, j in cells], row["microbatches"] - 1
@@ -164,45 +161,29 @@ class Problem:
                 low = at if row["top"] is None else min(row["top"], at)
                 stack.append((known | {name: row | {"lo": max(row["lo"], at)}}, options))
                 stack.append((known | {name: row | {"top": low}}, options))
-            elif not any(row["top"] is not None and row["lo"] >= row["top"] for row in known.values()) and (
-                node[2] or not options or not any(x and self.exceeds(known, options, most, x) for x in name)
-            ):
+            elif not any(row["top"] is not None and row["lo"] >= row["top"] for row in known.values()):
                 caps = [(row["top"], row["table"]) for row in known.values() if row["top"] is not None]
-                self.leaf(caps, [self.surrogate(known, options, most, parts) for parts in name], node[2], options, most)
+                sums = [self.surrogate(known, options, most, parts) for parts in name]
+                if node[2] or not any(limit < least for least, limit, _, _ in sums):
+                    self.leaf(caps, [rest for _, *rest in sums], node[2], options, most)
         need(not stack, f"missing case: a tree of layout {layout['name']} ends too early")
 
-    def exceeds(self, known: Any, options: set[int], most: int, parts: list[Any]) -> bool:
-        """Whether one row is over its limit whatever the options of its layers are: a leaf then needs no labels."""
-        (of, _, weight), row = parts[0], known[parts[0][1]]
-        if len(parts) > 1 or not weight or row["limit"] is None or (of != "volume" and not row["microbatches"]):
-            return False
-        key = row["table"], of == "volume", frozenset(options)
-        if key not in self.least:
-            table, price = self.tables[row["table"]], {o: self.gpus[o] if of == "volume" else 1 for o in options}
-            columns = [(1, table[end]) for end in ("base", "first", "last")]
-            columns += [(n, [cells[kind] for cells in table["layer"]]) for kind, n in Counter(self.kinds).items()]
-            low = (n * min(price[o] * max(0, column[o] - table["slack"]) for o in options) for n, column in columns)
-            self.least[key] = sum(low)
-        further = row["microbatches"] - 1
-        room: int = row["top"] * most if of == "volume" else row["limit"] - further * (row["lo"] + 1)
-        return self.least[key] > room
-
-    def surrogate(self, known: Any, options: set[int], most: int, parts: list[Any]) -> tuple[int, Any, Any]:
-        """Weigh and add rows: the limit, the costs, and these with the least rest of a chain after layer j < L."""
+    def surrogate(self, known: Any, options: set[int], most: int, parts: list[Any]) -> tuple[int, int, Any, Any]:
+        """Weigh and add rows: a chain's least, the limit, the costs, these with the least rest after layer j < L."""
         limit, costs = 0, {option: [0] * (len(self.kinds) + 3) for option in options}
-        for kind, name, weight in parts:
-            row, volume = known[name], kind == "volume"
-            need(row["limit"] is not None and (volume or row["microbatches"] > 0), f"{name} has no limit to use")
-            room = row["top"] * most if volume else row["limit"] - (row["microbatches"] - 1) * (row["lo"] + 1)
-            limit += weight * room
+        for kind, name, times in parts:
+            row, wide = known[name], kind == "volume"
+            need(row["limit"] is not None and (wide or row["microbatches"] > 0), f"{name} has no limit to use")
+            limit += times * (row["top"] * most if wide else row["limit"] - (row["microbatches"] - 1) * (row["lo"] + 1))
             for option in options:
-                factor = weight * (self.gpus[option] if volume else 1)
+                factor = times * (self.gpus[option] if wide else 1)
                 cells = zip(costs[option], self.cost(row["table"], option, floor=True), strict=True)
                 costs[option] = [old + factor * more for old, more in cells]
         columns = list(zip(*costs.values(), strict=True))
         steps = (min(b - a for a, b in zip(*columns[j : j + 2], strict=True)) for j in range(len(columns) - 2, 1, -1))
         rest = [min(columns[1]) + more for more in accumulate(steps)][::-1] if columns else []
-        return limit, costs, {o: [a + b for a, b in zip(costs[o][2:-1], rest, strict=True)] for o in options}
+        least = rest[0] + min(columns[0]) - min(columns[1]) if columns else 0
+        return least, limit, costs, {o: [a + b for a, b in zip(costs[o][2:-1], rest, strict=True)] for o in options}
 
     def leaf(self, caps: list[Any], sums: list[Any], given: list[Any], options: set[int], most: int) -> None:
         """Every extension of every label breaks a cap, is hopeless, or is dominated; none reaches the last layer."""
