@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from shardproof.solver.api.fleets import fleet_from
 from shardproof.solver.api.options import check_options
-from shardproof.solver.api.predicted import plan_from
-from shardproof.solver.api.question import Fields, check_fields, instance_from, shows_fields
+from shardproof.solver.api.predicted import asked_and_stated
+from shardproof.solver.api.question import Fields, check_fields, shows_fields
 from shardproof.solver.api.record import Answered
-from shardproof.solver.api.solved import Solved
 
 if TYPE_CHECKING:
     from shardproof.instances.fleet_plan import FleetPlan
@@ -92,7 +91,8 @@ def simulate(
     Parameters
     ----------
     plan
-        A `Plan`, an answer of `solve`, a mapping, or the path of a plan file.
+        A `Plan`, an answer of `solve`, a mapping, the path of a plan in any form that `audit` reads, or an engine's
+        command line.
     instance
         The question that the plan answers; may be left out for an answer of `solve`.
     num_requests, seeds, seed
@@ -111,7 +111,6 @@ def simulate(
     """
     check_options("simulate", {name: value for name, value in locals().items() if name != "fields"})
     check_fields(fields, "simulate")
-    from shardproof.instances.engine_choice import question_of
     from shardproof.solver.simulation.simulate import SimulationSettings
     from shardproof.solver.simulation.simulate import simulate as play
 
@@ -127,10 +126,7 @@ def simulate(
         from shardproof.solver.pools.served import simulate_fleet
 
         return Simulated(*fleet, simulate_fleet(*fleet, settings))
-    if instance is None and isinstance(plan, Solved):
-        instance = plan.instance
-    asked, wanted = instance_from(instance, fields), plan_from(plan)
-    asked = question_of(asked, wanted)
+    asked, wanted = asked_and_stated(plan, instance, dict(fields))
     return Simulated(asked, wanted, play(asked, wanted, settings))
 
 

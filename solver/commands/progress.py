@@ -34,7 +34,7 @@ def watched(verb: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    from shardproof.solver.search.settings import watching
+    from shardproof.solver.api.watched import watching
 
     latest = [f"{verb}: working"]
     ended = threading.Event()

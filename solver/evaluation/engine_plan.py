@@ -26,6 +26,7 @@ from shardproof.formulations.engines.told import (
     launch_of,
     start_up_bytes,
 )
+from shardproof.formulations.open_loop import closed, is_open
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.plan import Group, Microbatches, Plan
@@ -51,10 +52,19 @@ def microbatches_of(plan: Group, scenario: Scenario) -> Microbatches:
 
 @dataclass(frozen=True)
 class EnginePlan:
-    """A plan with the account of its engine."""
+    """A plan with the account of its engine.
+
+    Whoever tells or plays an engine's settings asks here. Requests that come by themselves are no burst of one: an
+    engine is set up for them as for a loop whose requests in flight nobody knows, at its defaults.
+    """
 
     instance: Instance
     plan: Group
+
+    def __post_init__(self) -> None:
+        """Put loops in the place of open scenarios, whichever of both forms of the question is given."""
+        if is_open(self.instance):
+            object.__setattr__(self, "instance", closed(self.instance))
 
     @cached_property
     def load(self) -> tuple[int, ...]:

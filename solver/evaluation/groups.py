@@ -13,7 +13,7 @@ from shardproof.formulations.apart.phases import as_together, is_steady, pool_in
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan, Pool
-from shardproof.instances.workload import Burst, Workload
+from shardproof.instances.workload import Burst, OpenLoop, Workload
 from shardproof.solver.evaluation.paced import paced
 
 
@@ -102,5 +102,7 @@ def _taking(instance: Instance, taken: Mapping[str, int]) -> Instance:
 
 
 def _with(workload: Workload, requests: int) -> Workload:
+    if isinstance(workload, OpenLoop):
+        return workload  # its shares are weights at the router: nobody counts what is in flight
     field = "batch_size" if isinstance(workload, Burst) else "concurrency"
     return workload.model_copy(update={field: requests})

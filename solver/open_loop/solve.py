@@ -55,7 +55,7 @@ def _result(instance: Instance, service: Service, found: Found, *, seconds: floa
     flags: tuple[str, ...] = ()
     if best is not None:
         plan, metrics = measured(instance, best)
-        flags = engine_flags(service.deployment.instance, plan)
+        flags = engine_flags(instance, plan)
     return Result(
         status=status,  # type: ignore[arg-type]
         proof="none" if status == "undecided" else "solver-claimed",

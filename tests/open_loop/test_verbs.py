@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,3 +127,14 @@ def test_sensitivity_of_a_service(solved: Any) -> None:
     (slack,) = found.inputs
     assert slack.plan_until is None or slack.plan_until <= slack.value
     assert found.margin is None
+
+
+@pytest.mark.parametrize("target", ["kubernetes", "dynamo", "vllm"])
+def test_simulate_reads_what_predict_reads(solved: Any, target: str, tmp_path: Path) -> None:
+    shardproof.export(solved, to=target).write(tmp_path)
+    (file,) = (path for path in tmp_path.iterdir() if path.suffix in (".yaml", ".sh"))
+    command = next(line for line in solved.engine_flags if line.startswith("vllm serve"))
+    own = shardproof.simulate(solved, seeds=1).to_dict()
+    assert shardproof.simulate(file, QUESTION, seeds=1).to_dict() == own
+    assert shardproof.simulate(command, QUESTION, seeds=1).to_dict() == own
+    assert shardproof.predict(file, QUESTION).ttft_s == shardproof.predict(command, QUESTION).ttft_s
