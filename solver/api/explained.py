@@ -75,6 +75,8 @@ class Explained(Answered):
         return piece(str(self))
 
     def _lines(self) -> Iterator[str]:
+        from shardproof.solver.writers.layout import in_short
+
         name, result = f"{self.instance.model.name} on {self.instance.device.name}", self.result
         if result.status == "infeasible":
             yield f"{name}: no plan exists with up to {_counted(self.instance.max_gpus)} ({_verdict(result)})."
@@ -90,7 +92,7 @@ class Explained(Answered):
         yield from (f"  - {reason}." for reason in self.reasons)
         if result.status != "infeasible":
             yield from (f"  - would save GPUs: {change}." for change in self.alternatives)
-        yield from (f"In short: {line}." for line in result.explanation)
+        yield from in_short(result.explanation)
 
 
 def _verdict(result: Result) -> str:

@@ -8,8 +8,8 @@ from shardproof.instances.fleet_plan import FleetGroup, FleetPlan
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.units import format_gpus
 from shardproof.solver.pools.result import UNITS, FleetResult
-from shardproof.solver.writers.layout import counted, outline, terminal_width
-from shardproof.solver.writers.terminal import PROOF_WORDS
+from shardproof.solver.writers.layout import counted, in_short, outline, terminal_width
+from shardproof.solver.writers.terminal import PROOF_WORDS, stopped
 
 NODES_SHOWN = 12
 
@@ -29,14 +29,16 @@ def written(result: FleetResult, value: int | None) -> str:
 def _lines(question: PoolsQuestion, result: FleetResult) -> Iterator[str]:
     yield f"{question.name}: {_verdict(result)}"
     proof = f"{result.status} - {PROOF_WORDS[result.proof]}"
-    yield f"{proof}; stopped: {result.stop_reason}; {result.seconds:.2f} s"
+    yield f"{proof}; {stopped(result)}; {result.seconds:.2f} s"
     if result.plan is not None and result.metrics is not None:
         metrics = result.metrics
         price = "" if metrics.price_per_hour is None else f", {metrics.price_per_hour:.6g} USD/h"
         watts = "" if metrics.watts is None else f", {metrics.watts:,.6g} W"
         yield f"fleet: {metrics.gpus} GPUs{price}{watts}"
         if metrics.ttft_s is not None and metrics.tpot_ms is not None:
-            yield f"slowest group: TTFT {metrics.ttft_s:.3f} s, TPOT {metrics.tpot_ms:.2f} ms"
+            played = any(group.shown for group in result.plan.groups)
+            first, token = ("99th percentile of TTFT", "mean TPOT") if played else ("TTFT", "TPOT")
+            yield f"slowest group: {first} {metrics.ttft_s:.3f} s, {token} {metrics.tpot_ms:.2f} ms"
         for place, group in enumerate(result.plan.groups):
             yield f"group {place}: {_group(group)}"
             yield from (f"  in service, {line}" for line in group.shown)
@@ -44,8 +46,7 @@ def _lines(question: PoolsQuestion, result: FleetResult) -> Iterator[str]:
         for case in result.plan.spared:
             left = ", ".join(f"{name} {share:.1%}" for name, share in case.carried.items())
             yield f"when {case.gone} is gone, the rest carries of the demand: {left}"
-    for line in result.explanation:
-        yield f"In short: {line}."
+    yield from in_short(result.explanation)
     if result.assumptions:
         yield "Assumed:"
     yield from (f"  - {line}" for line in result.assumptions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 UNKNOWN_WIDTH = 80
 """Columns where the output is no terminal."""
@@ -30,6 +30,12 @@ def wrapped(line: str, *, width: int, first: str = "", rest: str = "") -> str:
     return textwrap.fill(
         line, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
     )
+
+
+def in_short(lines: Iterable[str]) -> Iterator[str]:
+    """Write a summary as sentences; the first says that it is one."""
+    for place, line in enumerate(lines):
+        yield f"{line[:1].upper()}{line[1:]}." if place else f"In short: {line}."
 
 
 def item(line: str, *, width: int) -> str:

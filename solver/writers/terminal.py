@@ -21,6 +21,7 @@ from shardproof.solver.writers.served import answered, latencies, limit_text
 
 if TYPE_CHECKING:
     from shardproof.solver.alternatives import Alternative
+    from shardproof.solver.pools.result import FleetResult
 
 _STATUS_STYLE = {"optimal": "bold green", "feasible": "bold yellow", "infeasible": "bold red", "undecided": "bold red"}
 PROOF_WORDS = {
@@ -61,6 +62,12 @@ def _group_name(place: int, group: Group) -> str:
     return f"group {place}{'' if group.pool is None else f' ({group.pool} pool)'}: "
 
 
+def stopped(result: Result | FleetResult) -> str:
+    """Say why the search came to its end; where bound and plan do not meet, nothing was proved by that."""
+    open_ = result.stop_reason == "proved" and result.status == "feasible"
+    return "every candidate was tried" if open_ else f"stopped: {result.stop_reason}"
+
+
 def _print_headline(console: Console, instance: Instance, result: Result) -> None:
     """Print the verdict, and how far it is proven."""
     text = Text(f"{instance.model.name} on {instance.device.name}: ")
@@ -70,7 +77,7 @@ def _print_headline(console: Console, instance: Instance, result: Result) -> Non
         if result.gap:
             text.append(f" (gap {result.gap:.1%})")
     console.print(text)
-    proof = f"{result.status} - {PROOF_WORDS[result.proof]}; stopped: {result.stop_reason}; {result.seconds:.2f} s"
+    proof = f"{result.status} - {PROOF_WORDS[result.proof]}; {stopped(result)}; {result.seconds:.2f} s"
     shown = Text(wrapped(proof, width=console.width))
     shown.stylize(_STATUS_STYLE[result.status], 0, len(result.status))
     console.print(shown)
