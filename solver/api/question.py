@@ -428,7 +428,7 @@ def _refuse_pools(tree: Mapping[str, Any], where: str) -> None:
     if is_about_pools(tree):
         field = next(name for name in POOL_FIELDS if name in tree)
         remedy = (
-            "asks about several devices or models; solve, explain, sensitivity and batch answer that,"
-            " compare, predict, simulate and export take plans of fleets, verify their certificates"
+            "asks about several devices or models; solve, explain, sensitivity and batch answer that;"
+            " compare, predict, simulate and export take plans of fleets, verify checks their certificates"
         )
         raise refuse(where, remedy, field=field)

@@ -47,8 +47,8 @@ def test_a_target_that_cannot_express_the_plan_takes_no_answer_away(
 
 def test_a_question_of_pools_names_the_verbs_that_answer_it() -> None:
     pools = {name: value for name, value in OPEN.items() if name != "device"} | {"devices": [{"device": "h100-sxm"}]}
-    with pytest.raises(InputError, match=r"devices: .*batch and export answer that, compare takes plans of fleets"):
-        shardproof.simulate({"stages": []}, pools)
+    with pytest.raises(InputError, match=r"devices: .*batch answer that; compare, .* take plans of fleets"):
+        shardproof.audit({"stages": []}, instance=pools)
 
 
 def test_the_plan_of_an_open_loop_is_not_inconsistent_with_itself(tmp_path: Path) -> None:
