@@ -119,9 +119,7 @@ class ShapeBound:
         busy, stalled, tokens, left = self.rate(open_).at(replicas)
         if busy >= 1 or stalled >= 1:
             return f"prompts alone would keep them busy {busy:.0%} of the time"
-        told = (
-            "" if left is None else f" (in rounds of at most {_shown(left)}: what prompts leave of the TPOT)"
-        )
+        told = "" if left is None else f" (in rounds of at most {_shown(left)}: what prompts leave of the TPOT)"
         return f"prompts would keep them busy {busy:.0%} of the time, and tokens{told} {_often(tokens)}"
 
     def _crowded(self, open_: OpenScenario, replicas: int) -> str:
