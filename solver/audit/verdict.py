@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.audit.claim import Claim
 from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.judges.starts import idle_gpus
 from shardproof.solver.documents.text import printable
 from shardproof.solver.evaluation.figures import Check, Violation
 from shardproof.solver.writers.layout import counted
@@ -44,19 +45,47 @@ def outcome_of(audit: Judged) -> Outcome:
     """Return whether anything is wrong, or too much stands elsewhere for a judgement."""
     if audit.wrong or audit.violations:
         return "wrong"
-    return "undecided" if audit.context.is_elsewhere else "nothing wrong"
+    held = bool(audit.checks) or any(claim.verdict == "confirmed" for claim in audit.claims)
+    return "undecided" if audit.context.is_elsewhere or not held else "nothing wrong"
 
 
 def verdict_of(audit: Judged) -> str:
     """Return the sentence: the worst finding, or what was held against what."""
     outcome = outcome_of(audit)
+    confirmed = sum(claim.verdict == "confirmed" for claim in audit.claims)
     if outcome == "wrong":
         return f"WRONG: {_worst(audit)}{_more(audit)}"
-    if outcome == "undecided":
+    if audit.context.is_elsewhere:
         return f"UNDECIDED: {audit.context.elsewhere}; nothing else is wrong"
-    confirmed = sum(claim.verdict == "confirmed" for claim in audit.claims)
+    if outcome == "undecided":
+        return f"UNDECIDED: none of {counted(len(audit.claims), 'claim')} is confirmed; {_to_give(audit.context)}"
     held = f", {counted(len(audit.checks), 'constraint')} kept" if audit.checks else ""
-    return f"NOTHING WRONG: {confirmed} of {counted(len(audit.claims), 'claim')} confirmed{held}"
+    idle = idle_gpus(audit.context)
+    rest = f"; {idle[0]} of {idle[1]} GPUs do no work" if idle is not None else ""
+    return f"NOTHING WRONG: {confirmed} of {counted(len(audit.claims), 'claim')} confirmed{held}{rest}"
+
+
+def _to_give(context: Context) -> str:
+    """What is missing before anything can be confirmed, and what to give."""
+    facts = context.facts
+    parts = [
+        ("a model of the catalogue", facts.model is None),
+        ("a device of the catalogue", not facts.devices),
+        ("degrees (TP, PP, DP, EP)", not any(facts.stated(name) for name in ("tp", "pp", "dp", "ep", "moe_tp"))),
+    ]
+    missing = [name for name, is_missing in parts if is_missing and not (facts.stages and "TP" in name)]
+    if len(missing) == len(parts):
+        kind = _KINDS.get(context.document.kind, "text")
+        return (
+            f"the file reads as {kind} that describes no deployment; give a plan (Markdown, YAML or JSON that names"
+            " model, GPUs and degrees), a deployment manifest, or the engine's command"
+        )
+    if not missing:
+        return "state figures that follow from the plan (GPUs, weights or KV cache per GPU, TTFT, TPOT)"
+    return f"state {', '.join(missing)}, or give the question with --instance"
+
+
+_KINDS = {"markdown": "a text", "yaml": "YAML", "json": "JSON", "command": "commands"}
 
 
 def _worst(audit: Judged) -> str:

@@ -22,6 +22,7 @@ from shardproof.solver.documents.interpret import interpret
 from shardproof.solver.documents.launch import Launch, launch_of_call
 from shardproof.solver.documents.named import named_devices
 from shardproof.solver.documents.notebook import Part, is_notebook, parts_of
+from shardproof.solver.documents.others import refuse_other
 from shardproof.solver.documents.page import read_page
 from shardproof.solver.documents.plans import Page, documents_of
 from shardproof.solver.documents.python_code import read_python
@@ -109,6 +110,7 @@ def parse_plans(text: str, *, name: str, suffix: str = "", known: Known | None =
 
 
 def _parse(text: str, name: str, suffix: str, known: Known) -> list[Document]:
+    refuse_other(text, name, is_tree=suffix in _TREES or (suffix == "" and text.lstrip()[:1] == "{"))
     if suffix == ".ipynb":
         return _notebook(text, name, known)
     if suffix == ".dockerfile":

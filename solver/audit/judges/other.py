@@ -27,6 +27,9 @@ def judge_nodes(context: Context, statement: Statement) -> Claim:
     owned = facts.stated("gpus_owned", "max_gpus")
     formula = f"{nodes} nodes x {each} GPUs = {nodes * each}"
     if gpus is None and owned is None:
+        taken = taken_gpus(context)
+        if taken is not None and nodes * each < taken:
+            return inconsistent(statement, f"{formula}, but replicas and degrees take {taken}")
         return not_checkable(statement, f"{formula}; no GPU count is stated")
     if nodes * each in (gpus, owned) or (gpus is not None and nodes == -(-gpus // each)):
         return confirmed(statement, formula)
@@ -39,9 +42,18 @@ def judge_nodes(context: Context, statement: Statement) -> Claim:
     return not_checkable(statement, f"{formula}; not all of them need be used")
 
 
+def taken_gpus(context: Context) -> int | None:
+    """The fewest GPUs that replicas and degrees of a plan come to, where both are stated."""
+    facts, counts = context.facts, context.gpu_counts()
+    stated = any(facts.stated(name) for name in ("tp", "pp", "dp", "ep"))
+    if not counts or not stated or facts.replicas is None or context.document.start is not None:
+        return None
+    return min(counts)
+
+
 def judge_owned(context: Context, statement: Statement) -> Claim:
     """GPUs that are there: no fewer than the plan takes."""
-    gpus = context.facts.gpus
+    gpus = context.facts.gpus or taken_gpus(context)
     if gpus is not None and gpus > statement.number:
         return inconsistent(statement, f"the plan takes {gpus}", Fraction(gpus))
     nodes, each = context.facts.stated("nodes"), context.facts.stated("gpus_per_node")

@@ -238,17 +238,44 @@ def _widths(context: Context, *, parts: bool = True) -> set[int]:
 def judge_available(context: Context, statement: Statement) -> Claim:
     """GPUs that are there (a cluster's, a hardware line's) are no fewer than the degrees take."""
     facts = context.facts
-    widths = _widths(context)
+    widths = _taken(context)
     listed = int(statement.number) * (facts.stated("nodes") or 1)
     stated = any(facts.stated(name) for name in ("tp", "pp", "dp", "ep"))
     if not widths or not stated or statement.subject:
         return not_checkable(statement, "no degree of parallelism is stated")
     if "node" in statement.text.lower() or "server" in statement.text.lower():
         return not_checkable(statement, "how many nodes there are is not said")
-    formula = f"the degrees take {min(widths)} GPUs, {listed} are there"
+    formula = f"{_degrees_text(context, min(widths))}, {listed} are there"
     if listed < min(widths):
         return contradicted(statement, formula, Fraction(min(widths)))
+    unused = idle_gpus(context)
+    formula += f"; {unused[0]} of them do no work" if unused and unused[1] == listed else ""
     return confirmed(statement, formula, statement.number)
+
+
+def _taken(context: Context) -> set[int]:
+    """GPUs that a plan takes with all its replicas; of a launch those of one, for a page may list a node's."""
+    return _widths(context) if context.document.start is not None else context.gpu_counts()
+
+
+def _degrees_text(context: Context, taken: int) -> str:
+    copies = context.facts.replicas
+    if context.document.start is not None or copies is None:
+        return f"the degrees take {taken} GPUs"
+    return f"{copies} replicas x {taken // copies} GPUs = {taken} GPUs"
+
+
+def idle_gpus(context: Context) -> tuple[int, int] | None:
+    """GPUs that stand idle and GPUs that are there, where a plan says how many replicas it has."""
+    facts, listed = context.facts, context.document.first("gpus_listed", "gpus_owned")
+    counts = context.gpu_counts()
+    stated = any(facts.stated(name) for name in ("tp", "pp", "dp", "ep"))
+    if listed is None or facts.replicas is None or context.document.start is not None or not counts or not stated:
+        return None
+    if facts.gpus is not None or re.search(r"node|server", listed.text.lower()):
+        return None
+    there = int(listed.number) * (facts.stated("nodes") or 1)
+    return (there - max(counts), there) if there > max(counts) else None
 
 
 KV_DTYPES = {

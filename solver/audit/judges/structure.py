@@ -54,6 +54,7 @@ def judge_gpus(context: Context, statement: Statement) -> Claim:
         return not_checkable(statement, "the degrees fit in no known way")
     pp = facts.pp or 1
     rest = f"; {count} is no multiple of {pp} stages" if count % pp else ""
+    rest += f"; {count - max(counts)} of them do no work" if facts.replicas and count > max(counts) else ""
     return inconsistent(statement, f"{text}, but {count} are allocated{rest}", Fraction(min(counts)))
 
 

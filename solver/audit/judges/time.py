@@ -13,6 +13,7 @@ from fractions import Fraction
 from shardproof.instances.workload import ClosedLoop
 from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
+from shardproof.solver.audit.judges.starts import guesses_of
 from shardproof.solver.audit.mistakes import TIME_MISTAKES, Recipe, Trial, explain
 from shardproof.solver.audit.recount import NOTHING, Assume, Recount
 from shardproof.solver.documents.statement import Statement
@@ -28,6 +29,28 @@ def gpu_counts(context: Context) -> tuple[int, ...]:
     return tuple(dict.fromkeys(count for count in counts if count))
 
 
+def shares(context: Context, batch: int) -> tuple[tuple[int, int], ...]:
+    """Requests of one replica and the GPUs that work on them, for every way to read the degrees.
+
+    A stated GPU count that no reading gives is a way of its own: nobody says what its GPUs are.
+    """
+    found = [(-(-batch // copies), gpus) for copies, gpus in replica_gpus(context)]
+    total = context.facts.gpus
+    if total and total not in context.gpu_counts():
+        found.insert(0, (batch, total))
+    elif total:
+        found.sort(key=lambda share: share[1] != total)
+    return tuple(dict.fromkeys(found))
+
+
+def replica_gpus(context: Context) -> tuple[tuple[int, int], ...]:
+    """Copies of the model and GPUs of each, for every way to read the degrees."""
+    readings, options = context.readings, context.stage_options
+    if options and readings and readings[0].name == "stage by stage":
+        return ((readings[0].replicas, sum(option.gpus for option in options)),)
+    return tuple(dict.fromkeys((reading.replicas, reading.pp * reading.option.gpus) for reading in readings))
+
+
 def ttft_recipe(context: Context) -> Recipe | None:
     """Every way to reckon TTFT from work over speed; ``None`` where an input is not stated."""
     facts = context.facts
@@ -39,21 +62,21 @@ def ttft_recipe(context: Context) -> Recipe | None:
     stated_parameters = facts.document.number("parameters")
     pp = facts.pp or 1
     microbatches = _microbatches(context)
-    counts = gpu_counts(context) or (1,)
+    ways = shares(context, batch) or ((batch, 1),)
 
     def trials(assume: Assume) -> Iterable[Trial]:
-        requests = 1 if "one-request-instead-of-the-batch" in assume else batch
         tokens = prompt + (output or 0 if "output-tokens-in-ttft" in assume else 0)
         speed = float(peak) * (2 if "tflops-with-sparsity" in assume else 1)
         speed *= 1 if "mfu-ignored" in assume else float(mfu) ** (2 if "mfu-twice" in assume else 1)
         factor = 0.5 if "one-flop-per-parameter" in assume else 1.0
-        scores = count.attention_flops(batch=requests, tokens=tokens, assume=assume)
         fill = 1.0 if "pipeline-fill-ignored" in assume or not microbatches else 1 + (pp - 1) / microbatches
-        for parameters, work in _work(count, stated_parameters, requests, tokens, assume):
-            for flops, with_scores in ((work * factor, ""), (work * factor + scores, " + attention")):
-                if "full-instead-of-causal-attention" in assume and not with_scores:
-                    continue
-                for gpus in counts:
+        for share, gpus in ways:
+            requests = 1 if "one-request-instead-of-the-batch" in assume else share
+            scores = count.attention_flops(batch=requests, tokens=tokens, assume=assume)
+            for parameters, work in _work(count, stated_parameters, requests, tokens, assume):
+                for flops, with_scores in ((work * factor, ""), (work * factor + scores, " + attention")):
+                    if "full-instead-of-causal-attention" in assume and not with_scores:
+                        continue
                     value = flops / (gpus * speed) * fill
                     work_text = f"{2 * factor:g} * {parameters} * {requests} * {tokens}{with_scores}"
                     text = f"{work_text} / ({gpus} * {speed / 10**12:.4g}e12)"
@@ -87,7 +110,7 @@ def _microbatches(context: Context) -> int | None:
 
 
 def ttft_floor(context: Context) -> float | None:
-    """The least time for the linear layers on all GPUs that are stated, seconds (``None``: also of a closed loop).
+    """The least time for the linear layers on a replica's own GPUs, seconds (``None``: also of a closed loop).
 
     In a closed loop no request waits for the prompts of all others, so the burst's floor says nothing.
     """
@@ -107,7 +130,7 @@ def judge_ttft(context: Context, statement: Statement) -> Claim:
     """Judge a stated TTFT (of the slowest request, or the mean)."""
     recipe = ttft_recipe(context)
     if recipe is None:
-        return not_checkable(statement, "model, workload, peak or efficiency are not stated")
+        return not_checkable(statement, f"not stated: {'; '.join(_missing(context))}")
     ideal = list(recipe(NOTHING))
     known = recomputed_ttft(context)
     if statement.field == "ttft_mean":
@@ -129,6 +152,22 @@ def judge_ttft(context: Context, statement: Statement) -> Claim:
     if below or stated > 2 * high:
         return contradicted(statement, formula, expected)
     return not_checkable(statement, f"{formula}; the rest depends on links and microbatches", expected)
+
+
+def _missing(context: Context) -> list[str]:
+    """What a TTFT would be reckoned from and is not stated, one by one."""
+    facts = context.facts
+    load = (("batch", "requests at once"), ("input_tokens", "input tokens"))
+    choices = " or ".join(device.name for device in facts.devices)
+    peak = f"the peak of a GPU (the device may be {choices}; name one)" if choices else "the peak of a GPU"
+    found = [
+        ("a model of the catalogue", facts.model is None),
+        ("the format of the weights", facts.model is not None and facts.weight_bytes is None),
+        *((words, not facts.workload(name)) for name, words in load),
+        (peak, not facts.gpu_flops),
+        ("the compute efficiency (MFU)", not facts.mfu),
+    ]
+    return [words for words, is_missing in found if is_missing]
 
 
 def judge_meets(context: Context, statement: Statement) -> Claim:
@@ -166,24 +205,39 @@ def judge_meets(context: Context, statement: Statement) -> Claim:
 def judge_tpot(context: Context, statement: Statement) -> Claim:
     """Judge a stated TPOT: not below the time to read what every step must read."""
     facts = context.facts
-    if facts.model is None or not facts.bandwidth or facts.weight_bytes is None:
+    bandwidth = facts.bandwidth or max((Fraction(device.memory_bandwidth) for device in facts.devices), default=None)
+    if facts.model is None or not bandwidth or facts.weight_bytes is None:
         return not_checkable(statement, "model or memory bandwidth are not stated")
-    counts = gpu_counts(context)
-    if not counts:
+    width = _widest_replica(context)
+    if width is None:
         return not_checkable(statement, "the GPUs are not stated")
     least_bytes = min(facts.weight_bytes, BYTES_PER_ELEMENT[facts.model.formats.experts.dtype])
     read = (facts.model.active_parameters - 2 * facts.model.vocab * facts.model.hidden) * least_bytes
-    floor = read / (max(counts) * facts.bandwidth)
+    floor = read / (width * bandwidth)
     known = [Fraction(c.evaluation.tpot, 10**9) for c in context.candidates if c.evaluation.scenarios]
-    rate = f"{max(counts)} GPUs * {show(facts.bandwidth / 10**12)} TB/s"
+    rate = f"{width} GPUs{' of a replica' if facts.replicas else ''} * {show(bandwidth / 10**12)} TB/s"
     formula = f"the active weights alone, {show(read, 'bytes')} / ({rate}) = {show(floor, 'time')}"
     if known:
         formula += f"; with all costs {show(known[0], 'time')}"
-    if statement.number + statement.half < floor:
+    if statement.number + statement.half < floor and guesses_of(context) is None:
         return contradicted(statement, formula, known[0] if known else floor)
     if any(agrees(statement, value, tolerance=2 * NEAR) for value in known):
         return confirmed(statement, formula, known[0])
     return not_checkable(statement, f"{formula}; depends on the decode batch and links", known[0] if known else None)
+
+
+def _widest_replica(context: Context) -> int | None:
+    """The most GPUs that can work on one token: a replica's own under any reading.
+
+    Where neither copies nor all degrees are stated, the stated GPUs may be one replica's.
+    """
+    facts = context.facts
+    widths = [gpus for _, gpus in replica_gpus(context)]
+    tp = facts.stated("tp")
+    is_open = facts.replicas is None and (tp is None or facts.experts != 0)
+    if facts.gpus and not facts.stages and (is_open or not widths):
+        widths.append(facts.gpus)
+    return max(widths, default=None)
 
 
 def judge_throughput(context: Context, statement: Statement) -> Claim:
@@ -221,7 +275,7 @@ def judge_compute_utilization(context: Context, statement: Statement) -> Claim:
     facts = context.facts
     recipe, ttft = ttft_recipe(context), context.document.first("ttft")
     if recipe is None or facts.gpu_flops is None or not facts.mfu:
-        return not_checkable(statement, "model, workload or peak are not stated")
+        return not_checkable(statement, f"not stated: {'; '.join(_missing(context))}")
     stated = statement.number
     if stated > 1:
         return contradicted(statement, "no more than 100 % can be used")
