@@ -6,6 +6,7 @@ and each takes its own share of the requests.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -84,6 +85,30 @@ class Microbatches(Record):
     chunk_tokens: int | None = Field(default=None, gt=0)
 
 
+class Launched(Record):
+    """What a launch tells each attention replica itself, where that is part of the plan: it outranks the question's.
+
+    ``sequences``: requests that run at once; ``batched_tokens``: tokens of one iteration (``None``: not said).
+    """
+
+    sequences: int | None = Field(default=None, gt=0)
+    batched_tokens: int | None = Field(default=None, gt=0)
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What it says, by the names of engine settings."""
+        named = {"max_num_seqs": self.sequences, "max_num_batched_tokens": self.batched_tokens}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def without(self, names: Collection[str]) -> Launched | None:
+        """Return it without some engine settings, which are said elsewhere; ``None`` where nothing is left."""
+        left = Launched(
+            sequences=None if "max_num_seqs" in names else self.sequences,
+            batched_tokens=None if "max_num_batched_tokens" in names else self.batched_tokens,
+        )
+        return left if left.settings else None
+
+
 class Share(Record):
     """Requests of one scenario that each replica of a group takes at most: the weight of the replica's routing."""
 
@@ -93,7 +118,7 @@ class Share(Record):
 
 Pool = Literal["prefill", "decode"]
 
-_WHERE_SAID = frozenset({"shares", "groups", "stages", "pool", "speculative"})
+_WHERE_SAID = frozenset({"shares", "groups", "stages", "pool", "speculative", "launched"})
 """Fields that are written only where they say something."""
 
 
@@ -104,7 +129,8 @@ class Group(Record):
 
     ``shares``: requests that each replica takes (empty: the scenarios' requests, shared equally).
     ``microbatch_tokens`` is the prompt tokens of one prefill microbatch in the first scenario;
-    ``microbatches`` says it for every scenario. ``placement`` is, per layer, the expert on each slot.
+    ``microbatches`` says it for every scenario. ``placement`` is, per layer, the expert on each slot. ``launched``:
+    settings that a launch of the plan has of its own.
     """
 
     replicas: int = Field(gt=0)
@@ -114,6 +140,7 @@ class Group(Record):
     stages: tuple[Stage, ...] = ()
     placement: tuple[tuple[int, ...], ...] | None = None
     pool: Pool | None = None
+    launched: Launched | None = None
 
     @property
     def width(self) -> int:

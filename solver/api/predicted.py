@@ -158,7 +158,16 @@ def asked_and_stated(plan: AnyPlan, instance: Question | None, fields: dict[str,
 
     asked = instance_from(instance, fields)
     stated = _stated(plan, asked) if isinstance(plan, str | Path) else plan_from(plan)
+    stated = _without_told(stated, fields)
     return question_of(asked, stated), stated
+
+
+def _without_told(plan: Plan, fields: dict[str, Any]) -> Plan:
+    """Return the plan without those settings of its launch that a flag beside it says: flags outrank files."""
+    if plan.launched is None:
+        return plan
+    beside = {name for name, value in fields.items() if value is not None}
+    return plan.model_copy(update={"launched": plan.launched.without(beside)})
 
 
 @shows_fields

@@ -17,7 +17,7 @@ from shardproof.instances.drafts import asked_again
 from shardproof.instances.errors import ShardproofError
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
-from shardproof.instances.plan import Microbatches, Plan, Stage
+from shardproof.instances.plan import Launched, Microbatches, Plan, Stage
 from shardproof.instances.workload import ClosedLoop
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import instance_of
@@ -233,6 +233,7 @@ class Context:
                 stages=stages,
                 engine=instance.engine,
                 speculative=self.facts.guessing or asked_again(instance.speculative),
+                launched=self._launched(reading) if is_played else None,
             )
             try:
                 candidate = Candidate(reading, plan, self._evaluated(deployment, plan))
@@ -264,6 +265,18 @@ class Context:
             return None
         each = self.document.start is not None and instance.engine != "sglang"
         return told if each else divide_up(told, reading.option.attn_dp)
+
+    def _launched(self, reading: Reading) -> Launched | None:
+        """What a launch, or a plan that was read from one, tells each attention replica.
+
+        SGLang shares what it is told out over them.
+        """
+        starts = self.document.start is not None
+        fields = ("max_sequences", "microbatch_tokens") if starts else ("launched_sequences", "launched_tokens")
+        ranks = reading.option.attn_dp if starts and self.document.engine == "sglang" else 1
+        told = zip(("sequences", "batched_tokens"), map(self.facts.stated, fields), strict=True)
+        said = {name: divide_up(value, ranks) for name, value in told if value is not None and value > 0}
+        return Launched(**said) if said else None
 
     def _runs(self, instance: Instance, size: int, decode: int, chunk: int | None) -> tuple[Microbatches, ...]:
         """Microbatches of every scenario: its own where the document states them one by one, else the same."""

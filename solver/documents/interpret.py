@@ -23,6 +23,8 @@ _OTHER_PARTS = re.compile(
     r"|webui|sidecar|database|autoscaling|load[-_ ]?balancer)\b"
 )
 """Parts of a cluster that run no model."""
+LAUNCHED = {"sequences": "launched_sequences", "batched_tokens": "launched_tokens"}
+"""Settings of its launch that a plan keeps, and the fields that they state: of one attention replica."""
 _NO_UNIT = frozenset({"bytes", "time", "flops", "rate", "price"})
 
 
@@ -33,6 +35,9 @@ def interpret(entry: Entry) -> tuple[list[Statement], str]:
     if entry.sections and entry.sections[-1] in guesses.SECTIONS and entry.key in guesses.KEYS:
         found = guesses.statements_of([(entry.key, entry.value)], clean)
         return found, "" if found else "its value is not what the key asks for"
+    if entry.sections and entry.sections[-1] == "launched" and entry.key in LAUNCHED:
+        digits = clean.value.isascii() and clean.value.isdigit() and len(clean.value) < 10
+        return ([make(clean, LAUNCHED[entry.key], Fraction(int(clean.value)), "engine")], "") if digits else ([], "")
     if entry.key == "placement" or "placement" in entry.sections:
         return _placement(clean, section)
     stage = read_stage(clean, section=section)

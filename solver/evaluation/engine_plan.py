@@ -62,9 +62,12 @@ class EnginePlan:
     plan: Group
 
     def __post_init__(self) -> None:
-        """Put loops in the place of open scenarios, whichever of both forms of the question is given."""
-        if is_open(self.instance):
-            object.__setattr__(self, "instance", closed(self.instance))
+        """Put loops in the place of open scenarios, and what a launch says itself in the place of the question's."""
+        asked = closed(self.instance) if is_open(self.instance) else self.instance
+        if self.plan.launched is not None:
+            settings = asked.engine_settings.model_copy(update=self.plan.launched.settings)
+            asked = asked.model_copy(update={"engine_settings": settings})
+        object.__setattr__(self, "instance", asked)
 
     @cached_property
     def load(self) -> tuple[int, ...]:

@@ -92,7 +92,7 @@ def limits_of(deployment: Deployment, plan: Group, *, prefix_hit: float = 0.0) -
     engine = EnginePlan(instance, plan)
     ranks, guessed = plan.stages[0].attn_dp, instance.speculative
     tokens = max(1, engine.binding.kv_tokens) * ranks
-    told = instance.engine_settings
+    told = engine.instance.engine_settings
     batched = engine.launch(plan.stages[0].option).batched * ranks
     most = (told.max_num_seqs or engine.binding.max_sequences) * ranks
     return ReplicaLimits(

@@ -138,3 +138,66 @@ def test_simulate_reads_what_predict_reads(solved: Any, target: str, tmp_path: P
     assert shardproof.simulate(file, QUESTION, seeds=1).to_dict() == own
     assert shardproof.simulate(command, QUESTION, seeds=1).to_dict() == own
     assert shardproof.predict(file, QUESTION).ttft_s == shardproof.predict(command, QUESTION).ttft_s
+
+
+LIGHT = QUESTION | {
+    "workload": QUESTION["workload"] | {"rate": "4/s", "output_tokens": 20},
+    "limits": QUESTION["limits"] | {"max_gpus": 2},
+}
+LAUNCHES = {
+    "vllm": "vllm serve meta-llama/Llama-3.2-1B-Instruct --tensor-parallel-size 1 --max-model-len 860",
+    "sglang": "python -m sglang.launch_server --model-path meta-llama/Llama-3.2-1B-Instruct --tp-size 1",
+}
+FLAGS = {
+    "vllm": ("--max-num-seqs", "--max-num-batched-tokens"),
+    "sglang": ("--max-running-requests", "--chunked-prefill-size"),
+}
+
+
+@pytest.mark.parametrize("engine", LAUNCHES)
+@pytest.mark.parametrize(("sequences", "batched"), [(2, 2048), (64, 128)])
+def test_a_launch_is_played_with_its_own_settings(engine: str, sequences: int, batched: int) -> None:
+    first, second = FLAGS[engine]
+    asked = LIGHT | {"engine": engine}
+    launch = f"{LAUNCHES[engine]} {first} {sequences} {second} {batched}"
+    told = shardproof.predict(LAUNCHES[engine], asked, max_num_seqs=sequences, max_num_batched_tokens=batched)
+    found = shardproof.predict(launch, asked)
+    assert (found.ttft_s, found.tpot_ms) == (told.ttft_s, told.tpot_ms)
+    audited = shardproof.audit(launch, asked, completion=False).audit.context.best
+    assert audited is not None
+    assert audited.plan.gpus == found.plan.gpus
+    assert (audited.evaluation.ttft / 1e9, audited.evaluation.tpot / 1e6) == (found.ttft_s, found.tpot_ms)
+
+
+def test_audit_and_compare_see_a_launch_that_runs_one_request_at_a_time() -> None:
+    launch = f"{LAUNCHES['vllm']} --max-num-seqs 1 --max-num-batched-tokens 860"
+    alone = LIGHT | {"limits": LIGHT["limits"] | {"max_gpus": 1}}
+    audited = shardproof.audit(launch, alone, completion=False)
+    assert audited.exit_code == 4
+    assert any(broken.group.startswith(("ttft_p99", "load")) for broken in audited.violations)
+    (column,) = shardproof.compare(launch, instance=shardproof.solve(LIGHT)).columns[:-1]
+    assert column.ttft_s == pytest.approx(shardproof.predict(launch, LIGHT).ttft_s)
+
+
+def test_a_flag_outranks_the_launch_and_the_launch_the_question() -> None:
+    launch = f"{LAUNCHES['vllm']} --max-num-seqs 2"
+    own = shardproof.predict(launch, LIGHT)
+    asked = LIGHT | {"engine": {"name": "vllm", "max_num_seqs": 64}}
+    assert shardproof.predict(launch, asked).ttft_s == own.ttft_s
+    wide = shardproof.predict(launch, LIGHT, max_num_seqs=64)
+    assert wide.ttft_s == shardproof.predict(LAUNCHES["vllm"], LIGHT, max_num_seqs=64).ttft_s
+    assert wide.ttft_s < own.ttft_s
+
+
+def test_a_plan_of_a_launch_keeps_its_settings(tmp_path: Path) -> None:
+    launch = f"{LAUNCHES['vllm']} --max-num-seqs 3 --max-num-batched-tokens 1024"
+    made = shardproof.export(launch, LIGHT, to="vllm")
+    scripts = [text for name, text in made.files.items() if name.startswith("llama") and name.endswith(".sh")]
+    assert scripts
+    assert all(" --max-num-batched-tokens 1024 --max-num-seqs 3 " in text for text in scripts)
+    made.write(tmp_path)
+    played = shardproof.predict(launch, LIGHT)
+    assert shardproof.predict(tmp_path / "plan.json", LIGHT).ttft_s == played.ttft_s
+    best = shardproof.audit(tmp_path / "plan.json", LIGHT, completion=False).audit.context.best
+    assert best is not None
+    assert best.evaluation.ttft / 1e9 == played.ttft_s

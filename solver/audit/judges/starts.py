@@ -308,6 +308,14 @@ def judge_sequences(context: Context, statement: Statement) -> Claim:
     return confirmed(statement, "taken as given")
 
 
+def judge_launched(context: Context, statement: Statement) -> Claim:
+    """A setting that a plan keeps of its launch: at least one."""
+    del context
+    if statement.number < 1:
+        return contradicted(statement, "an engine runs at least one sequence, one token at a time")
+    return confirmed(statement, "taken as given")
+
+
 def judge_local(context: Context, statement: Statement) -> Claim:
     """Data-parallel ranks of a node: no more than of all nodes."""
     ranks = context.facts.stated("dp")
@@ -319,6 +327,7 @@ def judge_local(context: Context, statement: Statement) -> Claim:
 JUDGES = {
     "kv_precision": judge_kv_dtype,
     "max_sequences": judge_sequences,
+    **dict.fromkeys(("launched_sequences", "launched_tokens"), judge_launched),
     "dp_local": judge_local,
     "layout_accepted": judge_layout,
     "weights_fit": judge_weights,
