@@ -9,12 +9,13 @@ from fractions import Fraction
 from shardproof.solver.documents import guesses
 from shardproof.solver.documents.arithmetic import read_sums
 from shardproof.solver.documents.layout import read_experts, read_stage
-from shardproof.solver.documents.quantities import quantities
+from shardproof.solver.documents.quantities import find, quantities
+from shardproof.solver.documents.scopes import is_scope, scoped
 from shardproof.solver.documents.sentences import scan, scan_shape
 from shardproof.solver.documents.statement import Entry, Statement, Value
 from shardproof.solver.documents.text import plain
 from shardproof.solver.documents.values import make, statement_of
-from shardproof.solver.documents.vocabulary import fields_of
+from shardproof.solver.documents.vocabulary import Field, fields_of
 from shardproof.solver.documents.wording import section_kind
 
 _HOST = re.compile(r"(?i)\b(?:dram|ddr\d?|system|host|cpu)\b")
@@ -40,6 +41,8 @@ def interpret(entry: Entry) -> tuple[list[Statement], str]:
         return ([make(clean, LAUNCHED[entry.key], Fraction(int(clean.value)), "engine")], "") if digits else ([], "")
     if entry.key == "placement" or "placement" in entry.sections:
         return _placement(clean, section)
+    if is_scope(clean.key) and not clean.subject:
+        return read_prose(replace(entry, key="", value=f"{entry.key}, {entry.value}")), "no rule reads it"
     stage = read_stage(clean, section=section)
     experts = read_experts(clean, section=section)
     found, reason = _by_vocabulary(clean, section)
@@ -83,7 +86,10 @@ def _by_vocabulary(entry: Entry, section: str) -> tuple[list[Statement], str]:
         ):
             return [], "is the memory of the host"
         if statement is not None:
-            return [_per_gpu(statement, entry), *_beside(entry, row.name, section)], ""
+            bound = _bound(statement, row, entry, unit)
+            if bound is None:
+                return [], "says its number of a scope that no field has (write for example 'per GPU' or 'in total')"
+            return [bound, *_beside(entry, row.name, section)], ""
         if row.kind in _NO_UNIT and re.search(r"\d", entry.value):
             reason = "has no unit that fits; write for example '64 GB' or '30 s'"
         else:
@@ -108,12 +114,17 @@ def _beside(entry: Entry, field: str, section: str) -> list[Statement]:
     return count + ([make(entry, "gpu_memory", sizes[0].value, section, sizes[0])] if len(sizes) == 1 else [])
 
 
-def _per_gpu(statement: Statement, entry: Entry) -> Statement:
-    """``Weights`` under a heading ``Memory (per GPU)`` are those of one GPU."""
-    own = {"weights_total": "weights_per_gpu", "kv_total": "kv_per_gpu"}.get(statement.field)
-    heading = entry.sections[-1].lower() if entry.sections else ""
-    told = re.search(r"\b(?:per|each|single|one)[ -_]?(?:gpu|device|card|accelerator)", heading) or "per_gpu" in heading
-    return replace(statement, field=own) if own and told and "total" not in entry.key.lower() else statement
+def _bound(statement: Statement, row: Field, entry: Entry, unit: str) -> Statement | None:
+    """The statement as one of the scope that its line says (``33 GB per GPU``) or, where that says none, its heading.
+
+    ``Weights`` under a heading ``Memory (per GPU)`` are those of one GPU.
+    """
+    dimension = {"tokens_per_second": "count"}.get(row.kind, row.kind)
+    quantity = find(entry.value, dimension, assumed_unit=unit)
+    if quantity is None or not isinstance(statement.value, Fraction):
+        return statement
+    heading = entry.sections[-1].replace("_", " ") if entry.sections and "total" not in entry.key.lower() else ""
+    return scoped(statement, quantity, entry.value, heading=heading, key=entry.key)
 
 
 def _placement(entry: Entry, section: str) -> tuple[list[Statement], str]:

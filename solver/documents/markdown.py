@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
+from shardproof.solver.documents.scopes import is_scope
 from shardproof.solver.documents.statement import Entry
 from shardproof.solver.documents.text import MAX_LINE, plain, printable
 
@@ -168,7 +169,8 @@ def table_row(line: int, text: str, sections: tuple[str, ...], row: list[tuple[s
     others = [(name, cell) for name, cell in row[2:] if re.search(r"\d", cell) and not _NOTES.search(name.lower())]
     if _is_label(first) and (len(row) == 2 or (_is_value_header(row[1][0]) and not others)):
         unit = next((cell for name, cell in row[2:] if name.lower().strip() in ("unit", "units")), "")
-        return [Entry(line, text, sections, first, f"{row[1][1]} {unit}".strip())]
+        scope = f" {row[1][0].lower()}" if is_scope(row[1][0]) else ""
+        return [Entry(line, text, sections, first, f"{row[1][1]} {unit}".strip() + scope)]
     if _NAMES_DEVICE.match(first) and len(rest) >= 1:
         return [Entry(line, text, sections, name, cell, f"row {first[:40]}") for name, cell in row if cell]
     if not _is_label(first):

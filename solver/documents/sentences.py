@@ -7,10 +7,12 @@ prose, and on the text of keyed lines that the vocabulary does not know or that 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 from shardproof.solver.documents.quantities import find
 from shardproof.solver.documents.said_formats import stored_as
+from shardproof.solver.documents.scopes import scoped
 from shardproof.solver.documents.statement import Entry, Statement
 from shardproof.solver.documents.values import make, read_dtype
 
@@ -246,5 +248,7 @@ def _measures(entry: Entry, text: str, section: str) -> list[Statement]:
             if quantity is not None and quantity.start <= 1 and match.end() not in taken:
                 taken.add(match.end())
                 about = Entry(entry.line, entry.text, entry.sections, "", text[match.end() :], "")
-                found.append(make(about, field, quantity.value, section, quantity))
+                placed = replace(quantity, start=quantity.start + match.end(), end=quantity.end + match.end())
+                bound = scoped(make(about, field, quantity.value, section, quantity), placed, text)
+                found += [bound] if bound is not None else []
     return found

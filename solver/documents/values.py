@@ -105,6 +105,8 @@ def _name(entry: Entry, field: Field, unit: str, section: str) -> Statement | No
     text = printable(entry.value, limit=100)
     if not re.search(r"[A-Za-z]", text):
         return None
+    if field.name == "device" and re.match(r"\s*\d+\s*(?:per|/|on each|in each)\b", text):
+        return None
     if field.name in ("device", "model") and not re.search(r"[A-Za-z]{2}|[A-Za-z]-?\d", text.partition("(")[0]):
         return None
     return make(entry, field.name, text, section)

@@ -252,7 +252,8 @@ def judge_throughput(context: Context, statement: Statement) -> Claim:
     copies = (context.facts.replicas or 1) * (context.facts.stated("dp") or 1)
     accepted += [value * copies for value in accepted]
     if statement.field == "throughput_per_gpu":
-        gpus = context.facts.gpus
+        counts = context.gpu_counts()
+        gpus = context.facts.gpus or (min(counts) if len(counts) == 1 else None)
         if not gpus:
             return not_checkable(statement, "the GPUs are not stated")
         accepted = [value / gpus for value in accepted]
