@@ -158,6 +158,7 @@ class LexicographicSearch:
         most = self.most
         self.bound = tried = max(1, min(most, self._known_least))
         step = 1
+        self._report()
         if most < self.program.max_gpus:
             if self._refute_all(most) is None:
                 return
