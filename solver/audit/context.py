@@ -233,7 +233,7 @@ class Context:
                 stages=stages,
                 engine=instance.engine,
                 speculative=self.facts.guessing or asked_again(instance.speculative),
-                launched=self._launched(reading) if is_played else None,
+                launched=self._launched(reading) if is_played else self._narrowed(instance, reading),
             )
             try:
                 candidate = Candidate(reading, plan, self._evaluated(deployment, plan))
@@ -277,6 +277,16 @@ class Context:
         told = zip(("sequences", "batched_tokens"), map(self.facts.stated, fields), strict=True)
         said = {name: divide_up(value, ranks) for name, value in told if value is not None and value > 0}
         return Launched(**said) if said else None
+
+    def _narrowed(self, instance: Instance, reading: Reading) -> Launched | None:
+        """Requests at once that a launch allows: where a loop keeps more in flight, or the question says another."""
+        found, load = self._launched(reading), instance.scenarios[0].workload
+        if found is None or found.sequences is None or not isinstance(load, ClosedLoop) or instance.engine == "any":
+            return None
+        share = divide_up(max(one.workload.requests for one in instance.scenarios), reading.replicas)
+        narrow = found.sequences < divide_up(share, reading.option.attn_dp)
+        counts = narrow or instance.engine_settings.max_num_seqs is not None
+        return Launched(sequences=found.sequences) if counts else None
 
     def _runs(self, instance: Instance, size: int, decode: int, chunk: int | None) -> tuple[Microbatches, ...]:
         """Microbatches of every scenario: its own where the document states them one by one, else the same."""

@@ -206,9 +206,15 @@ class _Evaluator:
             stages.append(figures)
         return ScenarioFigures(scenario, tuple(stages), 1, 1, requests, requests, sending=_sending(scenario))
 
+    @property
+    def _at_once(self) -> int | None:
+        """Requests that one attention replica is told to run at once: by the plan's launch, else by the question."""
+        own = None if self.plan.launched is None else self.plan.launched.sequences
+        return own or self.instance.engine_settings.max_num_seqs
+
     def _running(self, scenario: Scenario, requests: int) -> int:
         """Requests that one replica runs at once: all if they may and memory holds them, else what finds room."""
-        told = self.instance.engine_settings.max_num_seqs
+        told = self._at_once
         if told is not None:
             requests = min(requests, told * min(stage.attn_dp for stage in self.plan.stages))
         budget = memory_budget(self.instance)
@@ -368,7 +374,7 @@ class _Evaluator:
     def _checks(self, scenarios: tuple[ScenarioFigures, ...]) -> Iterator[Check]:
         """Every limit of the instance as the plan is held against it; times with the margin taken off."""
         instance, budget = self.instance, memory_budget(self.instance)
-        told = instance.engine_settings.max_num_seqs
+        told = self._at_once
         if told is not None:
             for index, stage in enumerate(self.plan.stages):
                 wanted = running(stage.option, self.variant.load)
