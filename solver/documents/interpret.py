@@ -123,6 +123,10 @@ def _bound(statement: Statement, row: Field, entry: Entry, unit: str) -> Stateme
     quantity = find(entry.value, dimension, assumed_unit=unit)
     if quantity is None or not isinstance(statement.value, Fraction):
         return statement
+    before = entry.value[: quantity.start].lower()
+    part = re.search(r"\b(?:weights?|kv(?:[ -]cache)?|activations?)\s*[:=]?\s*$", before)
+    if statement.field == "memory_per_gpu" and part and "+" not in before:
+        return None
     heading = entry.sections[-1].replace("_", " ") if entry.sections and "total" not in entry.key.lower() else ""
     return scoped(statement, quantity, entry.value, heading=heading, key=entry.key)
 

@@ -8,10 +8,11 @@ from shardproof.solver.documents.statement import Entry, Statement
 from shardproof.solver.documents.text import plain, printable
 from shardproof.solver.documents.values import make
 
-_DEVICE = re.compile(
-    r"(?:(?<![\w-])|(?<=\d[xX*]))(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\d[Xx]?|L4|A10G?)"
-    r"(?:[- ](?:SXM\d?|PCIe|NVL|\d{2,3} ?GB)){0,2}\b"
+DEVICE = (
+    r"(?:[ABH][123]00|H20|GB[23]00|B300|L40S?|MI3\d\d[Xx]?|L4|A10G?)"
+    r"(?:[- ](?:SXM\d?|PCIe|NVL|\d{2,3} ?GB)){0,2}"
 )
+_DEVICE = re.compile(rf"(?:(?<![\w-])|(?<=\d[xX*])){DEVICE}\b")
 
 
 def named_devices(statements: list[Statement], text: str, *, several: bool, strict: bool) -> list[Statement]:
@@ -62,3 +63,17 @@ def title_model(statements: list[Statement], text: str) -> list[Statement]:
                     entry = Entry(number, printable(line), (), "title", name)
                     return [make(entry, "model", name, "title")]
     return []
+
+
+def named_models(text: str) -> list[tuple[int, int]]:
+    """Places of the names of catalogue models in a line, e.g. of ``Llama 3.1 70B``."""
+    from shardproof.solver.documents.catalogue_match import find_slug
+
+    tokens = list(re.finditer(r"[A-Za-z0-9][\w.+/-]*", text[:600]))[:40]
+    found: list[tuple[int, int]] = []
+    for place, first in enumerate(tokens):
+        for last in tokens[place : place + 4]:
+            name = text[first.start() : last.end()].rstrip(".")
+            if re.search(r"\d", name) and first[0][0].isalpha() and find_slug(name, None) is not None:
+                found.append((first.start(), last.end()))
+    return found

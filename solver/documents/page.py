@@ -10,6 +10,7 @@ from shardproof.solver.documents.fences import LOG, read_block
 from shardproof.solver.documents.forms.known import Known
 from shardproof.solver.documents.interpret import interpret, read_across, read_prose
 from shardproof.solver.documents.launch import Launch, launch_of_call
+from shardproof.solver.documents.leftovers import REASON, leftovers
 from shardproof.solver.documents.markdown import Block, Parsed, parse_lines, parse_markdown
 from shardproof.solver.documents.named import named_devices, title_model
 from shardproof.solver.documents.plans import DEGREES, Page, documents_of
@@ -57,6 +58,7 @@ class _Reader:
         self.lines: list[ReadLine] = []
         self.launches: list[Launch] = []
         self.sentences: set[int] = set()
+        self.begun: dict[int, list[Statement]] = {}
 
     def read(self) -> None:
         """Read blocks, lines that start an engine, keyed lines and sentences."""
@@ -131,7 +133,10 @@ class _Reader:
             found = self.without_choices(entry, found)
         elif not any(row.name in _PARAMETERS for row in asked):
             found = _without_others_parameters(entry, found)
+        if self.launches and not asked:
+            found = [statement for statement in found if statement.field != "gpus_listed"]
         self.statements += found
+        self.unread += leftovers(entry, found, section=section_kind(entry.sections) if entry.sections else "none")
         if not found and (entry.value.strip() or entry.key.strip()):
             self.unread.append(Unread(entry.line, entry.text, reason))
 
@@ -143,8 +148,14 @@ class _Reader:
         if LOG.match(entry.text):
             self.lines.append(ReadLine(entry.line, entry.text, "log line, no claim about the plan"))
             return
-        found = read_prose(entry) + read_across(entry, following)
+        across = read_across(entry, following)
+        found = read_prose(entry) + across
         kept = self.without_choices(entry, found)
+        if self.launches:
+            kept = [statement for statement in kept if statement.field != "gpus_listed"]
+        section = section_kind(entry.sections) if entry.sections else "none"
+        self.unread += leftovers(entry, [*kept, *self.begun.pop(entry.line, [])] if kept else [], section=section)
+        self.begun[entry.line + 1] = across
         self.sentences.add(entry.line)
         self.statements += kept
         if not kept:
@@ -216,7 +227,9 @@ def plans_of(reader: _Reader, text: str, name: str) -> list[Document]:
     several = len(reader.launches) > 1
     statements += named_devices(told, text, several=several, strict=bool(reader.launches))
     titled = {statement.line for statement in statements if statement.section == "title"}
-    unread = sorted((item for item in reader.unread if item.line not in titled), key=lambda item: item.line)
+    unread = sorted(
+        (item for item in reader.unread if item.line not in titled or item.reason == REASON), key=lambda item: item.line
+    )
     page = Page(
         name,
         "markdown",

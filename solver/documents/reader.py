@@ -20,6 +20,7 @@ from shardproof.solver.documents.forms.pool_options import launches_of_pools, ma
 from shardproof.solver.documents.forms.trtllm_options import TELLING
 from shardproof.solver.documents.interpret import interpret
 from shardproof.solver.documents.launch import Launch, launch_of_call
+from shardproof.solver.documents.leftovers import leftovers
 from shardproof.solver.documents.named import named_devices
 from shardproof.solver.documents.notebook import Part, is_notebook, parts_of
 from shardproof.solver.documents.others import refuse_other
@@ -39,6 +40,7 @@ from shardproof.solver.documents.variables import (
     read_variables,
     script_of_unit,
 )
+from shardproof.solver.documents.wording import section_kind
 
 MAX_VALUES = 2_500
 _SHELL_SUFFIXES = frozenset({".sh", ".bash", ".zsh", ".slurm", ".sbatch"})
@@ -287,6 +289,7 @@ def _flat(text: str, name: str, kind: Kind, known: Known) -> list[Document]:
             continue
         found, reason = ([], "picks tokens") if _is_sampling(entry, keys) else interpret(entry)
         statements += found
+        unread += leftovers(entry, found, section=section_kind(entry.sections) if entry.sections else "none")
         if not found:
             unread.append(Unread(entry.line, entry.text or f"{entry.key}: {printable(entry.value)}", reason))
     page = Page(name, kind, tuple(statements), tuple(unread))

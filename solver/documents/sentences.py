@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
+from shardproof.solver.documents.everyday import Phrase, everyday
 from shardproof.solver.documents.quantities import find
 from shardproof.solver.documents.said_formats import stored_as
 from shardproof.solver.documents.scopes import scoped
@@ -100,7 +101,7 @@ RULES: tuple[tuple[str, str], ...] = (
     ("batch", rf"\b(?:batch(?: size)?|burst) of {_N}\b"),
     ("batch", rf"\b{_N} (?:concurrent|simultaneous) (?:requests|prompts|sequences|users)\b"),
     ("input_tokens", rf"\b{_N} (?:input|prompt) tokens(?! in total| total)\b"),
-    ("output_tokens", rf"\b{_N} (?:output|generated) tokens(?! in total| total| per second)\b"),
+    ("output_tokens", rf"\b{_N} (?:output|generated) tokens(?! in total| total| per second| ?/ ?s)\b"),
 )  # fmt: skip
 
 FLAGS: tuple[tuple[str, str], ...] = (
@@ -192,9 +193,30 @@ _DEGREE = re.compile(
 
 def scan(entry: Entry, *, section: str) -> list[Statement]:
     """Return every statement that the rules find in the text of an entry."""
+    return [phrase.statement for phrase in phrases_of(entry, section=section)]
+
+
+def text_of(entry: Entry) -> str:
+    """The text that the rules look at: key and value, long names of times shortened."""
     text = f"{entry.key} {entry.value}".strip() if entry.key not in ("", "heading") else entry.value
+    for pattern, short in _LONG:
+        text = pattern.sub(short, text) if pattern.search(text) else text
+    return text
+
+
+def phrases_of(entry: Entry, *, section: str) -> list[Phrase]:
+    """Return what the rules find in the text of an entry, with the places of its numbers in `text_of`."""
+    text = text_of(entry)
     lower = text.lower()
-    found: list[Statement] = []
+    found = [*_degrees(entry, lower, section), *_measures(entry, text, section)]
+    taken = {phrase.start for phrase in found}
+    found += [phrase for phrase in everyday(entry, text, section) if phrase.start not in taken]
+    return found + [Phrase(0, 0, statement) for statement in _said(entry, lower, section)]
+
+
+def _degrees(entry: Entry, lower: str, section: str) -> list[Phrase]:
+    """Degrees and counts, by the rules."""
+    found: list[Phrase] = []
     taken: list[tuple[str, int]] = []
     for match in _DEGREE.finditer(lower):
         part = {"attention": "attn", "expert": "moe"}.get(match["part"] or "", match["part"] or "")
@@ -202,14 +224,21 @@ def scan(entry: Entry, *, section: str) -> list[Statement]:
             f"{part} {match['what']}", match["what"]
         )
         taken.append((field, match.start("n")))
-        found.append(make(entry, field, Fraction(int(match["n"])), section))
+        statement = make(entry, field, Fraction(int(match["n"])), section)
+        found.append(Phrase(match.start("n"), match.end("n"), statement))
     for field, pattern in _RULES:
         for match in pattern.finditer(lower):
             key = (field, match.start("n"))
             if key not in taken:
                 taken.append(key)
-                found.append(make(entry, field, Fraction(int(match["n"].replace(",", ""))), section))
-    found += _measures(entry, text, section)
+                statement = make(entry, field, Fraction(int(match["n"].replace(",", ""))), section)
+                found.append(Phrase(match.start("n"), match.end("n"), statement))
+    return found
+
+
+def _said(entry: Entry, lower: str, section: str) -> list[Statement]:
+    """What a text says without a number: qualities, formats of weights and KV cache."""
+    found: list[Statement] = []
     for field, pattern in _FLAGS:
         if (said := pattern.search(lower)) is not None:
             denied = re.search(r"\b(?:not|no|never|doesn't|isn't|does not)\s(?:\w+ )?$", lower[: said.start()])
@@ -237,11 +266,10 @@ def scan_shape(entry: Entry, *, section: str) -> list[Statement]:
     ]
 
 
-def _measures(entry: Entry, text: str, section: str) -> list[Statement]:
+def _measures(entry: Entry, text: str, section: str) -> list[Phrase]:
     """Return the quantities with units that running text gives."""
-    for pattern, short in _LONG:
-        text = pattern.sub(short, text) if pattern.search(text) else text
-    lower, found, taken = text.lower(), [], set()
+    lower, taken = text.lower(), set()
+    found: list[Phrase] = []
     for field, dimension, rule in _MEASURES:
         for match in rule.finditer(lower):
             quantity = find(text[match.end() : match.end() + 40], dimension)
@@ -250,5 +278,5 @@ def _measures(entry: Entry, text: str, section: str) -> list[Statement]:
                 about = Entry(entry.line, entry.text, entry.sections, "", text[match.end() :], "")
                 placed = replace(quantity, start=quantity.start + match.end(), end=quantity.end + match.end())
                 bound = scoped(make(about, field, quantity.value, section, quantity), placed, text)
-                found += [bound] if bound is not None else []
+                found += [Phrase(placed.start, placed.end, bound)] if bound is not None else []
     return found

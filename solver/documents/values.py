@@ -90,13 +90,13 @@ def _quantity(entry: Entry, field: Field, dimension: str, unit: str, section: st
         if quantity.value.denominator != 1 and quantity.scale == 1:
             return None
     statement = make(entry, field.name, quantity.value, section, quantity)
-    if field.name in _TOKENS and quantity.unit in ("K", "k") and quantity.value / 1000 in _POWERS:
+    if field.name in _TOKENS and quantity.unit in ("K", "k") and quantity.value / 1000 in POWERS:
         return replace(statement, value=quantity.value * 1024 / 1000, scale=Fraction(1024))
     return statement
 
 
 _TOKENS = frozenset({"input_tokens", "output_tokens", "max_model_len", "max_position", "microbatch_tokens"})
-_POWERS = frozenset({1, 2, 4, 8, 16, 32, 64, 128, 256, 512})
+POWERS = frozenset({1, 2, 4, 8, 16, 32, 64, 128, 256, 512})
 """``2K tokens`` are 2,048: multiples of 1024 where the number is a power of two."""
 
 

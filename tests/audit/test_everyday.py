@@ -1,0 +1,104 @@
+"""Everyday phrases are read, and no number of a line vanishes: what was not read is listed."""
+
+from __future__ import annotations
+
+import pytest
+
+from shardproof.solver.audit.audit import audit_document
+from shardproof.solver.documents.reader import parse_document
+from shardproof.solver.documents.statement import Document
+
+LINE = (
+    "We serve Qwen3-32B in FP8 on 8 H100, TP 2, {} replicas, 64 concurrent requests of 4k in and 500 out, TTFT 700 ms,"
+    " KV cache {} GB per GPU"
+)
+
+
+def read(line: str, suffix: str = ".md") -> Document:
+    return parse_document(f"# Plan\n\nTP 2\n\n{line}\n", name="plan", suffix=suffix)
+
+
+def said(document: Document) -> dict[str, int]:
+    return {s.field: int(s.number) for s in document.statements if s.line > 3 and not isinstance(s.value, (str, bool))}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "4k in and 500 out", "4k in / 500 out", "4k in/500 out", "4k input, 500 output", "4k/500 tokens",
+        "ISL 4096 / OSL 500", "ISL/OSL: 4096/500", "in/out 4k/500", "input 4k, output 500",
+        "4096-token prompts and 500-token answers",
+        "- Traffic: 4k input tokens, 500 output tokens", "4096 tokens in, 500 tokens out",
+    ],
+)  # fmt: skip
+def test_lengths_of_prompt_and_answer(line: str) -> None:
+    document = read(line)
+    assert said(document) == {"input_tokens": 4096, "output_tokens": 500}
+    assert document.unread == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ("We run on 8 H100.", {"gpus_listed": 8}),
+        ("It runs on 8x NVIDIA H100 80GB cards.", {"gpus_listed": 8}),
+        ("There are 2 nodes of 8 H100.", {"nodes": 2, "gpus_per_node": 8}),
+        ("Each node has 8 H100.", {"gpus_per_node": 8}),
+        ("It runs on 4 H100 per replica.", {"gpus_per_replica": 4}),
+        ("64 users, 3k in, 256 out", {"batch": 64, "input_tokens": 3000, "output_tokens": 256}),
+        ("KV cache 20 GB per GPU", {"kv_per_gpu": 20 * 10**9}),
+        ("20 GB of KV cache on each GPU", {"kv_per_gpu": 20 * 10**9}),
+        ("weights 33 GB, activations 2 GB per GPU", {"weights_total": 33 * 10**9, "activations": 2 * 10**9}),
+        ("Memory per GPU: weights 17 GB, KV 5 GB", {"weights_per_gpu": 17 * 10**9, "kv_per_gpu": 5 * 10**9}),
+    ],
+)
+def test_phrases(line: str, fields: dict[str, int]) -> None:
+    document = read(line)
+    assert said(document) == fields
+    assert document.unread == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "unread"),
+    [
+        ("TP 2 and a queue of 12 jobs", "a queue of 12 jobs"),
+        ("- Weights: 33 GB per GPU, 17 shards", "17 shards"),
+        ("8 H100, 900 GB/s NVLink", "900 GB/s NVLink"),
+        ("TP 2 leaves 40 GB for the KV cache", "40 GB"),
+        ("TP 2, 500 output tokens/s", "500 output tokens/s"),
+        ("- Model: Qwen3-32B, 64 layers, 5 towers", "5 towers"),
+    ],
+)
+def test_what_is_not_read_of_a_line_is_listed(line: str, unread: str) -> None:
+    assert any(unread in item.text for item in read(line).unread)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "8 H100 or 16 A100",
+        "On 16 H100 it would be faster.",
+        "It leaves 40 GB for the KV cache.",
+        "Unlike 4 H100, it fits.",
+    ],
+)
+def test_what_is_said_of_another_deployment_is_no_claim(line: str) -> None:
+    assert said(read(line)) == {}
+
+
+def test_names_hold_no_numbers_that_are_listed() -> None:
+    assert read("Llama 3.1 70B in FP8 runs on 8 H100 80GB, TP 8, as in step 3 (4-bit cache on v0.11.0).").unread == ()
+
+
+def test_values_of_yaml_are_listed_too() -> None:
+    document = parse_document("tp: 2\nweights_per_gpu: 17 GB, 12 shards\n", name="plan", suffix=".yaml")
+    assert [item.text for item in document.unread] == ["12 shards"]
+
+
+def test_a_plan_in_one_sentence() -> None:
+    documents = {copies: read(LINE.format(copies, 4.82)) for copies in (4, 5)}
+    wrong = {copies: [c for c in audit_document(one).claims if c.wrong] for copies, one in documents.items()}
+    assert documents[4].unread == ()
+    assert wrong[4] == []
+    assert any("5 replicas x 2 GPUs = 10 GPUs, 8 are there" in claim.formula for claim in wrong[5])
+    assert any(c.wrong for c in audit_document(read(LINE.format(4, 20))).claims if c.statement.field == "kv_per_gpu")
