@@ -37,7 +37,7 @@ _IN = r"(?:in(?:puts?)?|prompts?|isl|prefill)\b(?: tokens?\b)?"
 _OUT = r"(?:out(?:puts?)?|generated|osl|decode|completions?)\b(?: tokens?\b)?"
 _NO_RATE = r"(?!\s*(?:/|per) ?s(?:ec(?:ond)?)?\b)(?! (?:in )?total)"
 _TELLS = re.compile(
-    r"in ?/ ?out|\d[^a-z]*(?:k )?(?:in|out)\b|tok|prompt|put|[io]sl|concurren|request|sequen|user|client"
+    r"in ?/ ?out|\dk ?/|\d[^a-z]*(?:k )?(?:in|out)\b|tok|prompt|put|[io]sl|concurren|request|sequen|user|client"
     r"|answer|repl|resp"
 )
 _PAIRS = tuple(
@@ -46,6 +46,7 @@ _PAIRS = tuple(
         rf"{_tokens('a')}\s*{_IN}{_AND}{_tokens('b')}\s*{_OUT}{_NO_RATE}",
         rf"\b{_IN}\s*/\s*{_OUT}{_IS}{_tokens('a')}\s*/\s*{_tokens('b')}{_NO_RATE}",
         rf"\b{_IN}{_IS}{_tokens('a')}{_AND}{_OUT}{_IS}{_tokens('b')}{_NO_RATE}",
+        r"(?<![\w./,-])(?P<a>\d{1,4})(?P<a_k>k)\s?/\s?(?P<b>\d{1,7})(?P<b_k>k)?\b(?![./]| ?[a-z])",
         r"(?<![\w./,-])(?P<a>\d{1,7}(?:\.\d{1,3})?)(?P<a_k>k)?\s?/\s?(?P<b>\d{1,7}(?:\.\d{1,3})?)(?P<b_k>k)?"
         rf"[ -]?(?:tok(?:en)?s?\b|\(?in(?:put)?\s?/\s?out(?:put)?\)?){_NO_RATE}",
     )
@@ -88,6 +89,12 @@ _MEMORY = tuple(
     )
 )  # fmt: skip
 _DEVICES = re.compile(rf"(?<![\w.,/-])(?P<n>\d{{1,4}}) ?(?:x|X|\*)? ?(?:(?i:nvidia|amd) )?(?:{DEVICE})(?:s\b|\b)")
+_BEHIND = re.compile(rf"\b(?:{DEVICE}) ?(?:x|X|\*) ?(?P<n>\d{{1,4}})\b(?![.,]?\d)")
+_NAMELESS = re.compile(r"(?i)(?:^|[,;]\s*|\bon )(?P<n>\d{1,4}) (?:gpus?|accelerators?|cards?)(?=\s*(?:[,;.]|$))")
+_PARTS = re.compile(
+    r"(?i)\b(?:each|every|per|an?|stages?|modules?|pools?|prefill|decode|groups?|nodes?|over|across|ranks?|experts?)\b"
+)
+"""What a count without a device's name may be of, beside the whole plan."""
 _OTHERS = re.compile(
     r"\b(?:or|either|instead|would|could|might|may|compared|versus|vs|unlike|than|alternatively|if|when|fall ?back"
     r"|later|previously|formerly|upgrade|benchmark\w*|tested|measured|spare|standby|not|e\.g|example|at least"
@@ -165,7 +172,9 @@ def _memory(entry: Entry, text: str, section: str) -> list[Phrase]:
 
 def _devices(entry: Entry, text: str, section: str) -> list[Phrase]:
     """GPUs that are counted by their name; where a text counts two kinds, they are no one plan's."""
-    matches = list(_DEVICES.finditer(text))
+    matches = [*_DEVICES.finditer(text), *_BEHIND.finditer(text)]
+    if not matches and entry.key == "" and not _PARTS.search(text):
+        matches = list(_NAMELESS.finditer(text))
     if len(matches) != 1:
         return []
     match = matches[0]

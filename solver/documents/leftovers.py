@@ -18,7 +18,7 @@ _WHOLE = frozenset({"sum", "placement_row", "stage_layers", "stage_layer_count",
                     "expert_ids", "sequence_range", "layers_per_stage"})  # fmt: skip
 """Statements that are read from all the numbers of their line."""
 _NAMES = re.compile(
-    rf"https?://\S+|\b(?:{DEVICE})\b|\b[A-Za-z][\w.]*(?:[-/_:@][\w.]+)+|\b\d{{4}}-\d\d-\d\d\b|\bv?\d+(?:\.\d+){{2,}}\b"
+    rf"https?://\S+|(?:\b|(?<=\d[xX*]))(?:{DEVICE})\b|\b[A-Za-z][\w.]*(?:[-/_:@][\w.]+)+|\b\d{{4}}-\d\d-\d\d\b|\bv?\d+(?:\.\d+){{2,}}\b"
     r"|(?i:\b(?:step|phase|section|table|figure|line|stage|version|cuda|python|gen|option|note|tier|level|issue) "
     r"?#?\d[\d.]*)"
     r"|\b\d-?bits?\b|#\d+|\b\d(?:st|nd|rd|th)\b"

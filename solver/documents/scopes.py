@@ -93,6 +93,8 @@ def _said(before: str, after: str) -> set[str]:
 def _behind(after: str) -> str:
     """The words behind a number, up to the next number or the next clause."""
     behind = _SECOND.sub(" ", _NUMBER.sub("", after.lower(), count=1))
+    behind = re.sub(r"^([^,;|()\d]{0,20}), ?(?=(?:on |in |for )?(?:per|each|every)\b)", r"\1 ", behind)
+    behind = re.sub(r"\beach (?:one )?of (?:the|its|our) (?:\d+ )?", "each ", behind)
     inside = re.match(r"[^(,;:=|\d]*\(([^()\d]*)\)", behind)
     clause = re.split(r"[,;:=|(]|\.(?:\s|$)|\band\b(?! each)|\d", _ALL.sub(_marked, behind))[0]
     return f"{clause} {inside[1] if inside else ''}"

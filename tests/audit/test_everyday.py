@@ -42,6 +42,10 @@ def test_lengths_of_prompt_and_answer(line: str) -> None:
     [
         ("We run on 8 H100.", {"gpus_listed": 8}),
         ("It runs on 8x NVIDIA H100 80GB cards.", {"gpus_listed": 8}),
+        ("H100 x 8", {"gpus_listed": 8}),
+        ("8xH100-80GB", {"gpus_listed": 8}),
+        ("8 GPUs, 4 replicas", {"gpus_listed": 8, "replicas": 4}),
+        ("TTFT 700 ms at 4k/500", {"ttft": 0, "input_tokens": 4096, "output_tokens": 500}),
         ("There are 2 nodes of 8 H100.", {"nodes": 2, "gpus_per_node": 8}),
         ("Each node has 8 H100.", {"gpus_per_node": 8}),
         ("It runs on 4 H100 per replica.", {"gpus_per_replica": 4}),
@@ -65,6 +69,7 @@ def test_phrases(line: str, fields: dict[str, int]) -> None:
         ("- Weights: 33 GB per GPU, 17 shards", "17 shards"),
         ("8 H100, 900 GB/s NVLink", "900 GB/s NVLink"),
         ("TP 2 leaves 40 GB for the KV cache", "40 GB"),
+        ("TP 2, every stage on 4 GPUs", "4 GPUs"),
         ("TP 2, 500 output tokens/s", "500 output tokens/s"),
         ("- Model: Qwen3-32B, 64 layers, 5 towers", "5 towers"),
     ],

@@ -20,6 +20,8 @@ def audited(lines: str) -> Audit:
         ("- Weights: 33 GB per GPU", "weights_per_gpu"),
         ("- Weights: 33 GB/GPU", "weights_per_gpu"),
         ("- Weights: 33 GB (per GPU)", "weights_per_gpu"),
+        ("- Weights: 33 GB, per GPU", "weights_per_gpu"),
+        ("Weights are 33 GB on each of the 8 GPUs", "weights_per_gpu"),
         ("- Weights: per GPU 33 GB", "weights_per_gpu"),
         ("- Weights per GPU: 33 GB", "weights_per_gpu"),
         ("- Per GPU: weights take 33 GB", "weights_per_gpu"),
