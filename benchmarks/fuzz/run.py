@@ -41,27 +41,29 @@ class HangError(BaseException):
     """A reader took longer than it may; no handler of errors catches it."""
 
 
-def fuzz(*, count: int, seed: int, only: Sequence[str], say: Callable[[str], object]) -> list[str]:
-    """Fuzz every reader with ``count`` inputs; return the failures, one line each."""
+def fuzz(
+    *, count: int, seed: int, only: Sequence[str], say: Callable[[str], object], seconds: float = SECONDS
+) -> list[str]:
+    """Fuzz every reader with ``count`` inputs of at most so many seconds each; return the failures, one line each."""
     failures: list[str] = []
     for reader in readers():
         if only and reader.name not in only and reader.family not in only:
             continue
         started, refused, found = time.process_time(), 0, list[str]()
         for number in range(seed, seed + count):
-            verdict = _one(reader, number)
+            verdict = _one(reader, number, seconds)
             refused += verdict == "refused"
             if verdict not in ("read", "refused"):
                 found.append(f"{reader.name} seed {number}: {verdict}")
                 say(found[-1])
-        seconds = time.process_time() - started
-        tallied = f"{count} inputs, {refused} refused, {len(found)} failures, {seconds:.0f} CPU s"
+        spent = time.process_time() - started
+        tallied = f"{count} inputs, {refused} refused, {len(found)} failures, {spent:.0f} CPU s"
         say(f"{reader.name} ({reader.family}): {tallied}")
         failures += found
     return failures
 
 
-def _one(reader: Reader, number: int) -> str:
+def _one(reader: Reader, number: int, seconds: float) -> str:
     chance = random.Random(f"{reader.name} {number}")
     content, suffix = reader.make(chance)
     with tempfile.TemporaryDirectory() as folder:
@@ -69,13 +71,13 @@ def _one(reader: Reader, number: int) -> str:
         path.write_bytes(content)
         before = _restarted_peak()
         try:
-            with _limited():
+            with _limited(seconds):
                 reader.read(path)
             verdict = "read"
         except REFUSALS as error:
             verdict = judged(error, reader)
         except HangError:
-            verdict = f"longer than {SECONDS} s"
+            verdict = f"longer than {seconds:g} s"
         except Exception as error:  # the fuzzer's work is to find what should not be raised
             verdict = f"{type(error).__name__}: {str(error)[:300]}"
         return verdict if _peak() - before <= GROWTH_BYTES else f"more than 1 GB ({verdict})"
@@ -106,12 +108,12 @@ def names_a_place(problem: Problem) -> bool:
 
 
 @contextmanager
-def _limited() -> Iterator[None]:
+def _limited(seconds: float) -> Iterator[None]:
     def ring(_number: int, _frame: FrameType | None) -> None:
         raise HangError
 
     before = signal.signal(signal.SIGPROF, ring)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
     try:
         yield

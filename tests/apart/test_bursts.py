@@ -42,7 +42,7 @@ def question(**fields: Any) -> Instance:
 
 
 @pytest.mark.slow  # every chain, microbatch and fleet of 8 questions a block
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("block", range(2))
 def test_each_pool_equals_brute_force(block: int) -> None:
     for seed in range(block * 8, block * 8 + 8):
         asked = small_instance(seed)
@@ -55,7 +55,7 @@ def test_each_pool_equals_brute_force(block: int) -> None:
 
 
 @pytest.mark.slow  # every fleet of replicas of one phase and of both, of eight questions a block
-@pytest.mark.parametrize("block", range(3))
+@pytest.mark.parametrize("block", range(2))
 def test_any_equals_brute_force_over_mixes(block: int) -> None:
     for seed in range(block * 8, block * 8 + 8):
         asked = small_instance(seed).model_copy(update={"serving": "any", "engine": "any"})
@@ -117,9 +117,9 @@ def with_share(group: Group, requests: int) -> Group:
     return group.model_copy(update={"shares": (Share(requests=requests),)})
 
 
-@pytest.mark.slow  # 36 questions
+@pytest.mark.slow  # 18 questions
 def test_any_is_never_worse_than_together_or_apart() -> None:
-    for seed in range(40, 52):
+    for seed in range(40, 46):
         apart = small_instance(seed)
         found = {
             serving: answer(apart.model_copy(update={"serving": serving}), settings=QUICK)

@@ -121,25 +121,24 @@ def changed(document: Any, path: tuple[Any, ...], by: int) -> Any:
     return other
 
 
-@pytest.mark.slow  # a certificate is checked for every number of it, twice
+@pytest.mark.slow  # a certificate is checked for every number of it
 def test_no_number_can_be_changed(crowded: Any) -> None:
     document = json.loads(json.dumps(crowded.certificate()))
     paths, proved = list(numbers(document)), checker.judge(document)
     assert len(paths) > 200
-    for path in paths:
-        for by in (1, -1):
-            forged = changed(document, path, by)
-            if forged == document:
-                continue
-            try:
-                claim = checker.judge(forged)
-            except (checker.CheckError, ArithmeticError, LookupError, TypeError, ValueError):
-                continue
-            another_point = ("rounds" in path or "chunks" in path) and path[-1] < 2
-            if any(key in HINTS for key in path) or (another_point and different(forged, crowded.instance) is None):
-                assert claim == proved, path  # another hint, or another true point, that proves the same
-            else:
-                assert path[0] == "claim" or different(forged, crowded.instance) is not None, path
+    for place, path in enumerate(paths):
+        forged = changed(document, path, (1, -1)[place % 2])
+        if forged == document:
+            continue
+        try:
+            claim = checker.judge(forged)
+        except (checker.CheckError, ArithmeticError, LookupError, TypeError, ValueError):
+            continue
+        another_point = ("rounds" in path or "chunks" in path) and path[-1] < 2
+        if any(key in HINTS for key in path) or (another_point and different(forged, crowded.instance) is None):
+            assert claim == proved, path  # another hint, or another true point, that proves the same
+        else:
+            assert path[0] == "claim" or different(forged, crowded.instance) is not None, path
 
 
 def test_another_question_is_refused(solved: Any) -> None:
