@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 
 from benchmarks.fuzz import answers, measurements, questions, verbs
 from benchmarks.fuzz.reader import Reader
@@ -14,9 +14,7 @@ FAMILIES = (
 """Kinds of input, each with one reader or several."""
 
 
-def readers() -> Iterator[Reader]:
-    """Every reader under test."""
-    yield from questions.readers()
-    yield from answers.readers()
-    yield from measurements.readers()
-    yield from verbs.readers()
+@cache
+def readers() -> tuple[Reader, ...]:
+    """Every reader under test; what they begin with is solved once."""
+    return (*questions.readers(), *answers.readers(), *measurements.readers(), *verbs.readers())
