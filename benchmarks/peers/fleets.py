@@ -7,8 +7,6 @@ of both fleets is then played in our simulator on the same requests; the peer's 
 from __future__ import annotations
 
 import csv
-import json
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.peers import answer_of
 from benchmarks.solve.timing import timed
 from shardproof import predict
 from shardproof.instances.resolve import resolve_tree
@@ -134,9 +133,7 @@ def asked(case: Case, lengths: list[tuple[int, float]], python: str) -> dict[str
         "lengths": lengths,
         "mean": round(MEDIAN * float(np.exp(SPREAD**2 / 2))),
     }
-    done = subprocess.run([python, PEER], input=json.dumps(question), capture_output=True, text=True, check=True)
-    answered: dict[str, Any] = json.loads(done.stdout)
-    return answered
+    return answer_of(PEER, question, python)
 
 
 def played_ms(case: Case, requests: Requests, fleet: dict[str, Any]) -> float:

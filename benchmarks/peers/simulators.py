@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.peers import answer_of
 from benchmarks.solve.timing import timed
 from shardproof.instances.traffic.trace import Request
 from shardproof.solver.simulation.fleet import Seat, play_open
@@ -101,6 +100,4 @@ def _theirs(requests: list[tuple[float, int, int]], cache: int, python: str) -> 
         "batched_tokens": BATCHED_TOKENS,
         "cache_tokens": cache,
     }
-    done = subprocess.run([python, PEER], input=json.dumps(question), capture_output=True, text=True, check=True)
-    answered: dict[str, Any] = json.loads(done.stdout)
-    return answered
+    return answer_of(PEER, question, python)

@@ -14,7 +14,17 @@ Ints = NDArray[np.int64]
 Item = TypeVar("Item")
 
 
-class Lazy(Sequence[Item], Generic[Item]):
+class _Later(Sequence[Item], Generic[Item]):
+    """A sequence whose items come later; two are equal where their items are."""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare item by item."""
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Lazy(_Later[Item]):
     """A sequence of known length whose items are built when first read: most are never needed."""
 
     def __init__(self, length: int, build: Callable[[int], Item]) -> None:
@@ -42,12 +52,6 @@ class Lazy(Sequence[Item], Generic[Item]):
             self._items[index] = found
         return found
 
-    def __eq__(self, other: object) -> bool:
-        """Compare item by item."""
-        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
-
-    __hash__ = None  # type: ignore[assignment]
-
     def __iter__(self) -> Iterator[Item]:
         """Build and return every item in order."""
         return (self[index] for index in range(len(self)))
@@ -57,7 +61,7 @@ Fill = Callable[[int, int], Ints]
 """From a first place and the one after the last to the items between them, a row for each."""
 
 
-class _Filled(Sequence[Item], Generic[Item]):
+class _Filled(_Later[Item]):
     """A sequence of known length that is filled as an array of integers, from its beginning as far as it is read."""
 
     def __init__(self, length: int, fill: Fill) -> None:
@@ -97,12 +101,6 @@ class _Filled(Sequence[Item], Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         """Return every item in order."""
         return map(self._item, self.upto(self._length).tolist())
-
-    def __eq__(self, other: object) -> bool:
-        """Compare item by item."""
-        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class Column(_Filled[int]):

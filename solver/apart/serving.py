@@ -96,7 +96,7 @@ class _Mix:
         best = min(fleets, key=lambda engine: (_gpus(fleets[engine]), list(asked).index(engine)))
         apart = solve_burst(asked[best], self._left(SHARES["apart"]))  # of each pool
         wins = self._wins(asked[best], fleets[best], apart)
-        return self._put(wins, apart, best, fleets, notes)
+        return self._put(asked, wins, apart, best, fleets, notes)
 
     def _left(self, share: float) -> Settings:
         quiet = replace(self.settings, explain=False, on_progress=None, floor=1)
@@ -111,7 +111,13 @@ class _Mix:
         return next((way for way in ways if way.gpus == least), apart)
 
     def _put(
-        self, wins: Result, apart: Result, best: str, fleets: Mapping[str, FleetResult], notes: Mapping[str, str]
+        self,
+        asked: Mapping[str, Instance],
+        wins: Result,
+        apart: Result,
+        best: str,
+        fleets: Mapping[str, FleetResult],
+        notes: Mapping[str, str],
     ) -> Result:
         instance, any_engine = self.instance, self.instance.engine == "any"
         known = [_least(fleet, instance.max_gpus) for fleet in fleets.values()]
@@ -123,7 +129,6 @@ class _Mix:
         proof: Proof = "none" if status == "undecided" else good if sure else "solver-claimed"
         chosen = wins.engine if wins is self.together and wins.engine is not None else best
         pools = {} if self.together is None else {"together": self.together}
-        asked = readings(instance)[chosen]
         return replace(
             wins,
             status=status,
@@ -140,9 +145,9 @@ class _Mix:
             levels={**wins.levels, "gpus": Level(gpus, None if infeasible else bound)},
             engine=chosen if any_engine else None,
             engines=tuple(_entries(fleets, notes, chosen, proof)) if any_engine else (),
-            question=asked if any_engine else None,
+            question=asked[chosen] if any_engine else None,
             pools=pools | dict(apart.pools),
-            fleets=dict(_documents(fleets, asked=readings(instance), first=chosen)),
+            fleets=dict(_documents(fleets, asked, first=chosen)),
         )
 
     def _assumptions(self, apart: Result) -> tuple[str, ...]:

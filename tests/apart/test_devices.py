@@ -15,19 +15,9 @@ from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.pools_resolve import resolve_pools
 from shardproof.solver.pools.solve import certificate_document, solve_pools
 from shardproof.solver.search.settings import Settings
-from tests.oracles.apart_fleets import least_cost, small_question
+from tests.oracles.apart_fleets import TWO, least_cost, small_question
 
 QUICK = Settings(explain=False)
-
-TWO: dict[str, Any] = {
-    "model": "llama-3.1-8b-instruct",
-    "engine": "vllm",
-    "devices": "h100-sxm:prefill=16@2 USD/h,a100-80-sxm:decode=32@1.1 USD/h",
-    "objective": "price",
-    "workload": {"kind": "burst", "batch_size": 24, "input_tokens": 2048, "output_tokens": 256},
-    "limits": {"ttft": "1 s", "tpot": "20 ms"},
-    "serving": "apart",
-}
 
 
 def asked(**fields: Any) -> PoolsQuestion:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import pytest
 import yaml
@@ -12,16 +11,8 @@ import shardproof
 from benchmarks.apart import forgeries
 from shardproof.instances.fleet_plan import FleetPlan
 from shardproof.solver.drawing.view import plan_view
+from tests.oracles.apart_fleets import TWO
 
-TWO: dict[str, Any] = {
-    "model": "llama-3.1-8b-instruct",
-    "engine": "vllm",
-    "devices": "h100-sxm:prefill=16@2 USD/h,a100-80-sxm:decode=32@1.1 USD/h",
-    "objective": "price",
-    "workload": {"kind": "burst", "batch_size": 24, "input_tokens": 2048, "output_tokens": 256},
-    "limits": {"ttft": "1 s", "tpot": "20 ms"},
-    "serving": "apart",
-}
 ONE = {"model": "qwen3-8b", "device": "h100-sxm", "engine": "vllm", "isl": 2048, "osl": 256, "batch_size": 64}
 ONE |= {"ttft": "2s", "tpot": "15ms", "max_gpus": 16}
 

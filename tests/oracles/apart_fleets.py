@@ -22,6 +22,17 @@ OFFERS = ("a100-80-sxm", "h100-sxm", "l40s")
 LINKS = (3, 10, 40)
 """GB/s of scale-out links in these questions."""
 
+TWO: dict[str, Any] = {
+    "model": "llama-3.1-8b-instruct",
+    "engine": "vllm",
+    "devices": "h100-sxm:prefill=16@2 USD/h,a100-80-sxm:decode=32@1.1 USD/h",
+    "objective": "price",
+    "workload": {"kind": "burst", "batch_size": 24, "input_tokens": 2048, "output_tokens": 256},
+    "limits": {"ttft": "1 s", "tpot": "20 ms"},
+    "serving": "apart",
+}
+"""A question of one device for prompts and another for tokens."""
+
 
 def small_question(seed: int, serving: str = "any") -> PoolsQuestion:
     """Return a random burst to the first layers of a model, on two devices with prices and links of their own."""
