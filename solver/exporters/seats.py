@@ -42,8 +42,3 @@ def seats_of(units: Sequence[Unit]) -> tuple[Seat, ...]:
                 found.append(Seat(unit, replica, node, host, tuple(range(first, used[host]))))
                 host += 1
     return tuple(sorted(found, key=lambda seat: (seat.unit.place, seat.replica, seat.node)))
-
-
-def hosts_of(seats: Sequence[Seat]) -> int:
-    """Return how many hosts the seats take."""
-    return 1 + max(seat.host for seat in seats)

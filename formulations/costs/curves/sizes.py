@@ -53,11 +53,6 @@ class Sizes:
         """Return the operations at an index."""
         return replace(self, **{name: array[index] for name, array in self._long().items()})
 
-    def with_axis(self, name: str, values: Array) -> Sizes:
-        """Return one operation (the first) repeated, with one size replaced by each of the values."""
-        first = {key: np.repeat(array[:1], len(values)) for key, array in self._long().items()}
-        return replace(self, **{**first, name: values})
-
     def _long(self) -> dict[str, Array]:
         arrays = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         length = max(len(array) for array in arrays.values())
