@@ -5,7 +5,6 @@ Every alternative is a question of its own, answered by the same code as the fir
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shardproof.instances.catalogue import device_names, load_device, siblings
+from shardproof.instances.clock import now
 from shardproof.instances.engine_choice import NAMED
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
@@ -118,14 +118,14 @@ def next_best(
     """Return the ``top`` of each kind: fewest GPUs first, then the lowest TTFT; kinds in the order of `variants`.
 
     What needs more GPUs than the ``top`` of its kind that are known is not searched to the end. Also return how many
-    variants were not looked at before the moment of the monotonic clock at which to ``give_up``.
+    variants were not looked at before the moment of the clock at which to ``give_up``.
     """
     left_out = 0
     ranked: dict[Kind, list[Alternative]] = {}
-    tell, started = settings.told, time.monotonic()
+    tell, started = settings.told, now()
     settings = replace(settings, explain=False, on_progress=None)
     for variant in variants(asked):
-        left = None if give_up is None else give_up - time.monotonic()
+        left = None if give_up is None else give_up - now()
         if left is not None and left <= 0:
             left_out += 1
             continue
@@ -134,7 +134,7 @@ def next_best(
         most = kept[top - 1].gpus if len(kept) >= top else asked.instance.max_gpus
         most = max(most, _affordable(asked, variant))
         if tell is not None:
-            seconds, level = time.monotonic() - started, f"instead {variant.words}"
+            seconds, level = now() - started, f"instead {variant.words}"
             tell(Progress(asked.result.gpus, asked.result.bound, seconds, level))
         found = answered(asked, variant, settings, most)
         if found is not None:

@@ -7,11 +7,11 @@ number, one that does not is taken through all levels. The answer is the plan of
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from shardproof.formulations.open_loop import is_open
+from shardproof.instances.clock import now
 from shardproof.instances.engine import EngineName
 from shardproof.instances.engine_choice import NAMED, runs_on, under_engine
 from shardproof.instances.errors import InputError
@@ -93,7 +93,7 @@ class Candidate:
 
 
 def _best(instance: Instance, settings: Settings) -> Result:
-    started = time.monotonic()
+    started = now()
     finish_by = None if settings.time_limit_s is None else started + settings.time_limit_s
     asked = searching(settings)
     volumes = _volumes(instance, asked, started)
@@ -122,7 +122,7 @@ def _volumes(instance: Instance, settings: Settings, started: float) -> Volumes:
 def _left(settings: Settings, started: float) -> Settings:
     if settings.time_limit_s is None:
         return settings
-    return replace(settings, time_limit_s=settings.time_limit_s - (time.monotonic() - started))
+    return replace(settings, time_limit_s=settings.time_limit_s - (now() - started))
 
 
 def _candidate(
@@ -176,7 +176,7 @@ def _of_all(
         explanation=sentences or result.explanation,
         instance_fingerprint=instance.fingerprint,
         plan=result.plan and result.plan.model_copy(update={"instance_fingerprint": instance.fingerprint}),
-        seconds=time.monotonic() - started,
+        seconds=now() - started,
         engine=best.engine,
         engines=engines,
         question=None if best.found is None else best.found.instance,

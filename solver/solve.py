@@ -8,7 +8,6 @@ called one.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -19,6 +18,7 @@ from shardproof.formulations.deployment.plans import moved, plan_of
 from shardproof.formulations.engines.told import engine_assumptions
 from shardproof.formulations.fleet.plans import plan_of_fleet
 from shardproof.formulations.restrictions import restrictions_of
+from shardproof.instances.clock import now
 from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan
@@ -66,7 +66,7 @@ def solve(instance: Instance, *, settings: Settings | None = None) -> Result:
         If the plan found fails its own check (a fault of ours).
     """
     settings = settings or Settings()
-    finish_by = None if settings.time_limit_s is None else time.monotonic() + settings.time_limit_s
+    finish_by = None if settings.time_limit_s is None else now() + settings.time_limit_s
     return result_of(search(instance, searching(settings)), settings, finish_by)
 
 
@@ -89,7 +89,7 @@ def search(
 
     ``volumes``: what volume says of the question under each engine, shared by the searches of all of them.
     """
-    started = time.monotonic()
+    started = now()
     deployment = deployment_of(instance)
     if not deployment.options:
         nothing = Outcome(deployment, infeasible=True, levels={"gpus": Level(None, None)})
@@ -119,7 +119,7 @@ def _compare(deployment: Deployment, outcome: Outcome, settings: Settings, start
     InternalError
         If they contradict each other.
     """
-    left = None if settings.time_limit_s is None else settings.time_limit_s - (time.monotonic() - started)
+    left = None if settings.time_limit_s is None else settings.time_limit_s - (now() - started)
     if left is not None and left <= 0:
         return
     asked = replace(settings, search="cp-sat", time_limit_s=left, on_progress=None)
@@ -154,7 +154,7 @@ def evidence_of(found: Search) -> Evidence:
 def result_of(found: Search, settings: Settings, finish_by: float | None = None) -> Result:
     """Make a plan of what was found, check it and its proof, and say why it is no smaller.
 
-    ``finish_by``: when the monotonic clock has passed it, what is not checked is claimed, and reasons are left out.
+    ``finish_by``: when the clock has passed it, what is not checked is claimed, and reasons are left out.
     """
     instance, deployment, outcome = found.instance, found.deployment, found.outcome
     plan, evaluation = None, None
@@ -182,7 +182,7 @@ def result_of(found: Search, settings: Settings, finish_by: float | None = None)
         ),
         instance_fingerprint=instance.fingerprint,
         versions=versions(),
-        seconds=time.monotonic() - found.started,
+        seconds=now() - found.started,
         explanation=_explanation(found, status, settings, finish_by),
         engine_flags=() if plan is None else engine_flags(instance, plan),
         levels=outcome.levels,
@@ -197,7 +197,7 @@ def _explanation(found: Search, status: Status, settings: Settings, finish_by: f
         return why_no_option(deployment.instance, deployment.rules)
     if not settings.explains(status) or status not in ("optimal", "infeasible"):
         return ()
-    stop_at = min(time.monotonic() + EXPLAINED_WITHIN_S, math.inf if finish_by is None else finish_by)
+    stop_at = min(now() + EXPLAINED_WITHIN_S, math.inf if finish_by is None else finish_by)
     gpus = outcome.levels["gpus"].value
     sentences = () if outcome.alike is None else restriction_sentences(gpus, outcome.alike)
     for find in (limit_sentences, alike_sentences, engine_sentences):
@@ -238,7 +238,7 @@ def _has_proof(found: Search, evidence: Evidence, finish_by: float | None) -> bo
     behind = outcome.capacities.get("gpus") or outcome.refutations.get("gpus")
     if (behind is None and not needs_none) or any(one.trees is None for one in outcome.capacities.get("gpus", ())):
         return False
-    left = None if finish_by is None else finish_by - time.monotonic()
+    left = None if finish_by is None else finish_by - now()
     if left is not None and left <= 0:
         return False
     from shardproof.solver.proof.certificate import accepted

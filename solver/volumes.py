@@ -7,12 +7,12 @@ is spent; without a limit, of a search that was stopped.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from shardproof.formulations.deployment.volume import least_gpus
+from shardproof.instances.clock import now
 from shardproof.instances.engine import EngineName
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
@@ -27,7 +27,7 @@ class Volumes:
     """Fewest GPUs that every fleet has by volume, of a question under each engine; each is asked once.
 
     ``asked``: the question under an engine (raises `InputError`: it cannot be asked). ``ask_at`` and ``give_up_at``:
-    times of the monotonic clock.
+    times of `instances.clock`.
     """
 
     engines: tuple[EngineName, ...]
@@ -61,7 +61,7 @@ class Volumes:
 
     def when_due(self, engine: EngineName) -> int:
         """Return the same once so much time is spent that all engines were asked; 1 before."""
-        if time.monotonic() < self.ask_at:
+        if now() < self.ask_at:
             return 1
         for each in self.engines:
             self.least(each)

@@ -14,7 +14,6 @@ that is least, until little is left to gain. Integers and fractions only; floors
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -27,6 +26,7 @@ from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.cells import decode_step
 from shardproof.formulations.deployment.tables import Program, Table
 from shardproof.formulations.scaling import allowed_time, limit_within_margin
+from shardproof.instances.clock import now
 from shardproof.instances.workload import Burst, Scenario
 
 SPLITS = 4
@@ -116,7 +116,7 @@ def _least_ratio(found: Volume, most: int, give_up_at: float) -> Fraction:
     """Return a lower bound of the least V(r) / r over r = 1..most, for a V that grows."""
 
     def volume(requests: int) -> Fraction:
-        if time.monotonic() > give_up_at:
+        if now() > give_up_at:
             raise _OutOfTime
         return found(requests)
 

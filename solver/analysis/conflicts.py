@@ -149,7 +149,7 @@ def conflicts(instance: Instance, stop_at: float = math.inf) -> tuple[Conflict, 
     Raises
     ------
     Interrupted
-        If the monotonic clock is past ``stop_at`` before the set is known; values not found by then are left out.
+        If the clock is past ``stop_at`` before the set is known; values not found by then are left out.
     """
     own = {limit.name: limit for limit in limits_of(instance)}
     return tuple(_conflict(own[limit.name], stop_at) for limit in conflicting(instance, stop_at))
@@ -174,7 +174,7 @@ def cheaper_formats(instance: Instance, gpus: int | None = None, stop_at: float 
     Raises
     ------
     Interrupted
-        If the monotonic clock is past ``stop_at``.
+        If the clock is past ``stop_at``.
     """
     from shardproof.instances.catalogue import siblings
 

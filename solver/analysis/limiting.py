@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from itertools import combinations
 
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.engines.rules import ENGINES, PHYSICAL, Rule
+from shardproof.instances.clock import now
 from shardproof.instances.units import format_gpus
 from shardproof.solver.problem import under_rules, with_any_widths, with_wide_stages
 from shardproof.solver.proof.evidence import Level
@@ -17,10 +17,10 @@ from shardproof.solver.search.query import Interrupted, Query
 
 
 def stopper(stop_at: float) -> Callable[[], None]:
-    """Return a check that ends a search once the monotonic clock is past ``stop_at``."""
+    """Return a check that ends a search once the clock is past ``stop_at``."""
 
     def check() -> None:
-        if time.monotonic() > stop_at:
+        if now() > stop_at:
             raise Interrupted
 
     return check

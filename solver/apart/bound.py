@@ -6,13 +6,13 @@ no fewer GPUs than the best plan is closed, the others are halved.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from fractions import Fraction
 from heapq import heapify, heappop, heappush
 
 from shardproof.formulations.apart.phases import FASTEST_TOKEN_NS, Tokens, pool_instance, slowest_allowed
 from shardproof.formulations.deployment.build import limited
+from shardproof.instances.clock import now
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Pool
 from shardproof.solver.analysis.limiting import fewest_gpus
@@ -27,7 +27,7 @@ class Bound:
     """Fewest GPUs of each pool in intervals of times per token; each question of a pool is asked once."""
 
     def __init__(self, instance: Instance, enough: int, give_up: float | None = None) -> None:
-        """Take the question; a bound of ``enough`` GPUs is as good as any. ``give_up``: of `time.monotonic`."""
+        """Take the question; a bound of ``enough`` GPUs is as good as any. ``give_up``: of `instances.clock`."""
         self._instance, self._enough, self._give_up = instance, enough, give_up
         self._known: dict[str, int] = {}
 
@@ -41,7 +41,7 @@ class Bound:
             least, low, high = heappop(open_)
             if least >= self._enough:
                 return self._enough, True
-            late = self._give_up is not None and time.monotonic() > self._give_up
+            late = self._give_up is not None and now() > self._give_up
             if looked >= MOST_INTERVALS or high / low <= FINEST or late:
                 return least, False
             middle = Fraction(round(float(low * high) ** 0.5))

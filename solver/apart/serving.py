@@ -7,12 +7,12 @@ their shapes and latencies; a mix is given where it has fewer GPUs than either.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from shardproof.formulations.apart.phases import as_together, check_apart, is_steady
+from shardproof.instances.clock import now
 from shardproof.instances.errors import InputError, InternalError
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_gpus
@@ -45,13 +45,13 @@ def solve_serving(instance: Instance, settings: Settings, together: Together) ->
         If the question says too little for pools apart.
     """
     check_apart(instance)
-    started = time.monotonic()
+    started = now()
     if is_steady(instance) or instance.replicas == "alike" or instance.max_gpus < 2:
         if instance.serving == "apart":
             return _pure(instance, settings)
         apart = _pure(instance, _part(settings, started, SHARES["apart"]))
         whole = together(as_together(instance), _part(settings, started, 1.0))
-        return cheaper(instance, whole, apart, time.monotonic() - started)
+        return cheaper(instance, whole, apart, now() - started)
     if instance.serving == "apart" and instance.engine != "any":
         return solve_burst(instance, settings)
     part = _part(settings, started, SHARES["together"])
@@ -63,7 +63,7 @@ def _part(settings: Settings, started: float, share: float) -> Settings:
     """Return the settings of one search of several: a part of the time that is left."""
     if settings.time_limit_s is None:
         return settings
-    left = settings.time_limit_s - (time.monotonic() - started)
+    left = settings.time_limit_s - (now() - started)
     return replace(settings, time_limit_s=max(0.1, left * share))
 
 
@@ -140,7 +140,7 @@ class _Mix:
             else wins.plan.model_copy(update={"instance_fingerprint": instance.fingerprint}),
             assumptions=self._assumptions(apart),
             instance_fingerprint=instance.fingerprint,
-            seconds=time.monotonic() - self.started,
+            seconds=now() - self.started,
             explanation=(*self._sentences(wins, apart, fleets, chosen), *wins.explanation),
             levels={**wins.levels, "gpus": Level(gpus, None if infeasible else bound)},
             engine=chosen if any_engine else None,

@@ -7,11 +7,11 @@ tie (`shardproof.solver.apart.serving` knows mixes besides).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
 from shardproof.formulations.apart.phases import pool_instance
+from shardproof.instances.clock import now
 from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_gpus
@@ -29,12 +29,12 @@ Pools = Mapping[str, Result]
 
 def solve_burst(instance: Instance, settings: Settings) -> Result:
     """Solve bursts apart: the fewest GPUs of each pool, proved by a certificate of each."""
-    started = time.monotonic()
+    started = now()
     if instance.max_gpus < 2:
-        return nothing(instance, time.monotonic() - started)
+        return nothing(instance, now() - started)
     quiet = replace(settings, explain=False, on_progress=None, floor=1)
     pools = {name: solve(pool_instance(instance, name), settings=quiet) for name in ("prefill", "decode")}
-    return put_together(instance, pools, time.monotonic() - started)
+    return put_together(instance, pools, now() - started)
 
 
 def put_together(instance: Instance, pools: Pools, seconds: float) -> Result:

@@ -7,13 +7,13 @@ others are. What is given was played and keeps every limit; it is called optimal
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
 
 from shardproof.formulations.apart.phases import FASTEST_TOKEN_NS, Tokens, pool_instance, slowest_allowed
+from shardproof.instances.clock import now
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Pool
 from shardproof.solver.apart.bound import Bound
@@ -52,12 +52,12 @@ PLAYED = (
 
 def solve_steady(instance: Instance, settings: Settings) -> Result:
     """Find a plan of two pools for an instance whose requests keep coming, play it, and bound it."""
-    started = time.monotonic()
+    started = now()
     give_up = None if settings.time_limit_s is None else started + settings.time_limit_s
     found = _Search(instance, settings, give_up).run() if instance.max_gpus > 1 else None
     enough = instance.max_gpus + 1 if found is None else found.plan.gpus
     bound, whole = Bound(instance, enough, give_up).find() if instance.max_gpus > 1 else (2, True)
-    return _result(instance, found, bound, whole=whole, seconds=time.monotonic() - started)
+    return _result(instance, found, bound, whole=whole, seconds=now() - started)
 
 
 Replicas = Literal["free", "alike"]
@@ -127,7 +127,7 @@ class _Search:
         """Play candidates, the fewest GPUs first; what misses a limit is planned for more."""
         plans = dict(self._candidates(replicas, keys))
         most = len(self._played) + MOST_PLAYED
-        while len(self._played) < most and not (self.give_up is not None and time.monotonic() > self.give_up):
+        while len(self._played) < most and not (self.give_up is not None and now() > self.give_up):
             ready = [(found.gpus, key) for key, found in plans.items()]
             if not ready or (less_than is not None and min(ready)[0] >= less_than):
                 return None

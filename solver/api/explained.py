@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
+from shardproof.instances.clock import now
 from shardproof.solver.api.question import Fields, asked_from, check_fields, shows_fields
 from shardproof.solver.api.record import Answered, seconds_of
 
@@ -106,7 +106,7 @@ def _counted(gpus: int | None) -> str:
 
 
 def explanation_of(instance: Instance, result: Result, stop_at: float = math.inf) -> Explained:
-    """Explain a result; what is not known when the monotonic clock is past ``stop_at`` is said to be missing."""
+    """Explain a result; what is not known when the clock is past ``stop_at`` is said to be missing."""
     from shardproof.formulations.open_loop import is_open
 
     conflicts: tuple[Conflict, ...] = ()
@@ -150,7 +150,7 @@ def _formats(instance: Instance, gpus: int | None, stop_at: float) -> tuple[str,
 
     found: list[str] = []
     try:
-        found.extend(cheaper_formats(instance, gpus, min(stop_at, time.monotonic() + LIFTED_WITHIN_S)))
+        found.extend(cheaper_formats(instance, gpus, min(stop_at, now() + LIFTED_WITHIN_S)))
     except Interrupted:
         found.append("other formats: finding out takes longer; see `shardproof solve --top`")
     return tuple(found)
@@ -165,7 +165,7 @@ def _lifted(instance: Instance, result: Result, stop_at: float) -> tuple[str, ..
 
     found: list[str] = []
     try:
-        within = min(stop_at, time.monotonic() + LIFTED_WITHIN_S)
+        within = min(stop_at, now() + LIFTED_WITHIN_S)
         found.extend(lifted_sentences(deployment_of(instance), result.gpus, within))
     except Interrupted:
         found.append("which restrictions of the search space cost a GPU takes longer to find out")
@@ -245,7 +245,7 @@ def explain(
     check_fields(fields, "explain")
     from shardproof.solver.search.settings import Settings
 
-    limit, started = seconds_of(time_limit, "time_limit"), time.monotonic()
+    limit, started = seconds_of(time_limit, "time_limit"), now()
     settings = Settings(time_limit_s=None if limit is None else SEARCHED_SHARE * limit)
     from shardproof.instances.pools import PoolsQuestion
     from shardproof.solver.answer import answer

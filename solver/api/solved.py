@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from shardproof.instances.clock import now
 from shardproof.instances.errors import InputError
 from shardproof.solver.api.options import check_options
 from shardproof.solver.api.question import Fields, asked_from, check_fields, instance_from, shows_fields, tree_of
@@ -385,7 +385,7 @@ def solve(
         search=search,
         on_progress=on_progress,
     )
-    asked, started = asked_from(instance, fields), time.monotonic()
+    asked, started = asked_from(instance, fields), now()
     if not isinstance(asked, Instance):
         from shardproof.solver.api.fleets import solved_fleet
 

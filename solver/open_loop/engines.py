@@ -6,10 +6,10 @@ GPUs win, then the lowest 99th percentile of TTFT. A played service has an engin
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from shardproof.instances.clock import now
 from shardproof.instances.engine import EngineName
 from shardproof.instances.engine_choice import NAMED, runs_on, under_engine
 from shardproof.instances.errors import InputError
@@ -39,7 +39,7 @@ class _Candidate:
 
 def best_of_engines(instance: Instance, settings: Settings) -> Result:
     """Answer an open question under the engine that does with the fewest GPUs."""
-    started, found = time.monotonic(), list[_Candidate]()
+    started, found = now(), list[_Candidate]()
     for engine in NAMED:
         best = min(found, key=lambda one: one.rank, default=None)
         most = instance.max_gpus if best is None or best.result is None else best.result.gpus or instance.max_gpus
@@ -49,7 +49,7 @@ def best_of_engines(instance: Instance, settings: Settings) -> Result:
         best = next((one for one in found if one.result is not None), best)
     if best.result is None:
         return solve_open(instance, settings)
-    return _of_all(instance, best, best.result, found, time.monotonic() - started)
+    return _of_all(instance, best, best.result, found, now() - started)
 
 
 def _candidate(instance: Instance, engine: EngineName, settings: Settings, most: int, started: float) -> _Candidate:
@@ -57,7 +57,7 @@ def _candidate(instance: Instance, engine: EngineName, settings: Settings, most:
         return _Candidate(engine, None, None, f"does not run on {instance.device.name}")
     left = settings
     if settings.time_limit_s is not None:
-        left = replace(settings, time_limit_s=max(0.0, settings.time_limit_s - (time.monotonic() - started)))
+        left = replace(settings, time_limit_s=max(0.0, settings.time_limit_s - (now() - started)))
     try:
         asked = under_engine(instance, engine)
         result = solve_open(asked.model_copy(update={"max_gpus": most}), left)

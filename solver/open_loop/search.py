@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import heappop, heappush
 from math import ceil
 
+from shardproof.instances.clock import now
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.workload import OpenLoop
@@ -52,7 +52,7 @@ class OpenSearch:
     def __init__(self, instance: Instance, service: Service, *, floor: int, give_up: float | None) -> None:
         """Take the question; ``floor``: GPUs that its other scenarios need; ``give_up``: monotonic clock."""
         self.instance, self.service, self.floor, self.give_up = instance, service, floor, give_up
-        self._started = time.monotonic()
+        self._started = now()
         names = [item for item in within_margin(instance).scenarios if isinstance(item.workload, OpenLoop)]
         self.scenarios = [OpenScenario(service, scenario) for scenario in names]
         self._costs: dict[object, OptionCosts] = {}
@@ -85,7 +85,7 @@ class OpenSearch:
     @property
     def _is_late(self) -> bool:
         """Whether the time is over."""
-        return self.give_up is not None and time.monotonic() > self.give_up
+        return self.give_up is not None and now() > self.give_up
 
     @cached_property
     def _shapes(self) -> tuple[Shape, ...]:

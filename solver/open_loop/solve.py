@@ -6,11 +6,11 @@ promising ones. What is given was played and keeps every limit; it is called opt
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from shardproof.formulations.engines.told import engine_assumptions
 from shardproof.formulations.open_loop import without_open
+from shardproof.instances.clock import now
 from shardproof.instances.instance import Instance
 from shardproof.solver.evaluation.engine_flags import engine_flags
 from shardproof.solver.open_loop.evaluated import service_of
@@ -26,7 +26,7 @@ from shardproof.solver.solve import solve, versions
 
 def solve_open(instance: Instance, settings: Settings) -> Result:
     """Find a plan for an instance with open scenarios, bound it, and play it before it is given."""
-    started = time.monotonic()
+    started = now()
     give_up = None if settings.time_limit_s is None else started + settings.time_limit_s
     service = service_of(instance, seed=settings.seed)
     floor = _others(instance, settings)
@@ -34,7 +34,7 @@ def solve_open(instance: Instance, settings: Settings) -> Result:
         found = Found(None, floor, whole=True)
     else:
         found = OpenSearch(instance, service, floor=max(floor, settings.floor), give_up=give_up).run()
-    return _result(instance, service, found, seconds=time.monotonic() - started)
+    return _result(instance, service, found, seconds=now() - started)
 
 
 def _others(instance: Instance, settings: Settings) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from shardproof.formulations.pools.problem import Load, PoolsProblem
 from shardproof.formulations.pools.relaxation import relaxed
 from shardproof.formulations.pools.rows import row_of
+from shardproof.instances.clock import now
 from shardproof.solver.pools.knowledge import Knowledge
 from shardproof.solver.pools.search import OutOfTimeError, PoolsSearch, Realised
 from shardproof.solver.pools.tree import Tree, TreeSearch
@@ -96,7 +96,7 @@ class Pursuit:
         """Take what is known, the question, who makes fleets real, and what was ``found`` where bounds are others."""
         self.knowledge, self.asked, self.settings, self._realise = knowledge, asked, settings, realise
         self._found = found
-        self._end = None if settings.seconds is None else time.monotonic() + settings.seconds
+        self._end = None if settings.seconds is None else now() + settings.seconds
         self.out_of_time = False
 
     def run(self) -> PoolsOutcome:
@@ -106,8 +106,8 @@ class Pursuit:
     def _search(self, share: float = 1.0) -> PoolsSearch:
         stop_at = None
         if self._end is not None:
-            now = time.monotonic()
-            stop_at = now + (self._end - now) * share
+            moment = now()
+            stop_at = moment + (self._end - moment) * share
         return PoolsSearch(self.knowledge, self.settings.workers, self.settings.seed, stop_at)
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from shardproof.formulations.deployment.build import Deployment
@@ -10,6 +9,7 @@ from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.tables import Program
 from shardproof.formulations.fleet.covering import Item, items
 from shardproof.formulations.pools.problem import Load
+from shardproof.instances.clock import now
 from shardproof.solver.search.capacities import Capacities, Known, Provers
 from shardproof.solver.search.lexicographic import AnyProver
 from shardproof.solver.search.prover import Prover
@@ -45,7 +45,7 @@ class Clock:
         Interrupted
             If it is.
         """
-        if self.stop_at is not None and time.monotonic() > self.stop_at:
+        if self.stop_at is not None and now() > self.stop_at:
             raise Interrupted
 
 
@@ -77,7 +77,7 @@ class SearchedPool:
     def _undecided(self, program: Program, query: Query, answer: Answer, *, floor: bool) -> Chain | None:
         from shardproof.solver.search.cp_sat import decide_cases
 
-        left = None if self.clock.stop_at is None else max(0.1, self.clock.stop_at - time.monotonic())
+        left = None if self.clock.stop_at is None else max(0.1, self.clock.stop_at - now())
         claim = decide_cases(program, query, answer.unknown, floor=floor, settings=Settings(time_limit_s=left))
         self.claimed_by = claim.solver
         if claim.chain is None and not claim.refuted:

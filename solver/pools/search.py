@@ -7,7 +7,6 @@ fit into nodes. Each failure becomes a row, a fact about a kind or, where no row
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from shardproof.formulations.pools.proposal import proposed
 from shardproof.formulations.pools.relaxation import relaxed, size_of
 from shardproof.formulations.pools.rows import Cover, Spec, first_rows, lost_nodes, row_of, unit_weights
 from shardproof.formulations.pools.split import split
+from shardproof.instances.clock import now
 from shardproof.solver.pools.knowledge import Knowledge
 from shardproof.solver.pools.losses import without_nodes, without_replicas
 from shardproof.solver.pools.packing import Node, Spread, UndecidedError, packed, packed_together
@@ -72,7 +72,7 @@ class _Point:
 
 @dataclass
 class PoolsSearch:
-    """Looks for the cheapest fleet that `knowledge` admits; ``stop_at``: when to give up (`time.monotonic`)."""
+    """Looks for the cheapest fleet that `knowledge` admits; ``stop_at``: when to give up (`instances.clock`)."""
 
     knowledge: Knowledge
     workers: int = 1
@@ -234,7 +234,7 @@ class PoolsSearch:
     def _left(self) -> float | None:
         if self.stop_at is None:
             return None
-        left = self.stop_at - time.monotonic()
+        left = self.stop_at - now()
         if left <= 0:
             raise OutOfTimeError
         return left

@@ -7,12 +7,12 @@ program, the same tree and the same checker.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from shardproof.formulations.pools.problem import Kind
+from shardproof.instances.clock import now
 from shardproof.instances.errors import InternalError
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.solver.checkers import pools as checker
@@ -42,7 +42,7 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
     CheckFailed
         If the checker refuses what was found (a fault of ours).
     """
-    settings, started = settings or Settings(), time.monotonic()
+    settings, started = settings or Settings(), now()
     work = Work(question, settings)
     asked = Asked(work.base.demand, question.objective == "load", question.resolution)
     effort = PoolsSettings(settings.time_limit_s, settings.workers, settings.seed)
@@ -50,7 +50,7 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
     outcome = Pursuit(work.knowledge, asked, effort, work.realised, found).run()
     plan = None if outcome.fleet is None else fleet_plan(question, outcome.fleet, work.chosen)
     status = _status(outcome)
-    late = work.end_at is not None and time.monotonic() > work.end_at - LEFT_FOR_CHECKING * (settings.time_limit_s or 0)
+    late = work.end_at is not None and now() > work.end_at - LEFT_FOR_CHECKING * (settings.time_limit_s or 0)
     certify = settings.certify and not late and not work.is_played
     proof = _proof(outcome, evidence_of(question, asked, outcome, work) if certify else None)
     objective = question.objective
@@ -69,7 +69,7 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
         assumptions=(*question.assumptions, *premises(question)),
         instance_fingerprint=question.fingerprint,
         versions=versions(),
-        seconds=time.monotonic() - started,
+        seconds=now() - started,
         explanation=(),
         asked=asked,
         outcome=outcome,

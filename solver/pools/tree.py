@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,6 +17,7 @@ from shardproof.formulations.pools.problem import PoolsProblem, Row
 from shardproof.formulations.pools.relaxation import PENALTY, Relaxed, multipliers, relaxed
 from shardproof.formulations.pools.rows import Cover, Spec, row_of
 from shardproof.formulations.pools.split import split
+from shardproof.instances.clock import now
 from shardproof.solver.pools.losses import worst
 from shardproof.solver.pools.search import PoolsSearch
 
@@ -92,7 +92,7 @@ class TreeSearch:
         largest = max(self.problem.costs.values(), default=1)
         open_ = [(root.found.value, next(order), root)]
         for _ in range(MOST_NODES):
-            if not open_ or (self.stop_at is not None and time.monotonic() > self.stop_at):
+            if not open_ or (self.stop_at is not None and now() > self.stop_at):
                 break
             value, _, case = heapq.heappop(open_)
             top = 0.0 if wanted is None else (wanted - self.problem.step) / largest

@@ -7,13 +7,13 @@ a certificate.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from shardproof.formulations.pools.problem import Kind, Limit, PoolsProblem, Supply
 from shardproof.formulations.pools.split import split
+from shardproof.instances.clock import now
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.units import format_gpus
 from shardproof.solver.pools.knowledge import Knowledge, Searched, Table
@@ -62,7 +62,7 @@ class Again:
 
     def share(self, base: PoolsProblem, resolution: int = 100) -> tuple[Fraction, Realised | None] | None:
         """Return the largest part of the demand that is carried, and a fleet for it (``None``: not found out)."""
-        left = self.stop_at - time.monotonic()
+        left = self.stop_at - now()
         if left <= 0:
             return None
         asked = Asked(base.demand, most_load=True, resolution=resolution)
@@ -74,7 +74,7 @@ class Again:
 
 def reasons(question: PoolsQuestion, result: FleetResult, seconds: float = WITHIN_S) -> tuple[str, ...]:
     """Say what binds a fleet and what a cheaper one could do; without a fleet, how much can be carried at all."""
-    again, found = Again(result.work, time.monotonic() + seconds), list[str]()
+    again, found = Again(result.work, now() + seconds), list[str]()
     base = result.work.base
     steps: tuple[Step, ...] = (_most, _nothing) if result.value is None else (_rate, by_phase, _cheaper, _binding)
     for step in (_wanting,) if question.objective == "load" else steps:
@@ -227,7 +227,7 @@ def price_ranges(question: PoolsQuestion, result: FleetResult) -> tuple[PriceRan
     fleet = result.outcome.fleet
     if fleet is None or question.objective == "load":
         return ()
-    again = Again(result.work, time.monotonic() + WITHIN_S)
+    again = Again(result.work, now() + WITHIN_S)
     found = []
     for place, supply in enumerate(result.work.base.supplies):
         try:

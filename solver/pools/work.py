@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,6 +10,7 @@ from math import ceil
 from shardproof.formulations.fleet.covering import Item, trimmed
 from shardproof.formulations.pools.build import problem_of, replica_question
 from shardproof.formulations.pools.problem import Kind
+from shardproof.instances.clock import now
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.solver.open_loop.shapes import Shape
 from shardproof.solver.pools.arriving import OpenPool, PlayedRates
@@ -41,7 +41,7 @@ class Work:
     def __post_init__(self) -> None:
         """Build the problem and, where capacities are searched for, every pool's deployment."""
         self.base = problem_of(self.question)
-        self.clock, self.end_at = Clock(), None if self.settings.time_limit_s is None else time.monotonic()
+        self.clock, self.end_at = Clock(), None if self.settings.time_limit_s is None else now()
         if self.end_at is not None and self.settings.time_limit_s is not None:
             self.clock.stop_at = self.end_at + self.settings.time_limit_s * SEARCHED
             self.end_at += self.settings.time_limit_s

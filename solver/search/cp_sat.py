@@ -7,7 +7,6 @@ the floating-point objective. Nothing found here leaves unchecked, and what it r
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,6 +20,7 @@ from shardproof.formulations.deployment.objective import minimise
 from shardproof.formulations.deployment.program import add_hint, build, cases_of, read_chain
 from shardproof.formulations.deployment.tables import Case, Program
 from shardproof.formulations.deployment.variables import Limits, Model
+from shardproof.instances.clock import now
 from shardproof.instances.errors import InternalError
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.search.outcome import Outcome
@@ -100,7 +100,7 @@ def decide_cases(
     """Decide a query on the cases that the exact search left open."""
     limits = Limits(min(query.gpus, program.max_gpus), query.ttft, query.memory)
     cases = [Case(program.layouts[item.layout], item.choices) for item in unknown]
-    started, claimed = time.monotonic(), f"claimed by {NAME}"
+    started, claimed = now(), f"claimed by {NAME}"
     for case in cases:
         left = _left(settings, started)
         if left is not None and left <= 0:
@@ -114,7 +114,7 @@ def decide_cases(
 
 
 def _left(settings: Settings, started: float) -> float | None:
-    return None if settings.time_limit_s is None else settings.time_limit_s - (time.monotonic() - started)
+    return None if settings.time_limit_s is None else settings.time_limit_s - (now() - started)
 
 
 def _agreed(program: Program, cases: Sequence[Case], limits: Limits, settings: Settings, started: float) -> str | None:
@@ -149,7 +149,7 @@ def confirm(program: Program, chain: Chain, settings: Settings) -> None:
 
 def search_with_cp_sat(program: Program, settings: Settings) -> Outcome:
     """Solve the whole program, every case in one model, level by level, with CP-SAT alone."""
-    outcome, started = Outcome(claimed_by=f"claimed by {NAME}"), time.monotonic()
+    outcome, started = Outcome(claimed_by=f"claimed by {NAME}"), now()
     cases = [
         case
         for layout in program.layouts
@@ -164,7 +164,7 @@ def search_with_cp_sat(program: Program, settings: Settings) -> Outcome:
         return outcome
     levels: tuple[ObjectiveLevel, ...] = ("gpus", "ttft", "memory")
     for level in levels:
-        left = None if settings.time_limit_s is None else settings.time_limit_s - (time.monotonic() - started)
+        left = None if settings.time_limit_s is None else settings.time_limit_s - (now() - started)
         if left is not None and left <= 0:
             outcome.stop_reason = "time-limit"
             return outcome

@@ -6,7 +6,6 @@ tables (what is refuted is impossible in exact arithmetic). Cases that the exact
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -14,6 +13,7 @@ from typing import Protocol
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.check import broken_row
 from shardproof.formulations.deployment.tables import Program
+from shardproof.instances.clock import now
 from shardproof.instances.errors import InternalError
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.proof.refutation import Refutation
@@ -64,7 +64,7 @@ class LexicographicSearch:
         self.program, self.settings, self._limited = program, settings, limited
         self._rival = rival
         self.most = program.max_gpus if rival is None else min(rival.gpus, program.max_gpus)
-        self.started = time.monotonic()
+        self.started = now()
         self.outcome = Outcome()
         self._level = "gpus"
         self._upper = self._prover(program, floor=False)
@@ -109,13 +109,13 @@ class LexicographicSearch:
 
     def _check_stop(self) -> None:
         limit = self.settings.time_limit_s
-        if limit is not None and time.monotonic() - self.started > limit:
+        if limit is not None and now() - self.started > limit:
             raise Interrupted
 
     def _report(self) -> None:
         told = self.settings.told
         if told is not None:
-            seconds = time.monotonic() - self.started
+            seconds = now() - self.started
             told(Progress(self._gpus(), self.bound, seconds, self._level))
 
     def _gpus(self) -> int | None:
@@ -150,7 +150,7 @@ class LexicographicSearch:
 
     def _remaining(self) -> Settings:
         limit = self.settings.time_limit_s
-        left = None if limit is None else max(0.1, limit - (time.monotonic() - self.started))
+        left = None if limit is None else max(0.1, limit - (now() - self.started))
         return replace(self.settings, time_limit_s=left)
 
     def _fewest_gpus(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
+
+from shardproof.instances.clock import now
 
 Search = Literal["auto", "both", "cp-sat"]
 """auto: exact search over chains, CP-SAT for cases that it leaves open; both: CP-SAT is also held against the
@@ -60,7 +61,7 @@ def report(gpus: int | None, bound: int, *, started: float, level: str = "gpus")
     """Tell whoever watches how far a search is that takes no settings."""
     watcher = _WATCHER.get()
     if watcher is not None:
-        watcher(Progress(gpus, bound, time.monotonic() - started, level))
+        watcher(Progress(gpus, bound, now() - started, level))
 
 
 @contextmanager

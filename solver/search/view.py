@@ -11,7 +11,7 @@ All arithmetic is in 64-bit integers; `View` refuses tables whose sums could lea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -346,9 +346,9 @@ class View:
         found = bands(self.gpus, self.far, before, after)
         return Cheapest(self.options, least_sums(found, budget=self.budget, layers=self.layers), found)
 
-    def labels(self, tables: Sequence[Table], limits: Sequence[int]) -> Labels:
+    def labels(self, tables: Sequence[Table], limits: Sequence[int], check_stop: Callable[[], None]) -> Labels:
         """Non-dominated sums of several path rows; each row's sum may not exceed its limit."""
-        return Labels(self, tables, limits)
+        return Labels(self, tables, limits, check_stop)
 
 
 Label = tuple[int, ...]
@@ -357,9 +357,14 @@ Label = tuple[int, ...]
 class Labels:
     """Exact search with several path rows: all non-dominated (layer, sum of each row) per GPU count."""
 
-    def __init__(self, view: View, tables: Sequence[Table], limits: Sequence[int]) -> None:
-        """Build every label; raises `TooManyLabels` when they are more than can be held."""
-        self._view, self._limits = view, tuple(limits)
+    def __init__(
+        self, view: View, tables: Sequence[Table], limits: Sequence[int], check_stop: Callable[[], None]
+    ) -> None:
+        """Build every label; raises `TooManyLabels` when they are more than can be held.
+
+        ``check_stop`` raises where the time is over: labels may take longer than all the rest of a search.
+        """
+        self._view, self._limits, self._check_stop = view, tuple(limits), check_stop
         self._costs = [view.costs(table) for table in tables]
         self._rest = [remaining_minimum(view.costs(table)) for table in tables]
         self.rows: list[list[Label]] = [[(0,) * (len(tables) + 1)]]
@@ -374,6 +379,7 @@ class Labels:
         view, fresh = self._view, dict[Label, tuple[int, Label, int]]()
         for place, width in enumerate(view.gpus):
             for label in self.rows[gpus - width] if width <= gpus else ():
+                self._check_stop()
                 start = label[0]
                 before = [int(costs.before[place, start]) for costs in self._costs]
                 for stop in range(start + 1, int(view.far[place][start]) + 1):
@@ -385,7 +391,7 @@ class Labels:
                         continue
                     fresh.setdefault((stop, *sums), (gpus - width, label, place))
         earlier = [label for row in self.rows[1:] for label in row]
-        kept = _non_dominated(fresh, earlier)
+        kept = _non_dominated(fresh, earlier, self._check_stop)
         self.rows.append([label for label in kept if label[0] < view.layers])
         for label in kept:
             self._origin[gpus, label] = fresh[label]
@@ -411,7 +417,9 @@ class Labels:
         return tuple(reversed(stages))
 
 
-def _non_dominated(fresh: dict[Label, tuple[int, Label, int]], earlier: Sequence[Label]) -> list[Label]:
+def _non_dominated(
+    fresh: dict[Label, tuple[int, Label, int]], earlier: Sequence[Label], check_stop: Callable[[], None]
+) -> list[Label]:
     """Labels of ``fresh`` that no other one and no earlier one dominates (more layers, smaller sums)."""
     if not fresh:
         return []
@@ -420,6 +428,7 @@ def _non_dominated(fresh: dict[Label, tuple[int, Label, int]], earlier: Sequence
     held = np.array([(-label[0], *label[1:]) for label in earlier], dtype=np.int64).reshape(len(earlier), keys.shape[1])
     kept: list[Label] = []
     for label, key in zip(order, keys, strict=True):
+        check_stop()
         if held.size and bool((held <= key).all(axis=1).any()):
             continue
         kept.append(label)

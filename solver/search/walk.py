@@ -281,7 +281,7 @@ class Walk:
             if found is not None:
                 return found
         limits = [_room(row) for row in rows]
-        labels = view.labels([row.path.table for row in rows], limits)
+        labels = view.labels([row.path.table for row in rows], limits, self._rounded.check_stop)
         if labels.complete is None:
             weights = tuple(((row.path.name, 1),) for row in rows)
             return Frontier(weights, tuple(tuple(sorted(row)) for row in labels.rows))
