@@ -89,7 +89,8 @@ class Tab:
                 device = open_.pop(message["id"])
                 self.each.append(time.perf_counter() - started)
                 self.worked.append(message.get("processor_s", 0.0))
-                refused += [f"{device}: {message['refused']}"] if "refused" in message else []
+                wrong = message.get("refused") or message["done"].get("ended")
+                refused += [f"{device}: {wrong}"] if wrong else []
         return time.perf_counter() - started, refused
 
     def send(self, fields: dict[str, Any], devices: Sequence[str]) -> dict[int, str]:

@@ -29,10 +29,19 @@ PRELOAD = ("shardproof.solver.batch.work", "shardproof.solver.answer", "shardpro
 
 @dataclass(frozen=True)
 class TaskLimits:
-    """What one task may use: seconds until its worker is stopped, and bytes of memory (``None``: any)."""
+    """What one task may use: seconds until its worker is stopped, and bytes of memory (``None``: any).
+
+    ``own_work``: seconds are those of the worker's processor, which others on the machine do not lengthen, as are the
+    time limits of its solves; by the wall it then has `PATIENCE` times as long.
+    """
 
     seconds: float
     memory_bytes: int | None = None
+    own_work: bool = False
+
+
+PATIENCE = 10
+"""How much longer a task may take by the wall than its own work may, so that one that only waits ends too."""
 
 
 class Engine(Protocol):

@@ -9,15 +9,15 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from typing import Any
 
 from shardproof.formulations.deployment.remembered import STORES
 from shardproof.solver.batch.answer import Answer, Done, Job, News, failure
-from shardproof.solver.batch.engine import ATTEMPTS, TaskLimits, Work, died_twice, too_large, too_long
-from shardproof.solver.batch.worker import resident_bytes, serve
+from shardproof.solver.batch.engine import ATTEMPTS, PATIENCE, TaskLimits, Work, died_twice, too_large, too_long
+from shardproof.solver.batch.worker import name_of, processor_seconds, resident_bytes, serve
 
 RECYCLE_BYTES = 700_000_000
 """A worker that holds more than this after a job is replaced, so that fragments do not add up."""
@@ -38,6 +38,7 @@ class _Worker:
     job: Job | None = None
     attempts: int = 0
     started: float = field(default=0.0)
+    worked: float | None = None
     subjects: deque[str] = field(default_factory=lambda: deque(maxlen=SUBJECTS_HELD))
 
 
@@ -92,6 +93,14 @@ class PoolEngine:
         worker = next((w for w in self._workers if w.job is not None and w.job.fingerprint == fingerprint), None)
         if worker is not None:
             self._remove(worker)
+        return worker is not None
+
+    def stop(self, fingerprint: str) -> bool:
+        """Have a job's time be over, so that its answer is what is known by then. Returns whether it was running."""
+        worker = next((w for w in self._workers if w.job is not None and w.job.fingerprint == fingerprint), None)
+        if worker is not None:
+            with contextlib.suppress(OSError):
+                worker.lifeline.send_bytes(name_of(fingerprint))
         return worker is not None
 
     def collect(self, timeout_s: float, *, also: Sequence[Connection] = ()) -> list[Done]:
@@ -159,18 +168,28 @@ class PoolEngine:
         job, limits, seconds = worker.job, self._limits, time.monotonic() - worker.started
         assert job is not None
         large = limits.memory_bytes is not None and resident_bytes(worker.process.pid or 0) > limits.memory_bytes
-        if not large and seconds <= limits.seconds:
+        if not large and not self._is_late(worker, seconds):
             return None
         attempts = worker.attempts
         self._remove(worker)
-        reason = too_large(limits) if large else too_long(limits)
-        return Done(job=job, answer=failure(reason, seconds=seconds), attempts=attempts)
+        ended = failure(too_large(limits) if large else too_long(limits), seconds=seconds)
+        return Done(job=job, answer=replace(ended, summary={"over_limits": True}), attempts=attempts)
+
+    def _is_late(self, worker: _Worker, seconds: float) -> bool:
+        """Whether a job that began so many seconds ago has used all its time."""
+        limit = self._limits.seconds
+        if seconds <= limit or not self._limits.own_work or worker.worked is None:
+            return seconds > limit
+        spent = processor_seconds(worker.process.pid or 0)
+        return seconds > PATIENCE * limit or (spent is not None and spent - worker.worked > limit)
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         far_end, lifeline = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=serve, args=(theirs, far_end, self._work, self._heard is not None), daemon=True
+            target=serve,
+            args=(theirs, far_end, self._work, self._heard is not None, self._limits.own_work),
+            daemon=True,
         )
         process.start()
         theirs.close()
@@ -179,6 +198,7 @@ class PoolEngine:
 
     def _give(self, worker: _Worker, job: Job, *, attempts: int) -> None:
         worker.job, worker.attempts, worker.started = job, attempts, time.monotonic()
+        worker.worked = processor_seconds(worker.process.pid or 0)
         if job.subject:
             if job.subject in worker.subjects:
                 worker.subjects.remove(job.subject)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import os
 import signal
 import threading
@@ -13,16 +14,24 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from shardproof.instances.clock import Clock, measured_by
 from shardproof.instances.errors import InputError
 from shardproof.solver.batch.answer import Answer, Job, News, failure
 from shardproof.solver.batch.engine import TellingWork, Work
 
 _GC_THRESHOLD = 100_000
+_ALL_TIME_S = 1e9
 
 
-def serve(pipe: Connection, lifeline: Connection, work: Work, telling: bool = False) -> None:
-    """Answer jobs one after another; end when the pipe closes. ``telling``: somebody listens on the way."""
-    _prepare(lifeline)
+def serve(pipe: Connection, lifeline: Connection, work: Work, telling: bool = False, own_work: bool = False) -> None:
+    """Answer jobs one after another; end when the pipe closes.
+
+    ``telling``: somebody listens on the way. ``own_work``: time limits are those of this process's own work. What comes
+    over the ``lifeline`` names a job that shall stop: its time is over at once.
+    """
+    stops = _Stops()
+    _prepare(lifeline, stops)
+    clock = stops.clock(time.process_time if own_work else time.monotonic)
 
     def tell(content: Any) -> None:
         with contextlib.suppress(OSError):
@@ -33,7 +42,9 @@ def serve(pipe: Connection, lifeline: Connection, work: Work, telling: bool = Fa
             job = pipe.recv()
         except (EOFError, OSError):
             return
-        answer = answer_job(work, job, tell if telling else None)
+        stops.at_work = name_of(job.fingerprint)
+        with measured_by(clock):
+            answer = answer_job(work, job, tell if telling else None)
         with contextlib.suppress(OSError):
             pipe.send(answer)
 
@@ -61,7 +72,36 @@ def resident_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _prepare(lifeline: Connection) -> None:
+def processor_seconds(pid: int) -> float | None:
+    """Processor time that a process has used; ``None`` where the system does not say."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def name_of(fingerprint: str) -> bytes:
+    """Return the name of a job between processes, however long its fingerprint is."""
+    return hashlib.sha256(fingerprint.encode()).digest()
+
+
+class _Stops:
+    """Which job is at work, and which one shall stop."""
+
+    def __init__(self) -> None:
+        self.at_work = self.stopped = b""
+
+    def clock(self, clock: Clock) -> Clock:
+        """Return a clock on which all time is over once the job at work shall stop."""
+
+        def time_of() -> float:
+            return clock() + (_ALL_TIME_S if self.stopped and self.stopped == self.at_work else 0.0)
+
+        return time_of
+
+
+def _prepare(lifeline: Connection, stops: _Stops) -> None:
     # Ctrl-C reaches the whole process group; only the parent acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # If memory runs out, the kernel shall take a worker, never the process that holds the ledger.
@@ -70,10 +110,12 @@ def _prepare(lifeline: Connection) -> None:
     # What was imported stays, and a solve makes many short-lived records: look for cycles less often.
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 50, 50)
-    threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
+    threading.Thread(target=_listen_to_parent, args=(lifeline, stops), daemon=True).start()
 
 
-def _end_with_parent(lifeline: Connection) -> None:
+def _listen_to_parent(lifeline: Connection, stops: _Stops) -> None:
+    """Note which job shall stop; end with the parent."""
     with contextlib.suppress(EOFError, OSError):
-        lifeline.recv_bytes()
+        while True:
+            stops.stopped = lifeline.recv_bytes()
     os._exit(0)

@@ -59,7 +59,7 @@ def _answered(
         "row": row_of(facts, found).cells(()),
         "price_basis": None if basis is None else basis.model_dump(mode="json"),
         "price_per_device_hour": facts.facts["price_per_device_hour"],
-        "result": {key: document.get(key) for key in _KEPT},
+        "result": {key: document.get(key) for key in _KEPT} | {"seconds": round(found.seconds, 6)},
         "plan": document.get("plan"),
         "view": plan_view(document, facts.facts),
         "max_gpus": instance.max_gpus,

@@ -2,35 +2,40 @@
 
 One thread feeds a pool such as `batch` uses. An errand goes to the worker that had its model and device before, whose
 tables are still there, unless that one is busy for longer. Answers have workers of their own, so that no tab waits for
-another one's proofs. Equal errands are done once, and their documents are kept.
+another one's proofs; tabs take turns. Equal errands are done once, and their documents are kept. Time limits count the
+work of a solve alone, neither its waiting nor that of others. One that does not stop at its limit is ended, and what it
+told on its way is the answer.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import json
 import multiprocessing
 import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from shardproof.solver.batch.answer import Answer, Done, Job
+from shardproof.solver.batch.answer import Answer, Job, failure
 from shardproof.solver.batch.engine import PRELOAD, TaskLimits
 from shardproof.solver.batch.fingerprint import SolveSettings
 from shardproof.solver.batch.pool import PoolEngine
 from shardproof.solver.page.errands import Errand, Errands
+from shardproof.solver.page.turns import Turns
 
 KEPT_CHARACTERS = 64_000_000
 """Documents that are kept, in characters."""
 LEAVE_RUNNING_S = 1.0
 """An errand that nobody waits for is stopped when it goes on for longer: most end by themselves, and are kept."""
+STOPPING_S = 1.0
+"""An errand that was stopped and has not ended after so long ends with its worker."""
 PATIENCE_S = 0.2
 """An errand waits so long for the worker that holds tables of its subject; then any does it."""
 MEMORY_BYTES = 4_000_000_000
+STOPPED = "stopped"
 _COLLECT_S = 60.0
 _GRACE_FACTOR, _GRACE_S = 1.5, 10.0
 AT_ONCE = frozenset({"answer", "names", "model", "read", "drop"})
@@ -46,10 +51,11 @@ WARMING = {
 
 @dataclass(frozen=True, eq=False)
 class Listener:
-    """Whoever waits for an errand; both are called on the desk's thread."""
+    """Whoever waits for an errand, and the tab that it is of; both are called on the desk's thread."""
 
     news: Callable[[Any], None]
     done: Callable[[Answer], None]
+    tab: Hashable = None
 
 
 @dataclass(eq=False)
@@ -58,9 +64,23 @@ class _Flight:
 
     errand: Errand
     listeners: list[Listener] = field(default_factory=list)
-    running: bool = False
     asked_at: float = field(default_factory=time.monotonic)
+    at_work_for: tuple[Hashable, ...] | None = None
+    told: Any = None
     dropped_at: float | None = None
+    stopped_at: float | None = None
+    later: list[Listener] = field(default_factory=list)
+    """Who asked for it after it was stopped."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a worker has it."""
+        return self.at_work_for is not None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it shall end soon."""
+        return self.dropped_at is not None or self.stopped_at is not None
 
 
 class Desk:
@@ -72,7 +92,7 @@ class Desk:
         self._engine = PoolEngine(
             Errands(settings, folder),
             processes=processes,
-            limits=TaskLimits(seconds=seconds, memory_bytes=MEMORY_BYTES),
+            limits=TaskLimits(seconds=seconds, memory_bytes=MEMORY_BYTES, own_work=True),
             preload=(*PRELOAD, "shardproof.solver.page.errands"),
             heard=self._hear,
         )
@@ -80,8 +100,7 @@ class Desk:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._bell, self._ring = multiprocessing.Pipe(duplex=False)
         self._flights: dict[str, _Flight] = {}
-        self._waiting: list[tuple[int, int, str]] = []
-        self._count = itertools.count()
+        self._turns = Turns()
         self._kept: OrderedDict[str, Answer] = OrderedDict()
         self._kept_characters = 0
         self._open = True
@@ -103,9 +122,13 @@ class Desk:
         """Have an errand done; an equal one that waits, runs or is kept answers both."""
         self._do(lambda: self._accept(errand, listener))
 
-    def leave(self, errand: Errand, listener: Listener, *, at_once: bool = False) -> None:
-        """Wait no longer; ``at_once``: stop it now if nobody else waits."""
-        self._do(lambda: self._forget(errand, listener, at_once=at_once))
+    def leave(self, errand: Errand, listener: Listener) -> None:
+        """Wait no longer."""
+        self._do(lambda: self._forget(errand, listener))
+
+    def stop(self, errand: Errand, listener: Listener) -> None:
+        """Be content with what is known by now: the errand ends, unless others wait for more."""
+        self._do(lambda: self._cut_short(errand, listener))
 
     def _do(self, step: Callable[[], None]) -> None:
         with self._lock:
@@ -126,7 +149,7 @@ class Desk:
 
     def _take_steps(self) -> None:
         """Do what was asked since; wait for it where nothing runs."""
-        while self._bell.poll() or (self._open and not self._waiting and not self._running()):
+        while self._bell.poll() or (self._open and not self._turns and not self._running()):
             self._bell.recv_bytes()
             self._inbox.get()()
 
@@ -136,67 +159,93 @@ class Desk:
             self._kept.move_to_end(errand.key)
             listener.done(kept)
             return
-        flight = self._flights.get(errand.key)
-        if flight is None:
-            flight = self._flights[errand.key] = _Flight(errand)
-            heapq.heappush(self._waiting, (_rank(errand), next(self._count), errand.key))
+        flight = self._flights.setdefault(errand.key, _Flight(errand))
+        if flight.stopped_at is not None:
+            flight.later.append(listener)
+            return
+        if not flight.is_running:
+            self._turns.add(listener.tab, errand.key, _rank(errand))
         flight.dropped_at = None
         flight.listeners.append(listener)
 
-    def _forget(self, errand: Errand, listener: Listener, *, at_once: bool) -> None:
+    def _forget(self, errand: Errand, listener: Listener) -> None:
         flight = self._flights.get(errand.key)
+        if flight is not None and listener in flight.later:
+            flight.later.remove(listener)
         if flight is None or listener not in flight.listeners:
             return
         flight.listeners.remove(listener)
-        if flight.listeners:
-            return
-        if not flight.running:
-            del self._flights[errand.key]
-        elif at_once:
-            self._cancel(flight)
-        else:
+        if not flight.is_running and all(other.tab != listener.tab for other in flight.listeners):
+            self._turns.leave(errand.key, listener.tab)
+        if not flight.listeners and flight.is_running:
             flight.dropped_at = time.monotonic()
+        elif not flight.listeners:
+            del self._flights[errand.key]
 
-    def _cancel(self, flight: _Flight) -> None:
-        self._engine.cancel(flight.errand.key)
-        del self._flights[flight.errand.key]
+    def _cut_short(self, errand: Errand, listener: Listener) -> None:
+        flight = self._flights.get(errand.key)
+        if flight is None or listener not in flight.listeners:
+            return
+        if flight.is_running and flight.listeners == [listener]:
+            self._stop_running(flight)
+            return
+        told = flight.told
+        self._forget(errand, listener)
+        listener.done(_cut_off(errand, told, STOPPED))
+
+    def _stop_running(self, flight: _Flight) -> None:
+        if flight.stopped_at is None:
+            flight.stopped_at = time.monotonic()
+            self._engine.stop(flight.errand.key)
 
     def _fill(self) -> None:
-        """Give waiting errands to idle workers, the lowest rank first."""
-        held = []
-        while self._waiting and self._running() < self._processes:
-            item = heapq.heappop(self._waiting)
-            flight = self._flights.get(item[2])
-            if flight is None or flight.running:
-                continue
-            subject = flight.errand.subject
-            if time.monotonic() - flight.asked_at < PATIENCE_S and self._engine.is_held_up(subject):
-                held.append(item)
-                continue
-            flight.running = True
-            self._engine.submit(Job(item[2], flight.errand.kind, flight.errand, subject=subject))
-        for item in held:
-            heapq.heappush(self._waiting, item)
+        """Give waiting errands to idle workers, tab by tab."""
+        while self._turns and self._running() < self._processes:
+            found = self._turns.take(self._is_due)
+            if found is None:
+                return
+            key, tabs = found
+            flight = self._flights[key]
+            flight.at_work_for = tabs
+            self._engine.submit(Job(key, flight.errand.kind, flight.errand, subject=flight.errand.subject))
+
+    def _is_due(self, key: str) -> bool:
+        """Whether an errand need not wait for the worker that holds tables of its subject."""
+        flight = self._flights[key]
+        waited = time.monotonic() - flight.asked_at
+        return waited >= PATIENCE_S or not self._engine.is_held_up(flight.errand.subject)
 
     def _running(self) -> int:
-        return sum(flight.running for flight in self._flights.values())
+        return sum(flight.is_running for flight in self._flights.values())
 
     def _gather(self) -> None:
-        dropped = [flight for flight in self._flights.values() if flight.dropped_at is not None]
-        wait = PATIENCE_S / 2 if self._waiting else LEAVE_RUNNING_S / 4 if dropped else _COLLECT_S
+        watched = [flight for flight in self._flights.values() if flight.is_watched]
+        wait = PATIENCE_S / 2 if self._turns else LEAVE_RUNNING_S / 4 if watched else _COLLECT_S
         for done in self._engine.collect(wait, also=(self._bell,)):
-            self._finish(done)
-        for flight in dropped:
-            left = flight.dropped_at
-            if left is not None and time.monotonic() - left > LEAVE_RUNNING_S and flight.errand.key in self._flights:
-                self._cancel(flight)
+            self._finish(done.job.fingerprint, done.answer)
+        for flight in watched:
+            if flight.errand.key in self._flights:
+                self._end(flight)
 
-    def _finish(self, done: Done) -> None:
-        key = done.job.fingerprint
-        flight = self._flights.pop(key, None)
-        self._keep(key, done.answer)
-        for listener in flight.listeners if flight else ():
-            listener.done(done.answer)
+    def _end(self, flight: _Flight) -> None:
+        """Stop what nobody has waited for for long; end what was stopped and goes on."""
+        moment, key = time.monotonic(), flight.errand.key
+        if flight.dropped_at is not None and moment - flight.dropped_at > LEAVE_RUNNING_S:
+            self._stop_running(flight)
+        if flight.stopped_at is not None and moment - flight.stopped_at > STOPPING_S and self._engine.cancel(key):
+            self._finish(key, replace(failure(STOPPED), summary={"over_limits": True}))
+
+    def _finish(self, key: str, answer: Answer) -> None:
+        flight = self._flights.pop(key)
+        self._turns.done(flight.at_work_for or (), answer.summary.get("processor_s", answer.seconds))
+        if answer.summary.get("over_limits"):
+            answer = _cut_off(flight.errand, flight.told, answer.reason or "")
+        elif flight.stopped_at is None:
+            self._keep(key, answer)
+        for listener in flight.listeners:
+            listener.done(answer)
+        for listener in flight.later:
+            self._accept(flight.errand, listener)
 
     def _keep(self, key: str, answer: Answer) -> None:
         """Keep a document that another try would not better: a refusal is kept, a failure is not."""
@@ -212,12 +261,23 @@ class Desk:
 
     def _hear(self, job: Job, content: Any) -> None:
         flight = self._flights.get(job.fingerprint)
+        if flight is not None:
+            flight.told = content
         for listener in flight.listeners if flight else ():
             listener.news(content)
 
 
 def _rank(errand: Errand) -> int:
     return 0 if errand.kind in AT_ONCE else _RANKS.get(errand.kind, _LAST)
+
+
+def _cut_off(errand: Errand, told: Any, reason: str) -> Answer:
+    """Return the answer of an errand that was ended: what it told on its way; another kind has none."""
+    if errand.kind != "answer":
+        return failure(reason)
+    known = told if isinstance(told, dict) else {}
+    gpus = {"incumbent": known.get("incumbent"), "bound": known.get("bound") or 1}
+    return Answer("done", {}, json.dumps({"device": errand.options.get("device"), "ended": reason, **gpus}), 0.0)
 
 
 def _ignore(content: Any) -> None:
@@ -246,9 +306,13 @@ class Desks:
         """Have an errand done at its desk."""
         self._of(errand).ask(errand, listener)
 
-    def leave(self, errand: Errand, listener: Listener, *, at_once: bool = False) -> None:
+    def leave(self, errand: Errand, listener: Listener) -> None:
         """Wait no longer at its desk."""
-        self._of(errand).leave(errand, listener, at_once=at_once)
+        self._of(errand).leave(errand, listener)
+
+    def stop(self, errand: Errand, listener: Listener) -> None:
+        """Be content with what its desk knows by now."""
+        self._of(errand).stop(errand, listener)
 
     def _of(self, errand: Errand) -> Desk:
         return self._watched if errand.kind in AT_ONCE else self._others

@@ -83,7 +83,9 @@ class Talk:
         if not isinstance(number, int) or isinstance(number, bool):
             self._say({"refused": "a message needs an id, a whole number"})
         elif message.get("leave"):
-            self._leave(number, at_once=message.get("leave") == "at once")
+            self._leave(number)
+        elif message.get("stop"):
+            self._stop(number)
         elif number in self._asked or len(self._asked) >= MOST_ASKED:
             self._say({"id": number, "refused": f"at most {MOST_ASKED} errands at once, each with an id of its own"})
         else:
@@ -103,13 +105,18 @@ class Talk:
 
         # Plain values travel to a worker; decimals that a file may hold travel as text.
         errand = Errand(kind, json.loads(json.dumps(options, default=str)))
-        self._asked[number] = errand, (listener := Listener(news, done))
+        self._asked[number] = errand, (listener := Listener(news, done, tab=id(self)))
         self._desks.ask(errand, listener)
 
-    def _leave(self, number: int, *, at_once: bool) -> None:
+    def _leave(self, number: int) -> None:
         found = self._asked.pop(number, None)
         if found is not None:
-            self._desks.leave(*found, at_once=at_once)
+            self._desks.leave(*found)
+
+    def _stop(self, number: int) -> None:
+        found = self._asked.get(number)
+        if found is not None:
+            self._desks.stop(*found)
 
     def _finished(self, number: int, answer: Answer) -> None:
         if self._asked.pop(number, None) is None:

@@ -360,10 +360,7 @@ class Labels:
     def __init__(
         self, view: View, tables: Sequence[Table], limits: Sequence[int], check_stop: Callable[[], None]
     ) -> None:
-        """Build every label; raises `TooManyLabels` when they are more than can be held.
-
-        ``check_stop`` raises where the time is over: labels may take longer than all the rest of a search.
-        """
+        """Build every label, or raise: `TooManyLabels` when they are more than can be held, `check_stop` when late."""
         self._view, self._limits, self._check_stop = view, tuple(limits), check_stop
         self._costs = [view.costs(table) for table in tables]
         self._rest = [remaining_minimum(view.costs(table)) for table in tables]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -15,6 +16,7 @@ from shardproof.solver.batch.fingerprint import SolveSettings
 from shardproof.solver.page import desk as desk_module
 from shardproof.solver.page.desk import Desk, Listener
 from shardproof.solver.page.errands import Errand
+from shardproof.solver.page.turns import Turns
 
 LONG = {"model": "deepseek-r1", "isl": 8192, "osl": 1024, "batch_size": 512, "max_gpus": 512, "ttft": "30 s"}
 SHORT = {"model": "qwen3-8b", "isl": 128, "osl": 16, "batch_size": 1, "max_gpus": 1}
@@ -46,8 +48,11 @@ class Waiting:
     def answer(self) -> Answer:
         return self.answers.get(timeout=60)
 
-    def leave(self, *, at_once: bool = False) -> None:
-        self.desk.leave(self.errand, self.listener, at_once=at_once)
+    def leave(self) -> None:
+        self.desk.leave(self.errand, self.listener)
+
+    def stop(self) -> None:
+        self.desk.stop(self.errand, self.listener)
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -76,15 +81,79 @@ def test_a_refusal_names_field_and_value(desk: Desk) -> None:
     assert "many" in answer.reason
 
 
-def test_a_long_solve_tells_bound_and_incumbent_and_is_stopped_at_once(desk: Desk) -> None:
+def test_a_long_solve_tells_bound_and_incumbent_and_says_what_it_knows_when_it_is_stopped(desk: Desk) -> None:
     long = Waiting(desk, errand(LONG))
     until(lambda: bool(long.news))
     assert {"incumbent", "bound", "seconds"} <= set(long.news[0])
-    started = time.monotonic()
-    long.leave(at_once=True)
+    long.stop()
+    again = Waiting(desk, errand(LONG))  # asked anew while it ends: searched anew
+    found = json.loads(long.answer().document or "")
+    bound = found["bound"] if "ended" in found else found["result"]["bound"]
+    assert bound >= 1
+    until(lambda: bool(again.news))
+    again.leave()
     assert Waiting(desk, errand(SHORT | {"isl": 140})).answer().status == "done"
-    assert time.monotonic() - started < 30  # the solve itself has a minute
-    assert long.answers.empty()
+    assert again.answers.empty()
+
+
+def test_who_stops_what_others_wait_for_ends_nothing(desk: Desk) -> None:
+    both = [Waiting(desk, errand(LONG | {"isl": 8000})) for _ in range(2)]
+    until(lambda: bool(both[1].news))
+    both[0].stop()
+    assert json.loads(both[0].answer().document or "")["ended"] == "stopped"
+    assert both[1].answers.empty()
+    both[1].leave()
+
+
+def test_what_does_not_keep_its_limit_is_ended_and_what_it_told_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "_GRACE_FACTOR", 0.002)
+    monkeypatch.setattr(desk_module, "_GRACE_S", 0.0)
+    hasty = Desk(SolveSettings(time_limit_s=60), processes=1)
+    hasty._thread.start()
+    try:
+        answer = Waiting(hasty, errand(LONG)).answer()
+    finally:
+        hasty.close()
+    found = json.loads(answer.document or "")
+    assert found["bound"] >= 1
+    assert "time limit" in found["ended"]
+    told = desk_module._cut_off(errand(LONG), {"incumbent": 9, "bound": 4, "seconds": 1.0}, "stopped")
+    assert json.loads(told.document or "") == {"device": "h100-sxm", "ended": "stopped", "incumbent": 9, "bound": 4}
+
+
+def test_tabs_take_turns() -> None:
+    turns = Turns()
+    for number in range(5):
+        turns.add("greedy", f"greedy {number}", 0)
+    turns.add("modest", "modest 0", 0)
+    turns.add("modest", "greedy 3", 0)
+    turns.add("late", "proof", 2)
+    taken = []
+    while turns:
+        found = turns.take(lambda key: key != "greedy 1" or len(taken) > 4)
+        assert found is not None
+        taken.append(found)
+        if found[0] == "greedy 0":
+            turns.done(found[1], 9.0)
+    keys = [key for key, _ in taken]
+    assert keys == ["greedy 0", "modest 0", "greedy 3", "greedy 2", "greedy 4", "greedy 1", "proof"]
+    assert taken[2][1] == ("greedy", "modest")
+    turns.add("fresh", "fresh", 0)
+    assert turns.take(lambda key: True) == ("fresh", ("fresh",))
+
+
+def test_a_tab_that_had_more_waits_for_one_that_had_less() -> None:
+    turns = Turns()
+    for name in ("first", "second"):
+        for number in range(3):
+            turns.add(name, f"{name} {number}", 0)
+    order = []
+    while turns:
+        found = turns.take(lambda key: True)
+        assert found is not None
+        order.append(found[0])
+        turns.done(found[1], 5.0 if found[0].startswith("first") else 1.0)
+    assert order == ["first 0", "second 0", "second 1", "second 2", "first 1", "first 2"]
 
 
 def test_who_leaves_a_waiting_errand_costs_nothing(desk: Desk) -> None:

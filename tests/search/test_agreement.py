@@ -7,6 +7,7 @@ import pytest
 from shardproof.formulations.deployment.chains import peak_memory, worst_ttft
 from shardproof.formulations.deployment.constraints import GROUPS
 from shardproof.formulations.deployment.tables import Program
+from shardproof.instances.clock import measured_by
 from shardproof.solver.search import view as frontier
 from shardproof.solver.search import walk
 from shardproof.solver.search.cp_sat import search_with_cp_sat
@@ -77,3 +78,25 @@ def test_programs_in_which_several_rows_bind(room: int, monkeypatch: pytest.Monk
         if room:
             assert key_of(program, outcome) == (None if best is None else best.key), seed
     assert bool(claimed) == (room == 0)
+
+
+def test_labels_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time that is over once the first labels are built ends the search among them, and the bound so far is kept."""
+    monkeypatch.setattr(walk, "_RATIOS", ())
+    over = [False]
+    rows_built: list[int] = []
+    original = frontier.Labels._add_row
+
+    def add_row(labels: frontier.Labels, gpus: int) -> None:
+        over[0] = True
+        original(labels, gpus)
+        rows_built.append(gpus)
+
+    monkeypatch.setattr(frontier.Labels, "_add_row", add_row)
+    reasons = []
+    for seed in SEVERAL_ROWS_BIND:
+        over[0] = False
+        with measured_by(lambda: 1e6 if over[0] else 0.0):
+            reasons.append(LexicographicSearch(random_program(seed), Settings(time_limit_s=10)).run().stop_reason)
+    assert "time-limit" in reasons
+    assert max(rows_built, default=0) <= 1  # a row without labels may stand before

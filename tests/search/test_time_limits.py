@@ -9,6 +9,7 @@ import pytest
 
 import shardproof
 from shardproof.formulations.deployment.volume import least_gpus
+from shardproof.instances.clock import measured_by
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.proof.certificate import accepted
 from shardproof.solver.search.fleet_search import FleetSearch
@@ -91,3 +92,10 @@ def test_the_search_leaves_time_for_what_follows_it() -> None:
     assert searching(Settings()).time_limit_s is None
     assert searching(Settings(time_limit_s=2.0)).time_limit_s == 1.8
     assert searching(Settings(time_limit_s=60.0)).time_limit_s == 59.5
+
+
+def test_a_limit_counts_on_the_clock_that_is_said() -> None:
+    """On a clock on which no time passes a limit of no length ends nothing."""
+    with measured_by(lambda: 7.0):
+        found = search(asked(batch_size=4), Settings(time_limit_s=0.0))
+    assert found.outcome.stop_reason == "proved"

@@ -95,6 +95,15 @@ def room_of(module: str) -> int:
     return ROOMS.index(module.split(".")[1])
 
 
+OWN_CLOCKS = ("instances/clock.py", "solver/batch/", "solver/page/", "solver/placement/", "solver/commands/progress.py")
+
+
+def test_time_limits_are_measured_by_one_clock() -> None:
+    """A limit that is set on `instances.clock` and compared with another clock ends at once, or never."""
+    users = [path for path in modules() if "time.monotonic" in path.read_text(encoding="utf-8")]
+    assert [path for path in shown(users) if not path.startswith(OWN_CLOCKS)] == []
+
+
 def test_every_file_of_the_solver_is_in_a_known_room() -> None:
     rooms = {path.relative_to(ROOT).parts[1].removesuffix(".py") for path in files("solver")}
     assert rooms - {"__init__"} <= set(ROOMS)

@@ -48,8 +48,8 @@ function later(milliseconds) {
   state.timer = setTimeout(ask, milliseconds);
 }
 
-function stopAsking(how) {
-  for (const leave of [...state.asked, ...state.extras]) leave(how);
+function stopAsking() {
+  for (const leave of [...state.asked, ...state.extras]) leave();
   state.asked = [];
   state.extras = [];
   clearTimeout(state.idle);
@@ -86,7 +86,7 @@ function askOne(entry) {
   };
   state.asked.push(talk.ask("answer", { question: plain(state.question), device: entry.asked }, {
     news: news => { if (!entry.done) { Object.assign(entry, { news, answer: undefined }); showSoon(); } },
-    done: answer => settle({ answer: questioned(answer) }),
+    done: answer => settle(answer.ended ? { ended: answer, answer: undefined } : { answer: questioned(answer) }),
     refused: words => settle({ refused: words, answer: undefined }),
   }));
 }
@@ -240,9 +240,8 @@ async function attempt(button, error, work) {
 }
 
 byId("stop").addEventListener("click", () => {
-  stopAsking("at once");
-  for (const entry of state.entries.values()) if (!entry.done) Object.assign(entry, { done: true, stopped: true, stale: false, answer: undefined });
-  show();
+  for (const entry of state.entries.values()) entry.stopped = !entry.done;
+  for (const leave of state.asked) leave("stop");
 });
 byId("read").addEventListener("click", () => attempt(byId("read"), byId("pasted-error"), async () => {
   const question = await talk.get("read", { text: byId("pasted").value });

@@ -8,11 +8,12 @@ const PROOFS = { "certified-optimal": "certified", "certified-gap": "certified g
 
 export function stateWords(entry) {
   if (entry.refused) return entry.refused;
-  if (entry.stopped) return "stopped";
+  if (entry.ended) return `${entry.ended.incumbent ? `at most ${entry.ended.incumbent}, ` : ""}at least ${entry.ended.bound} GPUs; ${entry.ended.ended}`;
   if (!entry.answer) return entry.news ? `at most ${entry.news.incumbent ?? "?"}, at least ${entry.news.bound ?? 1} GPUs so far (${figure(entry.news.seconds, 1)} s)` : "working";
   const { status, proof } = entry.answer.result;
   if (status === "infeasible") return `no plan exists with up to ${entry.answer.max_gpus} GPUs`;
-  return status === "optimal" ? PROOFS[proof] || status : `${status === "feasible" ? "best found" : "nothing found"}; at least ${entry.answer.row.bound ?? 1} GPUs${proof === "certified-gap" ? ", certified" : ""}`;
+  const stopped = entry.stopped ? "stopped: " : "";
+  return status === "optimal" ? PROOFS[proof] || status : `${stopped}${status === "feasible" ? "best found" : "nothing found"}; at least ${entry.answer.row.bound ?? 1} GPUs${proof === "certified-gap" ? ", certified" : ""}`;
 }
 
 // One row for each device, the fewest GPUs first; a radio button chooses the one that is shown whole.

@@ -53,13 +53,13 @@ export class Talk {
     setTimeout(() => this.connect(), Math.min(8000, 500 * 2 ** this.tries++));
   }
 
-  // Send an errand; returns a function that stops waiting for it ("at once": its worker too).
+  // Send an errand; returns a function that stops waiting for it ("stop": it shall end, and say what is known by then).
   ask(kind, options, { done, refused, news }) {
     const id = this.next++;
     this.waiting.set(id, { done, refused, news });
     this.send({ id, kind, options });
     return how => {
-      if (this.waiting.delete(id)) this.send({ id, leave: how || true });
+      if (how === "stop" ? this.waiting.has(id) : this.waiting.delete(id)) this.send({ id, [how || "leave"]: true });
     };
   }
 
