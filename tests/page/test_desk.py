@@ -128,7 +128,7 @@ def test_tabs_take_turns() -> None:
     turns.add("modest", "modest 0", 0)
     turns.add("modest", "greedy 3", 0)
     turns.add("late", "proof", 2)
-    taken = []
+    taken: list[tuple[str, Any]] = []
     while turns:
         found = turns.take(lambda key: key != "greedy 1" or len(taken) > 4)
         assert found is not None
