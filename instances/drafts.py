@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from shardproof.instances.catalogue import aliases, load_draft, named_path
+from shardproof.instances.catalogue import aliases, named_path
 from shardproof.instances.formats import Formats
 from shardproof.instances.layers import DenseFeedForward, GroupedQueryAttention, Layer
 from shardproof.instances.model import LayerRun, Model
@@ -161,19 +161,14 @@ def asked_again(speculation: Speculation | None) -> Speculative | None:
     )
 
 
-def with_speculation(instance: Instance, asked: Speculative | None, why: str, *, load: Load = load_draft) -> Instance:
+def with_speculation(instance: Instance, found: Speculation | None, assumed: tuple[str, ...], why: str) -> Instance:
     """Return an instance with other speculative decoding than its own (``None``: none), and say why.
 
-    Raises
-    ------
-    InputError
-        If its model does not take it.
+    ``assumed``: sentences on it, as `speculation_of` gives them.
     """
-    found, said = speculation_of(asked, instance.model, instance.name, load)
-    own = instance.speculative
-    if own == found:
+    if instance.speculative == found:
         return instance
     kept = tuple(text for text in instance.assumptions if not text.startswith("speculative decoding"))
-    note = said or ("speculative decoding: none",)
+    note = assumed or ("speculative decoding: none",)
     changes = {"speculative": found, "assumptions": (*kept, f"{note[0]} ({why})", *note[1:])}
     return instance.model_copy(update=changes)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import get_args
 
-from shardproof.instances.drafts import with_speculation
+from shardproof.instances.catalogue import load_draft
+from shardproof.instances.drafts import speculation_of, with_speculation
 from shardproof.instances.engine import EngineName, EngineSettings
 from shardproof.instances.instance import RESERVE_ASSUMED, WHOLE_PROMPTS, Instance
 from shardproof.instances.plan import Plan
@@ -67,4 +68,5 @@ def question_of(instance: Instance, plan: Plan) -> Instance:
     told = own if isinstance(own, Speculative) else None
     if told is not None and asked is not None and (told.method, told.guesses) == (asked.method, asked.guesses):
         return instance
-    return with_speculation(instance, told, "the plan says so")
+    heard = speculation_of(told, instance.model, instance.name, load_draft)
+    return with_speculation(instance, *heard, "the plan says so")

@@ -7,6 +7,7 @@ and each takes its own share of the requests.
 from __future__ import annotations
 
 from collections.abc import Collection
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,6 +17,7 @@ from shardproof.instances.base import Record
 from shardproof.instances.option import Option
 from shardproof.instances.reading import read_mapping, validate
 from shardproof.instances.speculative import Speculative
+from shardproof.instances.units import Ratio
 
 
 class Stage(Record):
@@ -85,27 +87,34 @@ class Microbatches(Record):
     chunk_tokens: int | None = Field(default=None, gt=0)
 
 
+LAUNCH_SETTINGS = {
+    "sequences": "max_num_seqs",
+    "batched_tokens": "max_num_batched_tokens",
+    "memory_share": "gpu_memory_utilization",
+}
+"""Engine settings that a launch may say itself, by its fields."""
+
+
 class Launched(Record):
     """What a launch tells each attention replica itself, where that is part of the plan: it outranks the question's.
 
-    ``sequences``: requests that run at once; ``batched_tokens``: tokens of one iteration (``None``: not said).
+    ``sequences``: requests that run at once; ``batched_tokens``: tokens of one iteration; ``memory_share``: of a
+    device (``None``: not said).
     """
 
     sequences: int | None = Field(default=None, gt=0)
     batched_tokens: int | None = Field(default=None, gt=0)
+    memory_share: Ratio | None = Field(default=None, gt=0, le=1)
 
     @property
-    def settings(self) -> dict[str, int]:
+    def settings(self) -> dict[str, int | Fraction]:
         """What it says, by the names of engine settings."""
-        named = {"max_num_seqs": self.sequences, "max_num_batched_tokens": self.batched_tokens}
+        named = {name: getattr(self, field) for field, name in LAUNCH_SETTINGS.items()}
         return {name: value for name, value in named.items() if value is not None}
 
     def without(self, names: Collection[str]) -> Launched | None:
         """Return it without some engine settings, which are said elsewhere; ``None`` where nothing is left."""
-        left = Launched(
-            sequences=None if "max_num_seqs" in names else self.sequences,
-            batched_tokens=None if "max_num_batched_tokens" in names else self.batched_tokens,
-        )
+        left = self.model_copy(update={field: None for field, name in LAUNCH_SETTINGS.items() if name in names})
         return left if left.settings else None
 
 

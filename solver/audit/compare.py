@@ -202,24 +202,35 @@ def _savings(column: Column, optimum: Column | None, result: Result) -> tuple[st
     if optimum is None or optimum.gpus is None:
         return (f"no plan exists within the limits ({result.status}): there is nothing to compare with",)
     found = []
+    best = "optimum" if result.status == "optimal" else "best found"
     if column.gpus is not None:
-        times = column.gpus / optimum.gpus
-        ratio = f"; {times:.3g}x fewer" if times > 1 else ""
-        count = f"{optimum.gpus} instead of {column.gpus} GPUs{ratio}"
-        count = f"{counted(column.gpus, 'GPU')}, as many as the optimum" if times == 1 else count
-        found.append(f"{count}; TTFT {optimum.ttft_s:.3g} s")
-        if times < 1:
+        found.append(f"{_counts(column, optimum, best)}; TTFT {optimum.ttft_s:.3g} s")
+        if result.bound is not None and column.gpus < result.bound:
             found.append(f"the plan asks for {column.gpus} GPUs, fewer than the proven {result.bound}: it cannot hold")
     if column.violations:
         shown = ", ".join(column.violations[:6]) + (" ..." if len(column.violations) > 6 else "")
-        found.append(f"the plan breaks {shown}; the optimum breaks nothing")
+        found.append(f"the plan breaks {shown}; the {best} breaks nothing")
     if column.gpus and column.gpus_used and column.gpus != column.gpus_used:
         found.append(
             f"{column.gpus - column.gpus_used} of its {column.gpus} GPUs do no work: its degrees use {column.gpus_used}"
         )
-    if column.price_per_hour and optimum.price_per_hour:
+    if column.price_per_hour and optimum.price_per_hour and column.price_per_hour != optimum.price_per_hour:
         found.append(f"{optimum.price_per_hour:.4g} instead of {column.price_per_hour:.4g} USD/h")
     return tuple(found + _decisions(column, optimum))
+
+
+def _counts(column: Column, optimum: Column, best: str) -> str:
+    """The GPUs of both; a plan that breaks a limit is never said to do with as many, or with fewer."""
+    assert column.gpus is not None
+    assert optimum.gpus is not None
+    own, times = counted(column.gpus, "GPU"), column.gpus / optimum.gpus
+    if times > 1:
+        return f"{optimum.gpus} instead of {column.gpus} GPUs; {times:.3g}x fewer"
+    if column.violations:
+        broken = column.violations[0].partition("[")[0]
+        also = f" and {len(column.violations) - 1} more" if len(column.violations) > 1 else ""
+        return f"{own}, which break {broken}{also}; the {best} keeps every limit with {optimum.gpus}"
+    return f"{own}, as many as the {best}" if times == 1 else f"{own}, fewer than the {best}'s {optimum.gpus}"
 
 
 def _decisions(column: Column, optimum: Column) -> list[str]:

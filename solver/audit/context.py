@@ -276,17 +276,36 @@ class Context:
         ranks = reading.option.attn_dp if starts and self.document.engine == "sglang" else 1
         told = zip(("sequences", "batched_tokens"), map(self.facts.stated, fields), strict=True)
         said = {name: divide_up(value, ranks) for name, value in told if value is not None and value > 0}
-        return Launched(**said) if said else None
+        found = Launched(**said, memory_share=self._memory_share())
+        return found if found.settings else None
+
+    def _memory_share(self) -> Fraction | None:
+        """Share of what the question lends of a device that a launch, or a plan read from one, tells its engine to use.
+
+        TensorRT-LLM is told a share of what weights and workspace leave, which is none of the device.
+        """
+        engine, starts = self.document.engine, self.document.start is not None
+        share = self.document.number("memory_fraction" if starts else "launched_share")
+        if share is None or not 0 < share <= 1 or engine == "trtllm" or self.instance is None:
+            return None
+        device = self.instance.device.usable_memory
+        return min(Fraction(1), share * device / account_of(self.instance).total_bytes) if starts else share
 
     def _narrowed(self, instance: Instance, reading: Reading) -> Launched | None:
-        """Requests at once that a launch allows: where a loop keeps more in flight, or the question says another."""
+        """What a launch allows: its share of memory, and requests at once.
+
+        The latter where a loop keeps more in flight, or the question says another number.
+        """
         found, load = self._launched(reading), instance.scenarios[0].workload
-        if found is None or found.sequences is None or not isinstance(load, ClosedLoop) or instance.engine == "any":
+        if found is None or instance.engine == "any":
             return None
+        found = found.without({"max_num_batched_tokens"})
+        if found is None or found.sequences is None:
+            return found
         share = divide_up(max(one.workload.requests for one in instance.scenarios), reading.replicas)
         narrow = found.sequences < divide_up(share, reading.option.attn_dp)
         counts = narrow or instance.engine_settings.max_num_seqs is not None
-        return Launched(sequences=found.sequences) if counts else None
+        return found if counts and isinstance(load, ClosedLoop) else found.without({"max_num_seqs"})
 
     def _runs(self, instance: Instance, size: int, decode: int, chunk: int | None) -> tuple[Microbatches, ...]:
         """Microbatches of every scenario: its own where the document states them one by one, else the same."""

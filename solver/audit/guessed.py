@@ -6,6 +6,7 @@ question says: the engine does what it is told. How many guesses hold is the que
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 from shardproof.instances.catalogue import load_draft, named_path
@@ -57,7 +58,7 @@ def method_of(document: Document, model: Model | None) -> Method | None:
     return "mtp" if own else None
 
 
-def asked_of(document: Document, model: Model | None, given: Speculation | None) -> Speculative | None:
+def _asked_of(document: Document, model: Model | None, given: Speculation | None) -> Speculative | None:
     """Return the question that a document amounts to; ``given``: that of the instance, whose acceptance counts.
 
     A tree of guesses is verified as a whole and holds no deeper than its steps.
@@ -92,19 +93,32 @@ def _whole(document: Document, field: str) -> int | None:
     return int(found) if found is not None and found.denominator == 1 and found >= 1 else None
 
 
-def told(document: Document, model: Model | None, given: Speculation | None) -> tuple[Speculation | None, str]:
+@dataclass(frozen=True)
+class Told:
+    """What a document tells of speculative decoding: the question, its answer (``None``: not understood, and why).
+
+    ``assumed``: sentences on what the document leaves open.
+    """
+
+    asked: Speculative | None = None
+    found: Speculation | None = None
+    assumed: tuple[str, ...] = ()
+    why: str = ""
+
+
+def told(document: Document, model: Model | None, given: Speculation | None) -> Told:
     """Return what a document's speculative decoding is, and why it is not understood where it is not."""
     if model is None or not is_stated(document):
-        return None, ""
+        return Told()
     try:
-        asked = asked_of(document, model, given)
+        asked = _asked_of(document, model, given)
         if asked is None:
-            return None, "what guesses tokens so is not known here"
-        return speculation_of(asked, model, document.name, _loaded)[0], ""
+            return Told(why="what guesses tokens so is not known here")
+        return Told(asked, *speculation_of(asked, model, document.name, _loaded))
     except InputError as error:
-        return None, error.problems[0].remedy
+        return Told(why=error.problems[0].remedy)
     except ValueError as error:
-        return None, str(error)[:200]
+        return Told(why=str(error)[:200])
 
 
 def _loaded(name: str) -> Model:
@@ -116,10 +130,9 @@ def _loaded(name: str) -> Model:
     return load_draft(name)
 
 
-def _is_as_asked(document: Document, instance: Instance) -> bool:
+def _is_as_asked(heard: Told, document: Document, given: Speculation | None) -> bool:
     """Whether a launch guesses as the question asks, with what the question names."""
-    given, draft = instance.speculative, document.first("draft_model")
-    asked = asked_of(document, instance.model, given)
+    asked, draft = heard.asked, document.first("draft_model")
     if given is None or asked is None or (asked.method, asked.guesses) != (given.method, given.guesses):
         return False
     return draft is None or str(draft.value) in (given.draft_name, draft_name(given))
@@ -127,13 +140,12 @@ def _is_as_asked(document: Document, instance: Instance) -> bool:
 
 def as_launched(document: Document, instance: Instance) -> Instance:
     """Return the instance under what a launch tells of speculative decoding."""
+    own = instance.speculative
     if is_stated(document):
-        if _is_as_asked(document, instance):
+        heard = told(document, instance.model, own)
+        if _is_as_asked(heard, document, own):
             return instance
-        asked = None
-        if told(document, instance.model, instance.speculative)[0] is not None:
-            asked = asked_of(document, instance.model, instance.speculative)
-        return with_speculation(instance, asked, "the launch tells of it", load=_loaded)
-    if instance.speculative is None or document.start is None or document.open:
+        return with_speculation(instance, heard.found, heard.assumed, "the launch tells of it")
+    if own is None or document.start is None or document.open:
         return instance
-    return with_speculation(instance, None, "the launch guesses no tokens ahead, though the question asks for it")
+    return with_speculation(instance, None, (), "the launch guesses no tokens ahead, though the question asks for it")

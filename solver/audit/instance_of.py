@@ -14,7 +14,7 @@ from shardproof.instances.resolve import resolve
 from shardproof.instances.speculative import Speculative
 from shardproof.instances.workload import Burst
 from shardproof.solver.audit.facts import Facts
-from shardproof.solver.audit.guessed import asked_of, told
+from shardproof.solver.audit.guessed import told
 from shardproof.solver.audit.readings import Reading
 
 ASSUMED_SCALE_UP = 100_000_000_000
@@ -64,8 +64,7 @@ def instance_of(facts: Facts, readings: tuple[Reading, ...]) -> Instance | None:
 
 def _guessing(facts: Facts) -> Speculative | None:
     """Speculative decoding as the document tells it, where it is understood."""
-    known = told(facts.document, facts.model, None)[0] is not None
-    return asked_of(facts.document, facts.model, None) if known else None
+    return told(facts.document, facts.model, None).asked
 
 
 def _main_dtype(facts: Facts) -> str:

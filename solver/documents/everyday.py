@@ -49,6 +49,8 @@ _PAIRS = tuple(
         r"(?<![\w./,-])(?P<a>\d{1,4})(?P<a_k>k)\s?/\s?(?P<b>\d{1,7})(?P<b_k>k)?\b(?![./]| ?[a-z])",
         r"(?<![\w./,-])(?P<a>\d{1,7}(?:\.\d{1,3})?)(?P<a_k>k)?\s?/\s?(?P<b>\d{1,7}(?:\.\d{1,3})?)(?P<b_k>k)?"
         rf"[ -]?(?:tok(?:en)?s?\b|\(?in(?:put)?\s?/\s?out(?:put)?\)?){_NO_RATE}",
+        r"(?<![\w./,-])(?P<a>\d{1,7}(?:,\d{3})*)(?P<a_k>k)?\s?\+\s?(?P<b>\d{1,7}(?:,\d{3})*)(?P<b_k>k)?"
+        rf"[ -]?tok(?:en)?s?\b{_NO_RATE}",
     )
 )
 _SURE = r"(?=[\d.,]{1,12} ?(?:k(?![a-z])|-?tok))"
@@ -88,6 +90,18 @@ _MEMORY = tuple(
         ("activations", r"(?<![\w.,-])(?=\d[\d.,]{0,9} ?[kmgt]i?b (?:of )?(?:the )?activations?\b)"),
     )
 )  # fmt: skip
+_SET_ASIDE = r"(?:pool|space|budget|room|capacity|allocation)"
+_POOLS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"\bkv(?:[ -]cache)? {_SET_ASIDE}(?: size)?(?: is| of|:| =|,)? {_BYTES}",
+        rf"\b(?:reserv|allocat)\w* {_BYTES}(?=[^.;]{{3,40}}\b(?:for|to) (?:the )?kv[ -]?cache)",
+        rf"(?<![\w.,-])(?={_BYTES[3:-1]} (?:[a-z]+ ){{0,4}}?(?:reserved|allocated|set aside)"
+        r" (?:for|to) (?:the )?kv[ -]?cache)",
+        rf"(?<![\w.,-])(?={_BYTES[3:-1]} (?:of )?(?:the )?kv(?:[ -]cache)? {_SET_ASIDE}\b)",
+    )
+)
+"""Memory that a GPU sets aside for KV caches."""
 _DEVICES = re.compile(rf"(?<![\w.,/-])(?P<n>\d{{1,4}}) ?(?:x|X|\*)? ?(?:(?i:nvidia|amd) )?(?:{DEVICE})(?:s\b|\b)")
 _BEHIND = re.compile(rf"\b(?:{DEVICE}) ?(?:x|X|\*) ?(?P<n>\d{{1,4}})\b(?![.,]?\d)")
 _NAMELESS = re.compile(r"(?i)(?:^|[,;]\s*|\bon )(?P<n>\d{1,4}) (?:gpus?|accelerators?|cards?)(?=\s*(?:[,;.]|$))")
@@ -116,7 +130,8 @@ def everyday(entry: Entry, text: str, section: str) -> list[Phrase]:
     found = _workload(entry, lower, section)
     if _OTHERS.search(lower):
         return found
-    return found + ([] if _SPARE.search(lower) else _memory(entry, text, section)) + _devices(entry, text, section)
+    sizes = _pools(entry, text, section) if _SPARE.search(lower) else _memory(entry, text, section)
+    return found + sizes + _devices(entry, text, section)
 
 
 def _workload(entry: Entry, lower: str, section: str) -> list[Phrase]:
@@ -167,6 +182,21 @@ def _memory(entry: Entry, text: str, section: str) -> list[Phrase]:
             is_behind = pattern.pattern.startswith("(?<!")  # 65 GB of weights: of any model, where no scope is said
             if bound is not None and (bound.field != field or not is_behind or not bare_total(field)):
                 found.append(Phrase(placed.start, placed.end, bound))
+    return found
+
+
+def _pools(entry: Entry, text: str, section: str) -> list[Phrase]:
+    """Memory of one GPU that is set aside for KV caches."""
+    found: list[Phrase] = []
+    for match in (match for pattern in _POOLS for match in pattern.finditer(text.lower())):
+        quantity = find(text[match.end() : match.end() + 40], "bytes")
+        if quantity is None or quantity.start > 1:
+            continue
+        start, end = quantity.start + match.end(), quantity.end + match.end()
+        made = make(entry, "kv_pool", quantity.value, section, quantity)
+        bound = scoped(made, replace(quantity, start=start, end=end), text)
+        if bound is not None and all(phrase.start != start for phrase in found):
+            found.append(Phrase(start, end, bound))
     return found
 
 

@@ -24,7 +24,11 @@ _OTHER_PARTS = re.compile(
     r"|webui|sidecar|database|autoscaling|load[-_ ]?balancer)\b"
 )
 """Parts of a cluster that run no model."""
-LAUNCHED = {"sequences": "launched_sequences", "batched_tokens": "launched_tokens"}
+LAUNCHED = {
+    "sequences": ("launched_sequences", re.compile(r"\d{1,9}")),
+    "batched_tokens": ("launched_tokens", re.compile(r"\d{1,9}")),
+    "memory_share": ("launched_share", re.compile(r"\d{1,9}(?:/\d{1,9}|\.\d{1,9})?")),
+}
 """Settings of its launch that a plan keeps, and the fields that they state: of one attention replica."""
 _NO_UNIT = frozenset({"bytes", "time", "flops", "rate", "price"})
 
@@ -37,8 +41,7 @@ def interpret(entry: Entry) -> tuple[list[Statement], str]:
         found = guesses.statements_of([(entry.key, entry.value)], clean)
         return found, "" if found else "its value is not what the key asks for"
     if entry.sections and entry.sections[-1] == "launched" and entry.key in LAUNCHED:
-        digits = clean.value.isascii() and clean.value.isdigit() and len(clean.value) < 10
-        return ([make(clean, LAUNCHED[entry.key], Fraction(int(clean.value)), "engine")], "") if digits else ([], "")
+        return _launched(clean, *LAUNCHED[entry.key]), ""
     if entry.key == "placement" or "placement" in entry.sections:
         return _placement(clean, section)
     if is_scope(clean.key) and not clean.subject:
@@ -54,6 +57,13 @@ def interpret(entry: Entry) -> tuple[list[Statement], str]:
         extra = [replace(item, subject=stage[0].subject) for item in degrees] if stage else degrees
         found = [] if stage and not clean.subject else [item for item in found if item.field not in _STAGE_FIELDS]
     return stage + experts + found + extra + sums, reason
+
+
+def _launched(entry: Entry, field: str, pattern: re.Pattern[str]) -> list[Statement]:
+    """Return a setting of its launch that a plan keeps, where its value is one."""
+    if not entry.value.isascii() or not pattern.fullmatch(entry.value) or re.search(r"/0+$", entry.value):
+        return []
+    return [make(entry, field, Fraction(entry.value), "engine")]
 
 
 _STAGE_FIELDS = frozenset({"pp", "layers", "gpus", "gpus_owned", "experts", "memory_per_stage", "device"})

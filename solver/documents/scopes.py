@@ -46,7 +46,7 @@ FAMILIES: tuple[dict[str, str], ...] = (
     {"": "gpus", "all": "gpus", "node": "gpus_per_node", "stage": "gpus_per_stage", "replica": "gpus_per_replica"},
     {"": "gpus_owned", "node": "gpus_per_node", "stage": "gpus_per_stage", "replica": "gpus_per_replica"},
     *({"": name, "gpu": name} for name in (
-        "activations", "reserve", "headroom", "gpu_memory", "gpu_flops", "bandwidth", "memory_utilization")),
+        "kv_pool", "activations", "reserve", "headroom", "gpu_memory", "gpu_flops", "bandwidth", "memory_utilization")),
     {"": "batch", "all": "batch"},
 )  # fmt: skip
 """Fields of one quantity by scope; ``""``: no scope is said."""

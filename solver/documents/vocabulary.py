@@ -181,6 +181,10 @@ VOCABULARY: tuple[Field, ...] = (
          " | kv cache memory | total kv | kv cache all request | kv total | kv | total kv cache memory"
          " | total kv cache size | kv cache batch | kv cache all sequence"),
     _row("kv_per_gpu", "bytes", "kv cache gpu | kv gpu | kv cache memory gpu | kv cache rank | kv memory gpu"),
+    _row("kv_pool", "bytes", "kv cache pool | kv pool | kv cache pool gpu | kv pool gpu | kv cache pool size"
+         " | kv cache space | kv cache space gpu | space kv cache | kv cache budget | kv cache budget gpu | kv budget"
+         " | kv cache capacity gpu | available kv cache | available kv cache memory | kv cache available"
+         " | room kv cache | memory available kv cache | kv cache reserved | reserved kv cache"),
     _row("kv_per_stage", "bytes", "kv cache stage | kv stage | kv cache memory stage | kv memory stage"),
     _row("kv_per_token", "bytes", "kv token | kv cache token | kv cache size token | kv memory token"
          " | kv cache memory token | kv cache token all layer | kv byte token | kv cache byte token"),

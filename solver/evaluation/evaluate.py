@@ -134,6 +134,12 @@ class _Evaluator:
         """The plan under its engine's account."""
         return EnginePlan(asked_of(self.instance, self.plan), self.plan)
 
+    @cached_property
+    def budget(self) -> int:
+        """Bytes of a device that the plan may fill: what its launch tells the engine, else what the question allows."""
+        told = self.plan.launched is not None and self.deployment.engine is not None
+        return memory_budget(self.engine.instance if told else self.instance)
+
     def _requests(self, scenario: Scenario) -> int:
         """Requests of a scenario that one replica takes."""
         return self.variant.load[self.instance.scenarios.index(scenario)]
@@ -217,11 +223,10 @@ class _Evaluator:
         told = self._at_once
         if told is not None:
             requests = min(requests, told * min(stage.attn_dp for stage in self.plan.stages))
-        budget = memory_budget(self.instance)
 
         def holds(count: int) -> bool:
             stages = (self._loop_memory(stage, scenario, count) for stage in self.plan.stages)
-            return all(sum(memory.values()) <= budget for memory in stages)
+            return all(sum(memory.values()) <= self.budget for memory in stages)
 
         if holds(requests):
             return requests
@@ -373,8 +378,7 @@ class _Evaluator:
 
     def _checks(self, scenarios: tuple[ScenarioFigures, ...]) -> Iterator[Check]:
         """Every limit of the instance as the plan is held against it; times with the margin taken off."""
-        instance, budget = self.instance, memory_budget(self.instance)
-        told = self._at_once
+        instance, told = self.instance, self._at_once
         if told is not None:
             for index, stage in enumerate(self.plan.stages):
                 wanted = running(stage.option, self.variant.load)
@@ -382,7 +386,7 @@ class _Evaluator:
         for figures in scenarios:
             name, limits = figures.scenario.name, figures.scenario.limits
             for index, found in enumerate(figures.stages):
-                yield Check(f"memory[{name}]", f"{self.name}stage={index}", found.memory, budget, "bytes")
+                yield Check(f"memory[{name}]", f"{self.name}stage={index}", found.memory, self.budget, "bytes")
             workload = figures.scenario.workload
             times: tuple[tuple[Literal["ttft", "tpot"], int, int | None], ...]
             times = ("ttft", figures.ttft, limits.ttft), ("tpot", figures.tpot, limits.tpot)

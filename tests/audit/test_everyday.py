@@ -106,4 +106,30 @@ def test_a_plan_in_one_sentence() -> None:
     assert documents[4].unread == ()
     assert wrong[4] == []
     assert any("5 replicas x 2 GPUs = 10 GPUs, 8 are there" in claim.formula for claim in wrong[5])
-    assert any(c.wrong for c in audit_document(read(LINE.format(4, 20))).claims if c.statement.field == "kv_per_gpu")
+
+
+@pytest.mark.parametrize(
+    ("phrase", "field", "holds"),
+    [
+        ("KV cache 20 GB per GPU", "kv_per_gpu", True),  # more than requests need, and the GPU has room: a pool
+        ("KV cache 3 GB per GPU", "kv_per_gpu", False),
+        ("KV cache 90 GB per GPU", "kv_per_gpu", False),
+        ("KV cache pool of 20 GB per GPU", "kv_pool", True),
+        ("20 GB per GPU reserved for the KV cache", "kv_pool", True),
+        ("KV cache space: 3 GB on each GPU", "kv_pool", False),
+        ("85 GB of KV cache space on each GPU", "kv_pool", False),
+    ],
+)
+def test_a_cache_that_a_gpu_sets_aside_is_no_need(phrase: str, field: str, holds: bool) -> None:
+    text = "We serve Qwen3-32B in FP8 on 8 H100 SXM, TP 2, 4 replicas, 64 concurrent requests of 4k in and 500 out. "
+    claims = [claim for claim in audit_document(read(text + phrase)).claims if claim.statement.field == field]
+    assert [claim.wrong for claim in claims] == [not holds]
+
+
+def test_a_part_of_a_sum_is_what_requests_need() -> None:
+    """Beside weights and a total a KV cache is a need, and too much of it is wrong."""
+    head = "# Qwen3-8B\n- Hardware: 2 x H100 SXM\n- Tensor parallel: 2\n- Batch: 64 requests of 4,096 + 512 tokens\n\n"
+    table = "## Memory per GPU\n| part | size |\n|---|---|\n| weights | 8.2 GB |\n| KV cache | {} GB |\n"
+    wrong = {size: audit_document(read(head + table.format(size))).wrong for size in ("21.7", "40")}
+    assert [claim.statement.field for claim in wrong["40"]] == ["kv_per_gpu"]
+    assert wrong["21.7"] == ()

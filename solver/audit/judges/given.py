@@ -185,9 +185,9 @@ def judge_device_figure(context: Context, statement: Statement) -> Claim:
 
 
 def judge_mfu(context: Context, statement: Statement) -> Claim:
-    """An efficiency is a given share between 0 and 1; with an instance it must be the instance's."""
+    """A share lies between 0 and 1; an efficiency must be the instance's, where one is given."""
     if not 0 < statement.number <= 1:
-        return contradicted(statement, "an efficiency lies above 0 and at most at 100 %")
+        return contradicted(statement, "a share lies above 0 and at most at 100 %")
     instance = context.facts.instance
     if instance is not None and statement.field == "mfu":
         known = instance.device.mfu
@@ -302,7 +302,7 @@ JUDGES = {
     "bandwidth": judge_device_figure,
     "mfu": judge_mfu,
     "bandwidth_efficiency": judge_mfu,
-    "memory_fraction": judge_mfu,
+    **dict.fromkeys(("memory_fraction", "launched_share"), judge_mfu),
     **dict.fromkeys(("batch", "input_tokens", "output_tokens"), judge_workload),
     "ttft_limit": judge_limit,
     "tpot_limit": judge_limit,

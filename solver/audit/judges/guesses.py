@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shardproof.solver.audit.claim import Claim, confirmed, contradicted, not_checkable
 from shardproof.solver.audit.context import Context
-from shardproof.solver.audit.guessed import FIELDS, method_of, told
+from shardproof.solver.audit.guessed import FIELDS, Told, method_of, told
 from shardproof.solver.documents.statement import Statement
 
 
@@ -18,7 +18,8 @@ def judge_guesses(context: Context, statement: Statement) -> Claim:
     if statement.field == "acceptance" and statement.number > 1:
         return contradicted(statement, "no guess holds more often than always")
     own = None if facts.instance is None else facts.instance.speculative
-    found, why = (own, "") if own is not None else told(context.document, facts.model, None)
+    heard = Told(found=own) if own is not None else told(context.document, facts.model, None)
+    found, why = heard.found, heard.why
     if found is not None and statement.field == "acceptance_length" and not 1 <= statement.number <= found.guesses + 1:
         return contradicted(statement, f"an iteration gives 1 to {found.guesses + 1} tokens")
     if found is not None:

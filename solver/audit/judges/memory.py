@@ -37,6 +37,8 @@ def judge_part(context: Context, statement: Statement) -> Claim:
         return not_checkable(statement, "the model's bytes are not known")
     near = min(values, key=lambda trial: abs(trial.value - statement.number))
     own = careful(context, field)
+    if field == "kv_per_gpu" and (pool := _as_pool(context, statement, own)) is not None:
+        return pool
     low_own, high_own = min(trial.value for trial in own), max(trial.value for trial in own)
     binary = {"KB": 1.024, "K": 1.024, "MB": 1.048576}.get(statement.unit.upper())
     if binary and any(abs(float(statement.number) * binary - trial.value) <= NEAR * trial.value for trial in own):
@@ -44,6 +46,48 @@ def judge_part(context: Context, statement: Statement) -> Claim:
     if agrees(statement, near.value, tolerance=NEAR) or low_own <= statement.number <= high_own:
         return confirmed(statement, near.formula, near.value)
     return _wrong(context, statement, min(own, key=lambda trial: abs(trial.value - statement.number)))
+
+
+def _as_pool(context: Context, statement: Statement, needs: Sequence[Trial]) -> Claim | None:
+    """Read a KV cache that is no part of a sum as the pool that a GPU sets aside, where requests need less of it."""
+    sums = context.document.first("weights_per_gpu", "memory_per_gpu", "memory_per_stage", "memory_utilization")
+    need = max(trial.value for trial in needs)
+    if sums is not None or statement.number <= need * (1 + NEAR):
+        return None
+    room = pool_room(context)
+    if room is None or statement.number - statement.half > room.value:
+        return None
+    return confirmed(statement, f"read as the pool of a GPU: requests need {show(need, 'bytes')} of it, {room.text}")
+
+
+def pool_room(context: Context) -> Trial | None:
+    """What weights leave of a GPU (of the share of it that an engine is told to use), bytes."""
+    sizes, floor = [Fraction(device.usable_memory) for device in context.facts.devices], stage_floor(context)
+    if context.facts.gpu_memory is not None:
+        sizes.append(context.facts.gpu_memory)
+    if not sizes or floor is None:
+        return None
+    memory = max(sizes)
+    share = context.document.number("memory_fraction") if context.document.engine != "trtllm" else None
+    share = share if share is not None and 0 < share <= 1 else Fraction(1)
+    lent = memory * share
+    left = max(0.0, float(lent) - floor.weights)
+    of = show(lent, "bytes") + (f" ({show(share, 'ratio')} of {show(memory, 'bytes')})" if lent != memory else "")
+    return Trial(left, f"weights {show(floor.weights, 'bytes')} leave {show(left, 'bytes')} of {of}")
+
+
+def judge_pool(context: Context, statement: Statement) -> Claim:
+    """A pool for KV caches: no more than weights leave of a GPU, no less than requests need."""
+    room, needs = pool_room(context), [] if load(context, 1) is None else careful(context, "kv_per_gpu")
+    if room is None:
+        return not_checkable(statement, "the model's bytes or the memory of a GPU are not known")
+    if statement.number - statement.half > room.value:
+        return contradicted(statement, room.text, room.value)
+    need = min((trial.value for trial in needs), default=0.0)
+    formula = f"requests need {show(need, 'bytes')} of it, {room.text}" if needs else room.text
+    if statement.number + statement.half < need * (1 - NEAR):
+        return contradicted(statement, formula, need)
+    return confirmed(statement, formula)
 
 
 def _wrong(context: Context, statement: Statement, near: Trial) -> Claim:
@@ -259,6 +303,7 @@ JUDGES = {
     **dict.fromkeys(("weights_total", "weights_per_gpu", "weights_per_stage", "kv_total", "kv_per_gpu", "kv_per_stage",
                      "kv_per_token", "kv_per_request"), judge_part),
     **dict.fromkeys(("memory_per_gpu", "memory_per_stage", "memory_per_stage_gpu"), judge_total),
+    "kv_pool": judge_pool,
     "memory_utilization": judge_utilization,
     "headroom": judge_headroom,
     "fits_memory": judge_fits,

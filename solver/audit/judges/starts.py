@@ -84,7 +84,7 @@ def judge_layout(context: Context, statement: Statement) -> Claim:
 def guesses_of(context: Context) -> Speculation | None:
     """What guesses tokens ahead, as far as it is understood."""
     instance = context.facts.instance
-    return told(context.document, context.facts.model, None)[0] if instance is None else instance.speculative
+    return told(context.document, context.facts.model, None).found if instance is None else instance.speculative
 
 
 def _broken(asked: Instance, reading: Reading, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:

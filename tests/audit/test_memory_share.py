@@ -1,0 +1,80 @@
+"""The share of a device that a launch tells its engine to use: accounted, played, kept with the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import shardproof
+
+BURST: dict[str, Any] = {
+    "model": "qwen3-8b",
+    "device": "h100-sxm",
+    "engine": "vllm",
+    "workload": {"kind": "burst", "batch_size": 8, "input_tokens": 512, "output_tokens": 128},
+    "limits": {"ttft": "2 s"},
+}
+LOOP = BURST | {
+    "workload": {"kind": "closed-loop", "concurrency": 8, "input_tokens": 512, "output_tokens": 128},
+    "limits": {"tpot": "50 ms"},
+}
+OPEN = BURST | {
+    "workload": {"kind": "requests", "rate": "4/s", "input_tokens": 2000, "output_tokens": 100},
+    "limits": {"ttft_p99": "4 s"},
+}
+LAUNCHES = {
+    "vllm": "vllm serve Qwen/Qwen3-8B --max-model-len 4096 --gpu-memory-utilization {}",
+    "sglang": "sglang serve --model-path Qwen/Qwen3-8B --context-length 4096 --mem-fraction-static {}",
+}
+
+
+def broken(launch: str, asked: dict[str, Any]) -> set[str]:
+    """Rows that a launch breaks, the same in audit, predict and compare."""
+    audited = {item.group for item in shardproof.audit(launch, asked, completion=False).violations}
+    predicted = shardproof.predict(launch, asked)
+    assert {item.group for item in predicted.metrics.violations} == audited
+    column = shardproof.compare(launch, instance=asked).columns[0]
+    assert {name.partition("[stage")[0].partition("[plan")[0] for name in column.violations} == audited
+    return audited
+
+
+@pytest.mark.parametrize("engine", LAUNCHES)
+@pytest.mark.parametrize("asked", [BURST, LOOP], ids=["burst", "loop"])
+def test_a_share_too_small_for_the_weights_breaks_memory(engine: str, asked: dict[str, Any]) -> None:
+    asked = asked | {"engine": engine}
+    assert broken(LAUNCHES[engine].format(0.12), asked) == {"memory[main]"}
+    assert broken(LAUNCHES[engine].format(0.85), asked) == set()
+
+
+def test_a_smaller_share_holds_fewer_requests_at_once() -> None:
+    """Played: what waits for room in a small cache has its first token later."""
+    small, large = (shardproof.predict(LAUNCHES["vllm"].format(share), OPEN) for share in (0.24, 0.9))
+    assert small.ttft_s > large.ttft_s
+    untold = LAUNCHES["vllm"].partition(" --gpu")[0]
+    assert small.ttft_s == shardproof.predict(untold, OPEN, gpu_memory_utilization=0.24).ttft_s
+
+
+def test_a_plan_of_a_launch_keeps_its_share(tmp_path: Path) -> None:
+    launch = LAUNCHES["vllm"].format(0.24)
+    made = shardproof.export(launch, OPEN, to="vllm")
+    scripts = [text for name, text in made.files.items() if name.endswith(".sh")]
+    assert scripts
+    assert all("--gpu-memory-utilization 0.24" in text for text in scripts)
+    made.write(tmp_path)
+    own = shardproof.predict(launch, OPEN).ttft_s
+    assert shardproof.predict(tmp_path / "plan.json", OPEN).ttft_s == own
+    best = shardproof.audit(tmp_path / "plan.json", OPEN, completion=False).audit.context.best
+    assert best is not None
+    assert best.evaluation.ttft / 1e9 == own
+
+
+def test_compare_says_nothing_good_of_a_plan_that_breaks_a_limit() -> None:
+    found = shardproof.compare(LAUNCHES["vllm"].format(0.12), instance=BURST)
+    ((first, *others),) = (sentences for _, sentences in found.comparison.savings)
+    assert first.startswith("1 GPU, which break memory; the optimum keeps every limit with 1; TTFT")
+    assert any("breaks memory[main][stage=0]" in sentence for sentence in others)
+    assert not any("USD/h" in sentence for sentence in others)
+    ((kept, *_),) = (s for _, s in shardproof.compare(LAUNCHES["vllm"].format(0.9), instance=BURST).comparison.savings)
+    assert kept.startswith("1 GPU, as many as the optimum; TTFT")
