@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from shardproof.instances.instance import Instance
+from shardproof.instances.pools import PoolsQuestion
 from shardproof.solver.api.explained import explain
 from shardproof.solver.api.sensitivity import sensitivity
 from shardproof.solver.batch.answer import Answer, Job, Task
@@ -18,8 +19,9 @@ from shardproof.solver.batch.tasks import run_task
 from shardproof.solver.batch.work import Solve
 from shardproof.solver.drawing.view import plan_view
 from shardproof.solver.page.dropped import placed
+from shardproof.solver.page.fleets import fleet_view, task_of
 from shardproof.solver.page.held import Held
-from shardproof.solver.page.questions import asked_of, instance_for, written
+from shardproof.solver.page.questions import asked_of, question_for, written
 
 Tell = Callable[[Any], None]
 
@@ -47,28 +49,37 @@ def _answered(
     options: Mapping[str, Any], settings: SolveSettings, tell: Tell, held: Held | None = None
 ) -> dict[str, Any]:
     asked, device = asked_of(options.get("question")), _device(options)
-    instance = instance_for(asked, device, partial(placed, options=options))
-    found = _solved(instance, settings, tell, held or Held())
+    question = question_of(options)
+    found = _solved(question, settings, tell, held or Held())
     document = json.loads(found.document or "{}")
-    labels = {"model": instance.model.name, "device": instance.device.name}
-    task = Task(0, labels, labels["model"], labels["device"], _engine(instance), "page", instance)
+    task = task_of(question) if isinstance(question, PoolsQuestion) else _task_of(question)
     facts = run_task(task)
-    basis = instance.device.price_basis
     return {
-        "device": device or instance.device.name,
+        "device": device or task.device,
         "row": row_of(facts, found).cells(()),
-        "price_basis": None if basis is None else basis.model_dump(mode="json"),
-        "price_per_device_hour": facts.facts["price_per_device_hour"],
         "result": {key: document.get(key) for key in _KEPT} | {"seconds": round(found.seconds, 6)},
         "plan": document.get("plan"),
         "view": plan_view(document, facts.facts),
-        "max_gpus": instance.max_gpus,
+        "fleet": fleet_view(question, document) if isinstance(question, PoolsQuestion) else None,
+        "max_gpus": question.max_gpus,
         "written": written(asked, device),
         "certified": settings.certify,
     }
 
 
-def _solved(instance: Instance, settings: SolveSettings, tell: Tell, held: Held) -> Answer:
+def question_of(options: Mapping[str, Any]) -> Instance | PoolsQuestion:
+    """Return the question of an errand, to the device that it names."""
+    return question_for(asked_of(options.get("question")), _device(options), partial(placed, options=options))
+
+
+def _task_of(instance: Instance) -> Task:
+    labels = {"model": instance.model.name, "device": instance.device.name}
+    return Task(0, labels, labels["model"], labels["device"], _engine(instance), "page", instance)
+
+
+def _solved(instance: Instance | PoolsQuestion, settings: SolveSettings, tell: Tell, held: Held) -> Answer:
+    if isinstance(instance, PoolsQuestion):
+        return Solve(settings).telling(Job("page", "page", instance), tell)
     implied = held.implied(instance)
     if isinstance(implied, Answer):
         return implied
@@ -88,18 +99,17 @@ def _device(options: Mapping[str, Any]) -> str | None:
 
 
 def why(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
-    """Say why fewer GPUs are impossible, or which limits exclude every plan."""
-    del settings, tell
-    return explain(_asked(options)).to_dict()
+    """Say why fewer GPUs (or less) are impossible, or which limits exclude every plan."""
+    del tell
+    return explain(question_of(options), time_limit=settings.time_limit_s).to_dict()
 
 
 def limits(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
-    """Say how far the limits and the load may move before as few GPUs are too few; ``only`` one of them, if named."""
+    """Say how far the limits and the load may move before as few GPUs are too few; ``only`` one of them, if named.
+
+    Of a fleet: between which prices of each offer it stays the cheapest.
+    """
     del settings
     only = options.get("only")
-    found = sensitivity(_asked(options), only=(only,) if only in _MOVED else _MOVED, on_progress=tell)
+    found = sensitivity(question_of(options), only=(only,) if only in _MOVED else _MOVED, on_progress=tell)
     return found.to_dict()
-
-
-def _asked(options: Mapping[str, Any]) -> Instance:
-    return instance_for(asked_of(options.get("question")), _device(options), partial(placed, options=options))

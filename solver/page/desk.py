@@ -36,6 +36,7 @@ PATIENCE_S = 0.2
 """An errand waits so long for the worker that holds tables of its subject; then any does it."""
 MEMORY_BYTES = 4_000_000_000
 STOPPED = "stopped"
+GIVING_WAY = 5
 _COLLECT_S = 60.0
 _GRACE_FACTOR, _GRACE_S = 1.5, 10.0
 AT_ONCE = frozenset({"answer", "names", "model", "read", "drop"})
@@ -86,11 +87,14 @@ class _Flight:
 class Desk:
     """Does errands for many listeners at once."""
 
-    def __init__(self, settings: SolveSettings, *, processes: int, folder: str | None = None) -> None:
-        """Start nothing yet. ``settings``: of each solve; ``processes``: errands at once; ``folder``: dropped files."""
+    def __init__(self, settings: SolveSettings, *, processes: int, folder: str | None = None, nice: int = 0) -> None:
+        """Start nothing yet. ``settings``: of each solve; ``processes``: errands at once; ``folder``: dropped files.
+
+        ``nice``: by how much its processes give way to others.
+        """
         seconds = settings.time_limit_s * _GRACE_FACTOR + _GRACE_S
         self._engine = PoolEngine(
-            Errands(settings, folder),
+            Errands(settings, folder, nice=nice),
             processes=processes,
             limits=TaskLimits(seconds=seconds, memory_bytes=MEMORY_BYTES, own_work=True),
             preload=(*PRELOAD, "shardproof.solver.page.errands"),
@@ -290,7 +294,7 @@ class Desks:
     def __init__(self, settings: SolveSettings, *, processes: int, others: int = 2, folder: str | None = None) -> None:
         """Start nothing yet. ``processes``: answers at once; ``others``: workers of everything else."""
         self._watched = Desk(settings, processes=processes, folder=folder)
-        self._others = Desk(settings, processes=others, folder=folder)
+        self._others = Desk(settings, processes=others, folder=folder, nice=GIVING_WAY)
 
     def start(self) -> None:
         """Start both, the one for answers first."""

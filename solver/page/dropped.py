@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,23 @@ from typing import Any
 from shardproof.instances import catalogue
 from shardproof.instances.errors import InputError
 from shardproof.instances.load_profile.read import load_profile
-from shardproof.instances.reading import refuse
+from shardproof.instances.reading import parse_mapping, refuse
 from shardproof.instances.traffic.trace import read_trace
-from shardproof.solver.page.questions import Asked, own_name
+from shardproof.solver.page.questions import Asked, asked_from_file
+from shardproof.solver.page.refused import own_name
 
 MOST_BYTES = 1_400_000
 MOST_FILES = 100
 FOLDER = "folder of dropped files"
 """Option of an errand under which its worker puts the folder; what a page sends under that name is overwritten."""
 
+_CONFIG = frozenset({"architectures", "model_type", "kinds"})
+_ASKED = frozenset({"workload", "scenarios", "models", "devices", "limits", "capacities"})
 _TRACES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 
 
 def take(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a dropped file: a model, a trace of requests, or loads of experts.
+    """Read a dropped file: an instance file, a model, a trace of requests, or loads of experts.
 
     Raises
     ------
@@ -41,12 +44,15 @@ def take(options: Mapping[str, Any]) -> dict[str, Any]:
         If it is none of them, or too large.
     """
     raw, name = _bytes(options.get("data")), _plain(str(options.get("name") or "file"))
+    if name.endswith((".yaml", ".yml")) or (name.endswith(".json") and _has_one_of(raw, _ASKED)):
+        question = asked_from_file(parse_mapping(_text(raw, name), where=name))
+        return {"question": question.tree(), "shown": "an instance file"}
     with tempfile.TemporaryDirectory(prefix="shardproof-") as held:
         path = Path(held) / ("dropped-model/config.json" if name == "config.json" else name)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(raw)
         try:
-            if name.endswith(".json") and _is_config(raw):
+            if name.endswith(".json") and _has_one_of(raw, _CONFIG):
                 model = catalogue.read_model(path)
                 return {"model": model.model_dump(mode="json", exclude_none=True), "shown": model.name}
             field, shown = _facts(path)
@@ -80,12 +86,20 @@ def _facts(path: Path) -> tuple[str, str]:
     return "load_profile", f"loads of {profile.layers} layers x {profile.experts} experts"
 
 
-def _is_config(raw: bytes) -> bool:
+def _has_one_of(raw: bytes, keys: Set[str]) -> bool:
+    """Whether it is a JSON mapping with any of some keys."""
     try:
         tree = json.loads(raw)
     except (ValueError, RecursionError):
         return False
-    return isinstance(tree, dict) and bool({"architectures", "model_type", "kinds"} & tree.keys())
+    return isinstance(tree, dict) and bool(keys & tree.keys())
+
+
+def _text(raw: bytes, name: str) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise refuse(name, "is no text in UTF-8; save it so") from None
 
 
 def _bytes(data: object) -> bytes:

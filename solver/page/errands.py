@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -41,7 +43,21 @@ class Errand:
         fields, rest = question.get("fields"), question.get("rest")
         named = [fields.get(name) for name in ("model", "engine")] if isinstance(fields, Mapping) else []
         held = [rest.get(name) for name in ("model", "device", "engine")] if isinstance(rest, Mapping) else []
-        return json.dumps([self.options.get("device"), named, held], default=str)
+        fleet = [_names(part.get(name)) for part in (fields, rest) if isinstance(part, Mapping) for name in _LISTS]
+        return json.dumps([self.options.get("device"), named, held, fleet], default=str)
+
+
+_LISTS = ("devices", "models")
+
+
+def _names(listed: object) -> list[str]:
+    """Return the devices or models of a fleet by name, without what there is of them or is asked of them."""
+    if isinstance(listed, str):
+        return [re.split("[=@]", part)[0].strip() for part in listed.split(",")]
+    items = listed if isinstance(listed, list | tuple) else ()
+    return [
+        str(item.get("device") or item.get("model"))[:80] if isinstance(item, Mapping) else str(item) for item in items
+    ]
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,8 @@ class Errands:
     folder: str | None = None
     """Where files that were dropped on the page are kept."""
     held: Held = field(default_factory=Held)
+    nice: int = 0
+    """By how much its processes give way to those whose answers somebody watches."""
 
     def __call__(self, job: Job) -> Answer:
         """Do one errand."""
@@ -60,6 +78,8 @@ class Errands:
     def telling(self, job: Job, tell: Tell) -> Answer:
         """Do one errand, and tell how far it is."""
         started, worked = time.perf_counter(), time.process_time()
+        if hasattr(os, "nice") and os.nice(0) < self.nice:
+            os.nice(self.nice)
         errand: Errand = job.instance
         do = partial(answers.answer, held=self.held) if errand.kind == "answer" else KINDS.get(errand.kind)
         if do is None:

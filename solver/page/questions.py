@@ -6,7 +6,6 @@ A page may name catalogue items only: a path in a question, which a link may hav
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,24 +13,15 @@ from typing import Any
 
 import yaml
 
-from shardproof.instances.catalogue import is_plain_name
 from shardproof.instances.instance import Instance
-from shardproof.instances.load_profile.synthetic import is_synthetic
-from shardproof.instances.pools import POOL_FIELDS
+from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.reading import parse_mapping, refuse
-from shardproof.instances.speculative import canonical
-from shardproof.solver.api.question import FIELDS, Fields, instance_from, tree_of, whole_number
+from shardproof.solver.api.question import FIELDS, Fields, asked_from, tree_of, whole_number
+from shardproof.solver.page.refused import own_name, refuse_files
 
 MOST_DEVICES = 40
-LONGEST_FIELD = 300
-_DROPPED = re.compile(r"dropped-[0-9a-f]{16}-(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]{0,80})")
+LONGEST_FIELD, LONGEST_LIST = 300, 4000
 _WORKLOADS = {"burst": "batch_size", "closed-loop": "concurrency", "requests": "request_rate"}
-
-
-def own_name(value: object) -> str | None:
-    """Return the name of a file that was dropped on the page; ``None`` for whatever names none."""
-    match = _DROPPED.fullmatch(value) if isinstance(value, str) else None
-    return None if match is None else match["name"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ def asked_of(tree: Any) -> Asked:
 
 def _typed(name: str, value: Any) -> Any:
     """Read what was typed into a field as the kind that the field has (``None``: nothing)."""
-    if name not in FIELDS or name == "device" or name in POOL_FIELDS:
+    if name not in FIELDS or name == "device":
         raise refuse("page", f"is no field; fields: {', '.join(FIELDS)}", field=name[:40])
     if value is None or value == "":
         return None
@@ -98,8 +88,9 @@ def _yes_or_no(name: str, value: Any) -> bool:
 
 
 def _short(name: str, value: Any) -> str:
-    if isinstance(value, list | Mapping) or len(str(value)) > LONGEST_FIELD:
-        raise refuse("page", f"write at most {LONGEST_FIELD} characters", field=name)
+    most = LONGEST_LIST if name == "devices" else LONGEST_FIELD
+    if isinstance(value, list | Mapping) or len(str(value)) > most:
+        raise refuse("page", f"write at most {most} characters", field=name)
     return str(value)
 
 
@@ -113,56 +104,24 @@ def tree_for(asked: Asked, device: str | None) -> dict[str, Any]:
     """
     fields = dict(asked.fields) | ({"device": device} if device else {})
     tree = tree_of(asked.rest or None, fields)[0]
-    _refuse_files(tree)
+    refuse_files(tree)
     return tree
 
 
-def instance_for(
+def question_for(
     asked: Asked, device: str | None, place: Callable[[Asked], Asked] = lambda question: question
-) -> Instance:
-    """Return the resolved question to one device; ``place`` turns names of dropped files into paths.
+) -> Instance | PoolsQuestion:
+    """Return the resolved question to one device, or to a fleet; ``place`` turns names of dropped files into paths.
 
     Raises
     ------
     InputError
         If the question is wrong or incomplete, or names a file that was not dropped.
     """
-    _refuse_files(tree_for(asked, device))
+    refuse_files(tree_for(asked, device))
     found = place(asked)
     fields = dict(found.fields) | ({"device": device} if device else {})
-    return instance_from(dict(found.rest) or None, fields)
-
-
-def _refuse_files(tree: Mapping[str, Any]) -> None:
-    """Refuse what would read a file of this machine (questions may come from links), and what no page draws."""
-    pools = next((name for name in POOL_FIELDS if name in tree), None)
-    if pools is not None:
-        raise refuse("page", "asks about pools of several devices, which `shardproof solve` answers", field=pools)
-    remedy = "names a file, and a page opens none; drop the file on the page, or ask on the command line"
-    for name, value in (*((name, tree.get(name)) for name in ("model", "device")), _draft(tree)):
-        if isinstance(value, str) and not is_plain_name(value):
-            raise refuse("page", remedy, field=name, value=value[:80])
-    if tree.get("calibrations"):
-        raise refuse("page", remedy, field="calibrations")
-    profile = tree.get("load_profile")
-    made_up = isinstance(profile, str) and is_synthetic(profile)
-    if profile is not None and not made_up and own_name(profile) is None:
-        raise refuse("page", f"{remedy}; zipf:0.9 and the like are made up", field="load_profile")
-    scenarios = tree.get("scenarios")
-    for holder in (tree, *(scenarios if isinstance(scenarios, list | tuple) else ())):
-        workload = holder.get("workload") if isinstance(holder, Mapping) else None
-        trace = workload.get("trace") if isinstance(workload, Mapping) else None
-        if trace is not None and own_name(trace) is None:
-            raise refuse("page", remedy, field="workload.trace")
-
-
-def _draft(tree: Mapping[str, Any]) -> tuple[str, object]:
-    """Return the field that names what guesses tokens ahead, and its value, whatever it is called there."""
-    try:
-        told = canonical(tree.get("speculative"))
-    except ValueError:
-        told = None  # refused where the question is read
-    return "speculative.draft_model", told.get("draft_model") if isinstance(told, dict) else None
+    return asked_from(dict(found.rest) or None, fields)
 
 
 def written(asked: Asked, device: str | None) -> dict[str, Any]:
@@ -248,9 +207,8 @@ def asked_from_file(tree: Mapping[str, Any]) -> Asked:
     Raises
     ------
     InputError
-        If it is a question about pools, or a field is wrong.
+        If a field is wrong.
     """
-    _refuse_files({name: tree[name] for name in POOL_FIELDS if name in tree})
     rest = json.loads(json.dumps(dict(tree), default=str))
     if isinstance(rest.get("engine"), str):
         name, at, version = rest["engine"].partition("@")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,15 +12,21 @@ import yaml
 from shardproof.instances import catalogue
 from shardproof.instances.engine import EngineName
 from shardproof.instances.errors import InputError
+from shardproof.instances.instance import Instance
+from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.reading import check_nesting, refuse
 from shardproof.solver.api.audited import audit as audit_plan
+from shardproof.solver.api.audited import compare as compare_plans
 from shardproof.solver.api.catalogued import catalog
 from shardproof.solver.api.exported import export as export_plan
+from shardproof.solver.api.fleets import solved_fleet
 from shardproof.solver.batch.fingerprint import SolveSettings
 from shardproof.solver.documents.sources import is_command
 from shardproof.solver.exporters.export import EXPORTERS
-from shardproof.solver.page.dropped import placed, take
-from shardproof.solver.page.questions import asked_of, instance_for, read_question
+from shardproof.solver.page.answers import question_of
+from shardproof.solver.page.dropped import take
+from shardproof.solver.page.questions import read_question
+from shardproof.solver.search.settings import Settings
 
 Tell = Callable[[Any], None]
 LONGEST_TEXT = 1_000_000
@@ -64,20 +69,22 @@ def read(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dic
 
 
 def audit(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
-    """Judge a plan that was pasted, claim by claim, for the question to one device."""
+    """Judge a plan that was pasted: claim by claim for the question to one device, a fleet as `compare` does."""
     del tell
-    text, device = _text(options), options.get("device")
-    asked = asked_of(options.get("question"))
-    instance = instance_for(asked, None if device is None else str(device), partial(placed, options=options))
-    if is_command(text.strip()):
-        return audit_plan(text.strip(), instance, time_limit=settings.time_limit_s).to_dict()
+    text, question = _text(options), question_of(options)
+    if isinstance(question, Instance) and is_command(text.strip()):
+        return audit_plan(text.strip(), question, time_limit=settings.time_limit_s).to_dict()
     with tempfile.TemporaryDirectory(prefix="shardproof-") as held:
         path = Path(held) / f"plan{_ending(text)}"
         path.write_text(text, encoding="utf-8")
         try:
-            return audit_plan(path, instance, time_limit=settings.time_limit_s).to_dict()
+            if isinstance(question, PoolsQuestion):
+                best = solved_fleet(question, Settings(time_limit_s=settings.time_limit_s, certify=False))
+                found = compare_plans(path, instance=best).to_dict()
+                return {"fleet": found | {"plans": [plan | {"plan": "pasted fleet"} for plan in found["plans"]]}}
+            return audit_plan(path, question, time_limit=settings.time_limit_s).to_dict()
         except InputError as error:
-            raise InputError(str(error).replace(str(path), "pasted plan")) from None
+            raise InputError(str(error).replace(str(path), "pasted plan").replace(path.stem, "pasted plan")) from None
 
 
 def _ending(text: str) -> str:
@@ -97,12 +104,11 @@ def _ending(text: str) -> str:
 def export(options: Mapping[str, Any], settings: SolveSettings, tell: Tell) -> dict[str, Any]:
     """Return the files with which a target runs the plan of an answer."""
     del settings, tell
-    plan, device = options.get("plan"), options.get("device")
+    plan = options.get("plan")
     if not isinstance(plan, Mapping):
         raise refuse("page", "send the plan of an answer", field="plan")
-    asked = asked_of(options.get("question"))
-    instance = instance_for(asked, None if device is None else str(device), partial(placed, options=options))
-    return export_plan(dict(plan), instance, to=str(options.get("target"))).to_dict()
+    question: Any = question_of(options)  # a plan of several devices is exported for the question about them
+    return export_plan(dict(plan), question, to=str(options.get("target"))).to_dict()
 
 
 def _text(options: Mapping[str, Any]) -> str:

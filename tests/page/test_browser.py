@@ -207,7 +207,7 @@ def test_a_link_holds_the_whole_question(visit: Any) -> None:
 
 def test_what_is_shown_is_taken_along_and_pasted_back(visit: Any, tmp_path: Path) -> None:
     from shardproof.instances.resolve import load_instance
-    from shardproof.solver.page.questions import instance_for, read_question
+    from shardproof.solver.page.questions import question_for, read_question
 
     page = visit()
     texts = {name: page.locator(f"#texts details:has(summary:text-is('{name}')) pre").text_content() for name in
@@ -215,7 +215,7 @@ def test_what_is_shown_is_taken_along_and_pasted_back(visit: Any, tmp_path: Path
     file = tmp_path / "question.yaml"
     file.write_text(texts["Instance file"])
     asked = read_question(texts["Command line"])
-    assert instance_for(asked, "h100-sxm").fingerprint == load_instance(file).fingerprint
+    assert question_for(asked, "h100-sxm").fingerprint == load_instance(file).fingerprint
     assert texts["Link to this question"].endswith(linked(page).partition("#")[2])
     assert json.loads(texts["Plan"])["stages"]
     other = visit("model=phi-4&isl=100&osl=10&batch-size=1&device=l4")
@@ -274,6 +274,50 @@ def test_a_file_with_a_device_of_its_own_is_answered(visit: Any) -> None:
     assert "5 GPUs; 4 are impossible" in page.inner_text("#verdict")
     assert "device" in page.inner_text("#rest")
     assert page.locator("#plan .strip li").count() == 5
+
+
+FLEET = ROOT / "instances/cases/pools/melange-default.yaml"
+
+
+def test_a_fleet_is_drawn_moved_linked_and_judged(visit: Any) -> None:
+    page = visit("model=phi-4&isl=100&osl=10&batch-size=1&device=l4")
+    page.set_input_files("#config", str(FLEET))
+    until(page, f"{VERDICT}.startsWith('melange-default: 4.68 USD/h with 2 GPUs; no fleet does with less')")
+    certified(page)
+    assert page.locator("#fleet table").first.locator("tbody tr").count() == 2
+    assert page.get_by_role("img", name="a10g, 1 node: 1 replica of group 0, 7 GPUs free").count() == 1
+    assert page.locator("#skus").is_hidden()
+    until(page, "document.querySelector('#price-0-mark').textContent.includes('to 3.67 USD/h a GPU')")
+    plan = page.locator("#texts details:has(summary:text-is('Plan')) pre").text_content()
+    page.get_by_label("long-short: requests per second", exact=True).fill("40/s")
+    until(page, f"{VERDICT}.startsWith('melange-default: 7.34 USD/h')")
+    page.get_by_label("There are, GPUs or nodes", exact=True).last.fill("1")
+    until(page, f"{VERDICT}.startsWith('melange-default: 8.') || {VERDICT}.startsWith('melange-default: 9.')")
+    assert page.evaluate("window.shardproof.state.question.rest.devices[1].available.gpus") == 1
+    page.get_by_label(re.compile("^Paste a deployment document")).fill(plan)
+    page.get_by_role("button", name="Judge it").click()
+    until(page, "document.getElementById('judged').textContent.includes('pasted fleet: 4.68 USD/h; breaks')")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert page.evaluate(UNNAMED) == []
+    assert page.evaluate(TWICE) == 0
+    again = visit(linked(page).partition("#")[2])
+    assert again.inner_text("#verdict").startswith(page.inner_text("#verdict").removesuffix(" (certified)."))
+
+
+def test_devices_stand_as_one_fleet(visit: Any) -> None:
+    page = visit()
+    page.get_by_role("radio", name="as one fleet").check()
+    until(page, f"{VERDICT}.startsWith('qwen3-8b: 1 GPU; no fleet does with less')")
+    assert "devices=h100-sxm%2Cl40s" in linked(page)
+    page.get_by_label("There are, GPUs or nodes", exact=True).first.fill(EVIL)
+    until(page, f"{VERDICT}.includes('is no offer')")
+    assert page.locator("img").count() == 0
+    page.get_by_role("radio", name="side by side").check()
+    until(
+        page, "document.querySelectorAll('#skus tbody tr').length === 2 && document.body.dataset.state === 'answered'"
+    )
+    assert "devices" not in linked(page)
 
 
 def test_a_plan_by_hand_is_judged_line_by_line(visit: Any) -> None:
@@ -390,7 +434,7 @@ def test_a_long_solve_shows_what_is_known_and_stops(visit: Any, browser: Any, ad
     until(page, "/so far/.test(document.getElementById('skus').textContent)")
     page.get_by_role("button", name="Stop").click()
     answered(page)
-    assert "stopped" in page.inner_text("#skus")
+    assert re.search("stopped.*at least [0-9]+ GPUs|at least [0-9]+ GPUs; stopped", page.inner_text("#skus"))
 
 
 def test_without_the_token_the_page_says_where_it_stands(browser: Any, address: str) -> None:

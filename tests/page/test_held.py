@@ -11,7 +11,7 @@ from shardproof.solver.batch.answer import Answer, Job
 from shardproof.solver.batch.fingerprint import SolveSettings
 from shardproof.solver.batch.work import Solve
 from shardproof.solver.page.held import Held
-from shardproof.solver.page.questions import asked_of, instance_for
+from shardproof.solver.page.questions import asked_of, question_for
 
 LOADS = ({"batch_size": 24}, {"concurrency": 24})
 TTFTS = ("60 s", "20 s", "2 s", "500 ms", "120 ms", "60 ms", "20 ms", "1 ms")
@@ -20,7 +20,7 @@ DEVICES = (("qwen3-14b", "l40s"), ("qwen3-8b", "rtx-4090"), ("gpt-oss-20b", "l4"
 
 def instance(model: str, device: str, **fields: Any) -> Any:
     common = {"model": model, "engine": "vllm", "isl": 1024, "osl": 128, "max_gpus": 8}
-    return instance_for(asked_of({"fields": common | fields}), device)
+    return question_for(asked_of({"fields": common | fields}), device)
 
 
 def solved(asked: Any) -> Answer:

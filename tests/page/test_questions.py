@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,13 @@ import yaml
 from click.testing import CliRunner
 
 from shardproof.instances.errors import InputError
-from shardproof.instances.pools import POOL_FIELDS
-from shardproof.solver.api.question import FIELDS, asks_about_pools, instance_from
+from shardproof.solver.api.question import FIELDS, asked_from, instance_from
 from shardproof.solver.cli import application
-from shardproof.solver.page.questions import asked_from_file, asked_of, instance_for, read_question, written
+from shardproof.solver.page.questions import asked_from_file, asked_of, question_for, read_question, written
 from shardproof.solver.page.serve import link_parts
 from tests.oracles.places import ROOT
 
-CASES = sorted((ROOT / "instances" / "cases").glob("*.yaml"))
+CASES = sorted((ROOT / "instances" / "cases").rglob("*.yaml"))
 FIELDS_ASKED = {"model": "qwen3-8b", "engine": "vllm", "isl": "2k", "osl": "512", "concurrency": "16", "ttft": "2 s"}
 
 
@@ -28,7 +28,7 @@ def asked(**fields: Any) -> Any:
 
 
 def test_typed_fields_ask_what_keywords_ask() -> None:
-    typed = instance_for(asked(), "h100-sxm")
+    typed = question_for(asked(), "h100-sxm")
     fields = {"isl": 2000, "osl": 512, "concurrency": 16, "ttft": "2 s", "device": "h100-sxm"}
     said = instance_from(None, {"model": "qwen3-8b", "engine": "vllm"} | fields)
     assert typed.fingerprint == said.fingerprint
@@ -36,26 +36,51 @@ def test_typed_fields_ask_what_keywords_ask() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_a_file_of_the_house_asks_the_same_on_the_page(case: Path) -> None:
-    if asks_about_pools(case, {}):
-        with pytest.raises(InputError, match="pools of several devices, which `shardproof solve` answers"):
-            read_question(case.read_text(encoding="utf-8"))
-        return
     opened = read_question(case.read_text(encoding="utf-8"))
     device = opened.devices[0] if opened.devices else None
-    assert instance_for(opened, device).fingerprint == instance_from(case, {}).fingerprint
+    assert question_for(opened, device).fingerprint == asked_from(case, {}).fingerprint
+
+
+def test_devices_as_one_fleet_are_typed_as_flags_are(tmp_path: Path) -> None:
+    fleet = {"devices": "h100-sxm=2x8@1.90 USD/h,l40s@0.90 USD/h", "objective": "price", "spare": "node"}
+    question = asked_of({"fields": FIELDS_ASKED | fleet})
+    own = asked_from(None, FIELDS_ASKED | {"isl": 2000, "osl": 512, "concurrency": 16} | fleet)
+    assert question_for(question, None).fingerprint == own.fingerprint
+    texts = written(question, None)
+    for text in (texts["file"], texts["command"]):
+        assert question_for(read_question(text), None).fingerprint == own.fingerprint
+    with pytest.raises(InputError, match="leave device out"):
+        question_for(question, "h100-sxm")
+
+
+@pytest.mark.parametrize(
+    ("rest", "field"),
+    [
+        ({"devices": [{"device": "/etc/passwd"}]}, "devices.0.device"),
+        ({"devices": ["h100-sxm", "./own.yaml"]}, "devices.1.device"),
+        ({"devices": "l40s,~/x=8@1 USD/h"}, "devices.1.device"),
+        ({"devices": ["l40s"], "models": [{"model": "../config.json"}]}, "models.0.model"),
+        ({"devices": ["l40s"], "models": [{"model": "phi-4", "load_profile": "/x.npz"}]}, "models.0.load_profile"),
+        ({"devices": ["l40s"], "models": [{"model": "phi-4", "workload": {"trace": "/x.csv"}}]}, "workload.trace"),
+        ({"devices": ["l40s"], "models": [{"model": "phi-4", "speculative": {"model": "/x.json"}}]}, "draft_model"),
+    ],
+)
+def test_a_fleet_opens_no_file(rest: dict[str, Any], field: str) -> None:
+    with pytest.raises(InputError, match=re.escape(field)):
+        question_for(asked_of({"fields": {"isl": 8, "osl": 8}, "rest": rest}), None)
 
 
 def test_what_is_written_asks_the_same_again(tmp_path: Path) -> None:
     question = asked(kv_cache="fp8", max_gpus="16", enforce_eager="true", tpot_p99="")
     texts = written(question, "h100-sxm")
-    own = instance_for(question, "h100-sxm").fingerprint
+    own = question_for(question, "h100-sxm").fingerprint
     file = tmp_path / "question.yaml"
     file.write_text(texts["file"], encoding="utf-8")
     assert instance_from(file, {}).fingerprint == own
     for text in (texts["file"], texts["command"]):
         again = read_question(text)
         assert again.devices == ("h100-sxm",)
-        assert instance_for(again, "h100-sxm").fingerprint == own
+        assert question_for(again, "h100-sxm").fingerprint == own
 
 
 def test_the_command_line_is_one_of_the_command(tmp_path: Path) -> None:
@@ -63,7 +88,7 @@ def test_the_command_line_is_one_of_the_command(tmp_path: Path) -> None:
     line = shlex.split(written(asked(), "h100-sxm")["command"])
     run = CliRunner().invoke(application, [*line[1:], "--write-instance", str(kept), "--json"])
     assert run.exit_code == 0, run.output
-    assert json.loads(run.stdout)["instance_fingerprint"] == instance_for(asked(), "h100-sxm").fingerprint
+    assert json.loads(run.stdout)["instance_fingerprint"] == question_for(asked(), "h100-sxm").fingerprint
     assert yaml.safe_load(kept.read_text())["model"] == "qwen3-8b"
     assert line[:2] == ["shardproof", "solve"]
 
@@ -87,7 +112,7 @@ def test_fields_open_no_file(tree: dict[str, str]) -> None:
         name: value for name, value in (FIELDS_ASKED | tree).items() if name != "concurrency" or "trace" not in tree
     }
     with pytest.raises(InputError, match="opens none"):
-        instance_for(asked_of({"fields": fields}), "h100-sxm")
+        question_for(asked_of({"fields": fields}), "h100-sxm")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +128,7 @@ def test_fields_open_no_file(tree: dict[str, str]) -> None:
 )
 def test_the_rest_of_a_file_opens_none_either(rest: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="opens none"):
-        instance_for(asked_of({"fields": {}, "rest": {"model": "qwen3-8b", "device": "h100-sxm"} | rest}), None)
+        question_for(asked_of({"fields": {}, "rest": {"model": "qwen3-8b", "device": "h100-sxm"} | rest}), None)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +176,6 @@ def test_every_field_may_be_typed() -> None:
     """A new field of the question is one of the page: as a slider, or under everything else a flag can say."""
     script = "".join((ROOT / "solver/page/static" / name).read_text() for name in ("form.js", "page.html"))
     elsewhere = {
-        *POOL_FIELDS,
         "device",
         "trace",
         "calibration",
@@ -173,4 +197,4 @@ def test_a_draft_of_a_file_is_refused(told: dict[str, str]) -> None:
     """What guesses tokens ahead is named, never read from this machine, by whichever name it is given."""
     asked = asked_of({"fields": {"model": "qwen3-8b"}, "rest": {"speculative": {"method": "draft", **told}}})
     with pytest.raises(InputError, match="names a file"):
-        instance_for(asked, "h100-sxm")
+        question_for(asked, "h100-sxm")

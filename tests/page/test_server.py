@@ -177,7 +177,7 @@ def test_an_answer_is_that_of_solve(tab: Tab) -> None:
     assert told["plan"] == json.loads(json.dumps(own["plan"]))
     assert told["result"]["proof"] == "solver-claimed"
     assert tab.done("certify", question=question(), device="h100-sxm")["result"]["proof"] == own["proof"]
-    assert told["row"]["price_kind"] == told["price_basis"]["kind"]
+    assert told["row"]["price_kind"] == "total-cost"
     assert told["view"]["stages"]
     assert told["row"]["workload"] == "8 at once, 512 + 128 tokens"
 
@@ -281,6 +281,44 @@ def test_a_plan_by_hand_is_judged_as_audit_judges(tab: Tab, plan: Path) -> None:
 def test_a_command_line_is_judged_too(tab: Tab) -> None:
     line = "vllm serve Qwen/Qwen3-8B --tensor-parallel-size 2"
     assert tab.done("audit", question=question(), device="h100-sxm", text=line)["claims"]
+
+
+def fleet_case() -> tuple[Path, dict[str, Any]]:
+    path = ROOT / "instances/cases/pools/melange-default.yaml"
+    return path, read_question(path.read_text(encoding="utf-8")).tree()
+
+
+def test_a_fleet_is_that_of_solve(tab: Tab) -> None:
+    path, asked = fleet_case()
+    told, own = tab.done("certify", question=asked), shardproof.solve(path).to_dict()
+    assert (told["result"]["proof"], told["fleet"]["value"]) == (own["proof"], own["value"])
+    assert told["plan"] == json.loads(json.dumps(own["plan"]))
+    prices = [group["price_per_hour"] for group in told["fleet"]["groups"]]
+    assert sum(prices) == pytest.approx(own["metrics"]["price_per_hour"])
+    assert [offer["used"] for offer in told["fleet"]["offers"]] == [1, 1]
+    assert tab.done("limits", question=asked)["offers"] == shardproof.sensitivity(path).to_dict()["offers"]
+    assert tab.done("why", question=asked)["reasons"] == shardproof.explain(path).to_dict()["reasons"]
+
+
+def test_a_pasted_fleet_is_held_as_compare_holds_it(tab: Tab) -> None:
+    _, asked = fleet_case()
+    plan = tab.done("answer", question=asked)["plan"]
+    dear = [*plan["groups"], plan["groups"][0] | {"replicas": 3}]
+    for groups, breaks in ((plan["groups"], False), (plan["groups"][:1], True), (dear, True)):
+        told = tab.done("audit", question=asked, text=json.dumps(plan | {"groups": groups}))["fleet"]
+        assert told["best"] == 4.68
+        assert bool(told["plans"][0]["broken"]) == breaks
+        assert told["plans"][0]["plan"] == "pasted fleet"
+    assert "groups" in tab.refused("audit", question=asked, text="{}")
+
+
+def test_a_dropped_instance_file_is_the_question(tab: Tab) -> None:
+    path, asked = fleet_case()
+    assert tab.done("drop", data=packed(path.read_bytes()), name="mine.yaml")["question"] == asked
+    tree = {"model": "phi-4", "device": "l4", "limits": {"ttft": "2 s"}}
+    found = tab.done("drop", data=packed(json.dumps(tree).encode()), name="q.json")["question"]
+    assert found["fields"] == {"model": "phi-4", "ttft": "2 s"}
+    assert "UTF-8" in tab.refused("drop", data=packed(b"\xff\xfe\x00"), name="q.yml")
 
 
 def test_files_are_those_of_export(tab: Tab) -> None:

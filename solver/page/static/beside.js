@@ -47,3 +47,15 @@ export function judgement(text, tree, row) {
   if (tree.unread?.length) box.append(element("h3", {}, "Not read"), list(tree.unread.map(one => `line ${one.line}: ${one.text}`)));
   return box;
 }
+
+// Fleet plans beside the best fleet, as `compare` holds them.
+export function fleetJudgement(tree, unit = "") {
+  const said = value => value === null || value === undefined ? "nothing" : `${Number(value.toPrecision(6)).toLocaleString("en")} ${unit}`;
+  const box = element("div", {});
+  for (const plan of tree.plans) {
+    box.append(element("p", {}, element("strong", {}, plan.broken.length ? `${plan.plan}: ${said(plan.value)}; breaks ${plan.broken.length} ${plan.broken.length === 1 ? "thing" : "things"}.` : `${plan.plan}: ${said(plan.value)}; keeps every limit.`)));
+    if (plan.broken.length) box.append(list(plan.broken));
+  }
+  box.append(element("p", {}, `The best fleet beside it: ${said(tree.best)}${tree.proof.startsWith("certified") ? " (certified)" : ""}.`));
+  return box;
+}

@@ -1,9 +1,10 @@
 import { bytes, counted, element, figure } from "./dom.js";
 import { Slider } from "./limits.js";
+import { addOffer, asFleet, dialsOf, dropOffer, hasServices, isFleet, offersOf, sideBySide, spareOf, writeDial, writeOffer } from "./offers.js";
 import { LOADS, loadOf } from "./question.js";
 
 // Fields that have a place of their own; all other flags stand under "everything else".
-const PLACED = ["model", "engine", "isl", "osl", ...LOADS, "ttft", "tpot", "max_price", "max_gpus"];
+const PLACED = ["model", "engine", "isl", "osl", ...LOADS, "ttft", "tpot", "max_price", "max_gpus", "devices", "objective", "spare"];
 export const OTHERS = {
   weights: "weights in, e.g. fp8", kv_cache: "KV cache in, e.g. fp8", max_gpus: "at most so many GPUs", memory: "usable memory of a device", max_stage_gpus: "widest stage, GPUs",
   gpu_memory_utilization: "share of memory for the engine", max_model_len: "longest request", max_num_seqs: "requests at once", max_num_batched_tokens: "tokens of an iteration",
@@ -42,13 +43,16 @@ export class Form {
       this.byId("others").append(element("label", { for: name }, title, input));
     }
     this.byId("engine").addEventListener("change", event => write("engine", event.target.value, 0));
+    this.byId("objective").addEventListener("change", event => this.writeOver("objective", event.target.value, 0));
+    this.byId("spare").addEventListener("input", event => this.writeOver("spare", event.target.value, 250));
+    for (const radio of document.querySelectorAll("#way input")) radio.addEventListener("change", () => this.changeWay(radio.value === "fleet"));
     for (const radio of document.querySelectorAll("#kinds input")) radio.addEventListener("change", () => this.changeLoad(radio.value));
     this.byId("device-search").addEventListener("input", () => this.filterDevices());
     this.byId("question").addEventListener("submit", event => event.preventDefault());
   }
 
   fill(names) {
-    this.names = names;
+    this.known = new Map(names.devices.map(device => [device.name, device]));
     this.byId("models").replaceChildren(...names.models.flatMap(model => [model.name, ...model.ids].map(id => element("option", { value: id }))));
     this.byId("engine").replaceChildren(...names.engines.map(name => element("option", { value: name }, name)));
     this.byId("target").replaceChildren(...names.targets.map(name => element("option", { value: name }, name)));
@@ -59,10 +63,9 @@ export class Form {
   tick(device) {
     const box = element("input", { type: "checkbox", value: device.name }), price = device.price_per_hour ? `, ${figure(device.price_per_hour, 2)} USD/h ${device.price_basis?.kind || ""}` : "";
     box.addEventListener("change", () => {
-      const devices = this.question.devices.filter(name => name !== device.name);
-      if (box.checked) devices.push(device.name);
-      this.question.devices = devices;
-      this.countDevices();
+      if (isFleet(this.question)) this.tickOffer(device.name, box.checked);
+      else this.question.devices = [...this.question.devices.filter(name => name !== device.name), ...(box.checked ? [device.name] : [])];
+      this.showDevices();
       this.changed(0);
     });
     const label = element("label", {}, box, ` ${device.name} `, element("span", { class: "note" }, `${bytes(device.memory_bytes)}${price}`));
@@ -76,9 +79,73 @@ export class Form {
     for (const label of this.byId("devices").children) label.hidden = !words.every(word => label.dataset.words.includes(word));
   }
 
-  countDevices() {
-    const chosen = this.question.devices;
-    this.byId("devices-count").textContent = chosen.length ? `${counted(chosen.length, "device")}: ${chosen.join(", ")}` : "none chosen";
+  // The last offer stays: without any there is no fleet.
+  tickOffer(device, ticked) {
+    if (ticked) addOffer(this.question, device);
+    else for (let place = offersOf(this.question).length - 1; place >= 0; place--) if (offersOf(this.question)[place].device === device && offersOf(this.question).length > 1) dropOffer(this.question, place);
+  }
+
+  // Offers that a switch to devices side by side takes out come back with the switch to a fleet.
+  changeWay(fleet) {
+    const { question } = this, names = ["devices", "objective", "spare", "placement", "resolution"];
+    if (!fleet) {
+      this.offered = names.map(name => [name, question.fields[name], question.rest[name]]);
+      sideBySide(question, this.ticks);
+    } else if (this.offered) {
+      for (const [name, field, rest] of this.offered) {
+        if (field !== undefined) question.fields[name] = field;
+        if (rest !== undefined) question.rest[name] = rest;
+      }
+      this.offered = null;
+      question.devices = [];
+    } else asFleet(question, this.known);
+    this.show(question);
+    this.changed(0);
+  }
+
+  // What a file may say in another form is said by the field alone.
+  writeOver(name, value, after) {
+    delete this.question.rest[name];
+    this.write(name, value, after);
+  }
+
+  showDevices() {
+    const fleet = isFleet(this.question), offers = offersOf(this.question), chosen = fleet ? offers.map(offer => offer.name) : this.question.devices;
+    for (const [name, box] of this.ticks) box.checked = fleet ? offers.some(offer => offer.device === name) : chosen.includes(name);
+    for (const radio of document.querySelectorAll("#way input")) radio.checked = (radio.value === "fleet") === fleet;
+    this.byId("devices-count").textContent = chosen.length ? `${counted(chosen.length, fleet ? "offer" : "device")}: ${chosen.join(", ")}` : "none chosen";
+    this.byId("fleet-box").hidden = !fleet;
+    if (fleet) this.showOffers(offers);
+  }
+
+  showOffers(offers) {
+    this.offerSliders = [];
+    this.byId("offers").replaceChildren(...offers.map((offer, place) => {
+      const price = this.known.get(offer.device)?.price_per_hour, box = element("fieldset", { class: "offer" }, element("legend", {}, offer.name, offer.serves?.length ? ` for ${offer.serves.join(", ")}` : ""));
+      if (offer.unread) { box.append(element("p", { class: "error" }, "is no offer; write for example h100-sxm=3x8@2.40 USD/h")); return box; }
+      const change = key => (_, value, after) => { writeOffer(this.question, place, { [key]: value.trim() }); this.showRest(); this.changed(after); };
+      const there = new Slider(`there-${place}`, "There are, GPUs or nodes", "there", 1, 512, "any number", change("there"));
+      const each = new Slider(`price-${place}`, "Price of one GPU", "price", 0.05, 50, price ? `${figure(price, 2)} USD/h` : "no price", change("price"), price ?? null);
+      there.set(offer.there);
+      each.set(offer.price);
+      this.offerSliders[place] = each;
+      box.append(there.box, each.box);
+      return box;
+    }));
+    this.byId("objective").value = this.question.fields.objective || this.question.rest.objective || "gpus";
+    this.byId("spare").value = spareOf(this.question);
+  }
+
+  // Services of a file: a slider for each load and limit; model and workload of the page's own make way for them.
+  showServices() {
+    const has = hasServices(this.question), holds = name => this.question.fields[name] !== undefined && this.question.fields[name] !== "";
+    this.byId("model-label").hidden = has && !holds("model");
+    for (const name of ["kinds", "tokens", "load"]) this.byId(name).hidden = has && !["isl", "osl", ...LOADS].some(holds);
+    this.byId("services").replaceChildren(...dialsOf(this.question).map((dial, place) => {
+      const slider = new Slider(`service-${place}`, dial.title, dial.kind, dial.from, dial.to, "no limit", (_, value, after) => { writeDial(dial, value); this.changed(after); });
+      slider.set(String(dial.box[dial.key]));
+      return slider.box;
+    }));
   }
 
   write(name, value, after) {
@@ -112,7 +179,7 @@ export class Form {
     const rest = Object.keys(this.question.rest), line = this.byId("rest"), model = this.question.rest.model;
     line.hidden = !rest.length;
     const drop = element("button", { type: "button" }, "Leave it out");
-    drop.addEventListener("click", () => { this.question.rest = {}; this.showRest(); this.changed(0); });
+    drop.addEventListener("click", () => { this.question.rest = {}; this.show(this.question); this.changed(0); });
     line.replaceChildren(`From a file: ${rest.map(key => key === "model" && model?.name ? `model ${model.name}` : key).join(", ")}. `, drop);
   }
 
@@ -123,10 +190,10 @@ export class Form {
     if (question.rest.model?.name) this.inputs.model.value = question.rest.model.name;
     this.showEngine(fields.engine || "any");
     for (const name of ["ttft", "tpot", "max_price"]) this.sliders[name].set(fields[name] ?? "");
-    for (const [name, box] of this.ticks) box.checked = question.devices.includes(name);
     this.byId("more").open ||= Object.keys(fields).some(name => !PLACED.includes(name));
-    this.countDevices();
+    this.showDevices();
     this.showLoad();
+    this.showServices();
     this.showRest();
   }
 

@@ -4,7 +4,9 @@ import { roughly } from "./question.js";
 // A slider is logarithmic, 0 to 1000; what it says is written into the field beside it, with its unit.
 const STEPS = 1000;
 
-function written(kind, value) {
+function written(kind, value, text) {
+  const [, node] = /^\s*\d+\s*(x\s*\d+|nodes?)/i.exec(text) || [], whole = Math.max(1, Math.round(value));
+  if (kind === "there") return !node ? String(whole) : node[0].toLowerCase() === "x" ? `${whole}${node}` : `${whole} node${whole > 1 ? "s" : ""}`;
   const rounded = Number(value.toPrecision(2));
   if (kind === "time") return rounded >= 1 ? `${rounded} s` : `${Number((rounded * 1000).toPrecision(2))} ms`;
   if (kind === "price") return `${rounded} USD/h`;
@@ -13,8 +15,9 @@ function written(kind, value) {
 }
 
 export class Slider {
-  constructor(name, title, kind, from, to, placeholder, changed) {
-    Object.assign(this, { name, title, kind, from, to });
+  // empty: where the slider stands while nothing is written (null: at its end).
+  constructor(name, title, kind, from, to, placeholder, changed, empty = null) {
+    Object.assign(this, { name, title, kind, from, to, placeholder, empty });
     this.field = element("input", { id: name, placeholder, spellcheck: "false", "aria-describedby": `${name}-mark` });
     this.range = element("input", { type: "range", min: "0", max: String(STEPS), step: "5", "aria-label": `${title}, slider`, list: `${name}-ticks` });
     this.ticks = element("datalist", { id: `${name}-ticks` });
@@ -24,7 +27,7 @@ export class Slider {
     this.box = element("div", { class: "slider" }, element("label", { for: name }, title), this.field, element("div", { class: "rail" }, this.range, this.pin), this.ticks, this.mark);
     this.field.addEventListener("input", () => { this.follow(); changed(name, this.field.value, 250); });
     this.range.addEventListener("input", () => {
-      this.field.value = written(kind, this.valueAt(Number(this.range.value)));
+      this.field.value = written(kind, this.valueAt(Number(this.range.value)), this.field.value);
       this.tell();
       changed(name, this.field.value, 30);
     });
@@ -32,10 +35,10 @@ export class Slider {
 
   valueAt(step) { return this.from * (this.to / this.from) ** (step / STEPS); }
   stepOf(value) { return Math.max(0, Math.min(STEPS, STEPS * Math.log(value / this.from) / Math.log(this.to / this.from))); }
-  tell() { this.range.setAttribute("aria-valuetext", this.field.value || "no limit"); }
+  tell() { this.range.setAttribute("aria-valuetext", this.field.value || this.placeholder); }
 
   follow() {
-    const value = roughly(this.field.value);
+    const value = this.field.value.trim() ? roughly(this.field.value) : this.empty;
     this.range.value = value ? String(this.stepOf(value)) : String(STEPS);
     this.tell();
   }
@@ -80,4 +83,14 @@ export function pinPrice(slider, row) {
   if (!slider) return;
   if (row?.gpus && row.price_per_hour) slider.point(`${gpusHold(row.gpus)} down to ${figure(row.price_per_hour, 2)} USD/h (${row.price_kind || "price"} of ${row.device}).`, row.price_per_hour);
   else slider.point(row?.gpus ? `${row.device} has no price in the catalogue.` : "", null);
+}
+
+// Between which prices of each offer, one at a time, this fleet stays the best. A pattern is one slider of many offers.
+export function pinOffers(sliders, document, fleet) {
+  for (const offer of fleet.offers.length === sliders.length ? document.offers || [] : []) {
+    const slider = sliders[fleet.offers.findIndex(other => other.name === offer.offer)];
+    if (!slider) continue;
+    const value = price => `${Number(price.toPrecision(3))}`, most = offer.highest === null ? "any price" : value(offer.highest);
+    slider.point(`This fleet stays the best from ${offer.lowest === null ? "0" : value(offer.lowest)} to ${most} USD/h a GPU.`, offer.highest ?? offer.lowest);
+  }
 }

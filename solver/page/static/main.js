@@ -1,9 +1,11 @@
 import { NARROW, bytes, counted, element, figure, list } from "./dom.js";
 import { AXES, paretoPlot } from "./plots.js";
 import { planParts } from "./plan.js";
-import { judgement } from "./beside.js";
+import { fleetParts, fleetVerdict } from "./fleet.js";
+import { fleetJudgement, judgement } from "./beside.js";
 import { Form } from "./form.js";
-import { pinLimits, pinPrice } from "./limits.js";
+import { pinLimits, pinOffers, pinPrice } from "./limits.js";
+import { hasServices, isFleet } from "./offers.js";
 import { LOADS, emptyQuestion, linkOf, loadOf, plain, questionOfLink, startingQuestion } from "./question.js";
 import { skuTable, verdict } from "./skus.js";
 import { Talk } from "./talk.js";
@@ -55,7 +57,8 @@ function stopAsking() {
   clearTimeout(state.idle);
 }
 
-const nothingAsked = () => !state.question.fields.model && !state.question.rest.model;
+const nothingAsked = () => !state.question.fields.model && !state.question.rest.model && !hasServices(state.question);
+const devicesAsked = question => isFleet(question) ? [null] : question.devices.length ? question.devices : question.rest.device ? [null] : [];
 
 // Ask every device; answers that still stand there are shown pale until the new ones come.
 function ask() {
@@ -64,13 +67,13 @@ function ask() {
   state.link = linkOf(state.question);
   history.replaceState(null, "", `#${state.link}`);
   state.times = [performance.now()];
-  const devices = state.question.devices.length ? state.question.devices : state.question.rest.device ? [null] : [];
+  const devices = devicesAsked(state.question);
   const before = state.entries;
   state.entries = new Map();
   if (!devices.includes(state.chosen)) state.chosen = devices[0] ?? null;
   if (nothingAsked() || !devices.length) { show(); return; }
   for (const device of devices) {
-    const entry = { device: device ?? "the file's device", asked: device, answer: before.get(device)?.answer, stale: true };
+    const entry = { device: device ?? (isFleet(state.question) ? "the fleet" : "the file's device"), asked: device, answer: before.get(device)?.answer, stale: true };
     state.entries.set(device, entry);
     askOne(entry);
   }
@@ -108,16 +111,19 @@ function askMore() {
   const { status } = entry.answer.result;
   if (status === "optimal" || status === "infeasible") extra("certify", answer => { entry.answer = questioned(answer); showSoon(); });
   extra("why", found => { entry.why = found; showWhy(found); });
-  if (!entry.answer.row.gpus || !load) return;
+  const { fleet } = entry.answer;
+  if (!entry.answer.row.gpus || (!load && !fleet)) return;
   const pin = found => { entry.pins = [...(entry.pins || []), found]; showPins(entry); };
-  if (load !== "request_rate") extra("limits", pin);
+  if (fleet ? fleet.objective === "price" : load !== "request_rate") extra("limits", pin);
+  else if (fleet) return;
   else for (const only of ["rate", "ttft limit", "tpot limit"]) extra("limits", pin, { only });
 }
 
 function showPins(entry) {
   for (const name of ["ttft", "tpot", loadOf(state.question)]) form.sliders[name]?.point("", null);
-  pinPrice(form.sliders.max_price, entry.answer?.row);
-  for (const found of entry.pins || []) pinLimits(form.sliders, found, loadOf(state.question));
+  if (!entry.answer?.fleet) pinPrice(form.sliders.max_price, entry.answer?.row);
+  else for (const slider of [form.sliders.max_price, ...form.offerSliders]) slider.point("", null);
+  for (const found of entry.pins || []) entry.answer?.fleet ? pinOffers(form.offerSliders, found, entry.answer.fleet) : pinLimits(form.sliders, found, loadOf(state.question));
 }
 
 function choose(device) {
@@ -148,10 +154,10 @@ function show() {
 
 function showAll() {
   const entries = [...state.entries.values()], entry = chosen();
-  byId("verdict").textContent = nothingAsked() || !entries.length ? "Choose a model and a device." : verdict(entry);
+  byId("verdict").textContent = nothingAsked() || !entries.length ? "Choose a model and a device." : entry?.answer?.fleet ? fleetVerdict(entry.answer.fleet, entry.answer.result, entry.answer.row.gpus) : verdict(entry);
   byId("verdict").classList.toggle("stale", Boolean(entry?.stale));
   byId("stop").hidden = !entries.some(other => !other.done);
-  byId("skus").hidden = !entries.length;
+  byId("skus").hidden = byId("skus").parentNode.hidden = !entries.length || (entries.length === 1 && isFleet(state.question));
   skuTable(byId("skus"), entries, entry?.device, choose);
   const rows = entries.map(other => other.answer?.row).filter(row => row?.gpus);
   byId("plot").hidden = rows.length < 2;
@@ -176,14 +182,16 @@ function showPlot(rows) {
 function showPlan(entry) {
   const answer = entry?.answer;
   for (const name of ["plan", "take"]) byId(name).hidden = !answer;
-  byId("why").hidden = !answer;
+  byId("why").hidden = !answer || !byId("why-parts").textContent;
+  byId("fleet").hidden = !answer?.fleet;
   if (!answer || answer === state.shown) return;
   state.shown = answer;
-  const { row, result, view } = answer;
-  byId("plan-title").textContent = row.gpus ? `Plan: ${row.gpus} x ${row.device}` : "Assumed";
-  byId("why-title").textContent = result.status === "infeasible" ? "Why there is none" : "Why not fewer";
+  const { row, result, view, fleet } = answer;
+  byId("plan-title").textContent = row.gpus && !fleet ? `Plan: ${row.gpus} x ${row.device}` : "Assumed";
+  byId("why-title").textContent = result.status === "infeasible" ? "Why there is none" : fleet ? "Why not less" : "Why not fewer";
   const { explanation, ...texts } = view.texts;
-  byId("plan-parts").replaceChildren(planParts({ ...view, texts }, row.gpus, row.bound), ...commandParts(answer));
+  byId("plan-parts").replaceChildren(planParts({ ...view, texts, ...(fleet ? { stages: [] } : {}) }, row.gpus, row.bound), ...commandParts(answer));
+  byId("fleet-parts").replaceChildren(...(fleet ? [fleetParts(fleet, result, result.metrics)] : []));
   showWhy(entry.why || null, "", explanation);
   showPins(entry);
   showTexts(answer);
@@ -197,7 +205,8 @@ function commandParts(answer) {
 
 function showWhy(found, refused, explanation) {
   const texts = explanation ?? chosen()?.answer?.view.texts.explanation ?? [];
-  const parts = found ? [...found.reasons, ...found.conflicts.map(one => one.words), ...found.alternatives.map(one => `or with ${one}`)] : [];
+  const { reasons = [], conflicts = [], alternatives = [] } = found || {};
+  const parts = [...reasons, ...conflicts.map(one => one.words), ...alternatives.map(one => `or with ${one}`)];
   const lines = [...new Set([...parts, ...texts])];
   byId("why").hidden = !lines.length && !refused;
   byId("why-parts").replaceChildren(lines.length ? list(lines) : "", refused ? element("p", { class: "note" }, refused) : "");
@@ -239,21 +248,26 @@ async function attempt(button, error, work) {
   }
 }
 
+// A question that says no device is asked of those that were asked before.
+function opened(question) {
+  if (!question.devices.length && !question.rest.device && !isFleet(question)) question.devices = state.question.devices;
+  open(question);
+}
+
 byId("stop").addEventListener("click", () => {
   for (const entry of state.entries.values()) entry.stopped = !entry.done;
   for (const leave of state.asked) leave("stop");
 });
 byId("read").addEventListener("click", () => attempt(byId("read"), byId("pasted-error"), async () => {
   const question = await talk.get("read", { text: byId("pasted").value });
-  if (!question.devices.length && !question.rest.device) question.devices = state.question.devices;
-  open(question);
+  opened(question);
 }));
 byId("judge").addEventListener("click", () => attempt(byId("judge"), byId("judge-error"), async () => {
   const text = byId("by-hand").value, entry = chosen();
   byId("judged").replaceChildren(element("p", {}, "Judging ..."));
   try {
     const tree = await talk.get("audit", { question: plain(state.question), device: entry?.asked ?? null, text });
-    byId("judged").replaceChildren(judgement(text, tree, entry?.answer?.row));
+    byId("judged").replaceChildren(tree.fleet ? fleetJudgement(tree.fleet, entry?.answer?.fleet?.unit) : judgement(text, tree, entry?.answer?.row));
   } catch (problem) {
     byId("judged").replaceChildren();
     throw problem;
@@ -278,6 +292,7 @@ async function drop(file) {
   await attempt(byId("config"), byId("pasted-error"), async () => {
     if (file.size > 1400000) throw new Error(`${file.name}: at most 1.4 MB; compress or cut it`);
     const found = await talk.get("drop", { data: await base64Of(file), name: file.name });
+    if (found.question) { opened(found.question); byId("dropped").textContent = `${file.name}: ${found.shown}.`; return; }
     const { fields } = state.question;
     if (found.model) {
       delete fields.model;

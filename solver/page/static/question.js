@@ -55,9 +55,9 @@ export function plain(question) {
 }
 
 // Quantities as people type them, for the place of a slider only: the server alone reads what counts.
-const UNITS = { ns: 1e-9, us: 1e-6, ms: 1e-3, s: 1, sec: 1, min: 60, h: 3600, "usd/h": 1, "/s": 1, "/min": 1 / 60, "/h": 1 / 3600, "": 1 };
+const UNITS = { ns: 1e-9, us: 1e-6, ms: 1e-3, s: 1, sec: 1, min: 60, h: 3600, "usd/h": 1, "/s": 1, "/min": 1 / 60, "/h": 1 / 3600, node: 1, nodes: 1, "": 1 };
 export function roughly(text) {
-  const match = /^\s*([0-9][0-9,]*\.?[0-9]*)\s*([a-z/$]*)\s*$/i.exec(String(text ?? ""));
-  const factor = match && UNITS[match[2].toLowerCase()];
+  const match = /^\s*([0-9][0-9,]*\.?[0-9]*)\s*([a-z/$]*|x\s*\d+)\s*$/i.exec(String(text ?? ""));
+  const factor = match && (/^x/i.test(match[2]) ? 1 : UNITS[match[2].toLowerCase()]);
   return factor ? Number(match[1].replaceAll(",", "")) * factor : null;
 }

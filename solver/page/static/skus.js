@@ -1,4 +1,5 @@
 import { bytes, element, figure } from "./dom.js";
+import { fleetVerdict } from "./fleet.js";
 
 const COLUMNS = [
   ["gpus", "GPUs", 0], ["ttft_s", "TTFT s", 3], ["tpot_ms", "TPOT ms", 1], ["requests_per_s", "requests /s", 2],
@@ -10,7 +11,8 @@ export function stateWords(entry) {
   if (entry.refused) return entry.refused;
   if (entry.ended) return `${entry.ended.incumbent ? `at most ${entry.ended.incumbent}, ` : ""}at least ${entry.ended.bound} GPUs; ${entry.ended.ended}`;
   if (!entry.answer) return entry.news ? `at most ${entry.news.incumbent ?? "?"}, at least ${entry.news.bound ?? 1} GPUs so far (${figure(entry.news.seconds, 1)} s)` : "working";
-  const { status, proof } = entry.answer.result;
+  const { status, proof } = entry.answer.result, { fleet } = entry.answer;
+  if (fleet && status !== "optimal") return fleetVerdict(fleet, entry.answer.result, entry.answer.row.gpus);
   if (status === "infeasible") return `no plan exists with up to ${entry.answer.max_gpus} GPUs`;
   const stopped = entry.stopped ? "stopped: " : "";
   return status === "optimal" ? PROOFS[proof] || status : `${stopped}${status === "feasible" ? "best found" : "nothing found"}; at least ${entry.answer.row.bound ?? 1} GPUs${proof === "certified-gap" ? ", certified" : ""}`;
