@@ -8,7 +8,7 @@ the calibrated clock reads fitted curves by shape.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 OperationKind = Literal[
     "gemm",
@@ -82,4 +82,13 @@ class Clock(Protocol):
 
     def picoseconds(self, operation: Operation) -> tuple[int, int]:
         """Return the duration rounded (down, up) to whole picoseconds."""
+        ...
+
+
+@runtime_checkable
+class ManyClock(Clock, Protocol):
+    """A clock that times an operation at many sizes at once."""
+
+    def many(self, operation: Operation, count: int) -> list[int]:
+        """Return the duration at each of ``count`` sizes (`formulations.costs.many`), picoseconds, rounded up."""
         ...

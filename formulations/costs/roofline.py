@@ -29,23 +29,32 @@ class Roofline:
     def __init__(self, device: Device) -> None:
         """Take the device; its datasheet figures are exact."""
         self._device = device
-        self._bandwidth = Fraction(device.memory_bandwidth)
-        self._links = {
-            "scale_up": Fraction(device.scale_up.bandwidth),
-            "scale_out": Fraction(device.scale_out.bandwidth),
-        }
+        self._memory = _ratio(device.memory_bandwidth)
+        self._peaks = {dtype: _ratio(peak) for dtype, peak in device.peak_flops.items()}
+        self._links = {"scale_up": _ratio(device.scale_up.bandwidth), "scale_out": _ratio(device.scale_out.bandwidth)}
 
     def picoseconds(self, operation: Operation) -> int:
         """Return the least duration, rounded up to whole picoseconds."""
+        return max(terms) if len(terms := self.terms(operation)) > 1 else terms[0]
+
+    def terms(self, operation: Operation) -> tuple[int, ...]:
+        """Return the terms of which the largest is the least duration, each rounded up to whole picoseconds.
+
+        Sizes of the operation may be arrays (`many`); so are the terms that depend on them.
+        """
         if operation.link is not None and operation.shape.ranks > 1:
-            ranks = operation.shape.ranks
-            share = Fraction(1) if operation.kind == "p2p" else Fraction(ranks - 1, ranks)
-            sent = share * operation.message_bytes
-            return _up(sent / 2 if operation.shape.dispatched else sent, self._links[operation.link])
-        peak = Fraction(self._device.peak_flops[self._device.compute_dtype(operation.dtype)])
-        return max(_up(operation.flops, peak), _up(operation.resident_bytes, self._bandwidth))
+            ranks, message = operation.shape.ranks, operation.message_bytes
+            sent, of = (message, 1) if operation.kind == "p2p" else ((ranks - 1) * message, ranks)
+            return (_up(sent, self._links[operation.link], of=2 * of if operation.shape.dispatched else of),)
+        peak = self._peaks[self._device.compute_dtype(operation.dtype)]
+        return _up(operation.flops, peak), _up(operation.resident_bytes, self._memory)
 
 
-def _up(work: int | Fraction, rate: Fraction) -> int:
-    exact = work * PICOSECONDS / rate
-    return -(-exact.numerator // exact.denominator)
+def _ratio(rate: Fraction | int) -> tuple[int, int]:
+    exact = Fraction(rate)
+    return exact.numerator, exact.denominator
+
+
+def _up(work: int, rate: tuple[int, int], *, of: int = 1) -> int:
+    """Return the time of ``work / of`` units at a rate."""
+    return -(-work * PICOSECONDS * rate[1] // (rate[0] * of))

@@ -8,22 +8,30 @@ whether the stage's attention replicas hold different tokens. Picoseconds of bot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from functools import cached_property
+from operator import add
 
 import numpy as np
 
 from shardproof.formulations.costs.communication import expert_collectives, own_collectives
 from shardproof.formulations.costs.compute import Step, expert_operations, own_operations
-from shardproof.formulations.costs.operations import Clock, Operation
+from shardproof.formulations.costs.many import listed, many, one_by_one
+from shardproof.formulations.costs.operations import Clock, ManyClock, Operation
 from shardproof.formulations.costs.roofline import Roofline
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.costs.speculative import per_token
 from shardproof.formulations.deployment.lazy import Ints
+from shardproof.formulations.deployment.prefill import distinct_ceilings
 from shardproof.formulations.scaling import corrected_nanoseconds, within_reason
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import MixtureOfExperts
 from shardproof.instances.option import Option
 from shardproof.instances.speculative import MILLION
+
+MOST_AT_ONCE, BLOCK = 4096, 64
+"""Requests of a scenario up to which all its shares are timed together; other counts are, so many at a time."""
 
 Picoseconds = tuple[int, int]
 """Time of some operations as the clock says, rounded up, and as the datasheet allows at least (0: not asked for)."""
@@ -56,6 +64,7 @@ class LayerTimes:
         self._instance, self._clock, self._store = instance, clock, store
         self._scale, self._imbalance = scale, imbalance
         self._roofline = Roofline(instance.device)
+        self._many = clock if isinstance(clock, ManyClock) else None
 
     def one(self, kind: str, base: str, option: Option, step: Step) -> int:
         """Time of one layer, ns, rounded up; ``base``: the kind's name in the model."""
@@ -89,8 +98,40 @@ class LayerTimes:
             key = option.attn_tp, divide_up(requests, option.attn_dp)
             found = known.get(key)
             if found is None:
-                found = known[key] = self._summed(step, self._own_work(base, option, step))
+                self._read_own(known, base, option, step, key[1])
+                found = known[key]
             yield found
+
+    def _read_own(
+        self, known: dict[PartKey, Picoseconds], base: str, option: Option, step: Step, sequences: int
+    ) -> None:
+        """Time the own part of layers cut as an option does, for so many sequences and all that are likely next."""
+        around = range(sequences - sequences % BLOCK, sequences - sequences % BLOCK + BLOCK)
+        near = self._usual if sequences in self._usual else [count for count in around if 0 < count <= self._most]
+        counts = [count for count in {sequences, *near} if (option.attn_tp, count) not in known]
+        alone, each = replace(option, attn_dp=1), replace(step, requests=many(counts))
+        totals, least = [0] * len(counts), [0] * len(counts)
+        for operation in self._own_work(base, alone, each):
+            totals = list(map(add, totals, self._clock_many(operation, len(counts))))
+            if self._scale(step.phase) != 1:
+                terms = [listed(term, len(counts)) for term in self._roofline.terms(operation)]
+                least = [one + max(part) for one, *part in zip(least, *terms, strict=True)]
+        for count, total, bound in zip(counts, totals, least, strict=True):
+            known.setdefault((option.attn_tp, count), (total, int(bound)))
+
+    def _clock_many(self, operation: Operation, count: int) -> list[int]:
+        if self._many is not None:
+            return self._many.many(operation, count)
+        return [self._clock.picoseconds(one)[1] for one in one_by_one(operation, count)]
+
+    @cached_property
+    def _most(self) -> int:
+        return max(scenario.workload.requests for scenario in self._instance.scenarios)
+
+    @cached_property
+    def _usual(self) -> frozenset[int]:
+        """Sequences that an attention replica has when replicas are alike: all shares of a scenario's requests."""
+        return frozenset(distinct_ceilings(self._most) if self._most <= MOST_AT_ONCE else ())
 
     def _experts(self, kind: str, base: str, options: Sequence[Option], step: Step) -> Iterator[Picoseconds]:
         if not isinstance(self._instance.model.kinds[base].feed_forward, MixtureOfExperts):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.sharding import divide_up
@@ -37,9 +38,13 @@ def replica_counts(requests: tuple[int, ...], max_gpus: int) -> tuple[int, ...]:
     return tuple(seen.values())
 
 
+@lru_cache(maxsize=1024)
 def distinct_ceilings(count: int) -> tuple[int, ...]:
     """Smallest q of each distinct ceil(count / q), ascending."""
-    return tuple(q for q in range(1, count + 1) if q == 1 or divide_up(count, q) < divide_up(count, q - 1))
+    found = [1] if count > 0 else []
+    while (parts := divide_up(count, found[-1]) if found else 1) > 1:
+        found.append(divide_up(count, parts - 1))
+    return tuple(found)
 
 
 @dataclass(frozen=True)

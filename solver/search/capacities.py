@@ -14,7 +14,7 @@ from shardproof.formulations.fleet.covering import Item, Load, Refused, reaches
 from shardproof.formulations.fleet.fleet import Family
 from shardproof.solver.proof.refutation import CapacityClaim
 from shardproof.solver.search.lexicographic import AnyProver
-from shardproof.solver.search.query import Answer, Query
+from shardproof.solver.search.query import Answer, Objective, Query
 
 
 class Maker(Protocol):
@@ -78,9 +78,18 @@ class Capacities:
             self.claims = [*kept, claim]
 
     def follow(self, looser: Capacities) -> None:
-        """Take over what is refused under limits that are no tighter, with its trees."""
+        """Take over what is refused under limits no tighter, with its trees, and what keeps these limits too."""
         for claim in looser.claims:
             self.add(claim)
+        if self.floor == looser.floor:
+            self._carried |= {item: known for item, known in looser._carried.items() if self._keeps(known)}
+
+    def _keeps(self, known: Known) -> bool:
+        """Whether a chain that is known to hold keeps the limits of this level."""
+        program, chain, load = known
+        prover = self._provers.of(load, chain.gpus(program), floor=self.floor)
+        pairs: tuple[tuple[Objective, int | None], ...] = (("ttft", self.limits.ttft), ("memory", self.limits.memory))
+        return all(limit is None or (prover.value(of, chain) or 0) <= limit for of, limit in pairs)
 
     def is_refused(self, gpus: int, load: Load) -> bool:
         """Whether it is known that ``gpus`` GPUs do not carry a load."""

@@ -124,8 +124,10 @@ class FleetSearch(LexicographicSearch):
     def _is_behind(self, mixed: MixedLevels, fleet: Fleet) -> bool:
         """Whether no fleet of as many GPUs as the rival's is faster."""
         rival = self._rival
-        known = rival is not None and rival.ttft is not None and fleet.gpus == rival.gpus
-        return known and mixed.is_beaten(fleet.gpus, rival.ttft)  # type: ignore[union-attr,arg-type]
+        if rival is None or rival.ttft is None or fleet.gpus != rival.gpus:
+            return False
+        assert self._loop is not None
+        return mixed.is_beaten(fleet.gpus, rival.ttft, self._loop.capacities)
 
     def _seeded(self, provers: Provers) -> Capacities:
         """Start from what the search of alike replicas has refuted."""

@@ -22,6 +22,9 @@ from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Answer, Interrupted, Objective, Query
 from shardproof.solver.search.settings import Progress, Rival, Settings
 
+SEARCHED_FIRST = 4
+"""Step of the GPU budget at which it is asked whether every budget falls at sight: a few GPUs are searched sooner."""
+
 
 class AnyProver(Protocol):
     """Who answers questions about one program: the exact search (`Prover`) or CP-SAT (`CpSatProver`).
@@ -105,6 +108,8 @@ class LexicographicSearch:
         if rival is None or rival.ttft is None or gpus != rival.gpus:
             return False
         chain, _ = self._decide(self._upper, Query(gpus=gpus, ttft=rival.ttft - 1))
+        if chain is not None:
+            self.outcome.chain = chain
         return chain is None
 
     def _check_stop(self) -> None:
@@ -170,7 +175,7 @@ class LexicographicSearch:
             elif tried >= most:
                 self._prove_infeasible(most)
                 return
-            elif step == 1 and self._falls_at_sight(most):
+            elif step == SEARCHED_FIRST and self._falls_at_sight(most):
                 return
             else:
                 self.bound = max(tried + 1, min(most, self._known_least))

@@ -16,7 +16,7 @@ from shardproof.solver.search.fleet import FleetLoop, Realised
 from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.query import Objective, Query
 
-_STEPS_BEFORE_HALVING = 3
+_STEPS_BEFORE_HALVING = 8
 """Fleets that may improve an objective one by one before what is left is halved instead."""
 
 
@@ -57,9 +57,10 @@ class MixedLevels:
         if proven:
             outcome.capacities["shapes"] = tuple(known.claims)
 
-    def is_beaten(self, gpus: int, ttft: int) -> bool:
-        """Whether no fleet of so many GPUs has a lower TTFT."""
+    def is_beaten(self, gpus: int, ttft: int, known: Capacities) -> bool:
+        """Whether no fleet of so many GPUs has a lower TTFT; what ``known`` refuses on floor tables falls on these."""
         faster = self._capacities(Query(0, ttft=ttft - 1), floor=False)
+        faster.follow(known)
         return FleetLoop(faster, self._demand, gpus).run() is None
 
     def lower_all(self, known: Capacities) -> None:
@@ -100,16 +101,28 @@ class MixedLevels:
                 self._outcome.capacities[objective] = tuple(tried.claims)
                 self._outcome.levels[objective] = Level(value, low)
                 continue
-            reach = asked
+            reach = min(asked, self._reached(relaxed, objective, tried.limits))
             better = self.fleet_of(relaxed, tried.limits)
             if better is not None:
                 fleet = self._polished(better, objective, limits)
                 value = self._value(fleet, objective)
                 assert value is not None
                 self._outcome.fleet, self._outcome.levels[objective] = fleet, Level(value, low or None)
-                reach = min(reach, value)
         self._outcome.levels[objective] = Level(value, low)
         return value
+
+    def _reached(self, relaxed: Realised, objective: Objective, limits: Query) -> int:
+        """Return the least value, on floor tables, that widths and loads of a fleet within the limits allow."""
+        values = []
+        for _, kind in trimmed(self._demand, relaxed):
+            prover, query = self._provers.of(kind.load, kind.gpus, floor=True), replace(limits, gpus=kind.gpus)
+            chain = prover.decide(query).chain
+            lowest = None if chain is None else prover.least(query, objective, chain).chain
+            values.append(None if lowest is None else prover.value(objective, lowest))
+        known = [value for value in values if value is not None]
+        limit = limits.ttft if objective == "ttft" else limits.memory
+        assert limit is not None
+        return max(known) if known and len(known) == len(values) else limit
 
     def _polished(self, fleet: Fleet, objective: Objective, limits: Query) -> Fleet:
         """Give every group the chain with the least value of an objective at its width and load."""

@@ -61,21 +61,28 @@ class Prover:
     def least(self, query: Query, objective: Objective, start: Chain) -> Answer:
         """Return a chain with the least value of an objective within the query's limits.
 
-        ``start`` is a chain already known; only better ones are looked for. If there is none, the answer holds
-        the refutation of everything below ``start``.
+        ``start`` is a chain already known; only better ones are looked for, layouts and choices that promise most
+        first. The answer holds the refutation of everything below the chain returned.
         """
-        best, unknown, trees = start, list[Unknown](), list[Node]()
-        first = query = self.below(query, objective, start)
-        for index, layout in enumerate(self.program.layouts):
-            walk = Walk(self._rounded, query, index, layout, objective)
+        best, unknown, trees = start, list[Unknown](), dict[int, Node]()
+        query = self.below(query, objective, start)
+        walks = [Walk(self._rounded, query, at, layout, objective) for at, layout in enumerate(self.program.layouts)]
+        order = list(range(len(walks)))
+        if objective == "ttft" and len(walks) > 1:
+            order.sort(key=lambda place: walks[place].promise())
+        for place in order:
+            walk = walks[place]
+            walk.query = query
             tree = walk.solve()
             assert not isinstance(tree, Chain)
-            trees.append(tree)
+            trees[place] = tree
             unknown += walk.unknown
             query, best = walk.query, walk.best or best
-        whole = query == first and not unknown
-        refutation = Refutation(query.gpus, tuple(trees), query.ttft, query.memory) if whole else None
-        return Answer(best, refutation, tuple(unknown))
+        if unknown:
+            return Answer(best, None, tuple(unknown))
+        # What a looser limit refutes a tighter one does: trees found on the way hold for the last query.
+        whole = tuple(trees[place] for place in range(len(walks)))
+        return Answer(best, Refutation(query.gpus, whole, query.ttft, query.memory))
 
     def value(self, objective: Objective, chain: Chain) -> int | None:
         """Value of an objective on this prover's tables."""

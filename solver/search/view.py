@@ -258,6 +258,11 @@ class View:
         """Least sum of a row over the stages of a chain, whatever the options."""
         return self._least(table)[1]
 
+    def least_value(self, path: Path) -> int:
+        """Return a value of a path that no chain stays below: its least sum, and the slowest stage's mean by GPUs."""
+        work, least = self._least(path.table)
+        return least + (path.microbatches - 1) * -(-work // self.budget)
+
     def _least(self, table: Table) -> tuple[int, int]:
         if len(self.options) == 1:
             return self._furthest.alone(table, self.options[0], self._furthest.within(self.budget))

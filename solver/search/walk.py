@@ -91,7 +91,35 @@ class Walk:
         """Refute the layout or return a chain of it."""
         if self._budget < self._narrowest:
             return Empty()
-        return self._case(Partial((None,) * len(self._layout.axes), tuple(range(len(self._program.options)))))
+        return self._case(self._whole())
+
+    def _whole(self) -> Partial:
+        return Partial((None,) * len(self._layout.axes), tuple(range(len(self._program.options))))
+
+    def promise(self) -> int:
+        """Return a TTFT that no chain of the layout stays below: what promises least is looked into first."""
+        if self._budget < self._narrowest:
+            return NEVER
+        whole, axes = self._whole(), self._layout.axes
+        least = (
+            (self._promise(at, place, whole) for place in range(len(axis.choices))) for at, axis in enumerate(axes)
+        )
+        return max((min(found, default=NEVER) for found in least), default=0)
+
+    def _promise(self, axis: int, place: int, partial: Partial) -> int:
+        """Return a TTFT that no chain with a choice stays below."""
+        below = partial.with_choice(axis, place, self._layout.axes[axis].choices[place])
+        view = self._view(self._layout.caps, below.paths, below.options)
+        if view is None:
+            return NEVER
+        return max((view.least_value(row.path) for row in view.paths if row.path.ttft), default=0)
+
+    def _order(self, axis: int, partial: Partial) -> Sequence[int]:
+        """Return the choices of an axis in the order in which to work on them."""
+        count = len(self._layout.axes[axis].choices)
+        if self._objective != "ttft" or count == 1:
+            return range(count)
+        return sorted(range(count), key=lambda place: self._promise(axis, place, partial))
 
     def _case(self, partial: Partial) -> Node | Chain:
         """Work on a partial case; its rows are the layout's and those of the picked choices."""
@@ -112,16 +140,17 @@ class Walk:
 
     def _split(self, axis: int, partial: Partial) -> Node | Chain:
         """One child for each choice of an axis: refuted alone where possible, else worked on."""
-        children: list[Node] = []
+        children: dict[int, Node] = {}
+        choices = self._layout.axes[axis].choices
         by_itself = partial.picked.count(None) == 1 and not (partial.caps or partial.paths)
-        for place, choice in enumerate(self._layout.axes[axis].choices):
-            below = partial.with_choice(axis, place, choice)
+        for place in self._order(axis, partial):
+            below = partial.with_choice(axis, place, choices[place])
             open_ = by_itself or self._is_open(axis, place, partial)
             child = self._case(below) if open_ else self._refuted_alone[axis, place, below.options]
             if isinstance(child, Chain):
                 return child
-            children.append(child)
-        return SplitAxis(axis, tuple(children))
+            children[place] = child
+        return SplitAxis(axis, tuple(children[place] for place in range(len(choices))))
 
     def _is_open(self, axis: int, place: int, partial: Partial) -> bool:
         """Whether a choice stands when only its own rows and the layout's hold."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
+from shardproof.formulations.costs.curves.families import FAMILIES
 from shardproof.formulations.costs.curves.load import LoadTable, table_of
 from shardproof.formulations.costs.curves.requests import Request, requests_of
 from shardproof.formulations.costs.flat import leaving_a_node
+from shardproof.formulations.costs.many import listed, one_by_one
 from shardproof.formulations.costs.operations import Clock, Operation
 from shardproof.formulations.costs.roofline import Roofline
 from shardproof.instances.calibration import Calibration, Curve
 from shardproof.instances.hardware import Device
 
 _MICROSECONDS = 10**6
+USUAL_LOADS = {"batch": 2.0**8, "query": 2.0**12, "context": 2.0**13, "message_bytes": 2.0**33}
+USUAL_LOAD = 2.0**19
+"""Loads up to which a curve is read at once; beyond them it is read anew, as far as asked."""
 
 HOST_BOUND = (
     "CutlassFp8BlockScaledMMKernel",
@@ -84,9 +89,29 @@ class CalibratedClock:
         pairs = [self._choose(request) for request in requests]
         if not pairs or any(curve is None for _, curve in pairs):
             return self._fallback.picoseconds(operation)
-        total = sum(request.times * self._microseconds(request, curve) for request, curve in pairs if curve)
-        rounded = max(round(float(f"{total:.5e}") * _MICROSECONDS), self._roofline.picoseconds(operation))
+        total = sum(
+            request.times * self._table(request, curve, request.loads).microseconds(request.loads)
+            for request, curve in pairs
+            if curve
+        )
+        rounded = max(_rounded(total), self._roofline.picoseconds(operation))
         return rounded, rounded
+
+    def many(self, operation: Operation, count: int) -> list[int]:
+        """Return the duration, rounded up, of an operation at each of ``count`` sizes (`many`)."""
+        requests = () if operation.kind == "p2p" else requests_of(operation, self._device.devices_per_node)
+        pairs = [self._choose(request) for request in requests]
+        if not pairs or any(curve is None for _, curve in pairs):
+            return [self.picoseconds(one)[1] for one in one_by_one(operation, count)]
+        totals = [0.0] * count
+        for request, curve in pairs:
+            assert curve is not None
+            loads = list(zip(*(listed(load, count) for load in request.loads), strict=True))
+            table = self._table(request, curve, max(loads))
+            times = zip(totals, listed(request.times, count), loads, strict=True)
+            totals = [total + runs * table.microseconds(load) for total, runs, load in times]
+        least = [listed(term, count) for term in self._roofline.terms(operation)]
+        return [max(_rounded(total), *terms) for total, *terms in zip(totals, *least, strict=True)]
 
     def _choose(self, request: Request) -> tuple[Request, Curve | None]:
         """Return the first of a request and what it asks otherwise that some curve answers, and that curve."""
@@ -98,12 +123,21 @@ class CalibratedClock:
             return self._choose(request.otherwise)
         return request, found
 
-    def _microseconds(self, request: Request, curve: Curve) -> float:
+    def _table(self, request: Request, curve: Curve, loads: tuple[float, ...]) -> LoadTable:
+        """Return the curve at a request's shape, as far as the loads and what is usual."""
         key = (id(curve), request.shape)
-        if key not in self._tables:
-            centres = self._calibration.centres[curve.key.family]
-            self._tables[key] = curve, table_of(curve, centres, self._calibration.figures, dict(request.shape))
-        return self._tables[key][1].microseconds(request.loads)
+        axes = FAMILIES[curve.key.family].axes
+        known = self._tables.get(key)
+        if known is None or not known[1].reaches(loads, axes):
+            reach = [max(load, USUAL_LOADS.get(axis, USUAL_LOAD)) for load, axis in zip(loads, axes, strict=True)]
+            centres, figures = self._calibration.centres[curve.key.family], self._calibration.figures
+            known = self._tables[key] = curve, table_of(curve, centres, figures, dict(request.shape), reach=reach)
+        return known[1]
+
+
+def _rounded(microseconds: float) -> int:
+    """Picoseconds at six significant digits."""
+    return round(float(f"{microseconds:.5e}") * _MICROSECONDS)
 
 
 def choose_curve(curves: Iterable[Curve], request: Request, engine: str) -> Curve | None:

@@ -35,6 +35,11 @@ class LoadTable:
         first = _mix(low[column], low[column + 1], along)
         return exp(_mix(first, _mix(high[column], high[column + 1], along), across))
 
+    def reaches(self, loads: tuple[float, ...], axes: Sequence[str]) -> bool:
+        """Whether the grid holds loads on its axes, or goes as far as any grid does."""
+        pairs = zip(self.knots, loads, axes, strict=True)
+        return all(load <= 2 ** knots[-1] or knots[-1] >= _TOP.get(axis, _USUAL_TOP) for knots, load, axis in pairs)
+
 
 def _mix(low: float, high: float, share: float) -> float:
     return low + (high - low) * share

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from shardproof.formulations.costs.operations import Operation, Shape
 from shardproof.formulations.costs.pairs import prefill_pairs
 
@@ -55,7 +57,10 @@ class Request:
 
 
 def requests_of(operation: Operation, devices_per_node: int) -> tuple[Request, ...]:
-    """Return the curves that together time an operation; none where no family does."""
+    """Return the curves that together time an operation; none where no family does.
+
+    Rows, sequences and messages may be arrays (`many`): the loads are arrays then, and all else is as for each entry.
+    """
     shape, kind = operation.shape, operation.kind
     if kind in ("attention_prefill", "attention_decode"):
         return (_attention(operation, shape),)
@@ -77,7 +82,7 @@ def _sizes(**sizes: float) -> tuple[tuple[str, float], ...]:
 
 def _attention(operation: Operation, shape: Shape) -> Request:
     prefill = operation.kind == "attention_prefill"
-    loads = (float(shape.batch), float(max(shape.query, shape.context) if prefill else shape.context))
+    loads = (shape.batch, float(max(shape.query, shape.context) if prefill else shape.context))
     times = _share_of_prompt(shape) if prefill else 1.0
     cache = "fp8" if operation.kv_dtype == "fp8" else "bfloat16"
     stage = "prefill" if prefill else "decode"
@@ -111,12 +116,12 @@ def _experts(operation: Operation, shape: Shape) -> Request:
 def _recurrence(shape: Shape) -> tuple[Request, ...]:
     family = "gdn_context" if shape.query > 1 else "gdn_generation"
     sizes = _sizes(heads=shape.heads, kv_heads=shape.kv_heads or shape.heads, head_dim=shape.head_dim)
-    loads = (float(shape.batch), float(shape.query))
+    loads = (shape.batch, float(shape.query))
     return tuple(Request(family, _USUAL, sizes, loads, kernel=kernel) for kernel in ("gated_delta_rule", "conv1d"))
 
 
 def _norms(operation: Operation, shape: Shape) -> tuple[Request, ...]:
-    if not shape.m or not shape.n:
+    if not np.all(shape.m) or not shape.n:
         return ()
     runs = operation.moved_bytes / (4 * shape.m * shape.n)
     sizes = _sizes(n=shape.n)

@@ -1,0 +1,92 @@
+"""An operation at many sizes at once takes, at each of them, what it takes alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shardproof.formulations.costs.communication import own_collectives
+from shardproof.formulations.costs.compute import Step, own_operations
+from shardproof.formulations.costs.many import listed, many, one_by_one
+from shardproof.formulations.costs.operations import ManyClock, Operation, Shape
+from shardproof.formulations.costs.roofline import Roofline
+from shardproof.formulations.costs.sharding import divide_up
+from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.prefill import distinct_ceilings
+from shardproof.instances.option import Option
+from shardproof.instances.resolve import resolve_tree
+from shardproof.solver.problem import deployment_of
+
+COUNTS = (1, 2, 3, 7, 64, 129, 5000)
+STEPS = (("prefill", 2048, 0), ("prefill", 512, 768), ("decode", 1, 3000))
+
+
+def asked(model: str, device: str, **more: object) -> Deployment:
+    burst = {"kind": "burst", "batch_size": 40, "input_tokens": 512, "output_tokens": 64}
+    tree = {"model": model, "device": device, "workload": burst, "limits": {"max_gpus": 16, "ttft": "9 s"}, **more}
+    return deployment_of(resolve_tree(tree, where="asked"))
+
+
+def work(deployment: Deployment, kind: str, attn_tp: int, step: Step) -> list[Operation]:
+    instance, option = deployment.instance, Option(attn_tp, 1, attn_tp, 1)
+    model, dtype, layer = instance.model, instance.activations, instance.model.kinds[kind]
+    node = instance.device.devices_per_node
+    return [
+        *own_operations(model, layer, option, step, dtype),
+        *own_collectives(model, layer, option, step, dtype=dtype, devices_per_node=node),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "engine"),
+    [
+        ("qwen3-235b-a22b", "h100-sxm", "any"),
+        ("deepseek-v3.2-exp", "h200-sxm", "vllm"),
+        ("deepseek-v4-pro", "b200-sxm", "any"),
+        ("qwen3-next-80b-a3b-thinking", "l40s", "vllm"),
+        ("gpt-oss-120b", "mi300x", "sglang"),
+        ("llama-3.1-8b", "rtx-3090", "vllm"),
+    ],
+)
+@pytest.mark.parametrize("step", STEPS)
+def test_sizes_at_once_are_sizes_one_by_one(model: str, device: str, engine: str, step: tuple[str, int, int]) -> None:
+    deployment = asked(model, device, engine=engine)
+    (phase, tokens, context), clock = step, deployment.clock
+    assert isinstance(clock, ManyClock)
+    roofline = Roofline(deployment.instance.device)
+    for kind in deployment.instance.model.kinds:
+        together = work(deployment, kind, 4, Step(phase, many(COUNTS), tokens, context))
+        alone = [work(deployment, kind, 4, Step(phase, count, tokens, context)) for count in COUNTS]
+        for place, operation in enumerate(together):
+            single = [found[place] for found in alone]
+            assert list(one_by_one(operation, len(COUNTS))) == single
+            assert clock.many(operation, len(COUNTS)) == [clock.picoseconds(one)[1] for one in single]
+            terms = [listed(term, len(COUNTS)) for term in roofline.terms(operation)]
+            assert [max(column) for column in zip(*terms, strict=True)] == list(map(roofline.picoseconds, single))
+
+
+def test_counts_that_no_share_is_are_timed_alike() -> None:
+    first, second = asked("llama-3.1-8b", "h100-sxm"), asked("llama-3.1-8b", "h100-sxm", limits={"max_gpus": 8})
+    steps = [Step("prefill", requests, 512, 0) for requests in (39, 17, 16, 40, 4096)]
+    tables = [[list(one.time_table(step, "scale_up").layer) for step in order] for one, order in (
+        (first, steps), (second, steps[::-1])
+    )]  # fmt: skip
+    narrow = len(second.options)
+    assert [table[:narrow] for table in tables[0]] == [table[:narrow] for table in tables[1][::-1]]
+
+
+def test_arrays_are_neither_true_nor_false() -> None:
+    size = many((1, 2))
+    assert isinstance(size, np.ndarray)
+    assert listed(size * 3 + 1, 2) == [4, 7]
+    assert listed(5, 3) == [5, 5, 5]
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(size > 1)
+    operation = Operation("one", "gemm", flops=many((10**30, 4)), shape=Shape(m=many((1, 2)), n=3))
+    assert [(one.flops, one.shape.m, one.shape.n) for one in one_by_one(operation, 2)] == [(10**30, 1, 3), (4, 2, 3)]
+
+
+@pytest.mark.parametrize("count", [*range(1, 130), 1000, 1024, 4097])
+def test_distinct_ceilings_are_the_smallest_of_each(count: int) -> None:
+    every = {divide_up(count, size): size for size in range(count, 0, -1)}
+    assert distinct_ceilings(count) == tuple(sorted(every.values()))
