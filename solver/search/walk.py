@@ -13,6 +13,7 @@ from shardproof.formulations.deployment.chains import Chain, StageChoice, path_c
 from shardproof.formulations.deployment.tables import Cap, Choice, Layout, Path
 from shardproof.instances.errors import InternalError
 from shardproof.solver.proof.refutation import Empty, Frontier, Node, Reach, SplitAxis, SplitMax, Sum, Volume
+from shardproof.solver.search.costs import remaining_minimum
 from shardproof.solver.search.least_sums import NEVER, Cheapest
 from shardproof.solver.search.query import Objective, Query, Unknown
 from shardproof.solver.search.rounding import RoundedProgram
@@ -20,7 +21,6 @@ from shardproof.solver.search.view import (
     Bounded,
     TooManyLabels,
     View,
-    remaining_minimum,
     weighted_costs,
 )
 
