@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shardproof.formulations.deployment.chains import Chain, StageChoice, path_cost
 from shardproof.formulations.deployment.tables import Case, Path, Program
-from shardproof.solver.search.view import Costs
+from shardproof.solver.search.costs import Costs
 
 MOST_CASES = 4000
 NEVER = 1 << 60
