@@ -1,16 +1,18 @@
 """How far each input may worsen before a plan breaks, and before the fewest GPUs change; and what limits cost.
 
 Inputs are integers in their smallest unit (ns, bytes, requests, tokens; efficiencies in millionths). Where an
-answer can only get worse as an input does, bisection over proven decisions finds the last good value exactly.
+answer can only get worse as an input does, bisection over proven decisions finds the last good value exactly. A plan
+that holds at a value shows that its GPUs suffice there: decisions are asked for only beyond the best plans known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, get_args
 
+from shardproof.formulations.deployment.plans import plan_of
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.solver.analysis.inputs import Input
@@ -18,7 +20,7 @@ from shardproof.solver.analysis.limiting import fewest_gpus
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.prover import Prover
-from shardproof.solver.search.query import Query
+from shardproof.solver.search.query import Objective, Query
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,33 @@ def last_good(good: Callable[[int], bool], item: Input) -> int | None:
 
     ``good`` may only change from true to false on the way. ``None``: even the extreme is good.
     """
-    near, step = item.value, 1
-    while True:
-        far = max(item.extreme, item.value - step) if item.falling else min(item.extreme, item.value + step)
-        if not good(far):
-            break
-        if far == item.extreme:
-            return None
-        near, step = far, step * 4
-    while abs(far - near) > 1:
-        middle = (near + far) // 2
-        if good(middle):
-            near = middle
+    return furthest(lambda value, _: value if good(value) else None, item, item.value)
+
+
+def furthest(reach: Callable[[int, bool], int | None], item: Input, near: int) -> int | None:
+    """Last good value on the way from ``near``, a good one, to the extreme of an input.
+
+    ``reach`` returns ``None`` of a value that is bad (all beyond it are, too), else a good value: this one, or one
+    beyond it that is known to be good with it; one step beyond that is tried next. It hears whether no bad value is
+    known yet: where one is, halving gains more than a further reach.
+    """
+    away = -1 if item.falling else 1
+    step, far, tight = 1, None, True
+    while near != item.extreme and (far is None or abs(far - near) > 1):
+        if tight:
+            probe = near + away
+        elif far is None:
+            probe = max(item.extreme, near - step) if item.falling else min(item.extreme, near + step)
         else:
-            far = middle
-    return near
+            probe = (near + far) // 2
+        found = reach(probe, far is None)
+        if found is None:
+            far, tight = probe, False
+        else:
+            gain = abs(found - near)
+            tight, step = gain > step, max(4 * step, gain)
+            near = found
+    return None if near == item.extreme else near
 
 
 def plan_holds(instance: Instance, plan: Plan) -> bool:
@@ -81,6 +95,21 @@ def enough(instance: Instance, gpus: int, *, floor: bool = False) -> bool:
     return Prover(deployment.program, floor=floor).decide(Query(gpus)).chain is not None
 
 
+def plans_within(instance: Instance, gpus: int) -> Iterator[Plan]:
+    """Yield plans of at most ``gpus`` GPUs (none: there are none): any, then those of least TTFT and memory."""
+    deployment = deployment_of(instance).limited(gpus)
+    if not deployment.options:
+        return
+    prover = Prover(deployment.program, floor=False)
+    chain = prover.decide(Query(gpus)).chain
+    if chain is None:
+        return
+    yield plan_of(deployment, chain)
+    for objective in get_args(Objective):
+        if prover.value(objective, chain) is not None:
+            yield plan_of(deployment, prover.least(Query(gpus), objective, chain).chain or chain)
+
+
 class Suffices(Protocol):
     """Decides whether some plan of at most so many GPUs exists; ``floor``: none is refuted in exact arithmetic."""
 
@@ -89,15 +118,42 @@ class Suffices(Protocol):
         ...
 
 
-def slack_of(item: Input, plan: Plan, gpus: int, suffices: Suffices = enough) -> Slack:
-    """How far one input may worsen."""
-    plan_until = last_good(lambda value: plan_holds(item.changed(value), plan), item)
-    optimum_until = last_good(lambda value: suffices(item.changed(value), gpus), item)
+def slack_of(item: Input, plan: Plan, gpus: int, suffices: Suffices | None = None) -> Slack:
+    """How far one input may worsen; ``suffices``: what decides where no plan of replicas of both phases can show it."""
+    plan_until = holds_until(item, plan, item.value)
+    if plan_until == item.extreme:
+        return Slack(item.name, item.unit, item.value, None, None, None)
+    reach = _reach(item, gpus) if suffices is None else _decided(suffices, item, gpus)
+    optimum_until = furthest(reach, item, plan_until)
     if optimum_until is None:
         return Slack(item.name, item.unit, item.value, plan_until, None, None)
     rest = replace(item, value=optimum_until)
-    beyond = last_good(lambda value: suffices(item.changed(value), gpus, floor=True), rest)
+    decides = suffices or enough
+    beyond = last_good(lambda value: decides(item.changed(value), gpus, floor=True), rest)
     return Slack(item.name, item.unit, item.value, plan_until, optimum_until, beyond)
+
+
+def _reach(item: Input, gpus: int) -> Callable[[int, bool], int | None]:
+    """Whether at most so many GPUs do at a value, and how far beyond it the best plans there hold."""
+
+    def reach(value: int, is_open: bool) -> int | None:
+        plans = plans_within(item.changed(value), gpus)
+        if next(plans, None) is None:
+            return None
+        ends = [holds_until(item, plan, value) for plan in plans] if is_open else []
+        return min([value, *ends]) if item.falling else max([value, *ends])
+
+    return reach
+
+
+def _decided(suffices: Suffices, item: Input, gpus: int) -> Callable[[int, bool], int | None]:
+    return lambda value, _: value if suffices(item.changed(value), gpus) else None
+
+
+def holds_until(item: Input, plan: Plan, value: int) -> int:
+    """Last value, from one at which it holds to the extreme, at which a plan keeps every limit."""
+    found = furthest(lambda worse, _: worse if plan_holds(item.changed(worse), plan) else None, item, value)
+    return item.extreme if found is None else found
 
 
 def step_at(instance: Instance, value: int) -> Step:

@@ -141,45 +141,74 @@ def sensitivity(
     from shardproof.solver.api.fleets import fleet_sensitivity
 
     check_options("sensitivity", {"points": points})
-    from shardproof.formulations.open_loop import is_open
-    from shardproof.solver.analysis.sensitivity import around
     from shardproof.solver.answer import answer
 
     say = on_progress or _silent
     asked = asked_from(instance, fields)
     if isinstance(asked, PoolsQuestion):
         return fleet_sensitivity(asked)
-    if asked.serving != "together":
-        from shardproof.solver.apart.slack import refuse_steady
-
-        refuse_steady(asked)
+    _refuse_played_pools(asked)
     result = answer(asked)
     asked = result.question or asked
     if result.plan is None or result.gpus is None:
         return Sensitivity(asked, result)
-    if asked.serving != "together":
-        from shardproof.solver.apart.slack import apart_inputs as inputs_of
-        from shardproof.solver.apart.slack import curve, slack_of
-    elif is_open(asked):
-        from shardproof.solver.open_loop.slack import curve, slack_of
-        from shardproof.solver.open_loop.slack import open_inputs as inputs_of
-    else:
-        from shardproof.solver.analysis.inputs import inputs_of
-        from shardproof.solver.analysis.sensitivity import curve, slack_of
+    ways = _ways(asked)
     wanted = (only,) if isinstance(only, str) else tuple(only)
-    chosen = [item for item in inputs_of(asked) if not wanted or any(part in item.name for part in wanted)]
+    chosen = [item for item in ways.inputs if not wanted or any(part in item.name for part in wanted)]
     slacks = []
     for place, item in enumerate(chosen):
         say(f"{place + 1} of {len(chosen)}: {item.name}")
-        slacks.append(slack_of(item, result.plan, result.gpus))
+        slacks.append(ways.slack_of(item, result.plan, result.gpus))
+    drawn = _curves(ways, points, say) if curves else {}
+    say("")
+    return Sensitivity(asked, result, tuple(slacks), drawn, _margin(asked, result.gpus) if ways.exact else None)
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """How inputs of one kind of question worsen; ``exact``: an answer that a margin can be taken off."""
+
+    inputs: tuple[Input, ...]
+    slack_of: Callable[[Input, Plan, int], Slack]
+    curve: Callable[[Input, tuple[int, ...]], tuple[Step, ...]]
+    exact: bool = False
+
+
+def _refuse_played_pools(asked: Instance) -> None:
+    if asked.serving != "together":
+        from shardproof.solver.apart.slack import refuse_steady
+
+        refuse_steady(asked)
+
+
+def _ways(asked: Instance) -> _Ways:
+    """Return how a question's inputs worsen: pools apart, requests that come by themselves, or neither."""
+    from shardproof.formulations.open_loop import is_open
+
+    if asked.serving != "together":
+        from shardproof.solver.apart import slack as apart
+
+        return _Ways(apart.apart_inputs(asked), apart.slack_of, apart.curve)
+    if is_open(asked):
+        from shardproof.solver.open_loop import slack as played
+
+        return _Ways(played.open_inputs(asked), played.slack_of, played.curve)
+    from shardproof.solver.analysis.inputs import inputs_of
+    from shardproof.solver.analysis.sensitivity import curve, slack_of
+
+    return _Ways(inputs_of(asked), slack_of, curve, exact=True)
+
+
+def _curves(ways: _Ways, points: int, say: Callable[[str], None]) -> dict[str, tuple[Step, ...]]:
+    """Fewest GPUs at values around those that a curve is drawn of."""
+    from shardproof.solver.analysis.sensitivity import around
+
     drawn: dict[str, tuple[Step, ...]] = {}
-    for item in inputs_of(asked) if curves else ():
+    for item in ways.inputs:
         if _drawn(item):
             say(f"curve: {item.name}")
-            drawn[item.name] = curve(item, around(item.value, points=points))
-    say("")
-    margin = None if is_open(asked) or asked.serving != "together" else _margin(asked, result.gpus)
-    return Sensitivity(asked, result, tuple(slacks), drawn, margin)
+            drawn[item.name] = ways.curve(item, around(item.value, points=points))
+    return drawn
 
 
 def _silent(text: str) -> None:

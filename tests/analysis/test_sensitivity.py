@@ -11,9 +11,18 @@ import pytest
 from click.testing import CliRunner
 
 from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
 from shardproof.instances.resolve import load_instance
 from shardproof.solver.analysis.inputs import Input, inputs_of
-from shardproof.solver.analysis.sensitivity import around, curve, enough, last_good, plan_holds, slack_of
+from shardproof.solver.analysis.sensitivity import (
+    around,
+    curve,
+    enough,
+    furthest,
+    last_good,
+    plan_holds,
+    slack_of,
+)
 from shardproof.solver.commands.sensitivity import command
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.solve import solve
@@ -25,6 +34,13 @@ CASE = CASES / "qwen3-235b-a22b.yaml"
 @pytest.fixture(scope="module")
 def instance() -> Instance:
     return load_instance(CASE)
+
+
+@pytest.fixture(scope="module")
+def plan(instance: Instance) -> Plan:
+    found = solve(instance, settings=Settings(explain=False, certify=False)).plan
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -41,13 +57,27 @@ def test_no_end_is_none() -> None:
     assert last_good(lambda _: True, item) is None
 
 
+@pytest.mark.parametrize("shows", [0, 1, 40, 700])
+@pytest.mark.parametrize(("falling", "end"), [(True, 137), (True, 4999), (False, 5001), (False, 90_000)])
+def test_what_is_shown_to_hold_shortens_the_way_to_the_same_end(shows: int, *, falling: bool, end: int) -> None:
+    item = Input("x", "ns", 5000, falling, lambda _: None)  # type: ignore[arg-type, return-value]
+    asked: list[int] = []
+
+    def reach(value: int, is_open: bool) -> int | None:
+        asked.append(value)
+        good = value >= end if falling else value <= end
+        further = shows if is_open else 0
+        return None if not good else max(value - further, end) if falling else min(value + further, end)
+
+    assert furthest(reach, item, 5000) == end
+    assert len(asked) == len(set(asked)) < 40
+
+
 NAMES = ["batch_size", "ttft limit", "mfu", "memory per device", "input_tokens"]
 
 
 @pytest.mark.parametrize("name", NAMES if os.environ.get("SHARDPROOF_FULL") else NAMES[:1])
-def test_one_more_breaks(instance: Instance, name: str) -> None:
-    plan = solve(instance, settings=Settings(explain=False)).plan
-    assert plan is not None
+def test_one_more_breaks(instance: Instance, plan: Plan, name: str) -> None:
     item = next(item for item in inputs_of(instance) if item.name == name)
     slack = slack_of(item, plan, 5)
     worse = -1 if item.falling else 1
@@ -59,6 +89,14 @@ def test_one_more_breaks(instance: Instance, name: str) -> None:
     assert enough(item.changed(slack.optimum_until), 5)
     assert not enough(item.changed(slack.optimum_until + worse), 5)
     assert not enough(item.changed(slack.refuted_beyond + worse), 5, floor=True)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "memory per device"])
+def test_plans_that_show_it_and_decisions_alone_end_at_one_value(instance: Instance, plan: Plan, name: str) -> None:
+    item = next(item for item in inputs_of(instance) if item.name == name)
+    shown, decided = slack_of(item, plan, 5), slack_of(item, plan, 5, enough)
+    assert shown == decided
+    assert shown.optimum_until == last_good(lambda value: enough(item.changed(value), 5), item)
 
 
 def test_curves_are_proven_and_monotone(instance: Instance) -> None:
