@@ -54,17 +54,20 @@ export function frontOf(rows, axis, across) {
   return front;
 }
 
-// Places for names beside points: the first of four that meets nothing, else none (hover and focus still tell).
-function labeller(width, height) {
-  const taken = [];
-  const free = box => box.x >= 0 && box.x + box.w <= width && box.y >= 0 && box.y + box.h <= height && !taken.some(other => box.x < other.x + other.w && other.x < box.x + box.w && box.y < other.y + other.h && other.y < box.y + box.h);
+// Places for names beside points: the first of eight that meets nothing, else none (hover and focus still tell). Points
+// of one name that nearly meet have it once.
+const NEAR = 18;
+function labeller(left, width, height) {
+  const taken = [], named = [];
+  const free = box => box.x >= left && box.x + box.w <= width && box.y >= 0 && box.y + box.h <= height && !taken.some(other => box.x < other.x + other.w && other.x < box.x + box.w && box.y < other.y + other.h && other.y < box.y + box.h);
   return {
     point: (x, y) => taken.push({ x: x - 4, y: y - 4, w: 8, h: 8 }),
     place(x, y, text) {
       const w = text.length * 5.9, h = 12;
-      for (const [dx, dy] of [[8, -6], [-8 - w, -6], [-w / 2, -20], [-w / 2, 8]]) {
+      if (named.some(other => other.text === text && Math.abs(other.x - x) < NEAR && Math.abs(other.y - y) < NEAR)) return null;
+      for (const [dx, dy] of [[8, -6], [-8 - w, -6], [-w / 2, -20], [-w / 2, 8], [8, -15], [8, 3], [-8 - w, -15], [-8 - w, 3]]) {
         const box = { x: x + dx, y: y + dy, w, h };
-        if (free(box)) { taken.push(box); return [box.x, box.y + 10]; }
+        if (free(box)) { taken.push(box); named.push({ x, y, text }); return [box.x, box.y + 10]; }
       }
       return null;
     },
@@ -97,7 +100,7 @@ export function paretoPlot(rows, axis, open, across = "ttft_s") {
   chart.append(draw("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, acrossTitle));
   const front = frontOf(shown, axis, across), questions = [...new Set(shown.map(questionOf))], fills = new Map(questions.map((key, index) => [key, colour(index)]));
   const ordered = [...shown].sort((a, b) => front.has(b) - front.has(a)).slice(0, MOST_MARKS);
-  const labels = labeller(width - 2, height - bottom), names = draw("g", { "aria-hidden": "true" });
+  const labels = labeller(left, width - 2, height - bottom), names = draw("g", { "aria-hidden": "true" });
   for (const row of ordered) labels.point(x.place(row[across]), y.place(row[axis]));
   for (const row of ordered.slice(0, MOST_LABELS)) {
     const at = labels.place(x.place(row[across]), y.place(row[axis]), label(row));

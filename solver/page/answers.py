@@ -29,7 +29,8 @@ _KEPT = (
     "status", "proof", "gpus", "bound", "gap", "stop_reason", "metrics", "explanation", "engine_flags", "service",
     "assumptions", "versions", "seconds", "instance_fingerprint", "engine",
 )  # fmt: skip
-_MOVED = ("ttft limit", "tpot limit", "batch_size", "concurrency", "rate")
+_PARTS = tuple(f"{figure} {part} limit" for figure in ("ttft", "tpot") for part in ("p50", "p90", "p99"))
+_MOVED = ("ttft limit", "tpot limit", *_PARTS, "batch_size", "concurrency", "rate")
 
 
 def answer(options: Mapping[str, Any], settings: SolveSettings, tell: Tell, held: Held) -> dict[str, Any]:

@@ -81,7 +81,7 @@ function head() {
     button.addEventListener("click", () => {
       state.down = state.sort === key ? !state.down : false;
       state.sort = key;
-      show();
+      table();
       document.querySelector(`th[data-key="${CSS.escape(key)}"] button`).focus();
     });
     line.append(element("th", { scope: "col", class: kind || "", "aria-sort": sort, "data-key": key }, button));

@@ -4,12 +4,12 @@ import { addOffer, asFleet, dialsOf, dropOffer, hasServices, isFleet, offersOf, 
 import { LOADS, loadOf } from "./question.js";
 
 // Fields that have a place of their own; all other flags stand under "everything else".
-const PLACED = ["model", "engine", "isl", "osl", ...LOADS, "ttft", "tpot", "max_price", "max_gpus", "devices", "objective", "spare"];
+const PLACED = ["model", "engine", "isl", "osl", ...LOADS, "ttft", "tpot", "ttft_p99", "tpot_p99", "max_price", "max_gpus", "devices", "objective", "spare"];
 export const OTHERS = {
   weights: "weights in, e.g. fp8", kv_cache: "KV cache in, e.g. fp8", max_gpus: "at most so many GPUs", memory: "usable memory of a device", max_stage_gpus: "widest stage, GPUs",
   gpu_memory_utilization: "share of memory for the engine", max_model_len: "longest request", max_num_seqs: "requests at once", max_num_batched_tokens: "tokens of an iteration",
-  block_size: "tokens of a cache block", enforce_eager: "no CUDA graphs: true", ttft_p50: "TTFT, half of the requests", ttft_p90: "TTFT, 90 % of the requests", ttft_p99: "TTFT, 99 % of the requests",
-  tpot_p50: "TPOT, half of the requests", tpot_p90: "TPOT, 90 % of the requests", tpot_p99: "TPOT, 99 % of the requests", e2e: "whole answer, mean", e2e_p99: "whole answer, 99 % of the requests", goodput: "share of good requests",
+  block_size: "tokens of a cache block", enforce_eager: "no CUDA graphs: true", ttft_p50: "TTFT, half of the requests", ttft_p90: "TTFT, 90 % of the requests",
+  tpot_p50: "TPOT, half of the requests", tpot_p90: "TPOT, 90 % of the requests", e2e: "whole answer, mean", e2e_p99: "whole answer, 99 % of the requests", goodput: "share of good requests",
   arrival_cv: "unevenness of arrivals (1: Poisson)", prefix_cache_hit: "share of prompts in the cache", efficiency: "flat or calibrated", mfu: "compute efficiency", load_profile: "expert loads, e.g. zipf:0.9",
   tp: "attention TP of every stage", dp: "attention DP of every stage", ep: "expert EP of every stage", stage_widths: "widths of a stage", serving: "prefill and decode: together, apart or any", transfer_bandwidth: "link between prefill and decode", transfer_setup: "set-up of a transfer",
   trace: "trace of requests (drop its file on the page)",
@@ -35,7 +35,9 @@ export class Form {
       ["ttft", "Time to first token (TTFT)", "time", 0.01, 600, "no limit"],
       ["tpot", "Time per output token (TPOT)", "time", 0.001, 1, "no limit"],
       ["max_price", "Price of all GPUs", "price", 0.1, 10000, "no limit"],
-    ]) this.byId("limits").append((this.sliders[name] = new Slider(name, title, kind, from, to, hint, write)).box);
+      ["ttft_p99", "TTFT of 99 % of the requests", "time", 0.01, 600, "no limit"],
+      ["tpot_p99", "TPOT of 99 % of the requests", "time", 0.001, 1, "no limit"],
+    ]) this.byId(name.endsWith("p99") ? "percentiles" : "limits").append((this.sliders[name] = new Slider(name, title, kind, from, to, hint, write)).box);
     for (const [name, input] of Object.entries(this.inputs)) input.addEventListener("input", () => write(name, input.value, 250));
     for (const [name, title] of Object.entries(OTHERS)) {
       const input = this.inputs[name] = element("input", { id: name, spellcheck: "false" });
@@ -165,7 +167,8 @@ export class Form {
   }
 
   showLoad() {
-    const load = loadOf(this.question), box = this.byId("load");
+    const load = loadOf(this.question), box = this.byId("load"), { fields } = this.question;
+    this.byId("percentiles").hidden = load !== "request_rate" && !fields.trace && !fields.ttft_p99 && !fields.tpot_p99;
     for (const name of LOADS) delete this.sliders[name];
     for (const radio of document.querySelectorAll("#kinds input")) radio.checked = radio.value === load;
     if (!load) { box.replaceChildren(); return; }
@@ -189,7 +192,7 @@ export class Form {
     for (const [name, input] of Object.entries(this.inputs)) input.value = fields[name] ?? "";
     if (question.rest.model?.name) this.inputs.model.value = question.rest.model.name;
     this.showEngine(fields.engine || "any");
-    for (const name of ["ttft", "tpot", "max_price"]) this.sliders[name].set(fields[name] ?? "");
+    for (const name of ["ttft", "tpot", "max_price", "ttft_p99", "tpot_p99"]) this.sliders[name].set(fields[name] ?? "");
     this.byId("more").open ||= Object.keys(fields).some(name => !PLACED.includes(name));
     this.showDevices();
     this.showLoad();

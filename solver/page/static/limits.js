@@ -65,7 +65,7 @@ const gpusHold = gpus => `${counted(gpus, "GPU")} ${gpus === 1 ? "holds" : "hold
 // Pins from `sensitivity`: the last value at which as few GPUs are enough. Of requests that come by themselves a plan is
 // played: what lies between the last value that it keeps and the first that is refuted is open.
 export function pinLimits(sliders, document, load) {
-  const names = { "ttft limit": "ttft", "tpot limit": "tpot", rate: "request_rate", [load]: load };
+  const names = { "ttft limit": "ttft", "tpot limit": "tpot", "ttft p99 limit": "ttft_p99", "tpot p99 limit": "tpot_p99", rate: "request_rate", [load]: load };
   for (const slack of document.inputs || []) {
     const slider = sliders[names[slack.name]];
     if (!slider) continue;

@@ -116,11 +116,14 @@ function askMore() {
   const pin = found => { entry.pins = [...(entry.pins || []), found]; showPins(entry); };
   if (fleet ? fleet.objective === "price" : load !== "request_rate") extra("limits", pin);
   else if (fleet) return;
-  else for (const only of ["rate", "ttft limit", "tpot limit"]) extra("limits", pin, { only });
+  else for (const [only, field] of OPEN_INPUTS) if (state.question.fields[field]) extra("limits", pin, { only });
 }
 
+// What `sensitivity` moves where requests come by themselves, and the field of each; every one is played for itself.
+const OPEN_INPUTS = [["rate", "request_rate"], ["ttft limit", "ttft"], ["tpot limit", "tpot"], ["ttft p99 limit", "ttft_p99"], ["tpot p99 limit", "tpot_p99"]];
+
 function showPins(entry) {
-  for (const name of ["ttft", "tpot", loadOf(state.question)]) form.sliders[name]?.point("", null);
+  for (const name of ["ttft", "tpot", "ttft_p99", "tpot_p99", loadOf(state.question)]) form.sliders[name]?.point("", null);
   if (!entry.answer?.fleet) pinPrice(form.sliders.max_price, entry.answer?.row);
   else for (const slider of [form.sliders.max_price, ...form.offerSliders]) slider.point("", null);
   for (const found of entry.pins || []) entry.answer?.fleet ? pinOffers(form.offerSliders, found, entry.answer.fleet) : pinLimits(form.sliders, found, loadOf(state.question));
@@ -200,7 +203,7 @@ function showPlan(entry) {
 
 function commandParts(answer) {
   const lines = answer.result.engine_flags || [];
-  return lines.length ? [element("h3", {}, "How to start it"), textBox("engine command lines", "start.sh", lines.join("\n"), true)] : [];
+  return lines.length ? [element("h3", {}, "How to start it"), textBox("engine command lines", "engine.txt", lines.join("\n"), true)] : [];
 }
 
 function showWhy(found, refused, explanation) {
