@@ -279,9 +279,11 @@ def test_a_file_with_a_device_of_its_own_is_answered(visit: Any) -> None:
 FLEET = ROOT / "instances/cases/pools/melange-default.yaml"
 
 
-def test_a_fleet_is_drawn_moved_linked_and_judged(visit: Any) -> None:
+def test_a_fleet_is_drawn_moved_linked_and_judged(visit: Any, tmp_path: Path) -> None:
+    tree = json.loads(json.dumps(yaml.safe_load(FLEET.read_text())).replace("long-short", EVIL.replace('"', '\\"')))
+    (tmp_path / "fleet.json").write_text(json.dumps(tree))
     page = visit("model=phi-4&isl=100&osl=10&batch-size=1&device=l4")
-    page.set_input_files("#config", str(FLEET))
+    page.set_input_files("#config", str(tmp_path / "fleet.json"))
     until(page, f"{VERDICT}.startsWith('melange-default: 4.68 USD/h with 2 GPUs; no fleet does with less')")
     certified(page)
     assert page.locator("#fleet table").first.locator("tbody tr").count() == 2
@@ -289,7 +291,7 @@ def test_a_fleet_is_drawn_moved_linked_and_judged(visit: Any) -> None:
     assert page.locator("#skus").is_hidden()
     until(page, "document.querySelector('#price-0-mark').textContent.includes('to 3.67 USD/h a GPU')")
     plan = page.locator("#texts details:has(summary:text-is('Plan')) pre").text_content()
-    page.get_by_label("long-short: requests per second", exact=True).fill("40/s")
+    page.get_by_label(f"{EVIL}: requests per second", exact=True).fill("40/s")
     until(page, f"{VERDICT}.startsWith('melange-default: 7.34 USD/h')")
     page.get_by_label("There are, GPUs or nodes", exact=True).last.fill("1")
     until(page, f"{VERDICT}.startsWith('melange-default: 8.') || {VERDICT}.startsWith('melange-default: 9.')")
@@ -301,6 +303,7 @@ def test_a_fleet_is_drawn_moved_linked_and_judged(visit: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
     assert page.evaluate(UNNAMED) == []
     assert page.evaluate(TWICE) == 0
+    assert page.locator("img").count() == 0
     again = visit(linked(page).partition("#")[2])
     assert again.inner_text("#verdict").startswith(page.inner_text("#verdict").removesuffix(" (certified)."))
 

@@ -90,7 +90,8 @@ export function pinOffers(sliders, document, fleet) {
   for (const offer of fleet.offers.length === sliders.length ? document.offers || [] : []) {
     const slider = sliders[fleet.offers.findIndex(other => other.name === offer.offer)];
     if (!slider) continue;
-    const value = price => `${Number(price.toPrecision(3))}`, most = offer.highest === null ? "any price" : value(offer.highest);
-    slider.point(`This fleet stays the best from ${offer.lowest === null ? "0" : value(offer.lowest)} to ${most} USD/h a GPU.`, offer.highest ?? offer.lowest);
+    const { lowest, highest } = offer, value = price => `${Number(price.toPrecision(3))}`;
+    const range = highest === null ? lowest === null ? "at any price" : `from ${value(lowest)} USD/h a GPU upwards` : `${lowest === null ? "up" : `from ${value(lowest)}`} to ${value(highest)} USD/h a GPU`;
+    slider.point(`This fleet stays the best ${range}.`, highest ?? lowest);
   }
 }
