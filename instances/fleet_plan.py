@@ -7,13 +7,16 @@ from pydantic import Field
 from shardproof.instances.base import Record
 from shardproof.instances.plan import Plan, Pool
 
+MOST = 10**6
+"""Replicas and GPUs of a plan at most: far beyond any fleet, and few enough to be counted one by one."""
+
 
 class Taken(Record):
     """What one replica of a group takes at most: requests of a scenario, or the rate of a class (per second)."""
 
     name: str
-    requests: int | None = None
-    rate_per_s: float | None = None
+    requests: int | None = Field(default=None, ge=0)
+    rate_per_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
 class Seat(Record):
@@ -29,7 +32,7 @@ class NodeSeats(Record):
 
     offer: str
     node: int = Field(ge=0)
-    gpus: int = Field(gt=0)
+    gpus: int = Field(gt=0, le=MOST)
     seats: tuple[Seat, ...]
 
 
@@ -45,8 +48,8 @@ class FleetGroup(Record):
     model: str | None = None
     pool: str | None = None
     phase: Pool | None = None
-    replicas: int = Field(gt=0)
-    gpus_each: int = Field(gt=0)
+    replicas: int = Field(gt=0, le=MOST)
+    gpus_each: int = Field(gt=0, le=MOST)
     takes: tuple[Taken, ...]
     plan: Plan | None = None
     shown: tuple[str, ...] = ()

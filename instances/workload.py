@@ -13,6 +13,9 @@ from shardproof.instances.base import Record
 from shardproof.instances.traffic.lengths import Lengths, longest_of, mean_of
 from shardproof.instances.units import DemandDuration, LimitDuration, Rate, Ratio
 
+LEAST_RATE = Fraction(1, 10**6)
+"""Requests a second at least: one in eleven days; slower ones never meet."""
+
 
 class Requests(Record):
     """What every request of a workload looks like.
@@ -135,7 +138,7 @@ class OpenLoop(Requests):
     """
 
     kind: Literal["requests"] = "requests"
-    rate: Rate = Field(gt=0, le=10**6)
+    rate: Rate = Field(ge=LEAST_RATE, le=10**6)
     arrival_cv: Ratio = Field(default=Fraction(1), ge=0, le=100)
     input_lengths: Lengths | None = None
     output_lengths: Lengths | None = None

@@ -7,15 +7,17 @@ import gzip
 import json
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from benchmarks.fuzz.mutations import binary, changed
-from benchmarks.fuzz.questions import APART, BURST, MEASURED
-from benchmarks.fuzz.reader import Content, Reader, from_trees
+from benchmarks.fuzz.questions import APART, BURST, MEASURED, ODD, POOLS
+from benchmarks.fuzz.reader import Content, Reader, from_trees, nudged
 from shardproof.instances.resolve import resolve_tree
+from shardproof.solver.api.record import Answered
 from tests.oracles.places import DATA
 
 TARGETS = (
@@ -57,6 +59,22 @@ FLEET: dict[str, Any] = {
     "spared": [{"gone": "a", "replicas": [1, 1], "carried": {"chat": 1.0}}],
     "instance_fingerprint": "x",
 }  # fmt: skip
+SERVED: dict[str, Any] = {
+    "groups": [
+        {"offer": device, "device": device, "model": name, "pool": f"{name} on {device} under vllm",
+         "replicas": replicas,
+         "gpus_each": 1, "takes": [{"name": name, "requests": requests}],
+         "plan": {**{key: PLAN[key] for key in ("microbatch_tokens", "microbatches")}, "model": model, "engine": "vllm",
+                  "device": device, "replicas": replicas, "shares": [{"scenario": "main", "requests": requests}],
+                  "stages": [{**PLAN["stages"][0], "layers": [0, last]}]}}
+        for device, name, model, last, replicas, requests in (
+            ("h100-sxm", "short", "qwen3-8b", 35, 2, 16), ("l4", "long", "llama-3.1-8b-instruct", 31, 1, 4)
+        )
+    ],
+    "nodes": [{"offer": "h100-sxm", "node": 0, "gpus": 8, "seats": [{"group": 0, "replica": 0, "gpus": [0]}]}],
+    "instance_fingerprint": "x",
+}  # fmt: skip
+"""The fleet of a question about two models on two devices."""
 
 
 def _documents() -> Reader:
@@ -113,13 +131,31 @@ def _plans() -> Reader:
 
 
 def _fleets() -> Reader:
-    """Plans of fleets over several devices, exported and compared."""
+    """Plans of fleets over several devices: exported, predicted, played, compared."""
+    from shardproof.solver.api.audited import compare
     from shardproof.solver.api.exported import export
+    from shardproof.solver.api.predicted import predict
+    from shardproof.solver.api.simulated import simulate
+
+    ways: tuple[Callable[[Path], Answered], ...] = (
+        lambda path: export(path, POOLS, to="kubernetes"),
+        lambda path: predict(path, POOLS),
+        lambda path: simulate(path, POOLS, num_requests=20, seeds=1),
+        lambda path: compare(path, instance=POOLS, time_limit=0.2),
+        lambda path: export(path, MEASURED, to="vllm"),
+    )
 
     def read(path: Path) -> object:
-        return export(path, MEASURED, to="vllm").to_dict()
+        return ways[crc32(path.read_bytes()) % len(ways)](path).to_dict()
 
-    return Reader("fleets", "plans", from_trees((FLEET, {"plan": FLEET})), read, names_file=False)
+    odd = from_trees((SERVED, {"plan": SERVED}, FLEET))
+
+    def make(chance: random.Random) -> Content:
+        if chance.random() < 0.5:
+            return odd(chance)
+        return json.dumps(nudged(chance, SERVED, ODD)).encode(), ".json"
+
+    return Reader("fleets", "plans", make, read, names_file=False)
 
 
 def _certificates() -> Reader:

@@ -9,6 +9,7 @@ import resource
 import signal
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -71,7 +72,8 @@ def _one(reader: Reader, number: int, seconds: float) -> str:
         path.write_bytes(content)
         before = _restarted_peak()
         try:
-            with _limited(seconds):
+            with _limited(seconds), warnings.catch_warnings():
+                warnings.simplefilter("error", RuntimeWarning)  # numbers that went out of an array's range
                 reader.read(path)
             verdict = "read"
         except REFUSALS as error:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
+LATEST_NS = 2**62
+"""What a clock of whole nanoseconds holds, 146 years: whatever comes later comes then."""
+
+
 def arrival_times(count: int, *, rate: float, cv: float, random: np.random.Generator) -> Integers:
     """Arrival times of ``count`` requests, ns, from 0; ``rate`` per second, ``cv`` of the gaps."""
     import numpy as np
@@ -27,7 +31,7 @@ def arrival_times(count: int, *, rate: float, cv: float, random: np.random.Gener
     else:
         shape = 1 / (cv * cv)
         gaps = random.gamma(shape, 1 / (shape * rate), count)
-    times: Integers = np.rint(np.cumsum(gaps) * 1e9).astype(np.int64)
+    times: Integers = np.rint(np.minimum(np.cumsum(gaps) * 1e9, LATEST_NS)).astype(np.int64)
     return times
 
 

@@ -13,9 +13,10 @@ from shardproof.formulations.pools.split import Split, split
 from shardproof.instances.fleet_plan import Case, FleetGroup, FleetPlan, NodeSeats, Seat, Taken
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Share
-from shardproof.instances.pools import PoolsQuestion
+from shardproof.instances.pools import Pool, PoolsQuestion
 from shardproof.instances.reading import refuse
 from shardproof.instances.workload import ClosedLoop
+from shardproof.solver.evaluation.engine_plan import require_plan_of
 from shardproof.solver.open_loop.evaluated import evaluate_any
 from shardproof.solver.open_loop.judge import judged
 from shardproof.solver.open_loop.replica_rates import at_rates
@@ -197,12 +198,38 @@ def _carried(problem: PoolsProblem, kinds: Sequence[Kind], left: Sequence[int]) 
     return [float(split(problem.demand, kinds, left).multiple)] * len(problem.demand)
 
 
-def group_instance(question: PoolsQuestion, group: FleetGroup) -> Instance:
-    """Return the question that a group of a plan answers alone."""
+def pool_of(question: PoolsQuestion, group: FleetGroup) -> Pool:
+    """Return the pool that a group of a plan stands in.
+
+    Raises
+    ------
+    InputError
+        If the question has none of that name, or the group takes requests of others.
+    """
     pool = next((pool for pool in question.pools if pool.name == group.pool), None)
     if pool is None:
         known = ", ".join(pool.name for pool in question.pools) or "none, its capacities are given as data"
         raise refuse("plan", f"is no pool of the question; pools: {known}", field="groups.pool", value=str(group.pool))
+    titles = [question.title(place) for place in pool.places]
+    other = next((one.name for one in group.takes if one.name not in titles), None)
+    if other is not None:
+        remedy = f"the pool {pool.name} takes requests of {', '.join(dict.fromkeys(titles))} alone"
+        raise refuse("plan", remedy, field="groups.takes.name", value=other)
+    return pool
+
+
+def group_instance(question: PoolsQuestion, group: FleetGroup) -> Instance:
+    """Return the question that a group of a plan answers alone.
+
+    Raises
+    ------
+    InputError
+        If the question has no pool for it, or its plan is not of the pool's model.
+    """
+    pool = pool_of(question, group)
+    if group.plan is not None:
+        for part in group.plan.parts:
+            require_plan_of(pool.instance, group.plan.part(part))
     taken = {one.name: one.requests or round((one.rate_per_s or 0) * MILLIONTHS) for one in group.takes}
     load = [taken.get(question.title(place), 0) for place in pool.places]
     return own_instance(replica_question(pool), group.replicas, load)

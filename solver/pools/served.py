@@ -14,7 +14,7 @@ from shardproof.instances.traffic.trace import Request
 from shardproof.instances.workload import Burst, Scenario
 from shardproof.solver.evaluation.figures import Throughput
 from shardproof.solver.evaluation.predictions import Prediction, predict
-from shardproof.solver.pools.fleet_plans import group_instance
+from shardproof.solver.pools.fleet_plans import group_instance, pool_of
 from shardproof.solver.simulation.fleet import Seat, play_open
 from shardproof.solver.simulation.outcome import Outcome, Run, side_by_side
 from shardproof.solver.simulation.pools import Pools, play_open_apart
@@ -72,7 +72,7 @@ def _lacking(scenario: str) -> InputError:
 def _throughput(question: PoolsQuestion, slowest: Prediction, groups: list[FleetGroup]) -> Throughput:
     """What both pools of a path deliver: their prompts over the time from arrival to the last token."""
     senders = [group for group in groups if group.phase == "prefill"]
-    pool = next(pool for pool in question.pools if pool.name == senders[0].pool)
+    pool = pool_of(question, senders[0])
     at = [scenario.name for scenario in pool.instance.scenarios].index(slowest.scenario)
     load, title = pool.instance.scenarios[at].workload, question.title(pool.places[at])
     sent = sum(group.replicas * (one.requests or 0) for group in senders for one in group.takes if one.name == title)
@@ -116,7 +116,7 @@ class _Played:
 
     def _pool(self, group: FleetGroup) -> Pool:
         _plan(group)
-        return next(pool for pool in self.question.pools if pool.name == group.pool)
+        return pool_of(self.question, group)
 
     def _scenario(self, group: FleetGroup) -> Scenario:
         pool = self._pool(group)

@@ -1,0 +1,54 @@
+"""Plans of fleets that were written by others: what is not of the question is refused by name, in every verb."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+import shardproof
+from benchmarks.fuzz.answers import SERVED
+from benchmarks.fuzz.questions import POOLS
+from shardproof.instances.errors import InputError
+from shardproof.instances.fleet_plan import FleetPlan
+from shardproof.instances.pools import PoolsQuestion
+from shardproof.instances.reading import validate
+from shardproof.solver.api.question import asked_from
+from shardproof.solver.pools.held import held
+
+
+def with_group(**fields: Any) -> dict[str, Any]:
+    """The served fleet with other fields in its first group."""
+    tree = copy.deepcopy(SERVED)
+    tree["groups"][0] |= fields
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"pool": "elsewhere"}, "groups.pool: elsewhere: is no pool of the question"),
+        (
+            {"takes": [{"name": name, "requests": 1} for name in ("short", "long")]},
+            "groups.takes.name: long: the pool short on h100-sxm",
+        ),
+        ({"replicas": 10**18}, "groups.0.replicas: 1000000000000000000: must be less than"),
+        ({"takes": [{"name": "short", "requests": -3}]}, "groups.0.takes.0.requests: -3: must be greater than"),
+    ],
+)
+def test_what_is_not_of_the_question_is_refused(fields: dict[str, Any], said: str) -> None:
+    plan = with_group(**fields)
+    for verb in (shardproof.predict, shardproof.simulate, lambda *both: shardproof.export(*both, to="vllm")):
+        with pytest.raises(InputError) as refused:
+            verb(plan, POOLS)
+        assert said in str(refused.value)
+
+
+def test_a_plan_of_another_model_is_held_against_nothing() -> None:
+    tree = with_group()
+    tree["groups"][0]["plan"]["stages"][0]["layers"] = [0, 62]
+    asked = asked_from(POOLS, {})
+    assert isinstance(asked, PoolsQuestion)
+    with pytest.raises(InputError, match="the plan is of 63 layers, qwen3-8b has 36"):
+        held(asked, validate(FleetPlan, tree, where="plan"), "plan")
