@@ -21,9 +21,9 @@ from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.resolve import resolve_tree
-from shardproof.solver.audit.audit import audit_document
 from shardproof.solver.audit.compare import columns_of
-from shardproof.solver.documents.reader import read_document
+from shardproof.solver.audit.review import fleet_review, review
+from shardproof.solver.audit.stated_plan import own_plan
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.groups import questions as questions_of
@@ -114,11 +114,14 @@ def _compared(path: Path, instance: Instance, result: Result) -> tuple[Any, ...]
 
 
 def _audited(path: Path, instance: Instance) -> tuple[Any, ...] | None:
-    best = audit_document(read_document(path), instance).context.best
-    if best is None:
+    """Figures of `audit`: the worst of any group, each judged as a plan of its own."""
+    own = own_plan(path)
+    found = review(path, instance) if own is None or not own.groups else fleet_review(own, instance, path.name)
+    figures = [audit.context.best.evaluation for audit in found.audits if audit.context.best is not None]
+    if len(figures) < len(found.audits) or found.violations:
         return ()
-    found = best.evaluation
-    return found.ttft / 1e9, found.tpot / 1e6, found.peak_memory
+    ttft, tpot = max(one.ttft for one in figures), max(one.tpot for one in figures)
+    return ttft / 1e9, tpot / 1e6, max(one.peak_memory for one in figures)
 
 
 def _predicted(instance: Instance, plan: Plan) -> tuple[Any, ...] | None:

@@ -17,6 +17,8 @@ from shardproof.instances.reading import validate
 from shardproof.solver.api.question import asked_from
 from shardproof.solver.pools.held import held
 
+BOTH = [{"name": name, "requests": 1} for name in ("short", "long")]
+
 
 def with_group(**fields: Any) -> dict[str, Any]:
     """The served fleet with other fields in its first group."""
