@@ -91,6 +91,7 @@ LAUNCH_SETTINGS = {
     "sequences": "max_num_seqs",
     "batched_tokens": "max_num_batched_tokens",
     "memory_share": "gpu_memory_utilization",
+    "version": "version",
 }
 """Engine settings that a launch may say itself, by its fields."""
 
@@ -99,15 +100,16 @@ class Launched(Record):
     """What a launch tells each attention replica itself, where that is part of the plan: it outranks the question's.
 
     ``sequences``: requests that run at once; ``batched_tokens``: tokens of one iteration; ``memory_share``: of a
-    device (``None``: not said).
+    device; ``version``: the engine's release (``None``: not said).
     """
 
     sequences: int | None = Field(default=None, gt=0)
     batched_tokens: int | None = Field(default=None, gt=0)
     memory_share: Ratio | None = Field(default=None, gt=0, le=1)
+    version: str | None = Field(default=None, pattern=r"^\d+(\.\d+)*$")
 
     @property
-    def settings(self) -> dict[str, int | Fraction]:
+    def settings(self) -> dict[str, int | Fraction | str]:
         """What it says, by the names of engine settings."""
         named = {name: getattr(self, field) for field, name in LAUNCH_SETTINGS.items()}
         return {name: value for name, value in named.items() if value is not None}

@@ -276,7 +276,9 @@ class Context:
         ranks = reading.option.attn_dp if starts and self.document.engine == "sglang" else 1
         told = zip(("sequences", "batched_tokens"), map(self.facts.stated, fields), strict=True)
         said = {name: divide_up(value, ranks) for name, value in told if value is not None and value > 0}
-        found = Launched(**said, memory_share=self._memory_share())
+        version = self.document.first("engine_version" if starts else "launched_version")
+        release = None if version is None else str(version.value)
+        found = Launched(**said, memory_share=self._memory_share(), version=release)
         return found if found.settings else None
 
     def _memory_share(self) -> Fraction | None:

@@ -134,6 +134,20 @@ def engine_of_image(image: str) -> str:
     return next((name for name, pattern in _IMAGES if pattern.search(image)), "")
 
 
+_TAG = {
+    "vllm": re.compile(r"/vllm-openai(?:-rocm)?:v?(\d{1,3}(?:\.\d{1,3}){1,2})\b"),
+    "sglang": re.compile(r"/sglang(?:-\w+)?:v?(\d{1,3}(?:\.\d{1,3}){1,2})\b"),
+    "trtllm": re.compile(r"/tensorrt-llm/release:v?(\d{1,3}(?:\.\d{1,3}){1,2})\b"),
+}
+"""Tags of the engines' own images: the release that starts."""
+
+
+def release_of_image(engine: str, image: str) -> str:
+    """Return the release of an engine that its own image starts, or an empty text."""
+    found = _TAG[engine].search(image) if engine in _TAG else None
+    return found[1] if found else ""
+
+
 def read_call(command: Command, *, sections: tuple[str, ...] = ()) -> EngineCall | None:
     """Return the engine that a command starts, with its flags; ``None`` where it starts none."""
     words: Sequence[Word] = command.words[:MAX_WORDS]

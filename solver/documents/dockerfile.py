@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from shardproof.solver.documents.commands import engine_of_image, read_call
 from shardproof.solver.documents.forms.known import Known
-from shardproof.solver.documents.launch import Launch, launch_of_call
+from shardproof.solver.documents.launch import Launch, launch_of_call, of_image
 from shardproof.solver.documents.shell import Command, Word, expand, read_script, split
 
 FORM = "Dockerfile"
@@ -48,7 +48,7 @@ def launches_of_dockerfile(text: str, known: Known) -> list[Launch]:
                 head = (Word("vllm", command.line), Word("serve", command.line))
                 call = read_call(replace(command, words=head + command.words))
             if call is not None and call.fields:
-                found.append(launch_of_call(call, command, form=FORM))
+                found.append(of_image(launch_of_call(call, command, form=FORM), stage.image, command.line))
     return found
 
 

@@ -27,6 +27,7 @@ _OTHER_PARTS = re.compile(
 LAUNCHED = {
     "sequences": ("launched_sequences", re.compile(r"\d{1,9}")),
     "batched_tokens": ("launched_tokens", re.compile(r"\d{1,9}")),
+    "version": ("launched_version", re.compile(r"\d{1,3}(?:\.\d{1,3}){1,2}")),
     "memory_share": ("launched_share", re.compile(r"\d{1,9}(?:/\d{1,9}|\.\d{1,9})?")),
 }
 """Settings of its launch that a plan keeps, and the fields that they state: of one attention replica."""
@@ -63,7 +64,8 @@ def _launched(entry: Entry, field: str, pattern: re.Pattern[str]) -> list[Statem
     """Return a setting of its launch that a plan keeps, where its value is one."""
     if not entry.value.isascii() or not pattern.fullmatch(entry.value) or re.search(r"/0+$", entry.value):
         return []
-    return [make(entry, field, Fraction(entry.value), "engine")]
+    value = entry.value if field == "launched_version" else Fraction(entry.value)
+    return [make(entry, field, value, "engine")]
 
 
 _STAGE_FIELDS = frozenset({"pp", "layers", "gpus", "gpus_owned", "experts", "memory_per_stage", "device"})

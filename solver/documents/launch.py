@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from shardproof.solver.documents.commands import ENGINE_NAMES, EngineCall, field_of
+from shardproof.solver.documents.commands import ENGINE_NAMES, EngineCall, field_of, release_of_image
 from shardproof.solver.documents.guesses import SECTION, statements_of, statements_of_json
 from shardproof.solver.documents.shell import Command
 from shardproof.solver.documents.statement import Entry, Statement, Unread
@@ -113,7 +113,16 @@ def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: t
         call.engine, form, call.line, printable(call.text), _first_of_each(statements), tuple(unread), sections,
         open=unset,
     )  # fmt: skip
-    return _with_rank(launch)
+    return _with_rank(of_image(launch, call.image, call.line))
+
+
+def of_image(launch: Launch, image: str, line: int) -> Launch:
+    """Return a launch with the release of its engine that an image's tag names."""
+    release = release_of_image(launch.engine, image)
+    if not release or any(statement.field == "engine_version" for statement in launch.statements):
+        return launch
+    entry = Entry(line or launch.line, printable(f"image: {image}", limit=200), launch.sections, "image", image)
+    return replace(launch, statements=(*launch.statements, make(entry, "engine_version", release, "engine")))
 
 
 PATH = re.compile(r"^[./~$]|^[A-Za-z]:[\\/]|^\w+://")

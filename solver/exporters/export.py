@@ -22,8 +22,8 @@ from shardproof.solver.exporters import (
     ray_serve,
     slurm,
 )
-from shardproof.solver.exporters.images import release_note
 from shardproof.solver.exporters.readme import write_readme
+from shardproof.solver.exporters.release import release_note
 from shardproof.solver.exporters.text import cannot
 from shardproof.solver.exporters.units import Unit, units_of, units_of_parts
 
@@ -85,7 +85,7 @@ def export(instance: Instance, plan: Plan, target: str) -> Export:
     """
     if target not in EXPORTERS:
         raise InputError(f"--to: {target!r}: is no target; known are {', '.join(EXPORTERS)}")
-    return _written(units_of(instance, plan), target, several=bool(plan.groups))
+    return _written(units_of(instance, plan), target, instance, several=bool(plan.groups))
 
 
 def export_pools(parts: Sequence[tuple[Instance, Plan, Pool | None]], target: str) -> Export:
@@ -98,13 +98,14 @@ def export_pools(parts: Sequence[tuple[Instance, Plan, Pool | None]], target: st
     """
     if target not in EXPORTERS:
         raise InputError(f"--to: {target!r}: is no target; known are {', '.join(EXPORTERS)}")
-    return _written(units_of_parts(parts, numbered=True), target, several=True)
+    return _written(units_of_parts(parts, numbered=True), target, parts[0][0], several=True)
 
 
-def _written(units: Sequence[Unit], target: str, *, several: bool) -> Export:
+def _written(units: Sequence[Unit], target: str, asked: Instance, *, several: bool) -> Export:
     if target != "sglang" and any(unit.placement for unit in units):
         raise cannot(target, "the map of experts is a file on every node; export to sglang", field="placement")
     files = dict(EXPORTERS[target](units))
     files |= _plans(units, several=several)
-    files["README.md"] = write_readme(target, units, tuple(files))
-    return Export(target, files, release_note(units[0]))
+    note = release_note(asked, [(unit.instance, unit.told.plan) for unit in units])
+    files["README.md"] = write_readme(target, units, tuple(files), note)
+    return Export(target, files, note)

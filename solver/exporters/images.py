@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shardproof.formulations.costs.engine_profiles import default_version, find_profile
-from shardproof.formulations.engines.told import account_of
-from shardproof.solver.exporters.contract import contract
+from shardproof.solver.exporters.release import release_of
 from shardproof.solver.exporters.text import cannot
 from shardproof.solver.exporters.units import Unit
 
@@ -49,27 +47,6 @@ _IMAGES: Mapping[str, Mapping[str, str]] = {
     "AMD": {"vllm": "vllm/vllm-openai-rocm:v{}"},
 }
 
-_WHOLE = {"trtllm": "1.1.0"}
-"""Tags where the contract names a series."""
-
-
-def version_of(unit: Unit) -> str:
-    """Return the engine's version: as the plan's question names it, else that of the contract."""
-    stated = unit.instance.engine_settings.version
-    return stated.lstrip("v") if stated else _WHOLE.get(unit.engine, contract(unit.engine)[0])
-
-
-def release_note(unit: Unit) -> str | None:
-    """Say on which release the plan's memory was accounted where the files start another one (``None``: the same)."""
-    account, starts = account_of(unit.instance), version_of(unit)
-    planned = unit.instance.engine_settings.version or default_version(unit.engine)
-    if find_profile(unit.engine, starts) is account.profile:
-        return None
-    return (
-        f"memory was accounted as of {unit.engine} {planned}, these files start {starts}, whose account differs: "
-        f"plan with --engine {unit.engine}@{starts}, or run {unit.engine} {planned}"
-    )
-
 
 def image_of(unit: Unit, target: str) -> str:
     """Return the image of the unit's engine.
@@ -83,7 +60,7 @@ def image_of(unit: Unit, target: str) -> str:
     if pattern is None:
         reason = f"no container image of {unit.engine} for {unit.device.name} is known here; start it without one"
         raise cannot(target, reason, field="device")
-    return pattern.format(version_of(unit))
+    return pattern.format(release_of(unit.instance))
 
 
 def resource_of(unit: Unit, target: str) -> str:

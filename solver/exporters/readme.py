@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from shardproof.solver.evaluation.engine_flags import engine_notes
 from shardproof.solver.exporters.apart import is_apart
-from shardproof.solver.exporters.contract import contract
-from shardproof.solver.exporters.images import release_note
+from shardproof.solver.exporters.release import recorded, release_of
 from shardproof.solver.exporters.routing import scenarios_of, weights_of
 from shardproof.solver.exporters.units import Unit
 
@@ -26,18 +25,30 @@ START = {
 }
 
 
-def write_readme(target: str, units: Sequence[Unit], files: Sequence[str]) -> str:
-    """Return the text."""
+OWN_IMAGES = {"dynamo": "Dynamo's image", "ray-serve": "Ray's image"}
+"""Targets whose image brings a release of the engine of its own."""
+
+
+def write_readme(target: str, units: Sequence[Unit], files: Sequence[str], note: str | None) -> str:
+    """Return the text; ``note``: what is to be known of the release that the files start."""
     first = units[0]
-    version, note = contract(first.engine)[0], release_note(first)
     lines = [f"# {first.instance.model.name}: files for {target}", "", START[target], ""]
-    lines += [f"Flags are those of {first.engine} {version}. The plan itself is JSON beside them.", ""]
+    lines += [f"{_release(target, first)} The plan itself is JSON beside them.", ""]
     lines += [f"**Release:** {note}.", ""] if note else []
     lines += ["## Files", "", *(f"- `{name}`" for name in files), "", "## What runs where", ""]
     lines += ["| name | times | hosts of one | each host gives |", "|---|---|---|---|", *map(_row, units), ""]
     lines += ["```text", *(f"{unit.name}: {note}" for unit in units for note in engine_notes(unit.told)), "```", ""]
     lines += _weights(units)
     return "\n".join(lines) + "\n"
+
+
+def _release(target: str, unit: Unit) -> str:
+    """Say of which release the flags are, which one starts, and by whose account of memory the plan holds."""
+    started, flags = f"{unit.engine} {release_of(unit.instance)}", f"{unit.engine} {recorded(unit.engine)}"
+    said = f"Flags are those of {flags}"
+    if target in OWN_IMAGES:
+        return f"{said}; {OWN_IMAGES[target]} brings a release of its own; memory is accounted as of {started}."
+    return f"{said}, the release is {started}, and memory is accounted as of it."
 
 
 def _row(unit: Unit) -> str:

@@ -19,6 +19,7 @@ from shardproof.solver.evaluation.groups import pool_names, questions
 from shardproof.solver.evaluation.pool_flags import pool_flags, pool_options
 from shardproof.solver.evaluation.speculative_flags import UNNAMED, draft_name
 from shardproof.solver.exporters.contract import check_words, check_yaml
+from shardproof.solver.exporters.release import released
 
 PLACEMENT = "placement.json"
 """Name of the file that says which expert lives where."""
@@ -162,7 +163,8 @@ def units_of_parts(parts: Sequence[tuple[Instance, Plan, Pool | None]], *, numbe
     first = parts[0][0]
     engine, stem, found = first.engine, slug(first.model.name), list[Unit]()
     groups = [pool for _, _, pool in parts]
-    for place, (asked, part, pool) in enumerate(parts):
+    started = released([(asked, part) for asked, part, _ in parts])
+    for place, ((_, part, pool), asked) in enumerate(zip(parts, started, strict=True)):
         if len({stage.option.degrees for stage in part.stages}) != 1:
             remedy = f"{engine} runs every stage with the same degrees, these differ; no engine is told otherwise"
             raise refuse("plan", remedy, field="stages")

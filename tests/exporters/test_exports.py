@@ -31,6 +31,8 @@ CANNOT = {
     "ray-serve": OTHERS | set(APART) | {"mixed", "vllm-amd", "vllm-dp", "vllm-dp-nodes", "vllm-dp-three-nodes"},
 }
 ENGINES = ("vllm", "sglang", "trtllm")
+TIGHT = 30
+"""Requests that one L4 holds by the account of vLLM 0.19 and not by that of 0.33."""
 
 
 def expressible(target: str) -> list[str]:
@@ -177,10 +179,36 @@ def test_solve_exports_too(tmp_path: Path) -> None:
     assert len(made.rows()) == len(made.files)
 
 
-@pytest.mark.parametrize(("version", "differs"), [(None, True), ("0.33.0", False), ("0.19.1", False)])
-def test_an_export_says_where_its_release_accounts_for_memory_otherwise(version: str | None, differs: bool) -> None:
+def on_one_l4(batch: int, version: str | None) -> shardproof.Solved:
+    """As many requests on one device of 24 GB, under a version of vLLM."""
     engine = {"name": "vllm"} | ({"version": version} if version else {})
-    asked = shardproof.solve({**CASES["vllm-one"].tree, "engine": engine}, ttft="20 s")
-    found = shardproof.export(asked, to="kubernetes").export
-    assert (found.note is not None) is differs
-    assert ("--engine vllm@0.33.0" in found.files["README.md"]) is differs
+    load = {"kind": "burst", "batch_size": batch, "input_tokens": 1024, "output_tokens": 128}
+    tree = {"model": "qwen3-8b", "device": "l4", "engine": engine, "workload": load, "limits": {"max_gpus": 1}}
+    return shardproof.solve(tree)
+
+
+@pytest.mark.parametrize(
+    ("batch", "version", "started"),
+    [(4, None, "0.33.0"), (TIGHT, None, "0.19.0"), (4, "0.19", "0.19.0"), (4, "v0.11.0", "0.11.0")],
+)
+def test_an_export_starts_the_release_whose_account_its_plan_keeps(
+    batch: int, version: str | None, started: str, tmp_path: Path
+) -> None:
+    asked = on_one_l4(batch, version)
+    made = shardproof.export(asked, to="kubernetes")
+    assert f"the release is vllm {started}, and memory is accounted as of it" in made.files["README.md"]
+    (text,) = (text for name, text in made.files.items() if name.endswith(".yaml"))
+    assert f"image: vllm/vllm-openai:v{started}" in text
+    note = made.export.note
+    assert (note is not None) is (batch == TIGHT)
+    if note is not None:
+        assert "by the account of 0.33.0 a device lacks" in note
+        assert "--engine vllm@0.33.0" in note
+        assert on_one_l4(batch, "0.33.0").status == "infeasible"
+    made.write(tmp_path)
+    audited = shardproof.audit(next(tmp_path.glob("*.yaml")), asked.instance, completion=False)
+    best = audited.audit.context.best
+    assert audited.exit_code == 0
+    assert best is not None
+    assert best.plan.launched is not None
+    assert best.plan.launched.version == started

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from shardproof.formulations.costs.engine_memory import EngineMemory, account
+from shardproof.formulations.costs.engine_profiles import find_profile
 from shardproof.formulations.engines.rules import Rule, broken_rules, rules_of
 from shardproof.instances.engine import EngineSettings
 from shardproof.instances.errors import ShardproofError
@@ -166,10 +167,11 @@ def _account(context: Context, reading: Reading, device: Device) -> EngineMemory
         "max_num_batched_tokens": facts.stated("microbatch_tokens"),
     }
     utilisation = min(Fraction(1), (fraction or Fraction(92, 100)) + LEEWAY)
-    eager = context.document.first("eager")
+    eager, release = context.document.first("eager"), context.document.first("engine_version")
     try:
         settings = EngineSettings(
             name="vllm",
+            version=None if release is None else str(release.value),
             gpu_memory_utilization=utilisation,
             enforce_eager=eager is not None and eager.value is True,
             **{name: value for name, value in limits.items() if value},
@@ -316,6 +318,15 @@ def judge_launched(context: Context, statement: Statement) -> Claim:
     return confirmed(statement, "taken as given")
 
 
+def judge_release(context: Context, statement: Statement) -> Claim:
+    """The release that an image starts: the one by whose account memory is judged; other engines name none."""
+    engine, version = context.document.engine, str(statement.value)
+    if engine not in ENGINES:
+        return not_checkable(statement, "no account of this engine is known")
+    since = find_profile(engine, version).since
+    return not_checkable(statement, f"taken as given: memory is accounted as of {engine} {version} (since {since})")
+
+
 def judge_local(context: Context, statement: Statement) -> Claim:
     """Data-parallel ranks of a node: no more than of all nodes."""
     ranks = context.facts.stated("dp")
@@ -328,6 +339,7 @@ JUDGES = {
     "kv_precision": judge_kv_dtype,
     "max_sequences": judge_sequences,
     **dict.fromkeys(("launched_sequences", "launched_tokens"), judge_launched),
+    **dict.fromkeys(("engine_version", "launched_version"), judge_release),
     "dp_local": judge_local,
     "layout_accepted": judge_layout,
     "weights_fit": judge_weights,

@@ -12,7 +12,7 @@ from fractions import Fraction
 from shardproof.solver.documents.commands import engine_of_image, read_call
 from shardproof.solver.documents.forms.container import count_of, number_statement, requested, words_of
 from shardproof.solver.documents.forms.known import Known
-from shardproof.solver.documents.launch import Launch, launch_of_call
+from shardproof.solver.documents.launch import Launch, launch_of_call, of_image
 from shardproof.solver.documents.shell import Command, Word, expand, read_script, script_word
 from shardproof.solver.documents.statement import Entry, Statement
 from shardproof.solver.documents.tree import Node
@@ -43,6 +43,7 @@ def _service(name: str, service: Node, known: Known) -> list[Launch]:
             call = read_call(replace(command, words=head + command.words), sections=known.sections)
         if call is not None:
             launch = launch_of_call(call, command, form=FORM, sections=known.sections)
+            launch = of_image(launch, image, service.line)
             found.append(replace(launch, name=name, statements=(*launch.statements, *_request(service, known))))
     return found or _by_variables(name, service, environment, known)
 

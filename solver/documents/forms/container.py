@@ -9,7 +9,7 @@ from fractions import Fraction
 from shardproof.solver.documents.commands import engine_of_image, read_call
 from shardproof.solver.documents.forms.accelerators import device_of_pod, gpus_of_resources
 from shardproof.solver.documents.forms.known import Known
-from shardproof.solver.documents.launch import Launch, launch_of_call
+from shardproof.solver.documents.launch import Launch, launch_of_call, of_image
 from shardproof.solver.documents.shell import Command, Word, expand, read_script, script_word, split
 from shardproof.solver.documents.statement import Entry, Statement
 from shardproof.solver.documents.text import printable
@@ -87,7 +87,7 @@ def launches_of(container: Node, known: Known, group: Group, pod: Node | None = 
             call = read_call(replace(command, words=head + command.words), sections=known.sections)
         if call is not None:
             launch = launch_of_call(call, command, form=group.form, sections=known.sections)
-            found.append(with_resources(launch, container, group, pod))
+            found.append(with_resources(of_image(launch, image, container.line), container, group, pod))
     return found
 
 
