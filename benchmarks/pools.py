@@ -3,8 +3,8 @@
 ``python -m benchmarks.pools --count 2000`` solves random small fleets with capacities given as data and holds cost and
 most load against all fleets (some 2 minutes on one core); ``--forge 5000`` changes true certificates: what the checker
 accepts is decided by brute force; ``--spare 200`` takes each node (every pair, where two may be gone) from 200 fleets.
-``--scale`` asks for 10
-devices, 3 models and 4 scenarios out of 512 GPUs.
+``--one 40`` asks 40 questions of requests per second about one device, and about a pool of that device alone.
+``--scale`` asks for 10 devices, 3 models and 4 scenarios out of 512 GPUs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from random import Random
 from shardproof.instances.pools_resolve import resolve_pools
 from shardproof.solver.pools.solve import solve_pools
 from shardproof.solver.search.settings import Settings
+from tests.oracles import pool_of_one
 from tests.oracles.pools_agreement import accepted, certified, disagreement, forged, is_true, load_disagreement
 from tests.oracles.random_pools import carries, random_pools
 
@@ -77,6 +78,19 @@ def spare(first: int, count: int) -> int:
     return broken
 
 
+def one(first: int, count: int) -> int:
+    """Ask about one device, and about a pool of it alone; return how often the answers differ."""
+    wrong = 0
+    for seed in range(first, first + count):
+        found = pool_of_one.disagreement(pool_of_one.random_question(seed))
+        wrong += found is not None
+        if found is not None:
+            sys.stdout.write(f"seed {seed}: {found}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{count - wrong} of {count} questions have one answer\n")
+    return wrong
+
+
 def scale(seconds: float) -> None:
     """Ask a large question."""
     limits = {"ttft": "4 s", "tpot": "60 ms"}
@@ -104,12 +118,14 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--forge", type=int, default=0)
     parser.add_argument("--spare", type=int, default=0)
+    parser.add_argument("--one", type=int, default=0)
     parser.add_argument("--scale", action="store_true")
     parser.add_argument("--seconds", type=float, default=60.0)
     asked = parser.parse_args()
     wrong = agree(asked.first, asked.count) if asked.count else 0
     wrong += forge(asked.first, asked.forge) if asked.forge else 0
     wrong += spare(asked.first, asked.spare) if asked.spare else 0
+    wrong += one(asked.first, asked.one) if asked.one else 0
     if asked.scale:
         scale(asked.seconds)
     return int(wrong > 0)

@@ -24,6 +24,9 @@ from shardproof.solver.simulation.simulate import Service, SimulationSettings
 MOST = 10**12
 """Largest rate that is looked at, in millionths."""
 
+SERVICES = 8
+"""Rates whose runs are kept: each group is played again when its figures are written."""
+
 Rates = tuple[int, ...]
 """Requests a second of each scenario, in millionths."""
 
@@ -45,15 +48,23 @@ def at_rates(instance: Instance, rates: Rates) -> Instance:
     return instance.model_copy(update={"scenarios": tuple(scenarios)})
 
 
+def together(replicas: int, each: Rates, asked: Rates) -> Rates:
+    """Return rates of so many replicas with ``each``, which were rounded up: no more than is asked of all."""
+    return tuple(min(replicas * rate, whole) for rate, whole in zip(each, asked, strict=True))
+
+
 class ReplicaRates:
     """Rates that single replicas of a question sustain; all of its scenarios are open."""
 
-    def __init__(self, instance: Instance) -> None:
-        """Take the question; nothing is computed yet."""
+    def __init__(self, instance: Instance, seed: int = 0) -> None:
+        """Take the question, and the seed of the first run; nothing is computed yet."""
         assert is_open(instance)
         self.instance = instance
-        self.service = Service(instance, SimulationSettings(seeds=SEEDS))
+        self.service = Service(instance, SimulationSettings(seeds=SEEDS, seed=seed))
         self.shapes = tuple(shapes_of(self.service.deployment))
+        self._seen: dict[tuple[Shape, Rates, int], bool] = {}
+        self._kept: dict[tuple[Shape, Rates, int], bool] = {}
+        self._services: dict[Rates, tuple[Instance, Service]] = {}
         self._costs: dict[object, OptionCosts] = {}
         self._scenarios: list[OpenScenario] = []
 
@@ -76,11 +87,34 @@ class ReplicaRates:
             return False
         return not evaluate(deployment.instance, plan, deployment=deployment).violations
 
+    def at(self, rates: Rates) -> tuple[Instance, Service]:
+        """Return the question at other rates, and its service; the latest are kept with their runs."""
+        found = self._services.pop(rates, None)
+        if found is None:
+            asked = at_rates(self.instance, rates)
+            found = asked, self.service.at(asked)
+        self._services[rates] = found
+        for old in list(self._services)[:-SERVICES]:
+            del self._services[old]
+        return found
+
+    def may_keep(self, shape: Shape, rates: Rates, replicas: int = 1) -> bool:
+        """Whether one run of replicas keeps every limit at these rates of all of them together."""
+        if (shape, rates, replicas) not in self._seen:
+            asked, service = self.at(rates)
+            plan = shape.plan(self.service.deployment, replicas)
+            self._seen[shape, rates, replicas] = may_keep(asked, plan, service)
+        return self._seen[shape, rates, replicas]
+
     def keeps(self, shape: Shape, rates: Rates, replicas: int = 1) -> bool:
-        """Whether replicas keep every limit in service at these rates of all of them together."""
-        asked = at_rates(self.instance, rates)
-        service, plan = self.service.at(asked), shape.plan(self.service.deployment, replicas)
-        return may_keep(asked, plan, service) and accepted(asked, plan, service) is not None
+        """Whether replicas keep every limit in service at these rates, in every run: as a plan of open loops is judged."""
+        if (shape, rates, replicas) not in self._kept:
+            kept = self.may_keep(shape, rates, replicas)
+            if kept:
+                asked, service = self.at(rates)
+                kept = accepted(asked, shape.plan(self.service.deployment, replicas), service) is not None
+            self._kept[shape, rates, replicas] = kept
+        return self._kept[shape, rates, replicas]
 
 
 def _most_rate(bound: ShapeBound, open_: OpenScenario) -> int:

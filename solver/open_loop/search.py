@@ -18,7 +18,7 @@ from shardproof.solver.open_loop.facts import OpenScenario
 from shardproof.solver.open_loop.judge import Judged, accepted, may_keep, within_margin
 from shardproof.solver.open_loop.least import OptionCosts, ShapeBound
 from shardproof.solver.open_loop.mixed import mixed_bound
-from shardproof.solver.open_loop.shapes import Shape, shapes_of
+from shardproof.solver.open_loop.shapes import Shape, fewest, shapes_of
 from shardproof.solver.search.settings import report
 from shardproof.solver.simulation.simulate import Service, SimulationSettings
 
@@ -193,20 +193,9 @@ class OpenSearch:
             return
         if self.promising is not None and not self._keeps(shape, high):
             return
-        failed, tried = low - 1, low
-        while tried < high and not self._keeps(shape, tried):
-            failed = tried
-            tried = min(high, tried + max(1, tried // 4))
-        while tried - failed > 1:
-            middle = (failed + tried) // 2
-            if self._keeps(shape, middle):
-                tried = middle
-            else:
-                failed = middle
-        while tried <= high and not self._keeps(shape, tried):
-            tried += 1
-        if tried <= high:
-            self.promising = tried * shape.gpus, shape, tried
+        found = fewest(low, high, lambda replicas: self._keeps(shape, replicas))
+        if found is not None:
+            self.promising = found * shape.gpus, shape, found
 
     def _plan(self, shape: Shape, replicas: int) -> Plan:
         return shape.plan(self.service.deployment, replicas)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -52,3 +52,18 @@ def shapes_of(deployment: Deployment) -> Iterator[Shape]:
             spans = option.gpus * stages > instance.device.devices_per_node
             if not broken_rules(instance, option, deployment.rules, stages=stages, spans=spans):
                 yield Shape(option, stages)
+
+
+def fewest(low: int, high: int, keeps: Callable[[int], bool]) -> int | None:
+    """Return the fewest replicas, from ``low`` to ``high``, that keep the limits (``None``: not as many as these do).
+
+    Steps grow by a quarter and are halved then: ``keeps`` is asked about few numbers, most of them near the one sought.
+    """
+    failed, tried = low - 1, low
+    while tried < high and not keeps(tried):
+        failed = tried
+        tried = min(high, tried + max(1, tried // 4))
+    while tried - failed > 1:
+        middle = (failed + tried) // 2
+        failed, tried = (failed, middle) if keeps(middle) else (middle, tried)
+    return tried if tried <= high and keeps(tried) else None

@@ -11,16 +11,16 @@ from shardproof.formulations.fleet.covering import Item, reaches
 from shardproof.formulations.pools.problem import Load
 from shardproof.instances.instance import Instance
 from shardproof.instances.workload import OpenLoop
-from shardproof.solver.open_loop.replica_rates import MOST, ReplicaRates
-from shardproof.solver.open_loop.shapes import Shape
+from shardproof.solver.open_loop.replica_rates import MOST, ReplicaRates, together
+from shardproof.solver.open_loop.shapes import Shape, fewest
 from shardproof.solver.pools.pooled import Clock
 
 PLAYED = 1.01
 """Ratio of a rate that a replica did not keep in service to one that it kept, at which no more is asked."""
 USEFUL = 0.9
 """Part of a rate up to which it is asked first whether a replica is of use at all."""
-SLIGHTLY = 50
-"""A rate that did not hold in the whole fleet is lowered by this part of it."""
+SLIGHTLY = 100
+"""A rate that did not hold in the whole fleet is lowered by this part of it, at most."""
 
 
 def _least(one: Load, two: Load) -> Load:
@@ -35,19 +35,20 @@ class OpenPool:
     counts: tuple[tuple[int, ...], ...]
     instance: Instance
     clock: Clock
+    seed: int = 0
     claimed_by: str | None = None
     bounded: dict[Shape, Load] = field(default_factory=dict)
     """Rates that no replica of a shape passes."""
     kept: dict[Shape, Load] = field(default_factory=dict)
-    """Rates that a replica of a shape kept in service, one scenario at a time."""
+    """Rates that one run says a replica of a shape keeps, one scenario at a time."""
     missed: dict[Shape, Load] = field(default_factory=dict)
-    """Rates that one did not keep, in service or by its bound."""
+    """Rates that one does not keep: in one run, in all of them, or by its bound."""
     _options: dict[object, tuple[Shape, Load]] = field(default_factory=dict)
 
     @cached_property
     def rates(self) -> ReplicaRates:
         """What replicas sustain."""
-        return ReplicaRates(self.instance)
+        return ReplicaRates(self.instance, self.seed)
 
     @property
     def deployment(self) -> Deployment:
@@ -86,8 +87,11 @@ class OpenPool:
         else:
             self.bounded[shape] = self.rates.bounds(shape)
 
-    def learn_rate(self, shape: Shape, own: Load, share: float) -> None:
-        """Play a shape until it is known what it keeps, or that it does not keep ``share`` of what is asked."""
+    def learn_rate(self, shape: Shape, own: Load, share: float, whole: Load) -> None:
+        """Play fleets of a shape until it is known what a replica keeps of ``own``, or that it is less than a share.
+
+        ``whole``: the rates of all replicas together.
+        """
         if shape not in self.bounded:
             self.learn_bound(shape)
             return
@@ -96,36 +100,70 @@ class OpenPool:
             self.kept[shape] = (0,) * len(own)
             self.missed[shape] = tuple(able * rate + 1 for rate in self.bounded[shape])
         for place, rate in enumerate(own):
-            if rate and not self._learn_one(shape, place, rate, share):
+            if rate and not self._learn_one(shape, place, share, (rate, whole[place])):
                 break
 
-    def _learn_one(self, shape: Shape, place: int, asked: int, share: float) -> bool:
-        """Find what a replica keeps of one scenario, at most what is asked; whether it is of use."""
+    def _learn_one(self, shape: Shape, place: int, share: float, rates: tuple[int, int]) -> bool:
+        """Find what a replica keeps of one scenario, at most what is asked; whether it is of use.
+
+        First the fewest replicas that keep the whole rate, as where there is one shape alone; then, replicas being as
+        many as take about the whole rate, the most that each keeps.
+        """
+        asked, whole = rates
         useful = int(asked * share) + 1 if share < USEFUL else 0
-        tried = min(useful or asked, self.missed[shape][place] - 1)
+        most = max(1, min(self.instance.max_gpus // shape.gpus, whole // max(1, useful)))
+        if useful and not self._keeps(shape, place, most, most * useful):
+            return False
+        least = -(-whole // max(1, self.missed[shape][place] - 1))
+        fewest(least, most, lambda replicas: self._keeps(shape, place, replicas, whole))
         while not self._settled(shape, place, asked):
-            self.clock.check()
-            if self._keeps(shape, place, tried):
-                self.kept[shape] = _with(self.kept[shape], place, tried)
-            else:
-                self.missed[shape] = _with(self.missed[shape], place, tried)
-                if tried <= useful:
-                    return False
             low, high = self.kept[shape][place], self.missed[shape][place]
-            tried = asked if high > asked + 1 else (low + high) // 2
+            tried = (low + high) // 2
+            replicas = max(1, whole // tried)
+            self._keeps(shape, place, replicas, replicas * tried)
         return True
 
     def _settled(self, shape: Shape, place: int, asked: int) -> bool:
         low, high = self.kept[shape][place], self.missed[shape][place]
         return low >= asked or settled(low, high)
 
-    def _keeps(self, shape: Shape, place: int, rate: int) -> bool:
-        return rate > 0 and self.rates.keeps(shape, _with((0,) * len(self.counts), place, rate))
+    def _keeps(self, shape: Shape, place: int, replicas: int, total: int) -> bool:
+        """Whether one run speaks for so many replicas at a rate of all; what each has of it is noted."""
+        self.clock.check()
+        rate = -(-total // replicas)
+        if rate <= self.kept[shape][place]:
+            return True
+        kept = rate < self.missed[shape][place]
+        if kept and self.rates.may_keep(shape, _with((0,) * len(self.counts), place, total), replicas):
+            self.kept[shape] = _with(self.kept[shape], place, rate)
+            return True
+        return self._missed(shape, place, rate)
 
-    def lower(self, shape: Shape) -> None:
-        """Take a little off what a shape is said to keep: a fleet of it did not."""
-        self.kept[shape] = tuple(rate - -(-rate // SLIGHTLY) for rate in self.kept[shape])
-        self.missed[shape] = tuple(rate + 1 for rate in self.kept[shape])
+    def _missed(self, shape: Shape, place: int, rate: int) -> bool:
+        """Note a rate that one does not keep."""
+        missed = max(min(self.missed[shape][place], rate), self.kept[shape][place] + 1)
+        self.missed[shape] = _with(self.missed[shape], place, missed)
+        return False
+
+    def refuse(self, shape: Shape, replicas: int, own: Load, whole: Load) -> None:
+        """Lower what a shape is said to keep where so many replicas did not keep their own rates in every run."""
+        total, none = together(replicas, own, whole), (0,) * len(own)
+        used = [place for place, rate in enumerate(own) if rate]
+        alone = {place: _with(none, place, total[place]) for place in used}
+        for place in [p for p in used if not self.rates.keeps(shape, alone[p], replicas)] or used:
+            self.lower(shape, place, own[place], whole[place])
+
+    def lower(self, shape: Shape, place: int, rate: int, whole: int) -> None:
+        """Take a little off what a shape is said to keep: replicas did not keep this rate each, however often played.
+
+        No further than to the next number of replicas that share the whole rate.
+        """
+        replicas = whole // rate + 1
+        fuller = -(-whole // replicas)
+        next_less = fuller if fuller < rate else -(-whole // (replicas + 1))
+        most = min(rate - 1, max(rate - rate // SLIGHTLY, next_less))
+        self.kept[shape] = _with(self.kept[shape], place, min(self.kept[shape][place], most))
+        self.missed[shape] = _with(self.missed[shape], place, self.kept[shape][place] + 1)
 
 
 def settled(kept: int, missed: int) -> bool:
@@ -157,11 +195,11 @@ class BoundedRates:
         """Whether no shape is known to have this."""
         return self.shape_of(item) is None
 
-    def learn(self, item: Item, share: float) -> None:
+    def learn(self, item: Item, share: float, own: Load) -> None:
         """Ask about the shapes that seem to carry this."""
         for shape in self.pool.rates.shapes:
             if shape.gpus == item.gpus and reaches(self.load(shape), item.load):
-                self._learn(shape, item.load, share)
+                self._learn(shape, item.load, share, self.pool.most(own))
 
     def shape_of(self, item: Item) -> Shape | None:
         """Return the narrowest shape that is known to carry this."""
@@ -177,8 +215,8 @@ class BoundedRates:
         """Rates that nothing known excludes."""
         return self.pool.bound(shape)
 
-    def _learn(self, shape: Shape, own: Load, share: float) -> None:
-        del own, share
+    def _learn(self, shape: Shape, own: Load, share: float, whole: Load) -> None:
+        del own, share, whole
         if shape not in self.pool.bounded:
             self.pool.learn_bound(shape)
 
@@ -198,8 +236,8 @@ class PlayedRates(BoundedRates):
         pairs = zip(self.pool.kept[shape], self.pool.missed[shape], strict=True)
         return tuple(low if settled(low, high) else high - 1 for low, high in pairs)
 
-    def _learn(self, shape: Shape, own: Load, share: float) -> None:
-        self.pool.learn_rate(shape, own, share)
+    def _learn(self, shape: Shape, own: Load, share: float, whole: Load) -> None:
+        self.pool.learn_rate(shape, own, share, whole)
 
 
 def pareto(items: Iterable[Item]) -> list[Item]:

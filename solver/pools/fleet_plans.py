@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from math import ceil
 
 from shardproof.formulations.deployment.plans import group_of, plan_of_groups
 from shardproof.formulations.open_loop import MILLIONTHS, is_open
@@ -19,7 +20,7 @@ from shardproof.instances.workload import ClosedLoop
 from shardproof.solver.evaluation.engine_plan import require_plan_of
 from shardproof.solver.open_loop.evaluated import evaluate_any
 from shardproof.solver.open_loop.judge import judged
-from shardproof.solver.open_loop.replica_rates import at_rates
+from shardproof.solver.open_loop.replica_rates import at_rates, together
 from shardproof.solver.open_loop.shapes import Shape
 from shardproof.solver.open_loop.shown import measured, sentences
 from shardproof.solver.pools.arriving import OpenPool
@@ -56,13 +57,15 @@ def fleet_plan(question: PoolsQuestion, fleet: Realised, chosen: Mapping[Kind, C
     )
 
 
-def own_instance(instance: Instance, replicas: int, load: Sequence[int]) -> Instance:
+def own_instance(instance: Instance, replicas: int, load: Sequence[int], asked: Sequence[int] | None = None) -> Instance:
     """Return the question that one group of replicas answers alone: its own part of the requests.
 
-    ``load``: what each replica takes of every scenario; of requests that come by themselves in millionths a second.
+    ``load``: what each replica takes of every scenario; of requests that come by themselves in millionths a second,
+    which of all replicas are no more than is ``asked``.
     """
     if is_open(instance):
-        return at_rates(instance, tuple(replicas * rate for rate in load))
+        rates = tuple(replicas * rate for rate in load)
+        return at_rates(instance, rates if asked is None else together(replicas, tuple(load), tuple(asked)))
     scenarios = []
     for scenario, requests in zip(instance.scenarios, load, strict=True):
         if requests:
@@ -72,6 +75,13 @@ def own_instance(instance: Instance, replicas: int, load: Sequence[int]) -> Inst
     return instance.model_copy(update={"scenarios": tuple(scenarios)})
 
 
+def _asked(question: PoolsQuestion, pool: Pool) -> list[int] | None:
+    """Rates that a pool is asked for in all, in millionths (``None``: of bursts, and where the most load is sought)."""
+    if not pool.is_open or question.objective == "load":
+        return None
+    return [ceil(question.demand[place] * MILLIONTHS) for place in pool.places]
+
+
 def _played(question: PoolsQuestion, kind: Kind, count: int, found: Chosen, rates: Load) -> FleetGroup:
     """A group whose requests come by themselves, with the most that each replica takes in any case."""
     pool, shape = found
@@ -79,7 +89,7 @@ def _played(question: PoolsQuestion, kind: Kind, count: int, found: Chosen, rate
     assert isinstance(shape, Shape)
     asked = question.pools[kind.pool]
     own = tuple(rates[place] for place in asked.places)
-    instance = own_instance(asked.instance, count, own)
+    instance = own_instance(asked.instance, count, own, _asked(question, asked))
     shown = judged(instance, shape.plan(pool.deployment, count), pool.rates.service.at(instance))
     pairs = zip(asked.places, own, strict=True)
     takes = tuple(Taken(name=question.names[at], rate_per_s=rate / MILLIONTHS) for at, rate in pairs if rate)
@@ -232,7 +242,7 @@ def group_instance(question: PoolsQuestion, group: FleetGroup) -> Instance:
             require_plan_of(pool.instance, group.plan.part(part))
     taken = {one.name: one.requests or round((one.rate_per_s or 0) * MILLIONTHS) for one in group.takes}
     load = [taken.get(question.title(place), 0) for place in pool.places]
-    return own_instance(replica_question(pool), group.replicas, load)
+    return own_instance(replica_question(pool), group.replicas, load, _asked(question, pool))
 
 
 def metrics_of(question: PoolsQuestion, plan: FleetPlan) -> FleetMetrics:

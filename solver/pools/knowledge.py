@@ -68,8 +68,8 @@ class PoolView(Protocol):
     def is_open(self, item: Item) -> bool:
         """Whether it is not known yet that a replica carries this."""
 
-    def learn(self, item: Item, share: float) -> None:
-        """Find out whether a replica carries this; below ``share`` of its load it is of no use."""
+    def learn(self, item: Item, share: float, own: Load) -> None:
+        """Find out whether a replica carries this part of ``own``; below ``share`` of its load it is of no use."""
 
 
 class KnownPool(Protocol):
@@ -130,4 +130,4 @@ class Searched:
     def learn(self, kind: Kind, share: float) -> None:
         """Find out: the kind is confirmed, or no longer one of the problem's."""
         self.asked += 1
-        self._views[kind.pool].learn(self.item_of(kind), share)
+        self._views[kind.pool].learn(self.item_of(kind), share, own_of(self.pools[kind.pool], self.demand))

@@ -10,8 +10,9 @@ PREMISES = (
     " every replica keeps the limits by itself",
     "bounds are of replicas that keep up with their rate, with one option on all stages; no round is shorter for having"
     " more sequences or longer contexts",
-    "what a replica sustains was found by playing it, to 1 %: one that does not keep its limits at a rate keeps them at"
-    " no higher one; every group was played at its rate, and at the highest that it has when something is gone",
+    "what a replica sustains was found by playing as many as the whole rate takes: one that does not keep its limits at"
+    " a rate keeps them at no higher one; every group was played by itself as a plan of one device is, with all of its"
+    " replicas, and with those that are left when each takes most",
 )
 LEAST_PLAYED = "no fleet is cheaper whose replicas take what they sustain in service; the bound says what none can"
 POISSON = "parts of a Poisson stream that are drawn by chance are Poisson streams"

@@ -130,12 +130,13 @@ class Loads:
         """Whether no chain is known that carries this."""
         return self.known.found(item.gpus, item.load) is None
 
-    def learn(self, item: Item, share: float) -> None:
+    def learn(self, item: Item, share: float, own: Load) -> None:
         """Ask whether a kind is carried; if not, refuse less of its load, until the kind is another or confirmed.
 
         First its ``share`` is asked about: where that is refused, no more needs to be known. Else the part of its load
         that is carried is found to within `NEARLY`, and when that is known already, a smallest load that is refused.
         """
+        del own
         gpus, load, known = item.gpus, item.load, self.known
         low = min(1.0, share)
         if low < 1 and not known.carries(gpus, _part(load, low)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from shardproof.formulations.pools.problem import Kind, PoolsProblem, Row
 from shardproof.formulations.pools.program import Effort, Excluded, Found, Rows, least
@@ -81,6 +82,8 @@ class PoolsSearch:
     weights: list[tuple[int, ...]] = field(default_factory=list)
     exact: bool = True
     """Whether nothing was excluded that nobody refuted."""
+    alike: frozenset[int] = frozenset()
+    """Pools whose replicas are all of one kind."""
     proposing: bool = True
     """Whether fleets come from a program in floats, so that there being no better one needs another proof."""
     _points: list[_Point] = field(default_factory=list)
@@ -150,10 +153,18 @@ class PoolsSearch:
     def judged(self, problem: PoolsProblem, values: tuple[int, ...]) -> Realised | None:
         """Return the fleet if it holds; else note why it does not."""
         replicas = values[: len(problem.kinds)]
-        if not self._all_carried(problem, values, replicas):
+        if self._differ(problem, replicas) or not self._all_carried(problem, values, replicas):
             return None
         nodes = self._seated(problem, values)
         return None if nodes is None else Realised(problem, values, nodes)
+
+    def _differ(self, problem: PoolsProblem, replicas: tuple[int, ...]) -> bool:
+        """Whether replicas differ that are to be alike; no two kinds of them are proposed together again."""
+        used = [kind for kind, n in zip(problem.kinds, replicas, strict=True) if n and kind.pool in self.alike]
+        pairs = [pair for pair in combinations(used, 2) if pair[0].pool == pair[1].pool]
+        for pair in pairs:
+            self._points.append(_Point(dict.fromkeys(pair, 1), (), frozenset(), frozenset(pair), more_nodes=False))
+        return bool(pairs)
 
     def _all_carried(self, problem: PoolsProblem, values: tuple[int, ...], replicas: tuple[int, ...]) -> bool:
         """Whether the demand is carried by all replicas, and by those that are left when as many as may be are gone."""

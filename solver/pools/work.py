@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
 
@@ -12,6 +12,7 @@ from shardproof.formulations.pools.build import problem_of, replica_question
 from shardproof.formulations.pools.problem import Kind
 from shardproof.instances.clock import now
 from shardproof.instances.pools import PoolsQuestion
+from shardproof.solver.open_loop.replica_rates import together
 from shardproof.solver.open_loop.shapes import Shape
 from shardproof.solver.pools.arriving import OpenPool, PlayedRates
 from shardproof.solver.pools.certificate import seated_cases
@@ -46,7 +47,7 @@ class Work:
             self.clock.stop_at = self.end_at + self.settings.time_limit_s * SEARCHED
             self.end_at += self.settings.time_limit_s
         self.pools = tuple(
-            OpenPool(pool.offer, pool.counts, pool.instance, self.clock)
+            OpenPool(pool.offer, pool.counts, pool.instance, self.clock, self.settings.seed)
             if pool.is_open
             else SearchedPool(pool.offer, pool.counts, deployment_of(replica_question(pool)), self.clock)
             for pool in self.question.pools
@@ -90,7 +91,8 @@ class Work:
 
     def _searched(self, search: PoolsSearch) -> Realised | None:
         """Return the cheapest fleet of what was found to hold, of those one of the fewest kinds."""
-        again, found = PoolsSearch(self.found(), search.workers, search.seed, self.end_at), None
+        alike = frozenset(at for at, pool in enumerate(self.question.pools) if pool.instance.replicas == "alike")
+        again, found = PoolsSearch(self.found(), search.workers, search.seed, self.end_at, alike=alike), None
         try:
             found = again.run()
             fewer = again.run(cost=found.cost) if found is not None and self.is_played else None
@@ -110,7 +112,17 @@ class Work:
                     return None
         final = [self._chosen(kind) if place in used else kind for place, kind in enumerate(kinds)]
         made = Realised(fleet.problem.with_kinds(final), fleet.values, fleet.nodes)
-        return made if self._holds(made) else None
+        return self._as_played(made) if self._holds(made) else None
+
+    def _as_played(self, fleet: Realised) -> Realised:
+        """Say of replicas whose requests come by themselves what each was played at, not what a single run promised."""
+        kinds = list(fleet.problem.kinds)
+        for (kind, _), cases in zip(fleet.groups, group_rates(fleet), strict=True):
+            if self._is_open(kind):
+                place = kinds.index(kind)
+                kinds[place] = replace(kind, loads=(cases[-1][1],))
+                self.chosen[kinds[place]] = self.chosen[kind]
+        return replace(fleet, problem=fleet.problem.with_kinds(kinds))
 
     def _item(self, kind: Kind) -> Item:
         return Item(kind.gpus, own_of(self.pools[kind.pool], kind.loads[0]))
@@ -158,31 +170,34 @@ class Work:
             pool, shape = self.chosen[kind]
             assert isinstance(pool, OpenPool)
             assert isinstance(shape, Shape)
-            for replicas, rates in shares:
-                own = own_of(pool, rates)
+            own, whole = own_of(pool, shares[-1][1]), own_of(pool, fleet.problem.demand)
+            for replicas, _ in shares:
                 self.clock.check()
-                if not pool.rates.keeps(shape, tuple(replicas * rate for rate in own), replicas):
-                    pool.lower(shape)
+                total = together(replicas, own, whole)
+                if not pool.rates.keeps(shape, total, replicas):
+                    pool.refuse(shape, replicas, own, whole)
                     return False
         return True
 
 
 def group_rates(fleet: Realised) -> list[list[tuple[int, tuple[int, ...]]]]:
-    """Return, for each group, how many replicas are left and what each takes: with all there, and at its fullest.
+    """Return, for each group, the most that each replica takes in any case, with so many left, and with all there.
 
     Requests go to replicas in proportion to what each sustains; of every demand each takes that share.
     """
     kinds = [kind for kind, _ in fleet.groups]
-    found: list[list[tuple[int, tuple[int, ...]]]] = [[] for _ in kinds]
-    cases = [[count for _, count in fleet.groups], *seated_cases(fleet)]
-    for case in cases:
+    counts = [count for _, count in fleet.groups]
+    fullest = [(0, (0,) * len(fleet.problem.demand)) for _ in kinds]
+    for case in [counts, *seated_cases(fleet)]:
         shares = _shares(kinds, case, fleet.problem.demand)
         for at, (kind, left) in enumerate(zip(kinds, case, strict=True)):
             rates = tuple(ceil(load * share) for load, share in zip(kind.loads[0], shares, strict=True))
-            if left and (not found[at] or any(a > b for a, b in zip(rates, found[at][-1][1], strict=True))):
-                fullest = found[at][-1][1] if found[at] else rates
-                found[at] = [*found[at][:1], (left, tuple(map(max, rates, fullest)))]
-    return found
+            if left and any(a > b for a, b in zip(rates, fullest[at][1], strict=True)):
+                fullest[at] = left, tuple(map(max, rates, fullest[at][1]))
+    return [
+        [(left, rates), *([(count, rates)] if left < count else [])]
+        for count, (left, rates) in zip(counts, fullest, strict=True)
+    ]
 
 
 def _shares(kinds: Sequence[Kind], counts: Sequence[int], demand: Sequence[int]) -> list[Fraction]:

@@ -25,6 +25,7 @@ from shardproof.solver.pools.knowledge import Searched
 from shardproof.solver.pools.pooled import Clock
 from shardproof.solver.pools.search import PoolsSearch
 from shardproof.solver.simulation.simulate import Service, SimulationSettings
+from tests.oracles.pool_of_one import disagreement, random_question
 from tests.oracles.random_pools import cheapest
 
 CHAT: dict[str, Any] = {
@@ -58,7 +59,7 @@ class _Told:
     def starts(self, shape: Shape) -> bool:
         return any(self.truth[shape])
 
-    def keeps(self, shape: Shape, rates: tuple[int, ...], replicas: int = 1) -> bool:
+    def may_keep(self, shape: Shape, rates: tuple[int, ...], replicas: int = 1) -> bool:
         self.asked += 1
         return all(rate <= replicas * most for rate, most in zip(rates, self.truth[shape], strict=True))
 
@@ -189,6 +190,23 @@ def test_other_verbs_take_fleets_of_requests_per_second(fleet: shardproof.Solved
     said = shardproof.explain(CHAT | {"devices": DEVICES, "objective": "price", "spare": "node"})
     assert any("with nothing spare" in reason for reason in said.reasons)
     assert "README.md" in shardproof.export(fleet, to="vllm").files
+
+
+@pytest.mark.slow  # plays the fleets of two answers to each question
+@pytest.mark.parametrize("seed", range(3))
+def test_one_device_and_a_pool_of_it_have_one_answer(seed: int) -> None:
+    assert disagreement(random_question(seed)) is None
+
+
+def test_more_rate_than_a_fleet_keeps_is_lowered_to_the_next_number_of_replicas(question: Instance) -> None:
+    pool = OpenPool(0, ((0,),), question, Clock())
+    shape, whole = next(one for one in pool.rates.shapes if one.gpus == 1), 12_000_000
+    while pool.missed.get(shape) is None or not pool.kept[shape][0]:
+        pool.learn_rate(shape, (whole,), 1.0, (whole,))
+    for replicas in (5, 6):
+        pool.lower(shape, 0, -(-whole // replicas), whole)
+        kept = pool.kept[shape][0]
+        assert replicas * kept < whole <= (replicas + 1) * kept
 
 
 def test_rates_and_bursts_stand_in_models_of_their_own() -> None:
