@@ -107,7 +107,7 @@ class ReplicaRates:
         return self._seen[shape, rates, replicas]
 
     def keeps(self, shape: Shape, rates: Rates, replicas: int = 1) -> bool:
-        """Whether replicas keep every limit in service at these rates, in every run: as a plan of open loops is judged."""
+        """Whether replicas keep every limit in service, in all runs: as a plan of one device is judged."""
         if (shape, rates, replicas) not in self._kept:
             kept = self.may_keep(shape, rates, replicas)
             if kept:

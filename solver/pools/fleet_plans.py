@@ -57,7 +57,9 @@ def fleet_plan(question: PoolsQuestion, fleet: Realised, chosen: Mapping[Kind, C
     )
 
 
-def own_instance(instance: Instance, replicas: int, load: Sequence[int], asked: Sequence[int] | None = None) -> Instance:
+def own_instance(
+    instance: Instance, replicas: int, load: Sequence[int], asked: Sequence[int] | None = None
+) -> Instance:
     """Return the question that one group of replicas answers alone: its own part of the requests.
 
     ``load``: what each replica takes of every scenario; of requests that come by themselves in millionths a second,
