@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shardproof.formulations.deployment.build import Deployment
     from shardproof.formulations.deployment.tables import Layout
     from shardproof.instances.instance import Instance
-    from shardproof.instances.pools import PoolsQuestion
+    from shardproof.instances.pools import Pool, PoolsQuestion
     from shardproof.solver.api.question import Asking
 
 
@@ -201,21 +201,35 @@ def _compare_pools(raw: bytes, instance: Asking) -> None:
     if isinstance(question, Instance):
         question = _as_fleet(question, document["instance"], name)
     yielded = blank_document(question)
-    deployments = [deployment_of(replica_question(pool)) for pool in question.pools]
     for field in yielded:
         held = document[field]
         if field == "pools":
-            held = [{**pool, "program": None, "walls": []} for pool in held]
+            held = [{**pool, "program": None, "walls": [], "rates": None} for pool in held]
         different = _difference(held, yielded[field], field)
         if different is not None and (field != "kinds" or not question.pools):
             raise CheckError(f"{different} is not what {name} yields")
-    for place, deployment in enumerate(deployments):
-        own = document["pools"][place]
+    for place, (pool, own) in enumerate(zip(question.pools, document["pools"], strict=True)):
+        if pool.is_open or own["rates"] is not None:
+            _compare_rates(own["rates"], pool, f"{name} in {own['name']}")
+            continue
+        deployment = deployment_of(replica_question(pool))
         groups = [
             group["chain"] for group in (document["plan"] or {"groups": []})["groups"] if group["kind"]["pool"] == place
         ]
         part = {"program": own["program"], "plan": groups, "claims": {"pool": {"refused": own["walls"]}}}
         _compare_program(part, deployment, "free", f"{name} in {own['name']}")
+
+
+def _compare_rates(facts: dict[str, Any] | None, pool: Pool, name: str) -> None:
+    """Refuse unless the pool of the question yields what the file says of requests that come by themselves."""
+    from shardproof.solver.checkers.certificate import CheckError
+    from shardproof.solver.open_loop.certificate import different
+
+    if facts is None or not pool.is_open:
+        raise CheckError(f"rates are not what {name} yields")
+    found = different(facts, pool.instance)
+    if found is not None:
+        raise CheckError(f"rates: {found} is not what {name} yields")
 
 
 def _as_fleet(question: Instance, fingerprint: str, name: str) -> PoolsQuestion:

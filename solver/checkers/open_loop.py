@@ -35,14 +35,9 @@ TABLE = {"contexts": [int], "rounds": KEPT, "chunks": KEPT, "prompts": [(int, in
 OPTION = {"gpus": int, "ranks": int, "budget": int, "sizes": [int], "chunk_sizes": [int], "tables": [TABLE]}
 SHAPE = {"option": int, "stages": int, "cache": int, "directions": [[(int, int, int)]]}
 WINDOWS = {"gpus": int, "scenario": int, "runs": [[(int, int, int)]]}
-FILE = {"format": str, "instance": str, "max_gpus": int, "replicas": str, "premises": [str], "scenarios": [SCENARIO]}
-FILE |= {
-    "options": [OPTION],
-    "shapes": [SHAPE],
-    "listed_below": int,
-    "windows": [WINDOWS],
-    "claim": {"lower": int, "upper": ("?", int)},
-}
+FACTS = {"format": str, "instance": str, "max_gpus": int, "replicas": str, "premises": [str], "scenarios": [SCENARIO]}
+FACTS |= {"options": [OPTION], "shapes": [SHAPE], "listed_below": int}
+FILE = FACTS | {"windows": [WINDOWS], "claim": {"lower": int, "upper": ("?", int)}}
 SCOPE = "for the requests and tables in the file, compared with no instance"
 
 
@@ -96,23 +91,42 @@ def fewest(widths: list[int], takes: list[Fraction], most: int, *, alike: bool) 
     return min(len(best) - 1, most + 1)
 
 
-def proved(document: dict[str, Any]) -> int:
-    """Fewest GPUs that the file proves, one more than its budget at most; its own claim is not looked at."""
+def shapes_in(document: dict[str, Any]) -> tuple[list[Any], list[tuple[int, list[Any]]]]:
+    """Return the scenarios, and for every shape in the file its GPUs and what replicas of it do under each."""
     scenarios, most = [Scenario(one) for one in document["scenarios"]], document["max_gpus"]
     single.need(bool(scenarios) and document["replicas"] in ("alike", "free") and most > 0, "malformed: the question")
     options = [
         [Option(one, table, scenario) for table, scenario in zip(one["tables"], scenarios, strict=True)]
         for one in document["options"]
     ]
-    widths, takes, able = list[int](), list[Fraction](), [list[tuple[int, Any]]() for _ in scenarios]
+    found = []
     for one in document["shapes"]:
         trio = zip(scenarios, options[one["option"]], one["directions"], strict=True)
         shapes = [Shape(scenario, option, one, directions) for scenario, option, directions in trio]
-        widths.append(document["options"][one["option"]]["gpus"] * one["stages"])
+        found.append((document["options"][one["option"]]["gpus"] * one["stages"], shapes))
+    return scenarios, found
+
+
+def rates(document: dict[str, Any]) -> list[tuple[int, list[Fraction]]]:
+    """GPUs of every shape, and the rate of each scenario, in millionths a second, that no replica of it passes."""
+    scenarios, shapes = shapes_in(document)
+    each = [scenario.rate * 10**15 for scenario in scenarios]
+    return [
+        (width, [ZERO if one.refused() else one.takes() * rate for one, rate in zip(alone, each, strict=True)])
+        for width, alone in shapes
+    ]
+
+
+def proved(document: dict[str, Any]) -> int:
+    """Fewest GPUs that the file proves, one more than its budget at most; its own claim is not looked at."""
+    (scenarios, listed), most = shapes_in(document), document["max_gpus"]
+    widths, takes, able = list[int](), list[Fraction](), [list[tuple[int, Any]]() for _ in scenarios]
+    for width, shapes in listed:
         refused = any(shape.refused() for shape in shapes)
+        widths.append(width)
         takes.append(ZERO if refused else min(shape.takes() for shape in shapes))
         for place, shape in enumerate(() if refused else shapes):
-            able[place].append((widths[-1], shape))
+            able[place].append((width, shape))
     lower = fewest(widths, takes, most, alike=document["replicas"] == "alike")
     for windows in document["windows"]:
         place = windows["scenario"]

@@ -108,6 +108,7 @@ class Option:
                 before = (t * t - whole * self.largest**2 - rest * rest) // 2 + t * f
                 cost = Fraction(base * -(-t // self.largest) + a * t + b * before, SCALE)
                 self.prompt[t, f] = max(self.prompt[t, f], cost)
+        self.mean_prompt = scenario.mean(lambda one: self.prompt[one[:2]])
 
     def plane(self, stages: int, cache: int, direction: list[int], limit: Fraction) -> Fraction:
         """Highest alpha of alpha + beta c + gamma (T - D) + delta (K / k - c) <= D / k over all rounds, ns."""
@@ -155,7 +156,7 @@ class Shape:
     def takes(self) -> Fraction:
         """Share of the rate beyond which a replica would be busy for more than all of the time."""
         scenario: Scenario = self.scenario
-        prompt: Fraction = scenario.mean(lambda one: self.prompt(*one[:2]))
+        prompt: Fraction = self.option.mean_prompt / (self.option.ranks * self.stages)
         found: list[Fraction] = [1 / (scenario.rate * prompt)] if prompt else []
         for alpha, (beta, gamma, _) in self.planes:
             base: Fraction = scenario.rate * (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shardproof.formulations.pools.problem import Kind, PoolsProblem
@@ -48,6 +48,8 @@ class Evidence:
     programs: Mapping[int, tuple[dict[str, Any], list[dict[str, Any]]]]
     chains: Mapping[Kind, dict[str, Any]]
     by: str
+    rates: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    """By pool whose requests come by themselves: what proves the rates of its kinds."""
 
 
 def document(evidence: Evidence) -> dict[str, Any]:
@@ -100,6 +102,7 @@ def _pool(place: int, facts: PoolFacts, evidence: Evidence) -> dict[str, Any]:
         "also": [list(places) for places in facts.also],
         "program": program,
         "walls": walls,
+        "rates": evidence.rates.get(place),
     }
 
 

@@ -21,6 +21,7 @@ from shardproof.solver.pools.fleet_plans import fleet_plan, metrics_of
 from shardproof.solver.pools.outcome import Asked, PoolsOutcome, PoolsSettings, Pursuit
 from shardproof.solver.pools.played import LEAST_PLAYED, premises
 from shardproof.solver.pools.programs import programs_of
+from shardproof.solver.pools.rates_proof import proof_of_rates
 from shardproof.solver.pools.result import UNITS, FleetResult
 from shardproof.solver.pools.why import reasons
 from shardproof.solver.pools.work import Work
@@ -149,7 +150,11 @@ def unproven(programs: Mapping[int, tuple[dict[str, Any], list[dict[str, Any]]]]
 def certificate_document(question: PoolsQuestion, result: FleetResult) -> dict[str, Any] | None:
     """Return the certificate of an answer; ``None`` where nothing was proved."""
     outcome = result.outcome
-    if result.status == "undecided" or result.work.is_played or (outcome.tree is None and outcome.fleet is None):
+    if result.status == "undecided" or (outcome.tree is None and outcome.fleet is None):
         return None
-    evidence = evidence_of(question, result.asked, outcome, result.work)
+    proof = proof_of_rates(result.asked, outcome, result.work) if result.work.is_played else None
+    if result.work.is_played and proof is None:
+        return None
+    evidence = evidence_of(question, result.asked, outcome if proof is None else proof.outcome, result.work)
+    evidence = evidence if proof is None else replace(evidence, rates=proof.facts)
     return None if unproven(evidence.programs) else document(evidence)

@@ -62,7 +62,9 @@ ROOMS = (
 LONGEST = 450
 """Lines of the longest file."""
 
-LONGEST_CHECKER = 400
+LONGEST_CHECKER = {"placement": 400}
+"""Lines of a checker, where these are more than `CHECKER`."""
+CHECKER = 250
 
 
 def modules() -> list[Path]:
@@ -144,8 +146,8 @@ def test_a_checker_stands_alone(name: str) -> None:
     """What a sceptic runs is a file that can be read in an hour, and needs nothing but Python (and its neighbour)."""
     path = ROOT / "solver" / "checkers" / f"{name}.py"
     assert {found.split(".")[0] for found in imported(path)} <= sys.stdlib_module_names | {"__future__"}
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_CHECKER
-    known = {"__init__", "apart", "certificate", "open_loop", "open_loop_work", "placement", "pools"}
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_CHECKER.get(name, CHECKER)
+    known = {"__init__", "apart", "certificate", "open_loop", "open_loop_work", "placement", "pools", "pools_problem"}
     assert known == {file.stem for file in path.parent.glob("*.py")}
 
 
