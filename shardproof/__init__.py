@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan, Stage, load_plan
     from shardproof.solver.api.audited import Audited, Compared, audit, compare
+    from shardproof.solver.api.audited_fleet import AuditedFleet
     from shardproof.solver.api.batched import Batched, Reported, batch, batch_tasks, report
     from shardproof.solver.api.benchmarked import Benched, Checked, bench, check
     from shardproof.solver.api.calibrated import Calibrated, calibrate
@@ -42,6 +43,7 @@ _HOMES = {
     "shardproof.instances.instance": ("Instance",),
     "shardproof.instances.plan": ("Plan", "Stage", "load_plan"),
     "shardproof.solver.api.audited": ("Audited", "Compared", "audit", "compare"),
+    "shardproof.solver.api.audited_fleet": ("AuditedFleet",),
     "shardproof.solver.api.batched": ("Batched", "Reported", "batch", "batch_tasks", "report"),
     "shardproof.solver.api.benchmarked": ("Benched", "Checked", "bench", "check"),
     "shardproof.solver.api.calibrated": ("Calibrated", "calibrate"),
@@ -65,6 +67,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Audited",
+    "AuditedFleet",
     "Batched",
     "Benched",
     "Calibrated",

@@ -80,6 +80,7 @@ def _audit(made: Export) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         made.write(Path(folder))
         found = shardproof.audit(folder, completion=False)
+        assert isinstance(found, shardproof.Audited)
         for claim in found.wrong:
             yield f"{claim.statement.text}: {claim.formula}"
         if found.exit_code and not found.wrong:

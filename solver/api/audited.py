@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shardproof.solver.api.audited_fleet import AuditedFleet, audited_fleet
 from shardproof.solver.api.predicted import plan_from
 from shardproof.solver.api.question import instance_from
 from shardproof.solver.api.record import Answered, seconds_of
@@ -103,8 +104,10 @@ def audit(
     *,
     completion: bool = True,
     time_limit: float | str | None = 60.0,
-) -> Audited:
+) -> Audited | AuditedFleet:
     """Judge every claim of the plans in a document, a deployment form, a folder, or an engine's command line.
+
+    The plan of a fleet of several devices is held against its question, which must be given.
 
     Parameters
     ----------
@@ -126,6 +129,9 @@ def audit(
     from shardproof.solver.audit.review import completed, fleet_review, review, review_of
 
     limit = seconds_of(time_limit, "time_limit")
+    fleet = audited_fleet(plan, instance, completion=completion, limit=limit)
+    if fleet is not None:
+        return fleet
     asked = None if instance is None else instance_from(instance, {})
     if asked is None and isinstance(plan, Solved):
         asked = plan.instance

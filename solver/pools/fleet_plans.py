@@ -187,7 +187,7 @@ def _cases(
     found = []
     for left in list(cases_of(problem, counts, nodes))[1:]:
         gone = [f"{n - m} of group {at}" for at, (n, m) in enumerate(zip(counts, left, strict=True)) if m < n]
-        carried = _by_title(question, _carried(problem, kinds, left))
+        carried = _by_title(question, parts_carried(problem, kinds, left))
         word = {1: "a node with "}.get(problem.gone, f"{problem.gone} nodes with ") if problem.spare == "node" else ""
         found.append(Case(gone=word + ", ".join(gone), replicas=tuple(left), carried=carried))
     return found
@@ -201,7 +201,7 @@ def _by_title(question: PoolsQuestion, carried: Sequence[float]) -> dict[str, fl
     return found
 
 
-def _carried(problem: PoolsProblem, kinds: Sequence[Kind], left: Sequence[int]) -> list[float]:
+def parts_carried(problem: PoolsProblem, kinds: Sequence[Kind], left: Sequence[int]) -> list[float]:
     """Part of each demand that replicas carry: all that they can or, where their time is shared, the same of each."""
     if all(len(kind.loads) == 1 for kind in kinds):
         columns = zip(*(kind.loads[0] for kind in kinds), strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shardproof.formulations.pools.build import problem_of
 from shardproof.instances.errors import InputError
@@ -20,13 +20,30 @@ EVEN = 1 - 1e-9
 
 
 @dataclass(frozen=True)
+class Broken:
+    """One thing that a fleet breaks; ``group``: what kind of thing it is; ``value`` against ``limit`` in ``unit``."""
+
+    text: str
+    group: str
+    index: str = ""
+    value: float | None = None
+    limit: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
 class HeldPlan:
     """A plan's name, its figures, its objective in the unit (of load: the multiple it carries), and what it breaks."""
 
     name: str
     metrics: FleetMetrics
     value: float | None
-    broken: tuple[str, ...]
+    violations: tuple[Broken, ...]
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What it breaks, in words."""
+        return tuple(one.text for one in self.violations)
 
 
 def held(question: PoolsQuestion, plan: FleetPlan, name: str) -> HeldPlan:
@@ -43,7 +60,7 @@ def held(question: PoolsQuestion, plan: FleetPlan, name: str) -> HeldPlan:
         if group.offer not in known or (question.pools and group.pool not in pools):
             raise InputError(f"{name}: groups.{place}: {group.pool or group.offer}: is no pool of {question.name}")
     metrics = metrics_of(question, plan)
-    carried = _carried(question, plan)
+    carried = carried_by_takes(question, plan)
     broken = (
         *(_groups(question, plan)),
         *_limits(question, metrics),
@@ -61,7 +78,9 @@ def _value(question: PoolsQuestion, metrics: FleetMetrics, carried: dict[str, fl
     return found[question.objective]
 
 
-def _carried(question: PoolsQuestion, plan: FleetPlan, replicas: tuple[int, ...] | None = None) -> dict[str, float]:
+def carried_by_takes(
+    question: PoolsQuestion, plan: FleetPlan, replicas: tuple[int, ...] | None = None
+) -> dict[str, float]:
     """Part of each demand that the groups take together; ``replicas``: those that are left of each group."""
     sums = [0.0] * len(question.names)
     for place, group in enumerate(plan.groups):
@@ -81,28 +100,30 @@ def _counts(question: PoolsQuestion, group: FleetGroup, name: str) -> Iterator[i
         yield from (at for at, known in enumerate(question.names) if known == name)
 
 
-def _short(carried: dict[str, float]) -> Iterator[str]:
+def _short(carried: dict[str, float]) -> Iterator[Broken]:
     for name, part in carried.items():
         if part < EVEN:
-            yield f"{part:.1%} of {name} is carried"
+            yield Broken(f"{part:.1%} of {name} is carried", "demand", name, part, 1, "of the demand")
 
 
-def _groups(question: PoolsQuestion, plan: FleetPlan) -> Iterator[str]:
+def _groups(question: PoolsQuestion, plan: FleetPlan) -> Iterator[Broken]:
     """Limits that a group's own plan breaks, or a row of the table that says otherwise."""
     for place, group in enumerate(plan.groups):
         if question.rates:
             yield from _measured(question, group, place)
         elif group.plan is None:
-            yield f"group {place}: says no stages"
+            yield Broken(f"group {place}: says no stages", "stages", f"group={place}")
         else:
             found = evaluate_any(group_instance(question, group), group.plan)
             for one in found.violations:
-                yield f"group {place}: {one.group}[{one.index}]: {one.value} {one.unit}, limit {one.limit}"
+                text = f"group {place}: {one.group}[{one.index}]: {one.value} {one.unit}, limit {one.limit}"
+                yield Broken(text, one.group, f"group={place}, {one.index}", one.value, one.limit, one.unit)
             if group.plan.gpus != group.gpus:
-                yield f"group {place}: {group.gpus} GPUs are said, its stages have {group.plan.gpus}"
+                text = f"group {place}: {group.gpus} GPUs are said, its stages have {group.plan.gpus}"
+                yield Broken(text, "gpus", f"group={place}", group.gpus, group.plan.gpus, "GPUs")
 
 
-def _measured(question: PoolsQuestion, group: FleetGroup, place: int) -> Iterator[str]:
+def _measured(question: PoolsQuestion, group: FleetGroup, place: int) -> Iterator[Broken]:
     """Time of a replica that its rates take, by the best row of the table."""
     offer = next(at for at, stock in enumerate(question.offers) if stock.name == group.offer)
     rows = [rates for at, gpus, rates in question.rates if (at, gpus) == (offer, group.gpus_each)]
@@ -116,18 +137,21 @@ def _measured(question: PoolsQuestion, group: FleetGroup, place: int) -> Iterato
         for rates in rows
     ]
     if not busy or min(busy) > 1 / EVEN:
-        yield f"group {place}: a replica of {group.gpus_each} GPUs of {group.offer} does not serve these rates"
+        text = f"group {place}: a replica of {group.gpus_each} GPUs of {group.offer} does not serve these rates"
+        yield Broken(text, "capacity", f"group={place}", min(busy, default=None), 1, "of its time")
 
 
-def _limits(question: PoolsQuestion, metrics: FleetMetrics) -> Iterator[str]:
+def _limits(question: PoolsQuestion, metrics: FleetMetrics) -> Iterator[Broken]:
     if metrics.gpus > question.max_gpus:
-        yield f"max_gpus: {metrics.gpus} GPUs, limit {question.max_gpus}"
+        text = f"max_gpus: {metrics.gpus} GPUs, limit {question.max_gpus}"
+        yield Broken(text, "max_gpus", "fleet", metrics.gpus, question.max_gpus, "GPUs")
     top, price = question.max_price, metrics.price_per_hour
     if top is not None and price is not None and round(price * 10**6) > top:
-        yield f"price_per_hour: {price:.6g} USD/h, limit {top / 10**6:.6g}"
+        text = f"price_per_hour: {price:.6g} USD/h, limit {top / 10**6:.6g}"
+        yield Broken(text, "price_per_hour", "fleet", price, top / 10**6, "USD/h")
 
 
-def _nodes(question: PoolsQuestion, plan: FleetPlan) -> Iterator[str]:
+def _nodes(question: PoolsQuestion, plan: FleetPlan) -> Iterator[Broken]:
     """Nodes that there are not, and replicas that do not stand in them as they must."""
     problem = problem_of(question)
     for supply in problem.supplies:
@@ -135,20 +159,25 @@ def _nodes(question: PoolsQuestion, plan: FleetPlan) -> Iterator[str]:
         stock = Counter(dict(supply.nodes or ()))
         used = Counter(node.gpus for node in own)
         if supply.nodes is not None and used - stock:
-            yield f"{supply.name}: {sum(used.values())} nodes are used, {supply.node_count} are there"
+            text = f"{supply.name}: {sum(used.values())} nodes are used, {supply.node_count} are there"
+            yield Broken(text, "supply", supply.name, sum(used.values()), supply.node_count, "nodes")
         for node in own:
             gpus = [gpu for seat in node.seats for gpu in seat.gpus]
             if len(set(gpus)) < len(gpus) or any(not 0 <= gpu < node.gpus for gpu in gpus):
-                yield f"{supply.name} node {node.node}: a GPU is taken twice, or is none"
+                text = f"{supply.name} node {node.node}: a GPU is taken twice, or is none"
+                yield Broken(text, "seats", f"{supply.name}, node={node.node}")
             if question.placement == "whole-nodes" and len(node.seats) > 1:
-                yield f"{supply.name} node {node.node}: {len(node.seats)} replicas share it"
+                text = f"{supply.name} node {node.node}: {len(node.seats)} replicas share it"
+                yield Broken(text, "placement", f"{supply.name}, node={node.node}", len(node.seats), 1, "replicas")
     seated = Counter((seat.group, seat.replica) for node in plan.nodes for seat in node.seats for _ in seat.gpus)
     for place, group in enumerate(plan.groups):
         if [seated[place, replica] for replica in range(group.replicas)] != [group.gpus_each] * group.replicas:
-            yield f"group {place}: a replica does not stand in a node with all of its GPUs"
+            yield Broken(
+                f"group {place}: a replica does not stand in a node with all of its GPUs", "seats", f"group={place}"
+            )
 
 
-def _spared(question: PoolsQuestion, plan: FleetPlan) -> Iterator[str]:
+def _spared(question: PoolsQuestion, plan: FleetPlan) -> Iterator[Broken]:
     """Demands that are not carried when something is gone (shares as they are; tables: not split again)."""
     if question.spare is None or question.rates or question.objective == "load":
         return
@@ -161,8 +190,8 @@ def _spared(question: PoolsQuestion, plan: FleetPlan) -> Iterator[str]:
         cases = without_replicas(counts, question.gone)
     word = f"a {question.spare}" if question.gone == 1 else f"{question.gone} {question.spare}s"
     verb = "is" if question.gone == 1 else "are"
-    for said in dict.fromkeys(said for left in cases for said in _short(_carried(question, plan, left))):
-        yield f"when {word} {verb} gone, {said}"
+    for said in dict.fromkeys(said for left in cases for said in _short(carried_by_takes(question, plan, left))):
+        yield replace(said, text=f"when {word} {verb} gone, {said.text}", group="spare")
 
 
 def in_words(question: PoolsQuestion, plan: HeldPlan, best: float | None) -> list[str]:

@@ -24,8 +24,8 @@ FUNCTIONS = (
     "place place_within predict question report schema sensitivity simulate solve verify"
 ).split()
 RECORDS = (
-    "Audited Batched Benched Calibrated Checked Catalogued Compared Explained Exported Instance Placed PlacedWithin "
-    "Plan Predicted Problem Reported Sensitivity Setup Simulated Solved SolvedFleet Stage Verified "
+    "Audited AuditedFleet Batched Benched Calibrated Checked Catalogued Compared Explained Exported Instance Placed "
+    "PlacedWithin Plan Predicted Problem Reported Sensitivity Setup Simulated Solved SolvedFleet Stage Verified "
     "ComparedFleets ExplainedFleet FleetSensitivity"
 ).split()
 ERRORS = ["CheckFailed", "InputError", "InternalError", "ShardproofError"]
