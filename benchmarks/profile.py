@@ -60,29 +60,78 @@ def arriving(model: str, device: str, rate: str, lengths: tuple[int, int], **lim
     return {"model": model, "device": device, "engine": "vllm", "workload": workload, "limits": limits}
 
 
-QUESTIONS: Mapping[str, dict[str, Any]] = {
+def several(model: str, device: str, *loads: tuple[int, int, int, str]) -> dict[str, Any]:
+    """Return a question with several bursts, each of requests, prompt, output and TTFT."""
+    scenarios = [
+        {"name": f"load {at}", "workload": burst(model, device, requests, (prompt, output))["workload"]}
+        | {"limits": {"ttft": ttft}}
+        for at, (requests, prompt, output, ttft) in enumerate(loads)
+    ]
+    return {"model": model, "device": device, "scenarios": scenarios, "limits": {}}
+
+
+LOOPS: Mapping[str, dict[str, Any]] = {
     "loop deepseek-v3 h200 256": loop("deepseek-v3", "h200-sxm", 256, (4000, 1000), ttft="2 s", tpot="50 ms"),
     "loop qwen3-235b h100 400": loop("qwen3-235b-a22b", "h100-sxm", 400, (2000, 500), ttft="2 s", tpot="40 ms"),
     "loop llama-3.1-70b h100 600": loop("llama-3.1-70b", "h100-sxm", 600, (1000, 1000), tpot="30 ms"),
     "loop gpt-oss-120b h100 800": loop("gpt-oss-120b", "h100-sxm", 800, (1000, 1000), ttft="1 s", tpot="20 ms"),
+    "loop glm-4.6-fp8 h200 300": loop("glm-4.6-fp8", "h200-sxm", 300, (2000, 500), ttft="2 s", tpot="30 ms"),
+    "loop llama-3.3-70b l40s 200": loop("llama-3.3-70b-instruct", "l40s", 200, (1000, 500), ttft="3 s", tpot="60 ms"),
+    "loop qwen3-30b l4 300": loop("qwen3-30b-a3b", "l4", 300, (1000, 500), ttft="5 s", tpot="80 ms"),
     "requests qwen3-8b h100": arriving(
         "qwen3-8b", "h100-sxm", "20/s", (2400, 300), ttft={"p99": "2 s"}, tpot={"p99": "50 ms"}
     ),
     "requests qwen3-32b h100": arriving(
         "qwen3-32b", "h100-sxm", "30/s", (1000, 500), ttft={"p99": "2 s"}, tpot={"p99": "40 ms"}
     ),
+}
+TIGHT: Mapping[str, dict[str, Any]] = {
     "tpot gemma-3-27b l40s": burst("gemma-3-27b", "l40s", 128, (2048, 2048), ttft="30 s", tpot="40 ms"),
     "tpot llama-3.1-70b l40s": burst("llama-3.1-70b", "l40s", 64, (2048, 1024), ttft="30 s", tpot="60 ms"),
     "tpot qwen3-32b l40s": burst("qwen3-32b", "l40s", 128, (2048, 1024), ttft="20 s", tpot="40 ms"),
+    "tpot gemma-3-27b a10g": burst("gemma-3-27b", "a10g", 64, (2048, 1024), ttft="30 s", tpot="60 ms"),
+    "tpot deepseek-r1 h200": burst("deepseek-r1", "h200-sxm", 128, (2048, 2048), ttft="10 s", tpot="25 ms"),
     "prompts qwen3-235b l40s 126": burst("qwen3-235b-a22b", "l40s", 126, (8192, 1024), ttft="60 s"),
     "prompts qwen3-235b l40s 154": burst("qwen3-235b-a22b", "l40s", 154, (8192, 1024), ttft="60 s"),
+    "prompts llama-3.1-70b h100": burst("llama-3.1-70b", "h100-sxm", 64, (65536, 1024), ttft="120 s"),
+    "prompts deepseek-v3.2 h200": burst("deepseek-v3.2-exp", "h200-sxm", 48, (65536, 1024), ttft="120 s"),
+    "prompts qwen3-32b l40s": burst("qwen3-32b", "l40s", 60, (32768, 512), ttft="120 s"),
     "ttft 1 ms deepseek-v3 h100": burst("deepseek-v3", "h100-sxm", 128, (2048, 2048), ttft="1 ms"),
     "ttft 1 ms qwen3-235b h100": burst("qwen3-235b-a22b", "h100-sxm", 128, (2048, 2048), ttft="1 ms"),
-    "catalogue llama-3.1-405b l4": burst("llama-3.1-405b", "l4", 128, (2048, 2048), ttft="30 s"),
+    "ttft 1 ms qwen3-235b-fp8 l40s": burst("qwen3-235b-a22b-fp8", "l40s", 128, (2048, 2048), ttft="1 ms"),
+    "several qwen3-32b h100": several("qwen3-32b", "h100-sxm", (64, 1000, 500, "5 s"), (24, 8000, 300, "20 s")),
+    "several deepseek-v3 h200": several("deepseek-v3", "h200-sxm", (96, 2000, 1000, "8 s"), (32, 16000, 500, "40 s")),
+    "several llama-3.1-70b a100": several(
+        "llama-3.1-70b", "a100-80-sxm", (64, 500, 500, "5 s"), (32, 2000, 500, "10 s"), (8, 16000, 300, "60 s")
+    ),
+}
+WORST_PAIRS = (
+    ("llama-3.1-405b", "l4"),
+    ("llama-3.1-405b", "a10g"),
+    ("llama-3.3-70b-instruct", "a10g"),
+    ("llama-3.3-70b-instruct-nvfp4", "l4"),
+    ("codellama-34b-instruct", "rtx-3090"),
+    ("qwen2.5-72b-instruct-awq", "arc-pro-b60"),
+    ("nemotron-h-56b-base", "h20-141-sxm"),
+    ("nemotron-3-super-120b-a12b-fp8", "h20-sxm"),
+    ("deepseek-r1-distill-llama-70b", "v100-32-sxm"),
+    ("glm-5.2-fp8", "h800-sxm"),
+    ("nemotron-3-ultra-550b-a55b-fp8", "tpu-v6e"),
+)
+"""Pairs that took longest in sweeps of the catalogue (`benchmarks.solve catalogue --every 61`), under its workload."""
+QUESTIONS: Mapping[str, dict[str, Any]] = {
+    **LOOPS,
+    **TIGHT,
+    **{
+        f"catalogue {model} {device}": burst(model, device, 128, (2048, 2048), ttft="30 s")
+        for model, device in WORST_PAIRS
+    },
 }
 THOUSAND: Mapping[str, Shape] = {
     "1,000 layers, seed 0": Shape(seed=0, ttft_ns=12_000_000_000),
     "1,000 layers, seed 1": Shape(seed=1, ttft_ns=6_000_000_000),
+    "1,000 layers, seed 2": Shape(seed=2, ttft_ns=6_000_000_000),
+    "1,000 layers, seed 0, tight": Shape(seed=0, ttft_ns=6_000_000_000),
 }
 
 

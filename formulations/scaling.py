@@ -59,10 +59,18 @@ def fitted_nanoseconds(seconds: float) -> int:
 
 def allowed_time(instance: Instance, quantity: Literal["ttft", "tpot"], workload: Workload, limit_ns: int) -> int:
     """Largest TTFT or TPOT that an instance's limit leaves once its margin is taken off, ns."""
-    margin = instance.margin
-    if quantity == "ttft" and isinstance(workload, ClosedLoop) and instance.loop_ttft_margin is not None:
-        margin = instance.loop_ttft_margin
-    return limit_within_margin(limit_ns, margin)
+    return limit_within_margin(limit_ns, _margin(instance, quantity, workload))
+
+
+def limit_for(instance: Instance, quantity: Literal["ttft", "tpot"], workload: Workload, time_ns: int) -> int:
+    """Least limit that leaves so much time once an instance's margin is taken off (`allowed_time`), ns."""
+    exact = time_ns * (1 + _margin(instance, quantity, workload))
+    return -(-exact.numerator // exact.denominator)
+
+
+def _margin(instance: Instance, quantity: Literal["ttft", "tpot"], workload: Workload) -> Fraction:
+    own = quantity == "ttft" and isinstance(workload, ClosedLoop)
+    return instance.loop_ttft_margin if own and instance.loop_ttft_margin is not None else instance.margin
 
 
 def limit_within_margin(limit_ns: int, margin: Fraction) -> int:

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+from shardproof.formulations.deployment.cells import is_stream
 from shardproof.formulations.open_loop import is_open
+from shardproof.formulations.scaling import limit_for
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_bytes, format_duration, format_gpus
+from shardproof.instances.workload import Phased
 from shardproof.solver.analysis.inputs import with_limit
 from shardproof.solver.analysis.limiting import fewest_gpus, stopper
 from shardproof.solver.problem import deployment_of
@@ -121,8 +124,12 @@ def conflicting(instance: Instance, stop_at: float = math.inf) -> tuple[Limit, .
 def least_relaxation(limit: Limit, stop_at: float = math.inf) -> int | None:
     """Least value of a limit at which a plan exists, by bisection (``None``: none up to its end).
 
-    Layouts that have no plan at one value have none at tighter ones; more GPUs make other layouts.
+    Layouts that have no plan at one value have none at tighter ones; more GPUs make other layouts. A limit on TTFT ends
+    where the lowest TTFT of any plan does.
     """
+    lowest = _lowest_ttft(limit, stop_at) if limit.name == "TTFT" else None
+    if lowest is not None:
+        return lowest
     low, step = limit.value, max(1, limit.value // 1000)
     while True:
         high = min(limit.most, limit.value + step)
@@ -141,6 +148,25 @@ def least_relaxation(limit: Limit, stop_at: float = math.inf) -> int | None:
         else:
             high, first = middle, found
     return high
+
+
+def _lowest_ttft(limit: Limit, stop_at: float) -> int | None:
+    """Return the lowest TTFT of any plan within the other limits, with its margin: there a limit on TTFT ends.
+
+    ``None``: no plan is found, a case is left open, or the limit says something else besides (prompts that are sent).
+    """
+    instance = limit.raised(limit.most)
+    workload, deployment = instance.scenarios[0].workload, deployment_of(instance)
+    sent = isinstance(workload, Phased) and (workload.sending or workload.phase != "both")
+    if sent or is_stream(instance.scenarios[0]) or not deployment.options:
+        return None
+    prover, query = Prover(deployment.program, floor=False, check_stop=stopper(stop_at)), Query(instance.max_gpus)
+    chain = prover.decide(query).chain
+    found = None if chain is None else prover.least(query, "ttft", chain)
+    if found is None or found.chain is None or found.refutation is None:
+        return None
+    value = prover.value("ttft", found.chain)
+    return None if value is None else limit_for(instance, "ttft", workload, value)
 
 
 def conflicts(instance: Instance, stop_at: float = math.inf) -> tuple[Conflict, ...]:

@@ -8,6 +8,7 @@ from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.tables import Program
 from shardproof.formulations.fleet.fleet import Family
 from shardproof.solver.proof.capacity import alike_claims
+from shardproof.solver.proof.refutation import Refutation
 from shardproof.solver.search.capacities import Capacities, Maker, Provers
 from shardproof.solver.search.fleet import FleetLoop
 from shardproof.solver.search.lexicographic import AnyProver
@@ -50,11 +51,14 @@ def ruled_out(family: Family, query: Query, *, mixed: bool, check_stop: Callable
 
 def fewest_gpus(family: Family, *, mixed: bool, check_stop: Callable[[], None]) -> int | None:
     """Fewest GPUs of any fleet, without later levels (``None``: none is known to exist)."""
-    alike = _fewest_alike(family.program, check_stop)
+    alike, refutation = _fewest_alike(family.program, check_stop)
     if not mixed or alike == 1:
         return alike
     most = family.program.max_gpus if alike is None else alike - 1
     known = Capacities(Provers(family, _maker(check_stop)), _left_open, floor=False, limits=Query(0))
+    if refutation is not None:
+        for claim in alike_claims(family.program.layouts, refutation.gpus, refutation.trees, family.demand):
+            known.add(claim)
     try:
         fleet = FleetLoop(known, family.demand, most).run()
     except LeftOpenError:
@@ -62,16 +66,20 @@ def fewest_gpus(family: Family, *, mixed: bool, check_stop: Callable[[], None]) 
     return alike if fleet is None else sum(count * kind.gpus for count, kind in fleet)
 
 
-def _fewest_alike(program: Program, check_stop: Callable[[], None]) -> int | None:
+def _fewest_alike(program: Program, check_stop: Callable[[], None]) -> tuple[int | None, Refutation | None]:
+    """Return the fewest GPUs of replicas that are alike, and what refutes one fewer, as far as it was asked."""
     prover = Prover(program, floor=False, check_stop=check_stop)
-    if not program.options or prover.decide(Query(program.max_gpus)).chain is None:
-        return None
-    low, high = 1, program.max_gpus
+    if not program.options:
+        return None, None
+    first = prover.decide(Query(program.max_gpus))
+    if first.chain is None:
+        return None, first.refutation
+    low, high, below = 1, first.chain.gpus(program), first.refutation
     while low < high:
         middle = (low + high) // 2
-        chain = prover.decide(Query(middle)).chain
-        if chain is None:
-            low = middle + 1
+        answer = prover.decide(Query(middle))
+        if answer.chain is None:
+            low, below = middle + 1, answer.refutation
         else:
-            high = chain.gpus(program)
-    return high
+            high = answer.chain.gpus(program)
+    return high, below if below is not None and below.gpus == high - 1 else None

@@ -174,3 +174,37 @@ class Cheapest:
             found.append(tuple((int(layer), int(row[layer])) for layer in np.flatnonzero(keep)))
             below = np.minimum(below, best_ahead)
         return tuple(found)
+
+
+@dataclass(frozen=True)
+class CheapestAlone(Cheapest):
+    """The same under one option: a chain's sum grows with its stages alone, so that the longest stages are cheapest."""
+
+    stops: tuple[int, ...]
+    """Where stages end that are each as long as they may be."""
+
+    def chain(self) -> tuple[StageChoice, ...]:
+        """Return a chain of the fewest stages."""
+        last = self.table.shape[1] - 1
+        if not self.stops or self.stops[-1] != last:
+            raise InternalError("a table of least sums without a chain")
+        pairs = zip((0, *self.stops), self.stops, strict=False)
+        return tuple(StageChoice(start, stop, self.options[0]) for start, stop in pairs)
+
+
+def cheapest_alone(option: int, width: int, far: Ints, before: Ints, after: Ints, *, budget: int) -> CheapestAlone:
+    """Return the least sums under one option; arrays have a column per layer boundary (`bands`)."""
+    ends, layers, at = far.tolist(), len(far) - 1, 0
+    stops: list[int] = []
+    while at < layers and len(stops) < budget // width and ends[at] > at:
+        at = ends[at]
+        stops.append(at)
+    numbers = np.arange(1, layers + 1)
+    fewest = np.searchsorted(np.array(stops, dtype=np.int64), numbers) + 1
+    step = int(after[1] - before[1]) if layers > 1 else 0
+    sums = after[1:] - before[0] + (fewest - 1) * step
+    rooms = np.arange(budget + 1)[:, None]
+    table = np.full((budget + 1, layers + 1), NEVER, dtype=np.int64)
+    table[:, 0] = 0
+    table[:, 1:] = np.where((fewest * width <= rooms) & (numbers <= at), sums, NEVER)
+    return CheapestAlone((option,), table, {}, tuple(stops))

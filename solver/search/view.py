@@ -22,7 +22,7 @@ from shardproof.formulations.deployment.chains import StageChoice
 from shardproof.formulations.deployment.tables import Cap, Path, Program, Table
 from shardproof.instances.errors import InternalError
 from shardproof.solver.search.costs import Costs, refuse_large, remaining_minimum
-from shardproof.solver.search.least_sums import Cheapest, Ints, bands, least_sums
+from shardproof.solver.search.least_sums import Cheapest, Ints, bands, cheapest_alone, least_sums
 
 LABELS_AT_MOST = 60_000
 
@@ -257,6 +257,9 @@ class View:
         """Least weighted sum of stage costs for every GPU count and layer."""
         before = np.sum([self.costs(table).before * weight for table, weight in weights], axis=0)
         after = np.sum([self.costs(table).after * weight for table, weight in weights], axis=0)
+        if len(self.options) == 1:
+            alone = self.options[0], self.gpus[0], self.far[0], before[0], after[0]
+            return cheapest_alone(*alone, budget=self.budget)
         found = bands(self.gpus, self.far, before, after)
         return Cheapest(self.options, least_sums(found, budget=self.budget, layers=self.layers), found)
 

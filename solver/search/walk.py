@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from shardproof.formulations.deployment.chains import Chain, StageChoice, path_cost, rounded, stage_cost
 from shardproof.formulations.deployment.tables import Cap, Choice, Layout, Path
@@ -164,12 +165,26 @@ class Walk:
             return self._refuted_alone.get(key)
         choice = self._layout.axes[axis].choices[place]
         view = self._view((*self._layout.caps, *choice.caps), choice.paths, options)
-        found = Empty() if view is None else (_quick(view) or self._refute(view))
+        found = Empty() if view is None else _quick(view)
+        if found is None and view is not None and not self._is_bound(axis):
+            found = self._refute(view)
         if found is None:
             self._open_alone.add((*key, self.query))
         else:
             self._refuted_alone[key] = found
         return found
+
+    def _is_bound(self, axis: int) -> bool:
+        """Whether another axis leaves one option in each case: such cases cost less than all their options together."""
+        return any(at != axis and self._binds[at] for at in range(len(self._layout.axes)))
+
+    @cached_property
+    def _binds(self) -> tuple[bool, ...]:
+        """Which axes leave one option with each of their choices."""
+        return tuple(
+            all(choice.options is not None and len(choice.options) == 1 for choice in axis.choices)
+            for axis in self._layout.axes
+        )
 
     def _refute(self, view: View) -> Node | None:
         limited = [row for row in view.paths if row.limit is not None]
@@ -260,6 +275,11 @@ class Walk:
         """Use the least sum of one path row: a chain that fits, a refutation, a cut, or nothing."""
         assert row.limit is not None
         path, further = row.path, row.path.microbatches - 1
+        slowest = (row.limit - view.least_sum(path.table)) // further if further else None
+        if slowest is not None and (row.high is None or slowest < row.high):
+            # A slower stage falls by the sum alone; what is left has shorter stages, and often needs no table of sums.
+            below = self._box(view.narrowed([replace(r, high=slowest) if r is row else r for r in view.paths]))
+            return below if isinstance(below, tuple) else SplitMax(path.name, slowest, below, Sum(path.name))
         cheapest = view.cheapest([(path.table, 1)])
         least = cheapest.total
         if least + further * (row.low + 1) > row.limit:
