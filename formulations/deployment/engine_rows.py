@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from shardproof.formulations.costs.engine_memory import EngineAccount, Launch
 from shardproof.formulations.deployment.balance import base_kind, group_of
-from shardproof.formulations.deployment.lazy import Lazy
+from shardproof.formulations.deployment.lazy import Ints, Lazy, Rows, column
 from shardproof.formulations.deployment.remembered import Tables
 from shardproof.formulations.deployment.tables import Cap, Table
 from shardproof.formulations.engines.told import budget_of, demands_of, launch_of, running, start_up_bytes
@@ -86,14 +88,18 @@ class EngineRows:
             return more + (0 if self.single_stage else account.head(option))
 
         ends = Table(
-            base=Lazy(count, base),
-            entry=tuple(limit + 1 if self.single_stage or option in self.alone else 0 for option in self.options),
-            first=Lazy(count, lambda place: account.embedding(self.options[place])),
-            last=Lazy(count, last),
+            base=column(count, base),
+            entry=column(count, lambda place: limit + 1 if self._stands_alone(place) else 0),
+            first=column(count, lambda place: account.embedding(self.options[place])),
+            last=column(count, last),
             layer=(),
         )
         rows = zip(self.groups, self._layers(launches), strict=True)
         return [replace(ends, layer=cells, last=self._last(ends, launches, group)) for group, cells in rows]
+
+    def _stands_alone(self, place: int) -> bool:
+        """Whether a stage under an option is a replica of its own."""
+        return self.single_stage or self.options[place] in self.alone
 
     def _last(self, ends: Table, launches: Sequence[Launch], group: int | None) -> Sequence[int]:
         """What the last stage keeps in the row of a group: of what guesses tokens ahead, the cache in it besides."""
@@ -104,27 +110,42 @@ class EngineRows:
             demands = demands_of(self.instance, self.options[place], launches[place], load=self.load)
             return ends.last[place] + self.account.draft_cache(self.options[place], demands, group)
 
-        return Lazy(len(ends.last), cell)
+        return column(len(ends.last), cell)
 
-    def _layers(self, launches: Sequence[Launch]) -> list[Sequence[tuple[int, ...]]]:
+    def _layers(self, launches: Sequence[Launch]) -> list[Rows]:
         """Return what layers add to the row of each group, by option and kind of layer."""
         account, count = self.account, len(self.options)
+        names = tuple(map(base_kind, self.kind_names))
 
-        def kept(place: int) -> tuple[int, ...]:
-            option, graphs = self.options[place], account.layer_graphs(launches[place])
-            return tuple(account.layer_weights(base_kind(name), option) + graphs for name in self.kind_names)
-
-        def caches(place: int) -> tuple[int, ...]:
+        def caches(place: int) -> list[int]:
             option, told = self.options[place], launches[place]
             demands = demands_of(self.instance, option, told, load=self.load)
             if account.pool.is_hybrid:
-                return (account.group_bytes(option, demands),) * len(self.kind_names)
-            return tuple(account.layer_cache(base_kind(name), option, demands) for name in self.kind_names)
+                return [account.group_bytes(option, demands)] * len(names)
+            found = {name: account.layer_cache(name, option, demands) for name in dict.fromkeys(names)}
+            return [found[name] for name in names]
 
-        weights, cached = Lazy(count, kept), Lazy(count, caches)
+        graphs = column(count, lambda place: account.layer_graphs(launches[place]))
+        cached = Rows(count, lambda start, stop: np.array([caches(place) for place in range(start, stop)], np.int64))
 
-        def row(place: int, group: int | None) -> tuple[int, ...]:
-            cells = zip(self.kind_names, weights[place], cached[place], strict=True)
-            return tuple(own + (blocks if group in (None, group_of(name)) else 0) for name, own, blocks in cells)
+        def row(start: int, stop: int, group: int | None) -> Ints:
+            own = self._weights.upto(stop)[start:stop] + graphs.upto(stop)[start:stop, None]
+            adds = np.array([group in (None, group_of(name)) for name in self.kind_names])
+            return np.asarray(own + np.where(adds, cached.upto(stop)[start:stop], 0))
 
-        return [Lazy(count, partial(row, group=group)) for group in self.groups]
+        return [Rows(count, partial(row, group=group)) for group in self.groups]
+
+    @property
+    def _weights(self) -> Rows:
+        """Weights of layers, by option and kind: the same in every row of an account."""
+        if "weights" not in self.tables:
+            none = (0,) * len(self.options)
+            self.tables["weights"] = Table(none, none, none, none, layer=Rows(len(self.options), self._weighed))
+        found = self.tables["weights"].layer
+        assert isinstance(found, Rows)
+        return found
+
+    def _weighed(self, start: int, stop: int) -> Ints:
+        names = tuple(map(base_kind, self.kind_names))
+        found = [[self.account.layer_weights(name, option) for name in names] for option in self.options[start:stop]]
+        return np.array(found, dtype=np.int64)

@@ -117,6 +117,11 @@ class Rows(_Filled[Sequence[int]]):
         return tuple(value)  # type: ignore[arg-type]
 
 
+def column(count: int, cell: Callable[[int], int]) -> Column:
+    """Return the integers that a function gives for each place."""
+    return Column(count, lambda start, stop: np.array([cell(place) for place in range(start, stop)], dtype=np.int64))
+
+
 def array_of(cells: Sequence[int] | Sequence[Sequence[int]], count: int) -> Ints:
     """Return the first ``count`` cells, or rows of cells, as an array."""
     if isinstance(cells, _Filled):
