@@ -58,6 +58,7 @@ class Furthest:
         self.widths: Ints = np.array(self.gpus, dtype=np.int64)
         self.kind_counts: Ints = np.bincount(program.kinds, minlength=1 + max(program.kinds))
         self.counts_key = tuple(self.kind_counts.tolist())
+        self.counts: Ints = np.append(self.kind_counts, (1, 1, 1))
         self._within: dict[int, int] = {}
         self._is_short = len(program.kinds) < 1 << 15
         self._ends: dict[tuple[int, int], tuple[Table, Places]] = {}
@@ -80,15 +81,26 @@ class Furthest:
             known = self._ends[key] = table, far
         return known[1]
 
+    def work(self, table: Table, count: int) -> Ints:
+        """Per option, the first ``count`` at least: a layer of each kind, then what a chain of stages has once.
+
+        `counts` says how often a chain has each.
+        """
+        key = "work", self.floor, len(self.kind_counts)
+        known: Ints | None = table.least.get(key)
+        if known is None or len(known) < count:
+            cells = table.rounded_cells(count, floor=self.floor)
+            refuse_large(table, cells, len(self.program.kinds))
+            once = np.stack((cells.first, cells.last, cells.base), axis=1)
+            known = table.least[key] = np.concatenate((cells.layer[:, : len(self.kind_counts)], once), axis=1)
+        return known
+
     def alone(self, table: Table, option: int, count: int) -> tuple[int, int]:
         """Unit-GPUs and sum of the whole work of a row under one option, of ``count`` that are of use."""
         key = self.floor, self.counts_key
         known: tuple[list[int], list[int]] = table.least.get(key, ([], []))
         if len(known[0]) <= option:
-            cells = table.rounded_cells(count, floor=self.floor)
-            refuse_large(table, cells, len(self.program.kinds))
-            whole = cells.layer[:, : len(self.kind_counts)] @ self.kind_counts
-            sums = whole + cells.first + cells.last + cells.base
+            sums: Ints = self.work(table, count) @ self.counts
             known = table.least[key] = (sums * self.widths[: len(sums)]).tolist(), sums.tolist()
         return known[0][option], known[1][option]
 
@@ -177,12 +189,10 @@ class View:
             return self._furthest.alone(table, self.options[0], self._furthest.within(self.budget))
         key = self._floor, self._bounds_key
         if key not in table.least:
-            costs, widths = self.costs(table), np.array(self.gpus, dtype=np.int64)
-            table.least[key] = tuple(
-                int((costs.layer * factor[:, None]).min(axis=0) @ self.kind_counts)
-                + sum(int((cells * factor).min()) for cells in (costs.first, costs.last, costs.base))
-                for factor in (widths, np.ones_like(widths))
-            )
+            work = self._furthest.work(table, self._furthest.within(self.budget))[self.options]
+            widths = np.array(self.gpus, dtype=np.int64)[:, None]
+            least = (int(found.min(axis=0) @ self._furthest.counts) for found in (work * widths, work))
+            table.least[key] = tuple(least)
         found: tuple[int, int] = table.least[key]
         return found
 
