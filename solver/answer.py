@@ -19,6 +19,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_duration, format_gpus
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.result import EngineAnswer, Proof, Result
+from shardproof.solver.search.refusals import Refusals
 from shardproof.solver.search.settings import Rival, Settings
 from shardproof.solver.solve import Search, evidence_of, is_certified, result_of, search, searching, solve
 from shardproof.solver.volumes import Volumes
@@ -95,7 +96,7 @@ class Candidate:
 def _best(instance: Instance, settings: Settings) -> Result:
     started = now()
     finish_by = None if settings.time_limit_s is None else started + settings.time_limit_s
-    asked = searching(settings)
+    asked = replace(searching(settings), refusals=settings.refusals or Refusals())
     volumes = _volumes(instance, asked, started)
     best = Candidate("any", search(instance, asked, volumes=volumes))
     candidates = [best]

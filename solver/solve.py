@@ -38,6 +38,7 @@ from shardproof.solver.result import Metrics, Proof, Result, Status
 from shardproof.solver.search.fleet_search import FleetSearch, Least
 from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.query import Interrupted
+from shardproof.solver.search.refusals import Subject
 from shardproof.solver.search.settings import Rival, Settings
 from shardproof.solver.volumes import Volumes
 
@@ -104,7 +105,10 @@ def search(
 
     mixed = deployment.instance.replicas == "free"
     least = Least(lambda: volumes.least(engine), lambda: volumes.when_due(engine))
-    outcome = FleetSearch(deployment, settings, limited=limited, mixed=mixed, rival=rival, least=least).run()
+    subject = Subject.of(deployment.instance) if mixed and settings.refusals is not None else None
+    outcome = FleetSearch(
+        deployment, settings, limited=limited, mixed=mixed, rival=rival, least=least, subject=subject
+    ).run()
     outcome.deployment = held[-1]
     if settings.search == "both":
         _compare(deployment, outcome, settings, started, rival)
@@ -122,7 +126,7 @@ def _compare(deployment: Deployment, outcome: Outcome, settings: Settings, start
     left = None if settings.time_limit_s is None else settings.time_limit_s - (now() - started)
     if left is not None and left <= 0:
         return
-    asked = replace(settings, search="cp-sat", time_limit_s=left, on_progress=None)
+    asked = replace(settings, search="cp-sat", time_limit_s=left, on_progress=None, refusals=None)
     other = FleetSearch(deployment, asked, mixed=deployment.instance.replicas == "free", rival=rival).run()
     if outcome.stop_reason == other.stop_reason == "proved" and outcome.infeasible != other.infeasible:
         raise InternalError(f"CP-SAT says {'no' if other.infeasible else 'a'} plan exists, the exact search does not")

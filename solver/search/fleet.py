@@ -8,11 +8,14 @@ no fleet, the claims are the proof, and CP-SAT is not asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from shardproof.formulations.fleet.covering import Item, Load, covered, items
+from shardproof.formulations.fleet.covering import Item, Load, Refused, covered, items
 from shardproof.instances.errors import InternalError
 from shardproof.solver.search.capacities import Capacities
+
+WRONG_AT_MOST = 4
+"""Of so many guesses one may be wrong before they are given up."""
 
 Realised = tuple[tuple[int, Item], ...]
 """(replicas, kind) of a fleet whose kinds are all known to be carried."""
@@ -25,11 +28,14 @@ class FleetLoop:
         """Take what is known; no fleet of more than ``budget`` GPUs is looked for."""
         self.capacities, self.demand, self.budget = capacities, demand, budget
 
-    def run(self, shapes: int | None = None) -> Realised | None:
-        """Return the cheapest fleet of at most ``shapes`` shapes, or ``None``: the claims refute every one."""
+    def run(self, shapes: int | None = None, guesses: Sequence[Refused] = ()) -> Realised | None:
+        """Return the cheapest fleet of at most ``shapes`` shapes, or ``None``: the claims refute every one.
+
+        ``guesses``: loads that may be too much, asked about first.
+        """
         if self.budget < 1:
             return None
-        if shapes is None:
+        if shapes is None and not self._is_guessed(guesses):
             self._sweep()
         while True:
             kinds = items(self.demand, self.capacities.refused, self.budget)
@@ -41,6 +47,22 @@ class FleetLoop:
             if not open_:
                 return fleet
             self._tighten(max(open_, key=self._promise))
+
+    def _is_guessed(self, guesses: Sequence[Refused]) -> bool:
+        """Whether guesses say enough of fleets within the budget, and are mostly right: all else is asked as needed."""
+        if not guesses or self._relaxed_by(guesses) not in (None, self.budget):
+            return False
+        wrong = 0
+        for guess in guesses:
+            wrong += self.capacities.carries(min(guess.gpus, self.budget), guess.load)
+            if wrong * WRONG_AT_MOST > len(guesses):
+                return False
+        return True
+
+    def _relaxed_by(self, guesses: Sequence[Refused]) -> int | None:
+        """Fewest GPUs of an optimistic fleet if guesses were right."""
+        kinds = items(self.demand, [*self.capacities.refused, *guesses], self.budget)
+        return covered(self.demand, kinds, self.budget)
 
     def relaxed(self) -> int | None:
         """Fewest GPUs of an optimistic fleet: a bound on every fleet (``None``: none is within the budget)."""

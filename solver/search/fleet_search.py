@@ -6,20 +6,23 @@ that (`FleetLoop`); where there is none, the answer has one shape and its later 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shardproof.formulations.deployment.chains import Chain
-from shardproof.formulations.deployment.tables import Program
+from shardproof.formulations.deployment.tables import Layout, Program
+from shardproof.formulations.fleet.covering import Refused, reaches
 from shardproof.formulations.fleet.fleet import Family, Fleet
 from shardproof.solver.proof.capacity import alike_claims
 from shardproof.solver.proof.evidence import Level
+from shardproof.solver.proof.refutation import CapacityClaim, Refutation
 from shardproof.solver.search.capacities import Capacities, Provers
 from shardproof.solver.search.fleet import FleetLoop
-from shardproof.solver.search.lexicographic import LexicographicSearch
+from shardproof.solver.search.lexicographic import AnyProver, LexicographicSearch
 from shardproof.solver.search.mixed_levels import MixedLevels
 from shardproof.solver.search.outcome import Outcome
 from shardproof.solver.search.query import Query
+from shardproof.solver.search.refusals import Refusals, Subject
 from shardproof.solver.search.settings import Rival, Settings
 
 LimitedFamily = Callable[[Chain], tuple[Family, Chain]]
@@ -34,6 +37,39 @@ class Least:
     by_now: Callable[[], int] = lambda: 1
 
 
+class Shared:
+    """What searches before were refused, as one search may use it; and where it puts what it is refused itself."""
+
+    def __init__(self, refusals: Refusals | None, subject: Subject | None, *, trusted: bool) -> None:
+        """``trusted``: what is known need not be proved again."""
+        self._refusals, self._subject = refusals, subject
+        found = [] if refusals is None or subject is None else refusals.known(subject)
+        self.known = found if trusted else []
+        self._doubted = [] if trusted else found
+
+    @property
+    def guesses(self) -> list[Refused]:
+        """Loads that are worth asking about first."""
+        if self._refusals is None or self._subject is None:
+            return []
+        return [*self._doubted, *self._refusals.guesses(self._subject)]
+
+    def excludes(self, layouts: Sequence[Layout], gpus: int) -> bool:
+        """Whether replicas that are all alike are known to need more GPUs."""
+        return bool(self.known) and all(
+            any(one.gpus >= gpus // layout.replicas and reaches(layout.load, one.load) for one in self.known)
+            for layout in layouts
+            if gpus >= layout.replicas
+        )
+
+    def note(self, claims: Iterable[CapacityClaim]) -> None:
+        """Keep what was refused, as far as the exact search says so."""
+        if self._refusals is not None and self._subject is not None:
+            self._refusals.note(
+                self._subject, [Refused(claim.gpus, claim.load) for claim in claims if claim.trees is not None]
+            )
+
+
 class FleetSearch(LexicographicSearch):
     """Takes one question through the levels; replicas need not be alike."""
 
@@ -46,12 +82,15 @@ class FleetSearch(LexicographicSearch):
         mixed: bool = True,
         rival: Rival | None = None,
         least: Least | None = None,
+        subject: Subject | None = None,
     ) -> None:
         """Take the question and how to search it; ``limited`` and ``rival`` as for `LexicographicSearch`.
 
         ``mixed``: replicas need not be alike. ``least``: says, without a search, how many GPUs
-        every fleet has at least; once it is known on the way, fewer are not looked for.
+        every fleet has at least; once it is known on the way, fewer are not looked for. ``subject``: what the question
+        is to the settings' refusals.
         """
+        self._shared = Shared(settings.refusals, subject, trusted=not settings.certify)
         self._least = least or Least()
         self._family, self._limited_family, self._mixed = family, limited, mixed
         super().__init__(family.program, settings, limited=None if limited is None else self._limit, rival=rival)
@@ -70,6 +109,12 @@ class FleetSearch(LexicographicSearch):
     def _check_stop(self) -> None:
         super()._check_stop()
         self._known_least = max(self.settings.floor, self._least.by_now())
+
+    def _decide(self, prover: AnyProver, query: Query) -> tuple[Chain | None, Refutation | None]:
+        """Decide a query; what is known to be refused to single replicas is not searched again."""
+        if self._mixed and query == Query(query.gpus) and self._shared.excludes(self.program.layouts, query.gpus):
+            return None, None
+        return super()._decide(prover, query)
 
     def _bound_by_volume(self) -> None:
         """Raise the bound of an unfinished search to what volume says; nothing of it is certified then."""
@@ -104,7 +149,8 @@ class FleetSearch(LexicographicSearch):
         outcome.alike = Level(gpus, None if outcome.infeasible else self.bound)
         provers = Provers(self._family, self._prover)
         self._loop = FleetLoop(self._seeded(provers), self._family.demand, (gpus or self.most + 1) - 1)
-        relaxed = self._loop.run()
+        relaxed = self._loop.run(guesses=self._shared.guesses)
+        self._shared.note(self._loop.capacities.claims)
         self._bounded, self.bound = True, self._loop.budget + 1
         outcome.capacities["gpus"] = tuple(self._loop.capacities.claims)
         found: Fleet | None = None
@@ -132,6 +178,8 @@ class FleetSearch(LexicographicSearch):
     def _seeded(self, provers: Provers) -> Capacities:
         """Start from what the search of alike replicas has refuted."""
         made = Capacities(provers, self._leftover, floor=True, limits=Query(0))
+        for known in self._shared.known:
+            made.add(CapacityClaim(known.gpus, known.load, (), None))
         refutation = self.outcome.refutations.get("gpus")
         if refutation is not None:
             layouts = self.program.layouts

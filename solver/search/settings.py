@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from shardproof.instances.clock import now
+
+if TYPE_CHECKING:
+    from shardproof.solver.search.refusals import Refusals
 
 Search = Literal["auto", "both", "cp-sat"]
 """auto: exact search over chains, CP-SAT for cases that it leaves open; both: CP-SAT is also held against the
@@ -32,6 +35,7 @@ class Settings:
     ``workers`` and ``seed`` are CP-SAT's; ``certify`` has the checker accept the proof; ``explain`` finds out
     which limits and engine rules keep the plan from fewer GPUs, ``why_none`` only where there is no plan. ``floor`` is
     a number of GPUs known to be necessary: the search starts there, and its proof of the bound does not rely on it.
+    ``refusals``: what searches before were refused, to read from and to add to; no proof relies on it either.
     """
 
     time_limit_s: float | None = None
@@ -43,6 +47,7 @@ class Settings:
     why_none: bool = False
     floor: int = 1
     on_progress: Callable[[Progress], None] | None = None
+    refusals: Refusals | None = None
 
     def explains(self, status: str) -> bool:
         """Whether an answer of that status comes with its reasons."""
