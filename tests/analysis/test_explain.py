@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from click.testing import CliRunner
 
 import shardproof
 from shardproof.formulations.deployment.build import Deployment
+from shardproof.instances.clock import now
 from shardproof.instances.instance import Instance
 from shardproof.instances.resolve import load_instance
 from shardproof.solver.analysis.conflicts import TAKES_LONGER, conflicting, has_plan, least_relaxation, limits_of
@@ -90,7 +90,7 @@ def test_command() -> None:
 def test_what_there_is_no_time_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     question = instance(ttft="1 ms", max_gpus=8)
     result = solve(question, settings=Settings(explain=False, certify=False))
-    late = explanation_of(question, result, time.monotonic() - 1)
+    late = explanation_of(question, result, now() - 1)
     assert late.conflicts == ()
     assert late.reasons[-1] == f"which limits cannot hold together {TAKES_LONGER}"
     assert "other formats: finding out takes longer; see `shardproof solve --top`" in late.alternatives

@@ -179,6 +179,7 @@ def test_one_command_is_one_of_the_replicas_that_take_the_load() -> None:
     assert shardproof.audit(stated, LOOP, completion=False).plan.replicas == 2
 
 
+@pytest.mark.slow  # a question is solved under every engine
 def test_stated_replicas_are_taken_as_they_are(tmp_path: Path) -> None:
     answer = shardproof.solve(LOOP)
     shardproof.export(answer, to="kubernetes").write(tmp_path)

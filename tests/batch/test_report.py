@@ -171,7 +171,7 @@ def browsed(text: str, work: Path, *flags: str) -> Any:
     file = work / "report.html"
     file.write_text(text.replace("</body>", PROBE + "</body>"))
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={work / 'profile'}", *flags, "--dump-dom", file.as_uri()]
-    seen = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    seen = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False).stdout
     found = re.search(r"<pre>(.*?)</pre>", seen, re.DOTALL)
     assert found is not None, seen[-2000:]
     return json.loads(html.unescape(found.group(1)))

@@ -66,7 +66,7 @@ CASES = [
     (QUESTION | {"workload": QUESTION["workload"] | {"concurrency": 1}}, {"decode": "1.1"}, False),  # type: ignore[dict-item]
     (FLAT, {"decode": "1.3", "prefill": "1.3", "wait": "4"}, False),
     (BURST, {"decode": "1.2", "prefill": "1.5"}, False),
-    (OPEN, {"decode": "1.5", "prefill": "2"}, False),
+    pytest.param(OPEN, {"decode": "1.5", "prefill": "2"}, False, marks=pytest.mark.slow(reason="services are played")),
 ]
 
 

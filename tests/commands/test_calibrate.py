@@ -43,9 +43,10 @@ def recorded(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow  # a family is fitted four times
 def test_a_known_law_is_found_on_shapes_held_out(recorded: Path) -> None:
     rows = read_measurements(recorded)["gemm"]
-    fitted = fit_family(rows, figures_by_device(["h100-sxm"]), folds=5)
+    fitted = fit_family(rows, figures_by_device(["h100-sxm"]), folds=3)
     (curve,) = fitted.curves.values()
     assert curve.rows == 240
     assert curve.fit_error < 0.02
@@ -75,9 +76,11 @@ def test_folds_keep_a_shape_together(recorded: Path) -> None:
     assert len(set(fold)) > 1
 
 
+@pytest.mark.slow  # a family is fitted four times
 def test_the_verb_fits_recorded_rows_and_writes_a_device_file(recorded: Path, tmp_path: Path) -> None:
     output = tmp_path / "h100.json"
-    arguments = ["--from-measurements", str(recorded), "--device-name", "h100-sxm", "-o", str(output), "--json"]
+    arguments = ["--from-measurements", str(recorded), "--device-name", "h100-sxm", "-o", str(output)]
+    arguments += ["--folds", "3", "--json"]
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     (row,) = json.loads(result.stdout)["curves"]

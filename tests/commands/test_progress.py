@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from shardproof.instances.clock import now
 from shardproof.instances.resolve import resolve_tree
 from shardproof.solver import alternatives
 from shardproof.solver.alternatives import Asked, Variant, next_best
@@ -41,7 +42,7 @@ def test_what_is_searched_inside_tells_how_far_it_is(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(progress, "_EVERY_S", 0.001)
     with watched("audit"):
         solve(resolve_tree(QUESTION, where="question"), settings=Settings(certify=False, explain=False))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 600
         while "bound 1" not in terminal.getvalue() and time.monotonic() < deadline:
             time.sleep(0.001)
     assert "audit, " in terminal.getvalue()
@@ -61,7 +62,7 @@ def test_the_time_limit_is_that_of_all_next_best_answers(monkeypatch: pytest.Mon
     variants = [Variant("engine", name, {"engine": {"name": name}}) for name in ("vllm", "sglang", "trtllm")]
     monkeypatch.setattr(alternatives, "variants", lambda _asked: iter(variants))
     question = asked()
-    found, left_out = next_best(question, Settings(certify=False), 1, give_up=time.monotonic() - 1)
+    found, left_out = next_best(question, Settings(certify=False), 1, give_up=now() - 1)
     assert (found, left_out) == ((), 3)
     text = render_result(question.instance, question.result, colour=False, left_out=left_out)
     assert "3 questions next to this one" in text
@@ -71,7 +72,7 @@ def test_the_time_limit_is_that_of_all_next_best_answers(monkeypatch: pytest.Mon
 
 def test_a_search_without_settings_tells_who_watches() -> None:
     heard: list[Progress] = []
-    report(None, 1, started=time.monotonic())
+    report(None, 1, started=now())
     with watching(heard.append):
-        report(3, 2, started=time.monotonic())
+        report(3, 2, started=now())
     assert [(one.incumbent, one.bound, one.level) for one in heard] == [(3, 2, "gpus")]

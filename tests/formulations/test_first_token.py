@@ -180,16 +180,17 @@ def data_folder() -> Path | None:
     return folder if (folder / "system_level.csv.gz").exists() else None
 
 
-@pytest.mark.slow(reason="every measured deployment is predicted")
+@pytest.mark.slow(reason="every third measured deployment is predicted, in full runs every one")
 @pytest.mark.skipif(data_folder() is None, reason="the measurements are not here")
 def test_measured_first_tokens_are_met() -> None:
     from benchmarks.fidelity.first_token import evaluate_first_tokens, read_first_tokens
 
     folder = data_folder()
     assert folder is not None
-    found = {one.name: one for one in evaluate_first_tokens(list(read_first_tokens(folder)))}
+    stride = 1 if os.environ.get("SHARDPROOF_FULL") else 3
+    found = {one.name: one for one in evaluate_first_tokens(list(read_first_tokens(folder))[::stride])}
     middle = found["TTFT, closed loop"]
-    assert middle.count > 1500
+    assert middle.count > 1500 // stride
     assert middle.median is not None
     assert middle.median < 0.18
 

@@ -68,6 +68,7 @@ def test_limits_stand_beside_what_the_service_showed(solved: Any) -> None:
     assert answered(solved.instance, 7.5).startswith("7.5 requests/s reached")
 
 
+@pytest.mark.slow  # every engine's fleet is searched
 def test_any_engine_is_the_best_of_all_that_run() -> None:
     limits = {"ttft": {"p99": "1 s"}, "tpot": {"p99": "30 ms"}, "max_gpus": 2}
     load = {"kind": "requests", "rate": "3/s", "input_tokens": 800, "output_tokens": 40}

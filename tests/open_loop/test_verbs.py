@@ -155,7 +155,10 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("engine", LAUNCHES)
-@pytest.mark.parametrize(("sequences", "batched"), [(2, 2048), (64, 128)])
+@pytest.mark.parametrize(
+    ("sequences", "batched"),
+    [(2, 2048), pytest.param(64, 128, marks=pytest.mark.slow(reason="long runs of many requests are played"))],
+)
 def test_a_launch_is_played_with_its_own_settings(engine: str, sequences: int, batched: int) -> None:
     first, second = FLAGS[engine]
     asked = LIGHT | {"engine": engine}

@@ -32,7 +32,7 @@ FLAGS = [
 ]  # fmt: skip
 QUESTION = "model=qwen3-8b&engine=vllm&isl=512&osl=128&batch-size=16&ttft=3%20s&max-gpus=8"
 EVIL = "<img src=x onerror=\"document.title='owned'\">"
-WAIT = 60_000
+WAIT = 300_000
 VERDICT = "document.getElementById('verdict').textContent"
 SMALL = """[...document.querySelectorAll('button, select, input:not([type=radio], [type=checkbox], [type=range])')]
   .filter(node => node.type !== 'file' && node.offsetHeight && node.offsetHeight < 32).length"""
@@ -74,6 +74,7 @@ def visit(browser: Any, address: str) -> Iterator[Any]:
     def opened(question: str = f"{QUESTION}&device=h100-sxm,l40s", **kind: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}} | kind)
         contexts.append(context)
+        context.set_default_timeout(WAIT)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 import shardproof
 from shardproof.formulations.deployment.volume import least_gpus
-from shardproof.instances.clock import measured_by
+from shardproof.instances.clock import measured_by, now
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.proof.certificate import accepted
 from shardproof.solver.search.fleet_search import FleetSearch
@@ -58,7 +57,7 @@ def test_volume_is_never_above_the_optimum(engine: str, changes: dict[str, Any])
 
 
 def test_volume_without_time_says_nothing() -> None:
-    assert least_gpus(deployment_of(asked()), time.monotonic() - 1) == 1
+    assert least_gpus(deployment_of(asked()), now() - 1) == 1
 
 
 def test_any_engine_keeps_the_least_of_all_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +82,7 @@ def test_a_check_that_is_not_done_in_time_is_no_certificate() -> None:
     found = search(asked(), Settings())
     assert accepted(evidence_of(found), found.instance, within_s=600) is True
     assert accepted(evidence_of(found), found.instance, within_s=1e-9) is None
-    late = result_of(found, Settings(time_limit_s=1), time.monotonic() - 1)
+    late = result_of(found, Settings(time_limit_s=1), now() - 1)
     assert (late.status, late.proof, late.gpus) == ("optimal", "solver-claimed", found.outcome.levels["gpus"].value)
     assert late.explanation[-1].startswith("more takes longer")
 
