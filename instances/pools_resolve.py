@@ -228,16 +228,35 @@ def _modelled(
     where: str,
     folder: Path | None,
 ) -> PoolsQuestion:
+    names, demand, pools, more = _pools(file, base, offers, common["max_gpus"], where, folder)
+    assumed = dict.fromkeys(
+        text for pool in pools for text in pool.instance.assumptions if "GPUs are searched" not in text
+    )
+    said = (*notes, *more, *assumed)
+    serving = _serving(pools, offers, where)
+    if serving == "together":
+        return PoolsQuestion(**common, names=tuple(names), demand=tuple(demand), pools=tuple(pools), assumptions=said)
+    found = parted(serving, names, demand, pools, [offer.phases for _, offer, _ in offers])
+    return PoolsQuestion(
+        **common,
+        serving=serving,
+        names=found.names,
+        titles=found.titles,
+        demand=found.demand,
+        pools=found.pools,
+        assumptions=(*said, *found.notes, *passages(found.pools)),
+    )
+
+
+def _pools(
+    file: PoolsFile, base: dict[str, Any], offers: list[Offered], budget: int, where: str, folder: Path | None
+) -> tuple[list[str], list[Fraction], list[Pool], list[str]]:
+    """Names and demand of what is asked for, the pools that serve it, and which device does not serve what."""
     models = file.models or (None,)
-    names: list[str] = []
-    demand: list[Fraction] = []
-    pools: list[Pool] = []
+    names, demand, pools, notes = list[str](), list[Fraction](), list[Pool](), list[str]()
     for place, asked in enumerate(models):
         tree, title = _model_tree(base, asked)
-        made = [
-            (at, *_pool(tree, offer, stock, common["max_gpus"], where, folder))
-            for at, (stock, offer, _) in enumerate(offers)
-        ]
+        made = [(at, *_pool(tree, offer, stock, budget, where, folder)) for at, (stock, offer, _) in enumerate(offers)]
         whole = next((instance for _, instance, _ in made if instance is not None), None)
         if whole is None:
             raise refuse(where, f"no device runs it: {made[0][2]}", field=f"models.{place}" if asked else "devices")
@@ -252,28 +271,11 @@ def _modelled(
             elif reason and not _chosen(offers[at][1]):
                 raise InputError([Problem(where, f"devices.{at}", offers[at][0].name, reason)])
             elif reason:
-                notes = (*notes, f"{offers[at][0].name} does not serve {title}: {reason}")
+                notes.append(f"{offers[at][0].name} does not serve {title}: {reason}")
     for place, name in enumerate(names):
         if not any(place in pool.places for pool in pools):
             raise refuse(where, "is served by no device; widen serves", field="devices", value=name)
-    assumed = dict.fromkeys(
-        text for pool in pools for text in pool.instance.assumptions if "GPUs are searched" not in text
-    )
-    serving = _serving(pools, offers, where)
-    if serving == "together":
-        return PoolsQuestion(
-            **common, names=tuple(names), demand=tuple(demand), pools=tuple(pools), assumptions=(*notes, *assumed)
-        )
-    found = parted(serving, names, demand, pools, [offer.phases for _, offer, _ in offers])
-    return PoolsQuestion(
-        **common,
-        serving=serving,
-        names=found.names,
-        titles=found.titles,
-        demand=found.demand,
-        pools=found.pools,
-        assumptions=(*notes, *assumed, *found.notes, *passages(found.pools)),
-    )
+    return names, demand, pools, notes
 
 
 def _serving(pools: Sequence[Pool], offers: Sequence[Offered], where: str) -> Serving:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -285,50 +285,42 @@ def _unused(file: InstanceFile) -> tuple[str, ...]:
 
 def _assumed(file: InstanceFile, device: Device, *, calibrated: bool) -> tuple[str, ...]:
     """Sentences for what the file leaves open."""
-    hardware, inline = file.hardware, isinstance(file.device, Device)
-    sentences: list[str] = []
+    found = [] if calibrated else [*_assumed_efficiencies(file, device)]
+    named = file.engine.name != "any"
+    kinds = {scenario.workload.kind for scenario in file.scenarios or (_main_scenario(file),)}
+    sentences = {
+        RESERVE_ASSUMED: file.runtime_reserve is None and not named,
+        "KV cache dtype: the model's own, not given by the instance": file.precision.kv_cache is None,
+        "usable memory per device: the datasheet's figure, what a process sees is not known": (
+            device.visible_memory is None and file.limits.memory is None
+        ),
+        f"at most {DEFAULT_MAX_GPUS} GPUs are searched: limits.max_gpus is not given": (
+            file.limits.max_gpus is None and file.limits.price_per_hour is None
+        ),
+        f"a stage is at most {_usual_stage(file, device)} devices wide: max_stage_gpus is not given": (
+            file.max_stage_gpus is None
+        ),
+        WHOLE_PROMPTS: "burst" in kinds and not named,
+        "closed loop: every request in flight is resident; prefill runs beside the decode; waits grow with the load": (
+            "closed-loop" in kinds
+        ),
+        "expert loads: equal, no load profile is given": file.load_profile is None
+        and not isinstance(file.model, Model),
+    }
+    found += [sentence for sentence, holds in sentences.items() if holds]
+    for name, degree in file.fixed.stated.items():
+        found.append(f"{name.replace('_', ' ')} {degree} in every stage, as asked for (fixed.{name})")
+    if file.replicas == "alike":
+        found.append("replicas are all alike, as asked for (replicas: alike)")
+    return tuple(found)
 
-    def assume(condition: bool, sentence: str) -> None:
-        if condition:
-            sentences.append(sentence)
 
+def _assumed_efficiencies(file: InstanceFile, device: Device) -> Iterator[str]:
+    """Yield what neither the instance nor a catalogue device says of its efficiencies."""
+    inline = isinstance(file.device, Device)
     own = file.device.model_fields_set if isinstance(file.device, Device) else device.model_fields_set
     where = "the instance" if inline else "the instance or the catalogue"
-    assume(
-        not calibrated and hardware.mfu is None and "mfu" not in own,
-        f"compute efficiency (mfu) {float(device.mfu):g}: not given by {where}",
-    )
-    assume(
-        not calibrated and hardware.bandwidth_efficiency is None and "bandwidth_efficiency" not in own,
-        f"memory bandwidth efficiency {float(device.bandwidth_efficiency):g}: not given by {where}",
-    )
-    named = file.engine.name != "any"
-    assume(
-        file.runtime_reserve is None and not named,
-        RESERVE_ASSUMED,
-    )
-    assume(file.precision.kv_cache is None, "KV cache dtype: the model's own, not given by the instance")
-    assume(
-        device.visible_memory is None and file.limits.memory is None,
-        "usable memory per device: the datasheet's figure, what a process sees is not known",
-    )
-    assume(
-        file.limits.max_gpus is None and file.limits.price_per_hour is None,
-        f"at most {DEFAULT_MAX_GPUS} GPUs are searched: limits.max_gpus is not given",
-    )
-    widest = _usual_stage(file, device)
-    assume(file.max_stage_gpus is None, f"a stage is at most {widest} devices wide: max_stage_gpus is not given")
-    kinds = {scenario.workload.kind for scenario in file.scenarios or (_main_scenario(file),)}
-    assume("burst" in kinds and not named, WHOLE_PROMPTS)
-    assume(
-        "closed-loop" in kinds,
-        "closed loop: every request in flight is resident; prefill runs beside the decode; waits grow with the load",
-    )
-    assume(
-        file.load_profile is None and not isinstance(file.model, Model),
-        "expert loads: equal, no load profile is given",
-    )
-    for name, degree in file.fixed.stated.items():
-        assume(True, f"{name.replace('_', ' ')} {degree} in every stage, as asked for (fixed.{name})")
-    assume(file.replicas == "alike", "replicas are all alike, as asked for (replicas: alike)")
-    return tuple(sentences)
+    if file.hardware.mfu is None and "mfu" not in own:
+        yield f"compute efficiency (mfu) {float(device.mfu):g}: not given by {where}"
+    if file.hardware.bandwidth_efficiency is None and "bandwidth_efficiency" not in own:
+        yield f"memory bandwidth efficiency {float(device.bandwidth_efficiency):g}: not given by {where}"

@@ -115,6 +115,16 @@ def score_operations(
     )
     if not attention.index_heads:
         return (main,)
+    index = _index_operation(
+        attention, sequences=sequences, tokens=tokens, context=context, prefill=prefill, dtype=dtype
+    )
+    return main, index
+
+
+def _index_operation(
+    attention: CompressedAttention, *, sequences: int, tokens: int, context: int, prefill: bool, dtype: str
+) -> Operation:
+    """Score every compressed entry with the indexer, which each rank runs whole."""
     seen = prefill_pairs(tokens, context, None) if prefill else tokens * max(1, context)
     indexed = divide_up(seen, attention.ratio)
     width = attention.index_heads * attention.index_head_dim
@@ -123,7 +133,7 @@ def score_operations(
     shape = _shape(
         sequences, indexed, entries, prefill=prefill, heads=attention.index_heads, width=attention.index_head_dim
     )
-    index = _operation(
+    return _operation(
         flops=2 * sequences * indexed * width,
         moved=element_bytes(sequences * tokens * width, dtype) + keys,
         cached=keys,
@@ -131,7 +141,6 @@ def score_operations(
         shape=shape,
         prefill=prefill,
     )
-    return main, index
 
 
 def _shape(sequences: int, pairs: int, span: int, *, prefill: bool, heads: int, width: int) -> Shape:

@@ -188,44 +188,56 @@ def _scores(model: Model, layer: Layer, option: Option, step: Step, dtype: str) 
     if not isinstance(attention, GroupedQueryAttention | LatentAttention):
         return
     yield from _index_scores(attention, option, step, dtype)
-    heads = divide_up(attention.heads, option.attn_tp)
+    yield _pair_scores(model, layer, attention, option, step, dtype)
+
+
+def _pair_scores(
+    model: Model,
+    layer: Layer,
+    attention: GroupedQueryAttention | LatentAttention,
+    option: Option,
+    step: Step,
+    dtype: str,
+) -> Operation:
+    """Score every pair of a query and a token that it sees, and mix their values; the cache is read once a sequence."""
+    heads, prefill = divide_up(attention.heads, option.attn_tp), step.phase == "prefill"
     if isinstance(attention, GroupedQueryAttention):
-        window, kv_heads, head_dim = (
-            attention.span,
-            max(1, divide_up(attention.kv_heads, option.attn_tp)),
-            attention.head_dim,
-        )
-        per_pair = 4 * heads * head_dim
+        window, head_dim = attention.span, attention.head_dim
+        kv_heads = max(1, divide_up(attention.kv_heads, option.attn_tp))
     else:
-        window, kv_heads = attention.selected_tokens, 1
-        head_dim = attention.kv_lora_rank + attention.qk_rope_head_dim
-        expanded = attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim
-        absorbed = 2 * attention.kv_lora_rank + attention.qk_rope_head_dim
-        per_pair = 2 * heads * (expanded if step.phase == "prefill" else absorbed)
+        window, head_dim, kv_heads = attention.selected_tokens, attention.kv_lora_rank + attention.qk_rope_head_dim, 1
     seen = step.context if window is None else min(step.context, window)
-    prefill = step.phase == "prefill"
     pairs = prefill_pairs(step.tokens, step.context, window) if prefill else step.tokens * max(1, seen)
     sequences = step.sequences(option)
     queries = element_bytes(2 * sequences * step.tokens * heads * head_dim, dtype)
     cached = sequences * kv_bytes_read(model, layer, option, step.context + step.tokens, queries=step.tokens)
-    yield Operation(
+    return Operation(
         name="attention scores",
-        kind="attention_prefill" if step.phase == "prefill" else "attention_decode",
-        flops=sequences * pairs * per_pair,
+        kind="attention_prefill" if prefill else "attention_decode",
+        flops=sequences * pairs * heads * _pair_flops(attention, prefill=prefill),
         moved_bytes=queries + cached,
-        resident_bytes=cached if step.phase == "decode" else 0,
+        resident_bytes=0 if prefill else cached,
         dtype=model.formats.attention.dtype,
         kv_dtype=model.kv_dtype,
         shape=Shape(
             batch=sequences,
             query=step.tokens,
-            context=step.context + (step.tokens if step.phase == "prefill" else 0),
+            context=step.context + (step.tokens if prefill else 0),
             heads=heads,
             kv_heads=kv_heads,
             head_dim=head_dim,
             window=window or 0,
         ),
     )
+
+
+def _pair_flops(attention: GroupedQueryAttention | LatentAttention, *, prefill: bool) -> int:
+    """FLOPs of one (query, key) pair in one head; a latent cache is expanded in prefill, absorbed in decode."""
+    if isinstance(attention, GroupedQueryAttention):
+        return 4 * attention.head_dim
+    if prefill:
+        return 2 * (attention.qk_nope_head_dim + attention.qk_rope_head_dim + attention.v_head_dim)
+    return 2 * (2 * attention.kv_lora_rank + attention.qk_rope_head_dim)
 
 
 def _index_scores(

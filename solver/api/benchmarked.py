@@ -221,15 +221,21 @@ def check(
             parts.append(hold_results(asked, wanted, one, scenario=scenario, level=level, seeds=seeds))
     if log is not None:
         parts.append(hold_log(asked, wanted, read_start_log(Path(log)), group=group))
-    if not correct:
-        return Checked(asked, wanted, tuple(parts))
+    found = _correction(asked, wanted, result, scenario=scenario, seeds=seeds) if correct else None
+    return Checked(asked, wanted, tuple(parts), found)
+
+
+def _correction(
+    asked: Instance, wanted: Plan, result: str | Path | None, *, scenario: str | None, seeds: int
+) -> Correction:
+    """Find the correction by which predictions are what one run of a tool says."""
+    from shardproof.solver.benchmarking.corrections import correction_of
+    from shardproof.solver.benchmarking.results import read_results
+
     if result is None:
         raise InputError("check: a start log tells no times; give a tool's result to correct by")
-    from shardproof.solver.benchmarking.corrections import correction_of
-
     runs = read_results(Path(result))
     if len(runs) > 1:
         raise InputError(f"{result}: holds {len(runs)} runs; correct by one, the load that the question states")
     place = [item.name for item in asked.scenarios].index(scenario) if scenario is not None else 0
-    found = correction_of(asked, wanted, runs[0], place=place, seeds=seeds, file=Path(result).name)
-    return Checked(asked, wanted, tuple(parts), found)
+    return correction_of(asked, wanted, runs[0], place=place, seeds=seeds, file=Path(result).name)

@@ -151,16 +151,18 @@ def describe_model(model: Model, *, layers: bool = False) -> dict[str, Any]:
     }
     if layers:
         described["runs"] = [{"pattern": list(run.pattern), "repeat": run.repeat} for run in model.runs]
-        described["kinds"] = {
-            name: {
-                "layers": model.layer_kinds.count(name),
-                "parameters": model.layer_parameters(name),
-                "attention": layer.attention.model_dump(mode="json", exclude={"projections"}),
-                "feed_forward": layer.feed_forward.model_dump(mode="json"),
-            }
-            for name, layer in model.kinds.items()
-        }
+        described["kinds"] = {name: _described_kind(model, name) for name in model.kinds}
     return described
+
+
+def _described_kind(model: Model, name: str) -> dict[str, Any]:
+    layer = model.kinds[name]
+    return {
+        "layers": model.layer_kinds.count(name),
+        "parameters": model.layer_parameters(name),
+        "attention": layer.attention.model_dump(mode="json", exclude={"projections"}),
+        "feed_forward": layer.feed_forward.model_dump(mode="json"),
+    }
 
 
 def describe_device(device: Device) -> dict[str, Any]:
