@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,11 +133,16 @@ class Reported(Answered):
         return f"Reported({self.content.title!r}, {self})"
 
 
-def batched(request: BatchRequest, *, watch: Callable[[Progress], None] | None = None) -> Batched:
-    """Run a batch that is already read."""
+def batched(
+    request: BatchRequest,
+    *,
+    watch: Callable[[Progress], None] | None = None,
+    warn: Callable[[str], None] = warnings.warn,
+) -> Batched:
+    """Run a batch that is already read; ``warn`` is told what it goes on without."""
     from shardproof.solver.batch.launch import launch
 
-    outcome, rows = launch(request, watch=watch)
+    outcome, rows = launch(request, watch=watch, warn=warn)
     return Batched(request, outcome, tuple(rows))
 
 
@@ -157,6 +163,7 @@ def batch(
     independent: bool = False,
     resume: bool = True,
     retry_failed: bool = False,
+    cache: bool = True,
     formats: Sequence[Literal["csv", "json", "parquet"]] = ("csv", "json"),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Batched:
@@ -176,6 +183,8 @@ def batch(
         Have the checker accept every proof; find out what rules out fewer GPUs.
     independent, resume, retry_failed
         Carry nothing from task to task; go on from the ledger; try failed tasks again.
+    cache
+        Keep what single replicas were refused in a file beside the ledger, for batches of other limits.
     on_progress
         Called with counts while the batch runs.
 

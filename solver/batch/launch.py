@@ -44,6 +44,13 @@ class BatchRequest:
     retry_failed: bool = False
     fresh: bool = False
     formats: tuple[str, ...] = ("csv", "json")
+    cached: bool = True
+
+    @property
+    def cache(self) -> Path | None:
+        """File beside the ledger that keeps what single replicas were refused (``None``: it is not used)."""
+        used = self.cached and not self.independent and not self.fresh and self.engine == "pool"
+        return self.ledger.with_name(f"{self.ledger.stem}.capacities.sqlite") if used else None
 
     @property
     def results(self) -> tuple[Path, ...]:
@@ -94,14 +101,21 @@ def batch_request(options: Mapping[str, Any]) -> BatchRequest:
         independent=options["independent"],
         retry_failed=options["retry_failed"],
         fresh=not options["resume"],
+        cached=options["cache"],
         formats=tuple(dict.fromkeys(options["formats"])),
     )
 
 
 def launch(
-    request: BatchRequest, *, work: Work | None = None, watch: Callable[[Progress], None] | None = None
+    request: BatchRequest,
+    *,
+    work: Work | None = None,
+    watch: Callable[[Progress], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> tuple[Outcome, list[Row]]:
     """Run a batch to its end, or to Ctrl-C or SIGTERM; the results files hold what is known then.
+
+    ``warn`` is told what the run goes on without: a cache that cannot be used.
 
     Raises
     ------
@@ -112,7 +126,7 @@ def launch(
         try:
             ledger = Ledger(request.ledger)
             try:
-                outcome = _run(request, ledger, work or Solve(request.settings), watch, stopped)
+                outcome = _run(request, ledger, work or _work(request, warn), watch, stopped)
                 rows = rows_of(ledger, list(map(run_task, request.tasks)), independent=request.independent)
             finally:
                 ledger.close()
@@ -121,6 +135,18 @@ def launch(
         for form, path in zip(request.formats, request.results, strict=True):
             write_rows(rows, request.swept, path, form)
     return outcome, rows
+
+
+def _work(request: BatchRequest, warn: Callable[[str], None] | None) -> Solve:
+    """Return what workers do, with the cache made ready."""
+    if request.cache is None:
+        return Solve(request.settings, sharing=not request.independent)
+    from shardproof.solver.batch.capacity_cache import made_ready
+
+    said = made_ready(request.cache)
+    if said is not None and warn is not None:
+        warn(said)
+    return Solve(request.settings, cache=request.cache, code=code_version())
 
 
 def _run(

@@ -5,20 +5,40 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shardproof.solver.batch.answer import Answer, Job, from_document, from_fleet
 from shardproof.solver.batch.fingerprint import SolveSettings
 
 if TYPE_CHECKING:
+    from shardproof.solver.search.refusals import Refusals
     from shardproof.solver.search.settings import Progress
 
 
 @dataclass(frozen=True)
 class Solve:
-    """Solves jobs under fixed settings; travels to worker processes by value."""
+    """Solves jobs under fixed settings; travels to worker processes by value.
+
+    ``sharing``: what single replicas were refused serves the jobs that come after; ``cache``: where that outlasts the
+    process (`capacity_cache`).
+    """
 
     settings: SolveSettings
+    sharing: bool = True
+    cache: Path | None = None
+    code: str = ""
+
+    @cached_property
+    def _refusals(self) -> Refusals | None:
+        """What this process's jobs were refused."""
+        from shardproof.solver.batch.capacity_cache import CapacityCache
+        from shardproof.solver.search.refusals import Refusals
+
+        if not self.sharing:
+            return None
+        return Refusals(None if self.cache is None else CapacityCache(self.cache, self.code))
 
     def __call__(self, job: Job) -> Answer:
         """Solve one instance."""
@@ -43,6 +63,7 @@ class Solve:
             explain=chosen.explain,
             floor=job.known.floor or 1,
             on_progress=on_progress,
+            refusals=self._refusals,
         )
         if isinstance(job.instance, PoolsQuestion):
             # That there is no fleet needs its reason; a fleet speaks for itself.

@@ -39,6 +39,9 @@ are solved. Exit code 0: every task is answered; 2: bad input; 3: some are undec
 @click.option("--explain", is_flag=True, help="Find out what rules out fewer GPUs, for every task (slower).")
 @click.option("--independent", is_flag=True, help="Carry nothing over from one task to another.")
 @click.option("--resume/--fresh", default=True, help="Go on from the ledger, or solve all anew [default: resume].")
+@click.option(
+    "--cache/--no-cache", default=True, help="Keep what replicas were refused beside the ledger [default: on]."
+)
 @click.option("--retry-failed", is_flag=True, help="Try tasks again that failed in an earlier run.")
 @click.option("--format", "formats", multiple=True, type=click.Choice(["csv", "json", "parquet"]),
               default=("csv", "json"), show_default=True, help="Results files; may be repeated.")  # fmt: skip
@@ -71,7 +74,7 @@ def _run(request: BatchRequest, options: dict[str, Any]) -> int:
 
     stderr = Console(stderr=True)
     with Watcher(stderr) as watcher:
-        found = batched(request, watch=watcher)
+        found = batched(request, watch=watcher, warn=lambda said: stderr.print(said, markup=False, soft_wrap=True))
     stderr.print(str(found), markup=False, highlight=False, soft_wrap=True)
     if options["as_json"]:
         import json
