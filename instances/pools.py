@@ -22,7 +22,7 @@ from shardproof.instances.model import Model
 from shardproof.instances.plan import Pool as Phase
 from shardproof.instances.serving import Serving
 from shardproof.instances.units import Price, Rate
-from shardproof.instances.workload import OpenLoop
+from shardproof.instances.workload import Burst, OpenLoop
 
 Objective = Literal["gpus", "price", "power", "load"]
 PriceKind = Literal["on-demand", "reserved", "spot", "list", "total-cost"]
@@ -218,7 +218,8 @@ class Pool(Record):
     """One offer serving one model: the places of its scenarios among the demands, and the question of one replica.
 
     ``phase``: the one that it serves alone (``None``: both). ``also``: for each of ``places`` further demands that its
-    requests count for as well, since prefill and decode are demands of their own where they may be apart.
+    requests count for as well, since prefill and decode are demands of their own where they may be apart. ``units``:
+    of these demands that one request of each scenario counts for (empty: one), where phases count in their own.
     """
 
     name: str
@@ -228,6 +229,7 @@ class Pool(Record):
     instance: Instance
     phase: Phase | None = None
     also: tuple[tuple[int, ...], ...] = ()
+    units: tuple[int, ...] = ()
 
     @property
     def counts(self) -> tuple[tuple[int, ...], ...]:
@@ -239,6 +241,11 @@ class Pool(Record):
     def is_open(self) -> bool:
         """Whether its requests come by themselves."""
         return any(isinstance(scenario.workload, OpenLoop) for scenario in self.instance.scenarios)
+
+    @property
+    def keeps_coming(self) -> bool:
+        """Whether requests of any scenario keep coming: by themselves, or in a closed loop."""
+        return any(not isinstance(scenario.workload, Burst) for scenario in self.instance.scenarios)
 
 
 class PoolsQuestion(Record):
@@ -273,9 +280,13 @@ class PoolsQuestion(Record):
     @property
     def rated(self) -> tuple[bool, ...]:
         """Whether each demand is a rate of requests that come by themselves."""
-        return tuple(
-            any(pool.is_open and place in pool.places for pool in self.pools) for place in range(len(self.names))
-        )
+        found = {place for pool in self.pools if pool.is_open for places in pool.counts for place in places}
+        return tuple(place in found for place in range(len(self.names)))
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether prefill and decode may be apart under requests that keep coming: loads depend on times per token."""
+        return self.serving != "together" and any(pool.keeps_coming for pool in self.pools)
 
     @property
     def fingerprint(self) -> str:

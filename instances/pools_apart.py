@@ -1,23 +1,27 @@
 r"""Prefill and decode apart on several devices: which pools may exchange caches, and what each of them counts for.
 
-Replicas of one phase exchange caches with others of the same engine, vendor and cache dtype, over a link that is no
-faster than either end's. A *way* is such a set with the slowest link that it takes: its decode replicas reach that, its
-prefill replicas send as if all of them did no more. Of D requests x_f pass by way f, at most as many as its prefill
-replicas send (P_f) and its decode replicas take in (C_f); replicas of both phases serve the rest (T):
+Replicas of one phase exchange caches with others of the same engine, vendor and cache dtype (a *key*), over a link that
+is no faster than either end's. A prefill replica chooses the link on which it sends, and reaches every decode replica
+whose own link is no slower. Of D requests as many pass as flow from prefill replicas (at most what they send, P) over
+such pairs to decode replicas (at most what they take in, C); replicas of both phases serve the rest (T). The largest
+flow is the least cut: a set U of decode links says that prefill replicas which reach none beyond U are left out,
 
-.. math:: \sum_f \min(P_f, C_f) + T \ge D \quad\Longleftrightarrow\quad
-    \sum_{f \in F} P_f + \sum_{f \notin F} C_f + T \ge D \quad \text{for every set } F \text{ of ways}
+.. math:: \sum_k \Big( \sum_{N(p) \not\subseteq U_k} P_p + \sum_{r \in U_k} C_r \Big) + T \ge D
+    \quad \text{for every choice of a set } U_k \text{ of each key } k
 
-so that prefill and decode are demands of their own, one for each set: two where there is one way.
+where only unions of what prefill replicas reach, N(p), need be looked at: links one slower than the other make one more
+than there are links, no power of two. So prefill and decode are demands of their own, one for each choice: two where
+there is one key and one link.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
-from typing import Any
+from math import prod
+from typing import Any, TypeVar
 
 from shardproof.instances.errors import InputError
 from shardproof.instances.plan import Pool as Phase
@@ -25,27 +29,44 @@ from shardproof.instances.pools import Pool
 from shardproof.instances.serving import Passage, Serving, passage_of
 from shardproof.instances.units import format_duration
 
-MOST_WAYS = 8
-"""Ways of one model that are told apart (each doubles the demands)."""
+MOST_DEMANDS = 256
+"""Demands into which one of a model is parted at most."""
 
 Key = tuple[str, str, str]
-"""Engine, vendor and dtype of the cache: what both pools of a way have in common."""
+"""Engine, vendor and dtype of the cache: what both pools that exchange caches have in common."""
+
+Reach = frozenset[Passage]
+"""Links of decode replicas."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """Pools that exchange caches, and the link that all of its decode replicas reach."""
+class Exchange:
+    """Pools of a key: links that its decode replicas have, on which its prefill replicas send, and the cuts between.
+
+    ``sends``: by a sender's own link those on which it may send; ``cuts``: sets of decode links, the empty one first.
+    """
 
     key: Key
-    link: Passage
-    alone: bool
-    """Whether it is the only one of its key."""
+    takes: tuple[Passage, ...]
+    sends: Mapping[Passage, tuple[Passage, ...]]
+    cuts: tuple[Reach, ...]
 
     @property
     def name(self) -> str:
-        """What tells it apart from the other ways of a question."""
-        engine = "free of rules" if self.key[0] == "any" else self.key[0]
-        return engine if self.alone else f"{engine} at {float(self.link.bandwidth) / 1e9:g} GB/s"
+        """What tells it apart from the others of a question."""
+        return "free of rules" if self.key[0] == "any" else self.key[0]
+
+    def reached(self, link: Passage) -> Reach:
+        """Return decode links that are no slower than one on which is sent."""
+        return frozenset(other for other in self.takes if link.is_within(other))
+
+    def cut_name(self, place: int) -> str:
+        """Name what a cut counts: prefill, decode, or decode of fast links and prefill that reaches others too."""
+        cut = self.cuts[place]
+        if not cut or len(cut) == len(self.takes):
+            return "decode" if cut else "prefill"
+        rates = ", ".join(sorted(f"{float(link.bandwidth) / 1e9:g}" for link in cut))
+        return f"decode at {rates} GB/s ({place}), prefill of others"
 
 
 @dataclass(frozen=True)
@@ -76,30 +97,32 @@ def parted(
     made, titles, asked, carriers, notes = list[str](), list[str](), list[Fraction](), list[Pool](), list[str]()
     for title in dict.fromkeys(pool.model for pool in pools):
         own = [pool for pool in pools if pool.model == title]
-        ways, said = _ways(own, phases)
+        exchanges, said = _exchanges(own, phases)
         notes += [f"{title}: {said}"] if said else []
-        if not ways and (serving == "apart" or not any(_serves_both(phases[pool.offer]) for pool in own)):
+        if not exchanges and (serving == "apart" or not any(_serves_both(phases[pool.offer]) for pool in own)):
             remedy = "no offer for prefill and offer for decode have engine, vendor and cache dtype in common"
-            raise InputError(f"{title}: devices: {remedy}; widen phases, or allow serving: any")
-        sets = list(product(("prefill", "decode"), repeat=len(ways)))
+            more = ", or allow serving: any" if serving == "apart" else ""
+            raise InputError(f"{title}: devices: {remedy}; widen phases{more}")
+        choices = list(product(*(range(len(one.cuts)) for one in exchanges)))
         old = sorted({place for pool in own for place in pool.places})
         found = dict[int, tuple[int, ...]]()
         for place in old:
-            found[place] = tuple(range(len(made), len(made) + len(sets)))
-            made += [_name(names[place], ways, chosen) for chosen in sets]
-            titles += [names[place]] * len(sets)
-            asked += [demand[place]] * len(sets)
+            found[place] = tuple(range(len(made), len(made) + len(choices)))
+            made += [_name(names[place], exchanges, chosen) for chosen in choices]
+            titles += [names[place]] * len(choices)
+            asked += [demand[place]] * len(choices)
         for pool in own:
-            carriers += _carriers(serving, pool, phases[pool.offer], ways, sets, found)
+            carriers += _carriers(serving, pool, phases[pool.offer], exchanges, choices, found)
     return Demands(tuple(made), tuple(titles), tuple(asked), tuple(carriers), tuple(dict.fromkeys(notes)))
 
 
-def _name(name: str, ways: Sequence[Way], chosen: Sequence[Any]) -> str:
-    if not ways:
+def _name(name: str, exchanges: Sequence[Exchange], chosen: Sequence[int]) -> str:
+    if not exchanges:
         return name
-    if len(ways) == 1:
-        return f"{name}: {chosen[0]}"
-    return f"{name}: {', '.join(f'{phase} {way.name}' for phase, way in zip(chosen, ways, strict=True))}"
+    parts = [one.cut_name(at) for one, at in zip(exchanges, chosen, strict=True)]
+    if len(exchanges) > 1:
+        parts = [f"{part} {one.name}" for one, part in zip(exchanges, parts, strict=True)]
+    return f"{name}: {', '.join(parts)}"
 
 
 def _key(pool: Pool) -> Key:
@@ -119,22 +142,24 @@ def _serves_both(phases: Sequence[Phase]) -> bool:
     return _serves(phases, "prefill") and _serves(phases, "decode")
 
 
-def _ways(pools: Sequence[Pool], phases: Sequence[tuple[Phase, ...]]) -> tuple[list[Way], str]:
-    """Return the ways of a model's pools, and what was left out of them."""
-    found: dict[Key, list[Passage]] = {}
+def _exchanges(pools: Sequence[Pool], phases: Sequence[tuple[Phase, ...]]) -> tuple[list[Exchange], str]:
+    """Return what pools of a model exchange, and what was left out of it."""
+    found: dict[Key, tuple[list[Passage], list[Passage]]] = {}
     for key in dict.fromkeys(map(_key, pools)):
-        senders = [_link(pool) for pool in pools if _key(pool) == key and _serves(phases[pool.offer], "prefill")]
-        takers = [_link(pool) for pool in pools if _key(pool) == key and _serves(phases[pool.offer], "decode")]
+        own = [pool for pool in pools if _key(pool) == key]
+        senders = [_link(pool) for pool in own if _serves(phases[pool.offer], "prefill")]
+        takers = [_link(pool) for pool in own if _serves(phases[pool.offer], "decode")]
         if senders and takers:
-            found[key] = _links(senders, takers)
-    said = ""
-    if sum(map(len, found.values())) > MOST_WAYS:
-        found = {key: [_slowest(links)] for key, links in found.items()}
-        said = "every prefill replica sends as if to the slowest device that may decode, as the ways are too many"
-    if len(found) > MOST_WAYS:
+            found[key] = senders, takers
+    said, exchanges = "", [_exchange(key, *links) for key, links in found.items()]
+    if prod(len(one.cuts) for one in exchanges) > MOST_DEMANDS:
+        slowest = {key: (senders, [_slowest(takers)]) for key, (senders, takers) in found.items()}
+        exchanges = [_exchange(key, *links) for key, links in slowest.items()]
+        said = "every prefill replica sends as if to the slowest device that may decode, as the links are too many"
+    if prod(len(one.cuts) for one in exchanges) > MOST_DEMANDS:
         remedy = "are more than are told apart; name the engine, or devices of one vendor"
         raise InputError(f"serving: {len(found)} pairs of engine and vendor {remedy}")
-    return [Way(key, link, len(links) == 1) for key, links in found.items() for link in links], said
+    return exchanges, said
 
 
 def _slowest(links: Sequence[Passage]) -> Passage:
@@ -144,39 +169,73 @@ def _slowest(links: Sequence[Passage]) -> Passage:
     return whole
 
 
-def _links(senders: Sequence[Passage], takers: Sequence[Passage]) -> list[Passage]:
-    """Return the links that sets of takers have in common, as far as any sender reaches them."""
-    best = Passage(max(link.bandwidth for link in senders), min(link.setup for link in senders))
-    found = dict.fromkeys(best.narrowed(link) for link in takers)
+def _exchange(key: Key, senders: Sequence[Passage], takers: Sequence[Passage]) -> Exchange:
+    """Return the links of a key: a sender chooses whom it reaches, and sends at the slowest of them and its own."""
+    takes = tuple(sorted(set(takers), key=_speed))
+    common = _joined(takes, Passage.narrowed)
+    sends = {own: tuple(sorted({own.narrowed(link) for link in common}, key=_speed)) for own in senders}
+    plain = Exchange(key, takes, sends, ())
+    reaches = dict.fromkeys(plain.reached(link) for links in sends.values() for link in links)
+    cuts = {frozenset[Passage](), *_joined(tuple(reaches), frozenset.union)}
+    ordered = sorted(cuts, key=lambda cut: (len(cut), sorted(map(_speed, cut))))
+    return replace(plain, cuts=tuple(ordered))
+
+
+Joined = TypeVar("Joined")
+
+
+def _joined(parts: Sequence[Joined], join: Callable[[Joined, Joined], Joined]) -> set[Joined]:
+    """Return parts and all that any of them make together."""
+    found = set(parts)
     while True:
-        more = [one.narrowed(other) for one in found for other in found]
-        if found.keys() >= set(more):
-            return sorted(found, key=lambda link: (-link.bandwidth, link.setup))
-        found |= dict.fromkeys(more)
+        more = {join(one, other) for one in found for other in found}
+        if more <= found:
+            return found
+        found |= more
+
+
+def _speed(link: Passage) -> tuple[Fraction, int]:
+    return -link.bandwidth, link.setup
 
 
 def _carriers(
     serving: Serving,
     pool: Pool,
     phases: tuple[Phase, ...],
-    ways: Sequence[Way],
-    sets: Sequence[tuple[Any, ...]],
+    exchanges: Sequence[Exchange],
+    choices: Sequence[tuple[int, ...]],
     found: dict[int, tuple[int, ...]],
 ) -> Iterator[Pool]:
-    """Yield a pool as replicas of both phases, where they are allowed, and of each phase by every way."""
+    """Yield a pool as replicas of both phases, where they are allowed, and of each phase, on every link it may use."""
     if serving == "any" and _serves_both(phases):
         yield _counting(pool, pool.name, None, [found[place] for place in pool.places])
-    for at, way in enumerate(ways):
-        if way.key != _key(pool):
+    own = _link(pool)
+    for at, one in enumerate(exchanges):
+        if one.key != _key(pool):
             continue
-        link = _link(pool)
-        for phase in ("prefill", "decode"):
-            if not _serves(phases, phase) or (phase == "decode" and not way.link.is_within(link)):
-                continue
-            chosen = [at_set for at_set, one in enumerate(sets) if one[at] == phase]
-            counts = [tuple(found[place][one] for one in chosen) for place in pool.places]
-            name = f"{pool.name}: {phase}" + ("" if way.alone else f" at {float(way.link.bandwidth) / 1e9:g} GB/s")
-            yield _counting(pool, name, phase, counts, link.narrowed(way.link) if phase == "prefill" else None)
+        cuts = [one.cuts[chosen[at]] for chosen in choices]
+        sends = one.sends[own] if _serves(phases, "prefill") else ()
+        for link in sends:
+            name = f"{pool.name}: prefill" + ("" if len(sends) == 1 else f" at {_said(link, sends)}")
+            reached = one.reached(link)
+            counts = _counts(pool, found, [not reached <= cut for cut in cuts])
+            yield _counting(pool, name, "prefill", counts, link)
+        if _serves(phases, "decode"):
+            taken = next(link for link in one.takes if link.is_within(own))
+            yield _counting(
+                pool, f"{pool.name}: decode", "decode", _counts(pool, found, [taken in cut for cut in cuts])
+            )
+
+
+def _counts(pool: Pool, found: Mapping[int, tuple[int, ...]], kept: Sequence[bool]) -> list[tuple[int, ...]]:
+    """Return for each scenario of a pool the demands that are kept of those into which its own was parted."""
+    return [tuple(place for place, is_kept in zip(found[at], kept, strict=True) if is_kept) for at in pool.places]
+
+
+def _said(link: Passage, among: Sequence[Passage]) -> str:
+    rate = f"{float(link.bandwidth) / 1e9:g} GB/s"
+    alike = [other for other in among if other.bandwidth == link.bandwidth]
+    return rate if len(alike) == 1 else f"{rate} after {format_duration(link.setup)}"
 
 
 def _counting(

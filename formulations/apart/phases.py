@@ -125,6 +125,15 @@ def _prefill(instance: Instance, scenario: Scenario, tokens: Tokens) -> Scenario
         return scenario.model_copy(update={"workload": changed, "limits": Limits(ttft=limits.ttft)})
     prompts = RESOLUTION * max(1, tokens.rounded)
     window = max(1, ceil((prompts + tokens.rounded) * 10**9 / rate_of(scenario, tokens)))
+    return prompts_within(instance, scenario, prompts, window, tokens.hurry)
+
+
+def prompts_within(
+    instance: Instance, scenario: Scenario, prompts: int, window: int, hurry: Fraction = Fraction(1)
+) -> Scenario:
+    """Return what replicas that prefill alone are asked: so many prompts of a scenario within a window, ns."""
+    workload = scenario.workload
+    assert not isinstance(workload, Burst)
     first, limit, hit = _first_token(scenario)
     changed = ClosedLoop(
         input_tokens=max(1, ceil(workload.input_tokens * (1 - hit))),
@@ -137,7 +146,7 @@ def _prefill(instance: Instance, scenario: Scenario, tokens: Tokens) -> Scenario
         sending=sending_time(instance, first),
         window=window,
     )
-    limit = None if limit is None else max(1, floor(limit / tokens.hurry))
+    limit = None if limit is None else max(1, floor(limit / hurry))
     return scenario.model_copy(update={"workload": changed, "limits": Limits(ttft=limit)})
 
 
@@ -178,15 +187,22 @@ def _decode(instance: Instance, scenario: Scenario, tokens: Tokens) -> Scenario:
     if isinstance(workload, Burst):
         changed: Burst | ClosedLoop = workload.model_copy(update={"phase": "decode"})
         return scenario.model_copy(update={"workload": changed, "limits": Limits(tpot=limits.tpot)})
+    return decoding_within(scenario, max(1, floor(decoding_of(scenario, tokens))), floor(tokens.slowest))
+
+
+def decoding_within(scenario: Scenario, requests: int, token: int) -> Scenario:
+    """Return what replicas that decode alone are asked: so many requests of a scenario, at a time per token, ns."""
+    workload, limits = scenario.workload, scenario.limits
+    assert not isinstance(workload, Burst)
     is_open = isinstance(workload, OpenLoop)
     own = needs_of(scenario).tpot if is_open else limits.tpot
-    limit = min(floor(tokens.slowest), own or floor(tokens.slowest))
+    limit = min(token, own or token)
     changed = ClosedLoop(
         input_tokens=workload.input_tokens,
         output_tokens=workload.output_tokens,
         sequence_length_range=workload.sequence_length_range,
         kv_cache=workload.kv_cache,
-        concurrency=max(1, floor(decoding_of(scenario, tokens))),
+        concurrency=requests,
         independent=is_open,
         phase="decode",
     )

@@ -24,11 +24,11 @@ def replica_question(pool: Pool) -> Instance:
     if instance.serving == "together":
         return instance
     check_apart(instance)
-    if is_steady(instance):
-        remedy = "prefill and decode apart on several devices are searched for bursts; give a batch_size, or one device"
-        raise InputError([Problem(instance.name, "workload", instance.scenarios[0].workload.kind, remedy)])
     if pool.phase is None:
         return as_together(instance)
+    if is_steady(instance):
+        remedy = "fleets with pools apart whose requests keep coming are played: there is no certificate of them"
+        raise InputError([Problem(instance.name, "workload", instance.scenarios[0].workload.kind, remedy)])
     budgets = {name: getattr(instance, name) for name in ("max_gpus", "max_stage_gpus")}
     return pool_instance(instance, pool.phase).model_copy(update=budgets)
 

@@ -216,13 +216,15 @@ def explained_fleet(question: PoolsQuestion, settings: Settings | None = None) -
 class FleetSensitivity(Answered):
     """Between which prices (GPUs, power) of each offer this fleet stays the cheapest; prices of one GPU in the unit.
 
-    ``growth``: how many times the demand it carries, where capacities are given as data.
+    ``growth``: how many times the demand it carries, where capacities are given as data or pools apart were played;
+    ``limits``: how tight each limit may become before pools that were played miss it, ns (a share, of goodput).
     """
 
     instance: PoolsQuestion
     result: FleetResult
     offers: tuple[Mapping[str, Any], ...]
     growth: float | None = None
+    limits: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -237,8 +239,9 @@ class FleetSensitivity(Answered):
     def to_dict(self) -> dict[str, Any]:
         """Return the document that ``sensitivity --json`` prints."""
         value = self.result.shown(self.result.value)
-        found = {"status": self.result.status, "objective": self.result.objective, "value": value}
-        return found | {"growth": self.growth, "offers": [dict(offer) for offer in self.offers]}
+        found: dict[str, Any] = {"status": self.result.status, "objective": self.result.objective, "value": value}
+        found |= {"growth": self.growth, "offers": [dict(offer) for offer in self.offers]}
+        return found | ({"limits": [dict(limit) for limit in self.limits]} if self.limits else {})
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """Return one row for each offer."""
@@ -250,7 +253,7 @@ class FleetSensitivity(Answered):
 
         if self.result.value is None:
             return f"no fleet to worsen: {self.result.status}; `shardproof explain` says why"
-        if not self.offers and self.growth is None:
+        if not self.offers and self.growth is None and not self.limits:
             return f"objective {self.result.objective}: no price decides; `shardproof explain` says what binds"
         unit = UNITS[self.result.objective][0]
         lines = [f"{self.instance.name}: this fleet stays the best while, each price on its own,"]
@@ -261,6 +264,12 @@ class FleetSensitivity(Answered):
             lines.append(f"  - {offer['offer']} ({used}) costs {low} to {high} {unit} a GPU, now {offer['now']:.6g}")
         if self.growth is not None:
             lines.append(f"  - the demand grows to no more than {self.growth:.4g} times what it is")
+        if self.limits:
+            from shardproof.solver.pools.slack import in_words
+            from shardproof.solver.pools.why import AT_ITS_PACE
+
+            lines += [f"  - {line}" for line in in_words(self.limits)]
+            lines.append(f"  - {AT_ITS_PACE}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -287,7 +296,12 @@ def fleet_sensitivity(question: PoolsQuestion) -> FleetSensitivity:
         for found in price_ranges(question, result)
     )
     more = growth(question, result)
-    return FleetSensitivity(question, result, offers, None if more is None else float(more))
+    limits: tuple[Mapping[str, Any], ...] = ()
+    if question.is_paced and result.plan is not None:
+        from shardproof.solver.pools.slack import played_growth, played_limits
+
+        more, limits = played_growth(question, result), played_limits(question, result.plan)
+    return FleetSensitivity(question, result, offers, None if more is None else float(more), limits)
 
 
 @dataclass(frozen=True, repr=False, eq=False)

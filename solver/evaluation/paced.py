@@ -34,12 +34,17 @@ CLOSE = Fraction(1001, 1000)
 
 def paced(instance: Instance, plan: Plan) -> Tokens:
     """Return the time per token of a plan apart; the slowest that the limits allow where the pool is no faster."""
+    return pace_of(instance, plan.in_pool("decode").parts)
+
+
+def pace_of(instance: Instance, groups: tuple[Group, ...]) -> Tokens:
+    """Return the time per token at which these groups decode all requests of an instance."""
     check_apart(instance)
     slowest = usual_tokens(instance)
     if not is_steady(instance):
         return slowest
     deployment = deployment_of(pool_instance(instance, "decode", slowest))
-    groups, token = plan.in_pool("decode").parts, slowest.slowest
+    token = slowest.slowest
     for _ in range(MOST_STEPS):
         found = Fraction(_iteration(deployment, groups, instance, token))
         if found * CLOSE >= token:

@@ -110,8 +110,8 @@ def _judged(instance: Instance, plan: Plan, service: Service, runs: int | None) 
     outcomes = service.play(plan, watched=False, runs=runs)
     pairs = zip(within_margin(instance).scenarios, outcomes, strict=True)
     judging = (pair for pair in pairs if plan.is_apart or isinstance(pair[0].workload, OpenLoop))
-    verdicts = tuple(verdict for scenario, outcome in judging for verdict in _verdicts(scenario, outcome))
-    return Judged(plan, outcomes, verdicts)
+    found = tuple(verdict for scenario, outcome in judging for verdict in verdicts(scenario, outcome))
+    return Judged(plan, outcomes, found)
 
 
 def accepted(instance: Instance, plan: Plan, service: Service) -> Judged | None:
@@ -167,8 +167,8 @@ def _keeps_one(plan: Plan, scenario: Scenario, service: Service) -> bool:
     run = service.run(plan, scenario, seed, watched=False, stop=misses)
     if misses.too_many:
         return False
-    verdicts = _verdicts(scenario, Outcome(scenario.name, (run,), {}))
-    return not run.refused and all(verdict.kept for verdict in verdicts)
+    found = verdicts(scenario, Outcome(scenario.name, (run,), {}))
+    return not run.refused and all(verdict.kept for verdict in found)
 
 
 class _Misses:
@@ -196,7 +196,8 @@ class _Misses:
         return any(late > most for late, (_, _, most) in zip(self._late, self._limits, strict=True))
 
 
-def _verdicts(scenario: Scenario, outcome: Outcome) -> Iterator[Verdict]:
+def verdicts(scenario: Scenario, outcome: Outcome) -> Iterator[Verdict]:
+    """Hold what a scenario showed against its limits, one by one."""
     limits, name = scenario.limits, scenario.name
     if isinstance(scenario.workload, Burst):
         yield from _slowest(scenario, outcome)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import isfinite
 
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.units import format_duration
 from shardproof.solver.open_loop.evaluated import evaluate_judged
-from shardproof.solver.open_loop.judge import Judged
+from shardproof.solver.open_loop.judge import Judged, Verdict
 from shardproof.solver.result import Metrics
 from shardproof.solver.solve import annotated, metrics_of
 
@@ -24,7 +24,12 @@ def measured(instance: Instance, shown: Judged) -> tuple[Plan, Metrics]:
 
 def sentences(shown: Judged) -> Iterator[str]:
     """Say of every limit what the service showed."""
-    for verdict in shown.verdicts:
+    yield from said(shown.verdicts)
+
+
+def said(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """Say of limits what the service showed."""
+    for verdict in verdicts:
         if verdict.limit_name == "goodput":
             good = f"{verdict.found.low:.2%} of the requests or more are good"
             yield f"{verdict.scenario}: {good}, limit {verdict.limit:.2%}"

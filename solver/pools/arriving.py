@@ -37,6 +37,7 @@ class OpenPool:
     clock: Clock
     seed: int = 0
     claimed_by: str | None = None
+    units: tuple[int, ...] = ()
     bounded: dict[Shape, Load] = field(default_factory=dict)
     """Rates that no replica of a shape passes."""
     kept: dict[Shape, Load] = field(default_factory=dict)

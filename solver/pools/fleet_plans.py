@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import ceil
 
+from shardproof.formulations.apart.phases import pool_instance, usual_tokens
 from shardproof.formulations.deployment.plans import group_of, plan_of_groups
 from shardproof.formulations.open_loop import MILLIONTHS, is_open
 from shardproof.formulations.pools.build import replica_question, scales_of
@@ -13,11 +14,12 @@ from shardproof.formulations.pools.problem import Kind, Load, PoolsProblem
 from shardproof.formulations.pools.split import Split, split
 from shardproof.instances.fleet_plan import Case, FleetGroup, FleetPlan, NodeSeats, Seat, Taken
 from shardproof.instances.instance import Instance
-from shardproof.instances.plan import Share
+from shardproof.instances.plan import Plan, Share
 from shardproof.instances.pools import Pool, PoolsQuestion
 from shardproof.instances.reading import refuse
 from shardproof.instances.workload import ClosedLoop
 from shardproof.solver.evaluation.engine_plan import require_plan_of
+from shardproof.solver.evaluation.paced import pace_of
 from shardproof.solver.open_loop.evaluated import evaluate_any
 from shardproof.solver.open_loop.judge import judged
 from shardproof.solver.open_loop.replica_rates import at_rates, together
@@ -94,7 +96,7 @@ def _played(question: PoolsQuestion, kind: Kind, count: int, found: Chosen, rate
     instance = own_instance(asked.instance, count, own, _asked(question, asked))
     shown = judged(instance, shape.plan(pool.deployment, count), pool.rates.service.at(instance))
     pairs = zip(asked.places, own, strict=True)
-    takes = tuple(Taken(name=question.names[at], rate_per_s=rate / MILLIONTHS) for at, rate in pairs if rate)
+    takes = tuple(Taken(name=question.title(at), rate_per_s=rate / MILLIONTHS) for at, rate in pairs if rate)
     return FleetGroup(
         offer=question.offers[kind.offer].name,
         device=question.offers[kind.offer].device,
@@ -244,13 +246,41 @@ def group_instance(question: PoolsQuestion, group: FleetGroup) -> Instance:
             require_plan_of(pool.instance, group.plan.part(part))
     taken = {one.name: one.requests or round((one.rate_per_s or 0) * MILLIONTHS) for one in group.takes}
     load = [taken.get(question.title(place), 0) for place in pool.places]
+    if question.is_paced and pool.phase is not None:
+        return paced_group(pool, group, load)
     return own_instance(replica_question(pool), group.replicas, load, _asked(question, pool))
+
+
+def paced_group(pool: Pool, group: FleetGroup, load: Sequence[int]) -> Instance:
+    """Return what a group of one phase is asked where requests keep coming: its part, at the pace that it reaches.
+
+    Prefill is asked at the slowest pace that the limits allow: at least so many prompts come.
+    """
+    assert pool.phase is not None
+    whole = own_instance(pool.instance, group.replicas, load)
+    if group.plan is None:
+        raise refuse("plan", "says no stages", field="groups.plan", value="none")
+    tokens = pace_of(whole, group.plan.parts) if pool.phase == "decode" else usual_tokens(whole)
+    budgets = {name: getattr(whole, name) for name in ("max_gpus", "max_stage_gpus")}
+    asked, limits = (pool_instance(whole, pool.phase, one).scenarios for one in (tokens, usual_tokens(whole)))
+    pairs = zip(asked, limits, strict=True)
+    scenarios = tuple(one.model_copy(update={"limits": stated.limits}) for one, stated in pairs)
+    found = pool_instance(whole, pool.phase, tokens)
+    return found.model_copy(update=budgets | {"scenarios": scenarios})
+
+
+def group_plan(question: PoolsQuestion, group: FleetGroup) -> Plan | None:
+    """Return the plan that answers `group_instance`: shares of played pools say what engines are set up for."""
+    if group.plan is None or group.phase is None or not question.is_paced:
+        return group.plan
+    return group.plan.model_copy(update={"shares": ()})
 
 
 def metrics_of(question: PoolsQuestion, plan: FleetPlan) -> FleetMetrics:
     """Figures of a fleet: GPUs, price and power that are paid, and the latencies of its slowest group."""
     prices, watts = _paid(question, plan, "price"), _paid(question, plan, "power")
-    found = [(group_instance(question, group), group.plan) for group in plan.groups if group.plan is not None]
+    pairs = ((group, group_plan(question, group)) for group in plan.groups)
+    found = [(group_instance(question, group), own) for group, own in pairs if own is not None]
     figures = [evaluate_any(instance, own) for instance, own in found]
     tokens = sum(one.throughput(name).output_tokens_per_s for one in figures for name in _names(one.scenarios))
     return FleetMetrics(

@@ -11,9 +11,12 @@ from shardproof.instances.errors import InputError
 from shardproof.instances.fleet_plan import FleetGroup, FleetPlan
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.solver.open_loop.evaluated import evaluate_any
-from shardproof.solver.pools.fleet_plans import group_instance, metrics_of
+from shardproof.solver.open_loop.shown import said
+from shardproof.solver.pools.fleet_plans import group_instance, group_plan, metrics_of
 from shardproof.solver.pools.losses import without_nodes, without_replicas
 from shardproof.solver.pools.result import UNITS, FleetMetrics
+from shardproof.solver.pools.steady_plans import Shown, played_metrics
+from shardproof.solver.pools.steady_play import FleetService
 
 EVEN = 1 - 1e-9
 """Part of a rate that counts as all of it: rates stand in plans as floats."""
@@ -59,14 +62,16 @@ def held(question: PoolsQuestion, plan: FleetPlan, name: str) -> HeldPlan:
     for place, group in enumerate(plan.groups):
         if group.offer not in known or (question.pools and group.pool not in pools):
             raise InputError(f"{name}: groups.{place}: {group.pool or group.offer}: is no pool of {question.name}")
-    metrics = metrics_of(question, plan)
     carried = carried_by_takes(question, plan)
+    shown = _shown(question, plan, carried)
+    metrics = metrics_of(question, plan) if shown is None else played_metrics(question, plan, shown)
     broken = (
         *(_groups(question, plan)),
         *_limits(question, metrics),
         *_nodes(question, plan),
         *(_short(carried) if question.objective != "load" else ()),
         *(_spared(question, plan)),
+        *(() if shown is None else _in_service(shown)),
     )
     return HeldPlan(name, metrics, _value(question, metrics, carried), broken)
 
@@ -114,7 +119,8 @@ def _groups(question: PoolsQuestion, plan: FleetPlan) -> Iterator[Broken]:
         elif group.plan is None:
             yield Broken(f"group {place}: says no stages", "stages", f"group={place}")
         else:
-            found = evaluate_any(group_instance(question, group), group.plan)
+            own = group_plan(question, group)
+            found = evaluate_any(group_instance(question, group), own or group.plan)
             for one in found.violations:
                 text = f"group {place}: {one.group}[{one.index}]: {one.value} {one.unit}, limit {one.limit}"
                 yield Broken(text, one.group, f"group={place}, {one.index}", one.value, one.limit, one.unit)
@@ -190,8 +196,28 @@ def _spared(question: PoolsQuestion, plan: FleetPlan) -> Iterator[Broken]:
         cases = without_replicas(counts, question.gone)
     word = f"a {question.spare}" if question.gone == 1 else f"{question.gone} {question.spare}s"
     verb = "is" if question.gone == 1 else "are"
-    for said in dict.fromkeys(said for left in cases for said in _short(carried_by_takes(question, plan, left))):
-        yield replace(said, text=f"when {word} {verb} gone, {said.text}", group="spare")
+    for one in dict.fromkeys(one for left in cases for one in _short(carried_by_takes(question, plan, left))):
+        yield replace(one, text=f"when {word} {verb} gone, {one.text}", group="spare")
+
+
+def _shown(question: PoolsQuestion, plan: FleetPlan, carried: dict[str, float]) -> Shown | None:
+    """Play pools apart whose requests keep coming (``None``: there are none)."""
+    if not question.is_paced or any(group.plan is None for group in plan.groups):
+        return None
+    steps = int(min(carried.values()) * question.resolution / EVEN) if question.objective == "load" else None
+    return Shown.of(question, plan, FleetService(question), None if steps is None else max(1, steps))
+
+
+def _in_service(shown: Shown) -> Iterator[Broken]:
+    """Limits that pools apart miss when they are played, whatever is gone."""
+    found = dict[tuple[str, str], Broken]()
+    for one in shown.verdicts:
+        if not one.kept:
+            unit = "share" if one.limit_name == "goodput" else "ns"
+            (text,) = said([one])
+            broken = Broken(text, one.limit_name, f"scenario={one.scenario}", one.found.value, one.limit, unit)
+            found.setdefault((one.scenario, one.limit_name), broken)
+    yield from found.values()
 
 
 def in_words(question: PoolsQuestion, plan: HeldPlan, best: float | None) -> list[str]:

@@ -73,10 +73,11 @@ class PoolView(Protocol):
 
 
 class KnownPool(Protocol):
-    """A pool: its offer, for each of its scenarios the demands that it counts for, and its views."""
+    """A pool: its offer, for each of its scenarios the demands that it counts for, in which units, and its views."""
 
     offer: int
     counts: tuple[tuple[int, ...], ...]
+    units: tuple[int, ...]
 
     def view(self, *, floor: bool) -> PoolView:
         """Return what is known on floor tables (bounds), or on ceiling tables (what was found to hold)."""
@@ -84,7 +85,8 @@ class KnownPool(Protocol):
 
 def own_of(pool: KnownPool, load: Load) -> Load:
     """Return what a load of all demands is in a pool's own scenarios: the first of its demands stands for each."""
-    return tuple(load[places[0]] for places in pool.counts)
+    units = pool.units or (1,) * len(pool.counts)
+    return tuple(-(-load[places[0]] // unit) for places, unit in zip(pool.counts, units, strict=True))
 
 
 @dataclass
@@ -113,10 +115,11 @@ class Searched:
 
     def kind_of(self, place: int, item: Item) -> Kind:
         """Return a pool's width and load as a kind of the problem."""
-        load = [0] * len(self.demand)
-        for places, requests in zip(self.pools[place].counts, item.load, strict=True):
+        load, pool = [0] * len(self.demand), self.pools[place]
+        units = pool.units or (1,) * len(pool.counts)
+        for places, requests, unit in zip(pool.counts, item.load, units, strict=True):
             for at in places:
-                load[at] = requests
+                load[at] = requests * unit
         return Kind(self.pools[place].offer, place, item.gpus, (tuple(load),))
 
     def item_of(self, kind: Kind) -> Item:

@@ -14,6 +14,15 @@ PREMISES = (
     " a rate keeps them at no higher one; every group was played by itself as a plan of one device is, with all of its"
     " replicas, and with those that are left when each takes most",
 )
+STEADY = (
+    "pools apart of requests that keep coming: bounds hold for fleets in which every decode replica keeps the limit on "
+    "TPOT by itself, replicas of both phases keep every limit by themselves, and a first token takes at least the "
+    "prefill of its own prompt and the transfer",
+    "the pools of the fleet were played in the simulator, with the link of every prefill replica, and again in every "
+    "case of something being gone; a limit is kept where the 95 % interval keeps it (closed loops, one run: the mean)",
+    "requests go to pools and to replicas of both phases in fixed parts, by chance where they come by themselves; "
+    "between replicas of a phase in proportion to what each can take, in closed loops to the least loaded of them",
+)
 LEAST_PLAYED = "no fleet is cheaper whose replicas take what they sustain in service; the bound says what none can"
 POISSON = "parts of a Poisson stream that are drawn by chance are Poisson streams"
 THINNED = (

@@ -61,6 +61,7 @@ class SearchedPool:
     deployment: Deployment
     clock: Clock
     claimed_by: str | None = None
+    units: tuple[int, ...] = ()
     floor: Capacities = field(init=False)
     ceiling: Capacities = field(init=False)
     provers: Provers = field(init=False)

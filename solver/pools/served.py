@@ -14,7 +14,8 @@ from shardproof.instances.traffic.trace import Request
 from shardproof.instances.workload import Burst, Scenario
 from shardproof.solver.evaluation.figures import Throughput
 from shardproof.solver.evaluation.predictions import Prediction, predict
-from shardproof.solver.pools.fleet_plans import group_instance, pool_of
+from shardproof.solver.pools.fleet_plans import group_instance, group_plan, pool_of
+from shardproof.solver.pools.steady_play import FleetService
 from shardproof.solver.simulation.fleet import Seat, play_open
 from shardproof.solver.simulation.outcome import Outcome, Run, side_by_side
 from shardproof.solver.simulation.pools import Pools, play_open_apart
@@ -32,7 +33,7 @@ def predict_fleet(question: PoolsQuestion, plan: FleetPlan, *, level: float | No
     found = [
         replace(one, group=place, pool=group.phase)
         for place, group in enumerate(plan.groups)
-        for one in predict(group_instance(question, group), _plan(group), level=level)
+        for one in predict(group_instance(question, group), group_plan(question, group) or _plan(group), level=level)
     ]
     return tuple(_passing(question, plan, found))
 
@@ -89,16 +90,22 @@ def _throughput(question: PoolsQuestion, slowest: Prediction, groups: list[Fleet
 def simulate_fleet(
     question: PoolsQuestion, plan: FleetPlan, settings: SimulationSettings | None = None
 ) -> tuple[Outcome, ...]:
-    """Play a fleet under every burst that it is asked: both pools, the link between them, replicas of both beside.
+    """Play a fleet under all that it is asked: both pools, the link between them, replicas of both beside.
 
     Raises
     ------
     InputError
-        If requests keep coming, or capacities are given as data.
+        If a scenario has no replicas of one phase, or capacities are given as data.
     """
-    settings = settings or SimulationSettings()
+    service = FleetService(question, settings or SimulationSettings())
     titles = dict.fromkeys(question.title(place) for place in range(len(question.names)))
-    return tuple(_Played(question, plan, settings, title).outcome() for title in titles)
+    return tuple(_outcome(service, plan, title) for title in titles)
+
+
+def _outcome(service: FleetService, plan: FleetPlan, title: str) -> Outcome:
+    if isinstance(service.scenario(title, plan.groups).workload, Burst):
+        return _Played(service.question, plan, service.settings, title).outcome()
+    return service.outcome(title, plan.groups)
 
 
 class _Played:
@@ -110,9 +117,6 @@ class _Played:
         if not self.groups:
             raise InputError(f"plan: groups: none takes requests of {title}")
         self.scenario = self._scenario(self.groups[0])
-        if not isinstance(self.scenario.workload, Burst):
-            remedy = "a fleet is played under bursts; simulate each group's plan under its own part of the requests"
-            raise InputError(f"{question.name}: workload: {remedy}")
 
     def _pool(self, group: FleetGroup) -> Pool:
         _plan(group)

@@ -23,6 +23,7 @@ from shardproof.solver.pools.played import LEAST_PLAYED, premises
 from shardproof.solver.pools.programs import programs_of
 from shardproof.solver.pools.rates_proof import proof_of_rates
 from shardproof.solver.pools.result import UNITS, FleetResult
+from shardproof.solver.pools.steady_solve import solve_steady
 from shardproof.solver.pools.why import reasons
 from shardproof.solver.pools.work import Work
 from shardproof.solver.result import Proof, Status
@@ -43,7 +44,17 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
     CheckFailed
         If the checker refuses what was found (a fault of ours).
     """
-    settings, started = settings or Settings(), now()
+    settings = settings or Settings()
+    if not question.is_paced:
+        return _solved(question, settings)
+    found = solve_steady(question, settings, _solved)
+    if found.status != "infeasible" or not settings.explain:
+        return found
+    return replace(found, explanation=reasons(question, found, EXPLAINED_WITHIN_S))
+
+
+def _solved(question: PoolsQuestion, settings: Settings) -> FleetResult:
+    started = now()
     work = Work(question, settings)
     asked = Asked(work.base.demand, question.objective == "load", question.resolution)
     effort = PoolsSettings(settings.time_limit_s, settings.workers, settings.seed)
@@ -150,7 +161,7 @@ def unproven(programs: Mapping[int, tuple[dict[str, Any], list[dict[str, Any]]]]
 def certificate_document(question: PoolsQuestion, result: FleetResult) -> dict[str, Any] | None:
     """Return the certificate of an answer; ``None`` where nothing was proved."""
     outcome = result.outcome
-    if result.status == "undecided" or (outcome.tree is None and outcome.fleet is None):
+    if result.status == "undecided" or question.is_paced or (outcome.tree is None and outcome.fleet is None):
         return None
     proof = proof_of_rates(result.asked, outcome, result.work) if result.work.is_played else None
     if result.work.is_played and proof is None:

@@ -26,6 +26,7 @@ from shardproof.solver.pools.work import Work
 WITHIN_S = 20.0
 """Seconds for all questions of an explanation."""
 MOST_STEPS = 40
+AT_ITS_PACE = "other fleets here are planned for the pace of this one, and were not played"
 
 
 Step = Callable[["PoolsQuestion", "FleetResult", "Again", PoolsProblem], Iterator[str]]
@@ -83,6 +84,8 @@ def reasons(question: PoolsQuestion, result: FleetResult, seconds: float = WITHI
         except OutOfTimeError:
             found.append(f"more takes longer than {seconds:g} s")
             break
+    if question.is_paced and result.value is not None:
+        found.append(AT_ITS_PACE)
     return tuple(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
@@ -11,7 +12,7 @@ from shardproof.formulations.fleet.covering import Item, trimmed
 from shardproof.formulations.pools.build import problem_of, replica_question
 from shardproof.formulations.pools.problem import Kind
 from shardproof.instances.clock import now
-from shardproof.instances.pools import PoolsQuestion
+from shardproof.instances.pools import Pool, PoolsQuestion
 from shardproof.solver.open_loop.replica_rates import together
 from shardproof.solver.open_loop.shapes import Shape
 from shardproof.solver.pools.arriving import OpenPool, PlayedRates
@@ -25,8 +26,17 @@ from shardproof.solver.search.capacities import Known
 from shardproof.solver.search.query import Interrupted
 from shardproof.solver.search.settings import Settings
 
+AnyPool = SearchedPool | OpenPool
 Chosen = tuple[SearchedPool, Known] | tuple[OpenPool, Shape]
 """What a kind of the fleet is: a chain of its pool's program, or a shape that was played."""
+
+
+@dataclass
+class Shared:
+    """Pools by what a replica of theirs is asked, and their clock: what is learnt holds in every question."""
+
+    clock: Clock = field(default_factory=Clock)
+    pools: dict[str, AnyPool] = field(default_factory=dict)
 
 
 @dataclass
@@ -35,6 +45,7 @@ class Work:
 
     question: PoolsQuestion
     settings: Settings
+    shared: Shared = field(default_factory=Shared)
     chosen: dict[Kind, Chosen] = field(default_factory=dict)
     least_played: int | None = None
     """Least cost of fleets whose replicas sustain what was played, where it was searched to the end."""
@@ -42,17 +53,28 @@ class Work:
     def __post_init__(self) -> None:
         """Build the problem and, where capacities are searched for, every pool's deployment."""
         self.base = problem_of(self.question)
-        self.clock, self.end_at = Clock(), None if self.settings.time_limit_s is None else now()
+        self.clock = self.shared.clock
+        self.clock.stop_at = None
+        self.end_at = None if self.settings.time_limit_s is None else now()
         if self.end_at is not None and self.settings.time_limit_s is not None:
             self.clock.stop_at = self.end_at + self.settings.time_limit_s * SEARCHED
             self.end_at += self.settings.time_limit_s
-        self.pools = tuple(
-            OpenPool(pool.offer, pool.counts, pool.instance, self.clock, self.settings.seed)
-            if pool.is_open
-            else SearchedPool(pool.offer, pool.counts, deployment_of(replica_question(pool)), self.clock)
-            for pool in self.question.pools
-        )
+        self.pools = tuple(map(self._pool, self.question.pools))
         self.knowledge: Knowledge = Searched(self.base, self.pools, floor=True) if self.pools else Table(self.base)
+
+    def _pool(self, pool: Pool) -> AnyPool:
+        """Return a pool as it is counted here; what was learnt of its replicas is shared."""
+        asked = replica_question(pool)
+        if asked.fingerprint not in self.shared.pools:
+            self.shared.pools[asked.fingerprint] = (
+                OpenPool(pool.offer, pool.counts, asked, self.clock, self.settings.seed)
+                if pool.is_open
+                else SearchedPool(pool.offer, pool.counts, deployment_of(asked), self.clock)
+            )
+        found = self.shared.pools[asked.fingerprint]
+        made = copy(found)
+        made.offer, made.counts, made.units = pool.offer, pool.counts, pool.units
+        return made
 
     @property
     def is_played(self) -> bool:
@@ -78,6 +100,19 @@ class Work:
         finally:
             self.clock.stop_at = stop_at
 
+    def cheapest(self, workers: int, seed: int) -> Realised | None:
+        """Return the cheapest fleet of what was found to hold, of those one of the fewest kinds; nothing is proved."""
+        self.clock.stop_at = self.end_at
+        search = PoolsSearch(self.knowledge, workers, seed, self.end_at)
+        try:
+            while (found := self._searched(search, fewest_kinds=True)) is not None:
+                made = self._made(found)
+                if made is not None or not self.is_played:
+                    return made
+        except Interrupted:
+            pass
+        return None
+
     def _realised(self, search: PoolsSearch, fleet: Realised) -> Realised | None:
         made = None if self.is_played else self._made(fleet)
         while made is None:
@@ -89,13 +124,14 @@ class Work:
                 return None
         return made
 
-    def _searched(self, search: PoolsSearch) -> Realised | None:
+    def _searched(self, search: PoolsSearch, *, fewest_kinds: bool = False) -> Realised | None:
         """Return the cheapest fleet of what was found to hold, of those one of the fewest kinds."""
+        fewest_kinds |= self.is_played
         alike = frozenset(at for at, pool in enumerate(self.question.pools) if pool.instance.replicas == "alike")
         again, found = PoolsSearch(self.found(), search.workers, search.seed, self.end_at, alike=alike), None
         try:
             found = again.run()
-            fewer = again.run(cost=found.cost) if found is not None and self.is_played else None
+            fewer = again.run(cost=found.cost) if found is not None and fewest_kinds else None
             self.least_played = None if found is None or not again.exact else found.cost
             return fewer if fewer is not None and found and len(fewer.groups) < len(found.groups) else found
         except OutOfTimeError:
@@ -146,7 +182,7 @@ class Work:
         """Lower loads to what the demand needs, where nothing is to be spared; rates are shared by capacity later."""
         kinds = list(fleet.problem.kinds)
         rated = self.question.rated
-        used = [place for place, kind in enumerate(kinds) if fleet.values[place] and not self._is_open(kind)]
+        used = [place for place, kind in enumerate(kinds) if fleet.values[place] and not self._counts_rates(kind)]
         if fleet.problem.spare is not None or not used:
             return kinds
         demand = tuple(0 if rate else asked for rate, asked in zip(rated, fleet.problem.demand, strict=True))
@@ -158,6 +194,11 @@ class Work:
             load = pool.counted(item.load)
             kinds[place] = Kind(old.offer, old.pool, old.gpus, (load,)) if any(load) else old
         return kinds
+
+    def _counts_rates(self, kind: Kind) -> bool:
+        """Whether a kind counts for requests that come by themselves: those are shared by what replicas sustain."""
+        rated = self.question.rated
+        return any(rated[place] for places in self.pools[kind.pool].counts for place in places)
 
     def _is_open(self, kind: Kind) -> bool:
         return isinstance(self.pools[kind.pool], OpenPool)

@@ -22,11 +22,15 @@ Came = TypeVar("Came")
 
 @dataclass(frozen=True)
 class Seat:
-    """One replica of a fleet: its clock, its engine's limits, and its share of the requests (any unit)."""
+    """One replica of a fleet: its clock, its engine's limits, and its share of the requests (any unit).
+
+    ``sending``: what the cache of a prompt of so many tokens takes on its link, ns, where that is its own.
+    """
 
     times: IterationTimes
     limits: ReplicaLimits
     weight: float = 1.0
+    sending: Callable[[int], int] | None = None
 
 
 Stop = Callable[[Sequence[Served]], bool]

@@ -16,6 +16,7 @@ from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import LinkName
 from shardproof.formulations.costs.speculative import verifying
 from shardproof.formulations.deployment.build import Deployment
+from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Stage
 from shardproof.instances.speculative import MILLION
 from shardproof.instances.workload import Phased
@@ -88,7 +89,11 @@ def iteration_times(
 
 def limits_of(deployment: Deployment, plan: Group, *, prefix_hit: float = 0.0) -> ReplicaLimits:
     """What the engine of a plan's replica allows, all attention replicas together."""
-    instance = deployment.instance
+    return limits_under(deployment.instance, plan, prefix_hit=prefix_hit)
+
+
+def limits_under(instance: Instance, plan: Group, *, prefix_hit: float = 0.0) -> ReplicaLimits:
+    """What the engine allows that is set up for a question."""
     engine = EnginePlan(instance, plan)
     ranks, guessed = plan.stages[0].attn_dp, instance.speculative
     tokens = max(1, engine.binding.kv_tokens) * ranks

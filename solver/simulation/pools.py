@@ -117,7 +117,7 @@ def play_open_apart(
         sent.append((moment, len(sent), served))
 
     first = [
-        PrefillReplica(seat.times, seat.limits, watched=watched, sending=pools.sending, on_sent=note)
+        PrefillReplica(seat.times, seat.limits, watched=watched, sending=seat.sending or pools.sending, on_sent=note)
         for seat in pools.prefill
     ]
     arrivals = ((request.arrival_ns, request) for request in requests)
@@ -154,7 +154,7 @@ def play_closed_apart(pools: Pools, lengths: Iterator[tuple[int, int]], *, fligh
             prefill[least_loaded(pools.prefill, prefill)].submit(Request(int(moment), read, written))
 
     prefill = [
-        PrefillReplica(seat.times, seat.limits, on_finish=finished, sending=pools.sending, on_sent=sent)
+        PrefillReplica(seat.times, seat.limits, on_finish=finished, sending=seat.sending or pools.sending, on_sent=sent)
         for seat in pools.prefill
     ]
     decode = [DecodeReplica(seat.times, seat.limits, on_finish=finished) for seat in pools.decode]

@@ -171,7 +171,6 @@ def test_flags_say_what_a_file_says() -> None:
         ({"devices": [{"device": "a100-40-sxm", "serves": ["nobody"]}]}, "is served by no device"),
         ({"devices": [{"device": "a100-40-sxm", "price_kind": "spot"}], "objective": "price"}, "give price_per_hour"),
         ({"devices": "a100-40-sxm", "requests": {"a": "1/s"}}, "capacities and requests go together"),
-        ({"devices": "a100-40-sxm", "serving": "apart"}, "bursts"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_remedy(changes: dict[str, Any], said: str) -> None:
