@@ -32,6 +32,12 @@ from shardproof.solver.solve import metrics_of, versions
 Together = Callable[[Instance, Settings], Result]
 """Answers a question where prefill and decode are on one replica."""
 
+EITHER = (
+    "serving any, requests that keep coming to one device: all replicas serve both phases, or all serve one; devices: "
+    "with one entry asks for mixes too"
+)
+ALIKE = "serving any, replicas alike: all replicas serve both phases, or all of each pool are alike; no mix of both"
+
 SHARES = {"apart": 0.5, "together": 0.4, "mix": 0.6}
 """Part of the time that is left which each search takes, where time is limited; what comes last takes the rest."""
 
@@ -51,7 +57,9 @@ def solve_serving(instance: Instance, settings: Settings, together: Together) ->
             return _pure(instance, settings)
         apart = _pure(instance, _part(settings, started, SHARES["apart"]))
         whole = together(as_together(instance), _part(settings, started, 1.0))
-        return cheaper(instance, whole, apart, now() - started)
+        said = EITHER if is_steady(instance) else ALIKE
+        found = cheaper(instance, whole, apart, now() - started)
+        return replace(found, assumptions=(*found.assumptions, *([said] if instance.max_gpus > 1 else [])))
     if instance.serving == "apart" and instance.engine != "any":
         return solve_burst(instance, settings)
     part = _part(settings, started, SHARES["together"])

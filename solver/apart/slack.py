@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from shardproof.formulations.apart.phases import as_together, is_steady, pool_instance
+from shardproof.formulations.apart.phases import as_together, pool_instance
 from shardproof.formulations.apart.transfer import link_of
 from shardproof.formulations.deployment.build import limited
-from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.solver.analysis.inputs import Input, inputs_of
@@ -20,24 +19,13 @@ from shardproof.solver.search.settings import Settings
 QUIET = Settings(explain=False, certify=False)
 
 
-def refuse_steady(instance: Instance) -> None:
-    """Refuse questions whose plans are played: no proof says how far they hold.
-
-    Raises
-    ------
-    InputError
-        If requests keep coming.
-    """
-    if is_steady(instance):
-        remedy = (
-            "pools of requests that keep coming are played, nothing proves how far they hold; ask for serving: together"
-            " or a burst, or simulate the plan under the worse input"
-        )
-        raise InputError([Problem(instance.name, "serving", instance.serving, remedy)])
-
-
 def apart_inputs(instance: Instance) -> tuple[Input, ...]:
     """Every input of the question, and those of the link between the pools."""
+    return (*inputs_of(instance), *link_inputs(instance))
+
+
+def link_inputs(instance: Instance) -> tuple[Input, ...]:
+    """Inputs of the link between the pools."""
     link = link_of(instance)
 
     def linked(name: str, value: int) -> Instance:
@@ -45,7 +33,6 @@ def apart_inputs(instance: Instance) -> tuple[Input, ...]:
         return instance.model_copy(update={"transfer": transfer})
 
     return (
-        *inputs_of(instance),
         Input("transfer bandwidth", "bytes/s", int(link.bandwidth), True, lambda value: linked("bandwidth", value)),
         Input("transfer setup", "ns", max(1, link.setup), False, lambda value: linked("setup", value)),
     )

@@ -147,7 +147,6 @@ def sensitivity(
     asked = asked_from(instance, fields)
     if isinstance(asked, PoolsQuestion):
         return fleet_sensitivity(asked)
-    _refuse_played_pools(asked)
     result = answer(asked)
     asked = result.question or asked
     if result.plan is None or result.gpus is None:
@@ -174,20 +173,17 @@ class _Ways:
     exact: bool = False
 
 
-def _refuse_played_pools(asked: Instance) -> None:
-    if asked.serving != "together":
-        from shardproof.solver.apart.slack import refuse_steady
-
-        refuse_steady(asked)
-
-
 def _ways(asked: Instance) -> _Ways:
     """Return how a question's inputs worsen: pools apart, requests that come by themselves, or neither."""
     from shardproof.formulations.open_loop import is_open
 
     if asked.serving != "together":
+        from shardproof.formulations.apart.phases import is_steady
         from shardproof.solver.apart import slack as apart
+        from shardproof.solver.apart import steady_slack
 
+        if is_steady(asked):
+            return _Ways(steady_slack.inputs(asked), steady_slack.slack_of, steady_slack.curve)
         return _Ways(apart.apart_inputs(asked), apart.slack_of, apart.curve)
     if is_open(asked):
         from shardproof.solver.open_loop import slack as played

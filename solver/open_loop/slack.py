@@ -114,12 +114,12 @@ def last_near(good: Callable[[int], bool], item: Input, near: Fraction) -> int |
 
 def slack_of(item: Input, plan: Plan, gpus: int) -> Slack:
     """How far one input may worsen."""
-    until = last_near(lambda value: _keeps(item.changed(value), plan), item, PERCENT)
+    until = last_near(lambda value: keeps(item.changed(value), plan), item, PERCENT)
     beyond = last_near(lambda value: fewest_gpus(item.changed(value), gpus) <= gpus, item, COARSE)
     return Slack(item.name, item.unit, item.value, until, until, beyond)
 
 
-def _keeps(instance: Instance, plan: Plan) -> bool:
+def keeps(instance: Instance, plan: Plan) -> bool:
     """Whether a plan keeps every limit when it is played: one run first, all of them where that one does."""
     service = Service(instance, SimulationSettings(seeds=SEEDS))
     return may_keep(instance, plan, service) and judged(instance, plan, service).keeps_all

@@ -105,9 +105,38 @@ def test_sensitivity_knows_the_link_and_says_what_is_not_proved() -> None:
     slower = shardproof.solve(**ONE, serving="apart", transfer_bandwidth=f"{row['optimum_until']} B/s")
     too_slow = shardproof.solve(**ONE, serving="apart", transfer_bandwidth=f"{row['refuted_beyond'] - 1} B/s")
     assert (slower.gpus, too_slow.gpus) == (3, 4)
+
+
+@pytest.mark.slow  # a bisection over plans that are played
+def test_sensitivity_plays_pools_of_requests_that_keep_coming() -> None:
     loop = {key: value for key, value in ONE.items() if key != "batch_size"}
-    with pytest.raises(shardproof.InputError, match="simulate the plan"):
-        shardproof.sensitivity(**loop, concurrency=48, serving="apart")
+    found = shardproof.sensitivity(**loop, concurrency=48, serving="apart", only="concurrency")
+    (row,) = found.rows()
+    assert row["plan_until"] > 48
+    assert row["refuted_beyond"] >= row["plan_until"]
+    asked = loop | {"concurrency": row["plan_until"], "serving": "apart"}
+    plan = found.plan
+    assert plan is not None
+    (kept,) = shardproof.simulate(plan, **asked).outcomes
+    (missed,) = shardproof.simulate(plan, **asked | {"concurrency": row["plan_until"] * 11 // 10}).outcomes
+    assert kept.figure("tpot", None).value <= 15e6
+    assert missed.figure("tpot", None).value > 15e6 or missed.figure("ttft", None).value > 2e9
+    most = shardproof.solve(
+        **loop | {"max_gpus": found.gpus}, concurrency=row["refuted_beyond"] * 11 // 10, serving="apart"
+    )
+    assert most.plan is None
+
+
+@pytest.mark.slow  # both ways of a question are answered
+def test_either_way_is_said_to_be_either_and_one_offer_is_asked_for_mixes() -> None:
+    loop = {key: value for key, value in ONE.items() if key not in ("batch_size", "device")}
+    loop |= {"concurrency": 48, "serving": "any"}
+    one = shardproof.solve(**loop, device="h100-sxm")
+    assert any("mixes too" in line for line in one.assumptions)
+    many = shardproof.solve(**loop, devices="h100-sxm=16")
+    assert one.gpus is not None
+    assert many.gpus is not None
+    assert many.gpus <= one.gpus
 
 
 @pytest.mark.slow  # four questions solved, and a hundred certificates changed and compared with them
