@@ -23,8 +23,10 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.pools import Pool, PoolsQuestion
 from shardproof.instances.traffic.trace import Request
 from shardproof.instances.workload import ClosedLoop, OpenLoop, Scenario
+from shardproof.solver.evaluation.engine_plan import require_plan_of
 from shardproof.solver.open_loop.judge import Verdict, verdicts, within_margin
 from shardproof.solver.open_loop.replica_rates import at_rates
+from shardproof.solver.pools.fleet_plans import pool_of
 from shardproof.solver.simulation.fleet import Seat, play_closed, play_open
 from shardproof.solver.simulation.outcome import Outcome, Run, side_by_side
 from shardproof.solver.simulation.plan_times import limits_under
@@ -72,9 +74,9 @@ class FleetService:
     def _pool(self, group: FleetGroup) -> Pool:
         if group.plan is None:
             raise InputError("capacities are given as data: there is no plan of a replica; name models")
-        found = next((pool for pool in self.question.pools if pool.name == group.pool), None)
-        if found is None:
-            raise InputError(f"plan: groups: {group.pool} is no pool of the question")
+        found = pool_of(self.question, group)
+        for part in group.plan.parts:
+            require_plan_of(found.instance, group.plan.part(part))
         return found
 
     def _closed(self, title: str, scenario: Scenario, groups: Sequence[FleetGroup]) -> Run:
