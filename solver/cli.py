@@ -77,23 +77,23 @@ def application() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what a user did wrong ends in one message and exit code 2, what we did in 70."""
-    from shardproof.instances.errors import CheckFailed, InputError, printable
+    from shardproof.instances.errors import CheckFailed, InputError
 
     try:
         sys.exit(_answer(arguments))
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(file=shown)
-        click.echo(printable(shown.getvalue()), err=True, nl=False)
+        _tell(shown.getvalue())
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        _tell("interrupted")
         sys.exit(130)
     except InputError as error:
-        click.echo(_within_terminal(f"error: {error}"), err=True)
+        _tell(f"error: {error}")
         sys.exit(2)
     except CheckFailed as error:
-        click.echo(_within_terminal(f"check failed: {error}"), err=True)
+        _tell(f"check failed: {error}")
         sys.exit(4)
     except OSError as error:
         sys.exit(_unwritten(error))
@@ -101,22 +101,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(_internal(error))
 
 
-def _within_terminal(text: str) -> str:
-    """Wrap a message between words where somebody reads it; what a program reads keeps its lines."""
-    from shardproof.solver.writers.layout import outline, terminal_width
+def _tell(message: str) -> None:
+    from shardproof.solver.commands.printing import tell
 
-    return outline(text, width=terminal_width()) if sys.stderr.isatty() else text
+    tell(message)
 
 
 def _internal(error: Exception) -> int:
     """Return the exit code of a fault of ours (EX_SOFTWARE of sysexits.h), and say in one line what it is."""
-    from shardproof.instances.errors import printable
-
     if os.environ.get("SHARDPROOF_DEBUG"):
         traceback.print_exception(error)
     said = " ".join(str(error).split()) or "no message"
     hint = "please report it; SHARDPROOF_DEBUG=1 shows where"
-    click.echo(printable(f"internal error: {type(error).__name__}: {said} ({hint})"), err=True)
+    _tell(f"internal error: {type(error).__name__}: {said} ({hint})")
     return 70
 
 
@@ -138,7 +135,7 @@ def _unwritten(error: OSError) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return 141
-    click.echo(f"error: {error.filename or 'stdout'}: cannot be written ({error.strerror})", err=True)
+    _tell(f"error: {error.filename or 'stdout'}: cannot be written ({error.strerror})")
     return 2
 
 

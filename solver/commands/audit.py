@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
 import click
 
 from shardproof.solver.commands.parameters import DURATION, Verb
+from shardproof.solver.commands.printing import print_json, show
 from shardproof.solver.commands.progress import watched
 
 EPILOG = """\b
@@ -38,8 +38,8 @@ def command(plan: str, instance: str | None, completion: bool, every: bool, time
     with watched("audit"):
         found = audit(plan, instance, completion=completion, time_limit=time_limit)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
+        print_json(found.to_dict())
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        click.echo(found.text(colour=colour, every=every), color=colour)
+        show(found.text(colour=colour, every=every), colour=colour)
     return found.exit_code

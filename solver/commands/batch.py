@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.printing import print_json, show
 
 if TYPE_CHECKING:
     from shardproof.solver.batch.launch import BatchRequest
@@ -62,7 +63,7 @@ def command(**options: Any) -> int:
 
 def _list(request: BatchRequest) -> None:
     for task in request.tasks:
-        click.echo(f"{task.fingerprint[:12]}  {task.name}" + (f"  [refused: {task.refusal}]" if task.refusal else ""))
+        show(f"{task.fingerprint[:12]}  {task.name}" + (f"  [refused: {task.refusal}]" if task.refusal else ""))
 
 
 def _run(request: BatchRequest, options: dict[str, Any]) -> int:
@@ -77,9 +78,7 @@ def _run(request: BatchRequest, options: dict[str, Any]) -> int:
         found = batched(request, watch=watcher, warn=lambda said: stderr.print(said, markup=False, soft_wrap=True))
     stderr.print(str(found), markup=False, highlight=False, soft_wrap=True)
     if options["as_json"]:
-        import json
-
-        click.echo(json.dumps(found.to_dict()))
+        print_json(found.to_dict(), indent=None)
     else:
         console = Console()
         console.print(tables.ranking(found.answers, by=options["rank_by"], top=options["top"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import FOLDER, Verb
+from shardproof.solver.commands.printing import print_json, show
 
 
 @click.command(name="bench", cls=Verb)
@@ -35,4 +35,4 @@ def command(
     found = bench(plan, instance, tool=tool, url=url, **fields)
     if output is not None:
         found.write(output)
-    click.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
+    print_json(found.to_dict()) if as_json else show(str(found))

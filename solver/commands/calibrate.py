@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.printing import print_json
 
 if TYPE_CHECKING:
     from shardproof.solver.api.calibrated import Calibrated
@@ -67,7 +67,7 @@ def command(
 
 def _show(found: Calibrated, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
+        print_json(found.to_dict())
         return
     from rich.console import Console
     from rich.table import Table

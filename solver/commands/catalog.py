@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.printing import print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,7 +35,7 @@ def command(words: tuple[str, ...], *, as_json: bool) -> None:
 
     document = catalog(*words).to_dict()
     if as_json:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json(document, ascii_only=False)
     else:
         _print(document)
 

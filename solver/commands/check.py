@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import WRITABLE, Verb
+from shardproof.solver.commands.printing import print_json, say
 from shardproof.solver.commands.progress import watched
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ def command(
     if output is not None:
         found.write(output)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
+        print_json(found.to_dict())
     else:
         for part in found.parts:
             _show(part)
         if found.correction is not None:
-            click.echo(f"correction written to {output}: {found.correction.words}")
+            say(f"correction written to {output}: {found.correction.words}")
     return found.exit_code
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shardproof.solver.commands.parameters import DURATION, Verb
+from shardproof.solver.commands.printing import print_json, say, show, tell
 from shardproof.solver.commands.progress import watched
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def command(
     if document:
         _write_document(Path(document), found)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
+        print_json(found.to_dict())
     elif not isinstance(found, Compared):
-        click.echo(str(found))
+        say(str(found))
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        click.echo(_text(found, colour=colour), color=colour)
+        show(_text(found, colour=colour), colour=colour)
     return found.exit_code
 
 
@@ -61,7 +61,7 @@ def _write_document(path: Path, found: Compared | ComparedFleets) -> None:
 
     text = found.document()
     if text is None:
-        click.echo("no document: there is no plan to write", err=True)
+        tell("no document: there is no plan to write")
         return
     write_whole(path, text)
 

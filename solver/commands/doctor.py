@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.printing import print_json
 
 if TYPE_CHECKING:
     from shardproof.solver.api.doctor import Setup
@@ -26,7 +26,7 @@ def command(*, as_json: bool) -> int:
 
     found = doctor()
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
+        print_json(found.to_dict())
     else:
         _show(found)
     return 2 if found.missing else 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import DURATION, Verb
+from shardproof.solver.commands.printing import print_json, say
 from shardproof.solver.commands.progress import watched
 
 
@@ -29,12 +29,11 @@ def command(instance: str | None, time_limit: float | None, as_json: bool, **fie
         --max-gpus 8
     """
     from shardproof.solver.api.explained import explain
-    from shardproof.solver.writers.layout import outline, terminal_width
 
     with watched("explain"):
         explained = explain(instance, time_limit=time_limit, **fields)
     if as_json:
-        click.echo(json.dumps(explained.to_dict(), indent=2))
+        print_json(explained.to_dict())
     else:
-        click.echo(outline(str(explained), width=terminal_width()))
+        say(str(explained))
     return explained.exit_code

@@ -9,6 +9,7 @@ import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import FOLDER, Verb
+from shardproof.solver.commands.printing import show, tell
 from shardproof.solver.commands.progress import watched
 
 
@@ -33,12 +34,11 @@ def command(plan: str, instance: str | None, to: str, output: Path, **fields: An
       shardproof export plan.yaml -i case.yaml --to vllm -o scripts/
     """
     from shardproof.solver.api.exported import export
-    from shardproof.solver.writers.layout import outline, terminal_width
 
     with watched("export"):
         found = export(plan, instance, to=to, **fields)
     found.write(output)
     for name in found.files:
-        click.echo(str(output / name))
+        show(str(output / name))
     if found.export.note is not None:
-        click.echo(outline(f"note: {found.export.note}", width=terminal_width()), err=True)
+        tell(f"note: {found.export.note}")

@@ -8,6 +8,7 @@ import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import DURATION, Verb
+from shardproof.solver.commands.printing import tell
 
 
 @click.command(name="page", cls=Verb)
@@ -28,9 +29,7 @@ def command(instance: str | None, *, browser: bool, **options: Any) -> None:
     from shardproof.solver.page.serve import page
 
     def opened(address: str) -> None:
-        click.echo(
-            f"open {address}\nCtrl-C ends it; whoever has this address may ask, so keep it to yourself.", err=True
-        )
+        tell(f"open {address}\nCtrl-C ends it; whoever has this address may ask, so keep it to yourself.")
         if browser:
             click.launch(address)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardproof.solver.commands.parameters import PLOT, WRITABLE, Verb
+from shardproof.solver.commands.printing import print_json
 
 if TYPE_CHECKING:
     from shardproof.solver.api.placed import Placed, PlacedWithin
@@ -137,9 +138,8 @@ def _write_files(found: Placed, options: dict[str, Any]) -> None:
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    import json
 
-    click.echo(json.dumps(document))
+    print_json(document, indent=None)
 
 
 def _print(result: PlacementResult) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.printing import print_json, say
 from shardproof.solver.commands.progress import watched
 
 
@@ -32,15 +32,14 @@ def command(plan: str, instance: str | None, as_json: bool, **fields: Any) -> in
         --engine vllm
     """
     from shardproof.solver.api.predicted import predict
-    from shardproof.solver.writers.layout import terminal_width, wrapped
     from shardproof.solver.writers.predictions import show
 
     with watched("predict"):
         found = predict(plan, instance, **fields)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
+        print_json(found.to_dict())
     else:
-        click.echo(wrapped(found.verdict, width=terminal_width()))
+        say(found.verdict)
         for one in found.predictions:
             show(one)
     return found.exit_code

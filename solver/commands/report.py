@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.printing import tell
 
 EPILOG = """\b
 Example:
@@ -28,4 +29,4 @@ def command(source: Path, out: Path, run: str | None) -> None:
 
     found = report(source, name=run)
     found.write(out)
-    click.echo(f"{out}: {found}", err=True)
+    tell(f"{out}: {found}")

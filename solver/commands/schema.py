@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from shardproof.solver.api.schemas import SCHEMAS, schema
 from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.printing import print_json
 
 
 @click.command(name="schema", cls=Verb)
@@ -19,5 +18,5 @@ def command(document: str) -> int:
     Example:
       shardproof schema instance > instance.schema.json
     """
-    click.echo(json.dumps(schema(document), indent=2))
+    print_json(schema(document))
     return 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import PLOT, Verb
+from shardproof.solver.commands.printing import print_json, say
 from shardproof.solver.commands.progress import CLEARED
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def command(instance: str | None, only: tuple[str, ...], plot: Path | None, poin
     if plot and isinstance(found, Sensitivity) and found.plan is not None:
         found.plot(plot)
     if as_json:
-        click.echo(json.dumps(found.to_dict()))
+        print_json(found.to_dict(), indent=None)
     elif not isinstance(found, Sensitivity) or found.gpus is None:
-        click.echo(str(found))
+        say(str(found))
     else:
         _show(found.gpus, found)
     return found.exit_code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import PLOT, Verb
+from shardproof.solver.commands.printing import print_json
 from shardproof.solver.commands.progress import watched
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def command(plan: str, instance: str | None, plot: Path | None, as_json: bool, *
     if plot:
         found.plot(plot)
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
+        print_json(found.to_dict())
         return 0
     for one in found.outcomes:
         _show(one)

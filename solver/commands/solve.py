@@ -12,6 +12,7 @@ import click
 from shardproof.solver.api.question import FIELDS
 from shardproof.solver.commands.instance_options import instance_options
 from shardproof.solver.commands.parameters import DURATION, FOLDER, WRITABLE, Verb
+from shardproof.solver.commands.printing import print_json, show, tell
 from shardproof.solver.commands.progress import watched
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ def command(
     if certificate:
         _write_certificate(Path(certificate), answer)
     if as_json:
-        click.echo(json.dumps(answer.to_dict(), indent=2))
+        print_json(answer.to_dict())
     else:
-        click.echo(answer.text(colour=_colour()), color=_colour())
+        show(answer.text(colour=_colour()), colour=_colour())
     if answer.plan is not None:  # last: a target that cannot express the plan takes no answer away
         _export(answer, targets)
     return answer.exit_code
@@ -133,7 +134,7 @@ def _write_certificate(path: Path, answer: Solved | SolvedFleet) -> None:
 
     found = answer.certificates()
     if not found:
-        click.echo("no certificate is written: the checker has accepted no proof of this answer", err=True)
+        tell("no certificate is written: the checker has accepted no proof of this answer")
         return
     for place, (engine, document) in enumerate(found.items()):
         beside = path if place == 0 else path.with_name(f"{path.stem}.{engine}{path.suffix}")

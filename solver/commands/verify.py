@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from shardproof.solver.commands.parameters import Verb
+from shardproof.solver.commands.printing import print_json, say
 from shardproof.solver.commands.progress import watched
 
 
@@ -24,9 +23,8 @@ def command(certificate: str, instance: str | None, as_json: bool) -> int:
       shardproof verify cert.json --instance instances/cases/qwen3-235b-a22b.yaml
     """
     from shardproof.solver.api.verified import verify
-    from shardproof.solver.writers.layout import outline, terminal_width
 
     with watched("verify"):
         verdict = verify(certificate, instance)
-    click.echo(json.dumps(verdict.to_dict(), indent=2) if as_json else outline(str(verdict), width=terminal_width()))
+    print_json(verdict.to_dict()) if as_json else say(str(verdict))
     return verdict.exit_code

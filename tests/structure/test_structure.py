@@ -174,3 +174,10 @@ def test_files_have_a_docstring_and_a_sane_size() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in modules()}
     assert shown(path for path, text in texts.items() if text and not ast.get_docstring(tree_of(path))) == []
     assert shown(path for path, text in texts.items() if len(text.splitlines()) > LONGEST) == []
+
+
+def test_one_door_to_the_terminal() -> None:
+    """Whatever a verb prints passes `solver/commands/printing.py`; live lines and the version have their own way."""
+    own = {"printing.py", "progress.py", "sensitivity.py", "cli.py", "crossvalidate.py"}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "solver").rglob("*.py")}
+    assert {name for name, text in texts.items() if "click.echo(" in text or "click.secho(" in text} <= own
