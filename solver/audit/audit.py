@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from shardproof.instances.instance import Instance
+from shardproof.instances.plan import Plan
 from shardproof.solver.audit.claim import Claim, not_checkable
 from shardproof.solver.audit.completed import Completions
 from shardproof.solver.audit.context import Candidate, Context
@@ -41,6 +42,8 @@ class Audit:
     violations: tuple[Violation, ...]
     checks: tuple[Check, ...]
     completion: Completions | None = None
+    joined: Plan | None = None
+    """The plan of several launches that violations and checks are of, where pools stand in launches of their own."""
 
     @property
     def wrong(self) -> tuple[Claim, ...]:

@@ -17,7 +17,7 @@ from shardproof.instances.drafts import asked_again
 from shardproof.instances.errors import ShardproofError
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
-from shardproof.instances.plan import Launched, Microbatches, Plan, Stage
+from shardproof.instances.plan import Group, Launched, Microbatches, Plan, Pool, Stage
 from shardproof.instances.workload import ClosedLoop
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import instance_of
@@ -265,6 +265,22 @@ class Context:
             return None
         each = self.document.start is not None and instance.engine != "sglang"
         return told if each else divide_up(told, reading.option.attn_dp)
+
+    def pooled(self, pool: Pool) -> Group | None:
+        """The launch as replicas that serve one phase alone (``None``: its degrees make no stages)."""
+        reading, instance = next(iter(self.readings), None), self.instance
+        ranges = None if reading is None else self.stage_ranges(reading.pp)
+        if reading is None or ranges is None or instance is None or self.is_elsewhere or reading.option.gpus > 4096:
+            return None
+        launched = self._launched(reading)
+        each = None if launched is None else launched.batched_tokens
+        return Group(
+            replicas=reading.replicas,
+            microbatch_tokens=(each or default_batch(instance, account_of(instance))) * reading.option.attn_dp,
+            stages=tuple(Stage.of(span, reading.option) for span in ranges),
+            pool=pool,
+            launched=launched,
+        )
 
     def _launched(self, reading: Reading) -> Launched | None:
         """What a launch, or a plan that was read from one, tells each attention replica.

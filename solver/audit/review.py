@@ -11,6 +11,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.solver.audit.audit import Audit, audit_document
 from shardproof.solver.audit.claim import Claim
+from shardproof.solver.audit.joined import joined
 from shardproof.solver.audit.verdict import outcome_of, verdict_of, worst_of
 from shardproof.solver.documents.reader import parse_document
 from shardproof.solver.documents.sources import Source, read_source
@@ -92,7 +93,7 @@ def _summary(audit: Audit) -> dict[str, Any]:
 def review(source: str | Path, instance: Instance | None = None) -> Review:
     """Audit every plan of a file, a folder, or a command line."""
     read = read_source(source)
-    return Review(read, tuple(audit_document(plan, instance) for _, plan in read.plans))
+    return Review(read, joined([(file, audit_document(plan, instance)) for file, plan in read.plans], instance))
 
 
 def review_of(document: Document, instance: Instance | None = None) -> Review:
@@ -114,7 +115,8 @@ def fleet_review(plan: Plan, instance: Instance | None, name: str) -> Review:
         documents.append((name, document))
         audits.append(audit_document(document, asked))
     if instance is not None:
-        common = [item for item in evaluate_any(instance, plan).violations if item.group.partition("[")[0] in _COMMON]
+        whole = evaluate_any(instance, plan).violations
+        common = [item for item in whole if item.group.partition("[")[0] in _COMMON or item.index == "service"]
         audits[0] = replace(audits[0], violations=(*audits[0].violations, *common))
     return Review(Source(name, tuple(documents)), tuple(audits))
 

@@ -84,9 +84,18 @@ def evaluate_any(instance: Instance, plan: Plan, *, deployment: Deployment | Non
     InputError
         If the plan is not one of the instance's model.
     """
+    if plan.is_apart and is_open(instance):
+        return _evaluated_apart(instance, plan)
     if plan.is_apart or not is_open(instance):
         return evaluate(instance, plan, deployment=deployment)
     return evaluate_judged(instance, judged(instance, plan, service_of(instance)))
+
+
+def _evaluated_apart(instance: Instance, plan: Plan) -> Evaluation:
+    """Evaluate pools of open scenarios: memory and rates of each by formula, the limits as the whole path is played."""
+    found, shown = evaluate(instance, plan), judged(instance, plan, service_of(instance))
+    played = _violations(instance, shown)
+    return Evaluation(found.groups, (*found.violations, *played), (*found.checks, *_checks(shown)))
 
 
 def evaluate_judged(instance: Instance, shown: Judged) -> Evaluation:
