@@ -1,7 +1,7 @@
 """Questions about several devices or models: what is offered at which price, what is asked, and what may be gone.
 
-A file is such a question when it says any of `POOL_FIELDS`. All other fields mean what they mean in an `InstanceFile`
-and hold for every pool, a pair of an offer and a model that it serves.
+A file is such a question when it says any of `pool_fields.POOL_FIELDS`. All other fields mean what they mean in an
+`InstanceFile` and hold for every pool, a pair of an offer and a model that it serves.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -27,8 +26,6 @@ from shardproof.instances.workload import Burst, OpenLoop
 Objective = Literal["gpus", "price", "power", "load"]
 PriceKind = Literal["on-demand", "reserved", "spot", "list", "total-cost"]
 DEFAULT_RESOLUTION = 100
-POOL_FIELDS = ("devices", "models", "objective", "spare", "placement", "capacities", "requests", "resolution")
-"""Fields that make a file a question about pools."""
 
 _OFFER = re.compile(r"([^=@:]+)(?::(prefill|decode))?(?:=(?:(\d{1,6})x(\d{1,6})|(\d{1,6})))?(?:@(.+))?")
 _SPARE = re.compile(r"(?:(\d{1,3})\s+)?(node|replica|gpu)s?")
@@ -298,8 +295,3 @@ class PoolsQuestion(Record):
         else:
             tree["phases"] = [[pool.phase, pool.also] for pool in self.pools]
         return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def is_about_pools(tree: Mapping[str, Any]) -> bool:
-    """Whether a tree asks about pools."""
-    return any(field in tree for field in POOL_FIELDS)

@@ -14,7 +14,8 @@ from shardproof.instances.engine_choice import NAMED, runs_on, under_engine
 from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import DEFAULT_MAX_GPUS, Instance
-from shardproof.instances.pools import POOL_FIELDS, AskedModel, Offer, Pool, PoolsFile, PoolsQuestion, Stock
+from shardproof.instances.pool_fields import POOL_FIELDS
+from shardproof.instances.pools import AskedModel, Offer, Pool, PoolsFile, PoolsQuestion, Stock
 from shardproof.instances.pools_apart import parted, passages
 from shardproof.instances.reading import refuse, validate
 from shardproof.instances.resolve import merge, resolve_tree

@@ -23,7 +23,8 @@ from shardproof.instances.errors import InputError, Problem
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Instance, InstanceFile
 from shardproof.instances.model import Model
-from shardproof.instances.pools import POOL_FIELDS, PoolsQuestion, is_about_pools
+from shardproof.instances.pool_fields import POOL_FIELDS, is_about_pools
+from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.pools_resolve import resolve_pools
 from shardproof.instances.reading import is_file, read_mapping, refuse, validate
 from shardproof.instances.resolve import merge, resolve

@@ -382,12 +382,8 @@ def asked_from(instance: Asking | None, fields: Mapping[str, Any]) -> Instance |
     InputError
         If the question is wrong or incomplete.
     """
-    from shardproof.instances.pools import PoolsQuestion, is_about_pools
+    from shardproof.instances.pool_fields import is_about_pools
 
-    if isinstance(instance, PoolsQuestion):
-        if overrides_of(fields):
-            raise InputError("a PoolsQuestion is final; give the instance file (or its mapping) with these fields")
-        return instance
     if instance is None or isinstance(instance, str | Path | Mapping):
         tree, where, folder = tree_of(instance, fields)
         if is_about_pools(tree):
@@ -395,12 +391,19 @@ def asked_from(instance: Asking | None, fields: Mapping[str, Any]) -> Instance |
             from shardproof.instances.traffic.facts import with_traces
 
             return resolve_pools(with_traces(tree, folder), where=where, folder=folder)
-    return instance_from(instance, fields)
+        return instance_from(instance, fields)
+    from shardproof.instances.pools import PoolsQuestion
+
+    if not isinstance(instance, PoolsQuestion):
+        return instance_from(instance, fields)
+    if overrides_of(fields):
+        raise InputError("a PoolsQuestion is final; give the instance file (or its mapping) with these fields")
+    return instance
 
 
 def asks_about_pools(instance: str | Path | Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
     """Whether a file or mapping, with fields laid over it, is a question about several devices or models."""
-    from shardproof.instances.pools import is_about_pools
+    from shardproof.instances.pool_fields import is_about_pools
 
     return is_about_pools(tree_of(instance, fields)[0])
 
@@ -422,7 +425,7 @@ def _complete_tree(
 
 def _refuse_pools(tree: Mapping[str, Any], where: str) -> None:
     """Refuse a question about pools where one of a single device and model is asked for."""
-    from shardproof.instances.pools import POOL_FIELDS, is_about_pools
+    from shardproof.instances.pool_fields import POOL_FIELDS, is_about_pools
     from shardproof.instances.reading import refuse
 
     if is_about_pools(tree):

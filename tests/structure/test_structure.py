@@ -170,6 +170,18 @@ def test_help_loads_nothing_heavy() -> None:
     assert run.stdout.strip().splitlines()[-1] == "[]"
 
 
+def test_a_question_of_one_device_loads_nothing_of_several() -> None:
+    code = (
+        "import sys\nfrom shardproof.solver import cli\ntry:\n    cli.main(['solve', sys.argv[1]])\n"
+        "except SystemExit:\n    pass\n"
+        "rooms = ('instances.pools', 'solver.pools', 'solver.open_loop', 'solver.simulation', 'solver.batch')\n"
+        "print([m for m in sys.modules if m.split('.')[0] == 'ortools' or m.removeprefix('shardproof.') in rooms])"
+    )
+    case = ROOT / "instances" / "cases" / "qwen3-235b-a22b.yaml"
+    run = subprocess.run([sys.executable, "-c", code, case], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout.strip().splitlines()[-1] == "[]"
+
+
 def test_files_have_a_docstring_and_a_sane_size() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in modules()}
     assert shown(path for path, text in texts.items() if text and not ast.get_docstring(tree_of(path))) == []
