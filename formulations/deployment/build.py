@@ -385,7 +385,7 @@ class Deployment(Cells):
         kept = (requests, workload.resident_tokens, workload.sequence_length_range)
         key = (kept, step, self.instance.runtime_reserve, limit if variant.single_stage else None)
         if key not in self._tables:
-            self._tables[key] = memory_table(self, variant, scenario, step, self.options, requests)
+            self._tables[key] = memory_table(self, variant, scenario, step, self.options, requests, self._tables)
         phase = "" if step is None else f", {step.phase}"
         return Cap(f"memory[{scenario.name}{phase}]", self._tables[key], limit, memory=True)
 

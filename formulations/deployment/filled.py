@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import LinkName
 from shardproof.formulations.deployment.balance import base_kind
 from shardproof.formulations.deployment.cells import Cells, MemoryParts, Variant
-from shardproof.formulations.deployment.lazy import Column, Fill, Ints, Lazy, Rows
-from shardproof.formulations.deployment.remembered import EndTimes
+from shardproof.formulations.deployment.lazy import Column, Fill, Ints, Lazy, Rows, column
+from shardproof.formulations.deployment.remembered import EndTimes, Tables
 from shardproof.formulations.deployment.tables import Table
 from shardproof.instances.option import Option
 from shardproof.instances.workload import Scenario
@@ -34,21 +35,38 @@ def memory_table(
     step: Step | None,
     options: Sequence[Option],
     requests: int,
+    tables: Tables,
 ) -> Table:
-    """Bytes of stages with so many resident requests; with a step, its microbatch's workspace and buffers too."""
+    """Bytes of stages with so many resident requests; with a step, its microbatch's workspace and buffers too.
+
+    ``tables``: those of the same options, to read from and to add to. What a step needs does not depend on the
+    requests, nor what layers keep on the step.
+    """
+    instance, workload = cells.instance, scenario.workload
+    place = "ends", step, instance.runtime_reserve, instance.memory_limit if variant.single_stage else None
+    kept = "layers", requests, workload.resident_tokens, workload.sequence_length_range
+    if place not in tables:
+        tables[place] = _ends(cells, variant, scenario, step, options)
+    if kept not in tables:
+        none = (0,) * len(options)
+        rows = Rows(len(options), _layers(cells, scenario, options, requests))
+        tables[kept] = Table(none, none, none, none, layer=rows)
+    ends, last = tables[place], tables[place].last
+    if cells.draft is not None:
+        last = column(len(options), lambda at: ends.last[at] + cells.draft_kv(options[at], scenario, requests))
+    return replace(ends, last=last, layer=tables[kept].layer)
+
+
+def _ends(cells: Cells, variant: Variant, scenario: Scenario, step: Step | None, options: Sequence[Option]) -> Table:
+    """Bytes of stages outside their layers."""
     count, blocked = len(options), cells.instance.memory_limit + 1
     parts = Lazy[MemoryParts](count, lambda place: cells.memory_parts(variant, scenario, step, options[place]))
-
-    def last(start: int, stop: int) -> Ints:
-        kept = (parts[place].last + cells.draft_kv(options[place], scenario, requests) for place in range(start, stop))
-        return np.array(list(kept), dtype=np.int64)
-
     return Table(
         base=_column(parts, "base"),
         entry=(blocked,) * count if variant.single_stage else _column(parts, "entry"),
         first=_column(parts, "first"),
-        last=Column(count, last),
-        layer=Rows(count, _layers(cells, scenario, options, requests)),
+        last=_column(parts, "last"),
+        layer=(),
     )
 
 
