@@ -52,6 +52,8 @@ def _shortened(text: str, most: int) -> str:
 
 MOST_SHOWN = 20
 """Problems of one file that a message lists."""
+LONGEST_LIST = 8000
+"""Characters of a list of problems, beyond its first one."""
 
 
 class InputError(ShardproofError):
@@ -64,7 +66,13 @@ class InputError(ShardproofError):
 
 
 def _listed(problems: tuple[Problem, ...]) -> str:
-    lines = [str(problem) for problem in problems[:MOST_SHOWN]]
+    lines, length = list[str](), 0
+    for problem in problems[:MOST_SHOWN]:
+        line = str(problem)
+        length += len(line)
+        if lines and length > LONGEST_LIST:
+            break
+        lines.append(line)
     left = len(problems) - len(lines)
     return "\n".join(lines + ([f"... and {left} more"] if left else []))
 

@@ -26,7 +26,7 @@ MAX_DEPTH = 50
 SHALLOW = 2000
 """Characters of a text that cannot nest deep enough to do harm."""
 _SHOWN = 60
-_FORM = re.compile(r"[A-Z][A-Za-z]+")
+_FORM = re.compile(r"[A-Z][A-Za-z]+|function-(?:after|before|wrap|plain)\[.*\]")
 
 Schema = TypeVar("Schema", bound=BaseModel)
 

@@ -241,8 +241,14 @@ def _validated(tree: dict[str, Any], labels: Mapping[str, str], where: str) -> I
         raise InputError([_placed(problem, labels) for problem in error.problems] or str(error)) from None
 
 
+LONGEST_LABEL = 60
+"""Characters of one value of a sweep in a message."""
+
+
 def _placed(problem: Problem, labels: Mapping[str, str]) -> Problem:
-    task = " / ".join(labels.values())
+    task = " / ".join(
+        label if len(label) <= LONGEST_LABEL else f"{label[:LONGEST_LABEL]}..." for label in labels.values()
+    )
     return Problem(problem.where, problem.field, problem.value, f"{problem.remedy} [in combination {task}]")
 
 

@@ -229,7 +229,7 @@ def _counts(column: Column, optimum: Column, best: str) -> str:
     if column.violations:
         broken = column.violations[0].partition("[")[0]
         also = f" and {len(column.violations) - 1} more" if len(column.violations) > 1 else ""
-        return f"{own}, which break {broken}{also}; the {best} keeps every limit with {optimum.gpus}"
+        return f"{own}, but it breaks {broken}{also}; the {best} keeps every limit with {optimum.gpus}"
     return f"{own}, as many as the {best}" if times == 1 else f"{own}, fewer than the {best}'s {optimum.gpus}"
 
 

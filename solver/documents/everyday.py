@@ -76,7 +76,9 @@ _COUNTS = tuple(
         ("batch", r"\b(?P<a>\d{1,6}) concurrent\b"),
     )
 )  # fmt: skip
-_BESIDE = (("batch", re.compile(r"\b(?P<a>\d{1,6}) (?:users|requests|prompts|sequences|clients)\b(?! ?(?:per|/|a) )")),)
+_BESIDE = (
+    ("batch", re.compile(r"\b(?P<a>\d{1,6}) (?:users|requests|prompts|sequences|clients)\b(?! ?(?:/|per\b|an?\b))")),
+)
 """Counts that are those of requests at once beside lengths of prompt and answer."""
 _BYTES = r"(?=\d[\d.,]{0,9} ?[kmgt]i?b\b)"
 _MEMORY = tuple(

@@ -181,6 +181,11 @@ _LONG = (
     (re.compile(r"time[ -]to[ -](?:the )?first[ -]token"), "ttft"),
     (re.compile(r"time[ -]per[ -]output[ -]token|inter[ -]token latency"), "tpot"),
 )
+NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_NUMBER_WORDS = re.compile(
+    rf"(?i)\b({'|'.join(NUMBERS)})(?= (?:[a-z]+ )?(?:replicas|copies|nodes|servers|pipeline stages)\b)"
+)
+"""Counts in words of what a plan counts."""
 _RULES = tuple((field, re.compile(pattern)) for field, pattern in RULES)
 _MEASURES = tuple((field, dimension, re.compile(pattern)) for field, dimension, pattern in MEASURES)
 _FLAGS = tuple((field, re.compile(pattern)) for field, pattern in FLAGS)
@@ -197,11 +202,11 @@ def scan(entry: Entry, *, section: str) -> list[Statement]:
 
 
 def text_of(entry: Entry) -> str:
-    """The text that the rules look at: key and value, long names of times shortened."""
+    """The text that the rules look at: key and value, long names of times shortened, counts in words as digits."""
     text = f"{entry.key} {entry.value}".strip() if entry.key not in ("", "heading") else entry.value
     for pattern, short in _LONG:
         text = pattern.sub(short, text) if pattern.search(text) else text
-    return text
+    return _NUMBER_WORDS.sub(lambda found: str(NUMBERS.index(found[1].lower()) + 2), text)
 
 
 def phrases_of(entry: Entry, *, section: str) -> list[Phrase]:

@@ -133,3 +133,17 @@ def test_a_part_of_a_sum_is_what_requests_need() -> None:
     wrong = {size: audit_document(read(head + table.format(size))).wrong for size in ("21.7", "40")}
     assert [claim.statement.field for claim in wrong["40"]] == ["kv_per_gpu"]
     assert wrong["21.7"] == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Tensor parallel 4, two replicas.", {"tp": 4, "replicas": 2}),
+        ("Three identical replicas, TP 2", {"replicas": 3, "tp": 2}),
+        ("5 requests/s, 2k prompt, 300 output tokens", {"input_tokens": 2048, "output_tokens": 300}),
+        ("5 requests per second of 2k prompt, 300 output tokens", {"input_tokens": 2048, "output_tokens": 300}),
+        ("5 requests, 2k prompt, 300 output tokens", {"batch": 5, "input_tokens": 2048, "output_tokens": 300}),
+    ],
+)
+def test_counts_in_words_are_read_and_rates_are_no_counts(text: str, found: dict[str, int]) -> None:
+    assert said(read(text)) == found

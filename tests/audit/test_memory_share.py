@@ -73,7 +73,7 @@ def test_a_plan_of_a_launch_keeps_its_share(tmp_path: Path) -> None:
 def test_compare_says_nothing_good_of_a_plan_that_breaks_a_limit() -> None:
     found = shardproof.compare(LAUNCHES["vllm"].format(0.12), instance=BURST)
     ((first, *others),) = (sentences for _, sentences in found.comparison.savings)
-    assert first.startswith("1 GPU, which break memory; the optimum keeps every limit with 1; TTFT")
+    assert first.startswith("1 GPU, but it breaks memory; the optimum keeps every limit with 1; TTFT")
     assert any("breaks memory[main][stage=0]" in sentence for sentence in others)
     assert not any("USD/h" in sentence for sentence in others)
     ((kept, *_),) = (s for _, s in shardproof.compare(LAUNCHES["vllm"].format(0.9), instance=BURST).comparison.savings)
