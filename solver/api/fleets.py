@@ -216,8 +216,9 @@ def explained_fleet(question: PoolsQuestion, settings: Settings | None = None) -
 class FleetSensitivity(Answered):
     """Between which prices (GPUs, power) of each offer this fleet stays the cheapest; prices of one GPU in the unit.
 
-    ``growth``: how many times the demand it carries, where capacities are given as data or pools apart were played;
-    ``limits``: how tight each limit may become before pools that were played miss it, ns (a share, of goodput).
+    ``growth``: how many times the demand it carries, where capacities are given as data or were played; ``limits``: how
+    tight each limit may become before pools apart that were played miss it, ns (a share, of goodput). An offer's
+    ``late``: ends that there was no time for.
     """
 
     instance: PoolsQuestion
@@ -260,6 +261,7 @@ class FleetSensitivity(Answered):
         for offer in self.offers:
             low = "0" if offer["lowest"] is None else f"{offer['lowest']:.6g}"
             high = "any price" if offer["highest"] is None else f"{offer['highest']:.6g}"
+            low, high = ("?" if end in offer["late"] else said for end, said in (("lowest", low), ("highest", high)))
             used = f"{offer['gpus']} GPUs" if offer["gpus"] else "not used"
             lines.append(f"  - {offer['offer']} ({used}) costs {low} to {high} {unit} a GPU, now {offer['now']:.6g}")
         if self.growth is not None:
@@ -284,6 +286,7 @@ def fleet_sensitivity(question: PoolsQuestion) -> FleetSensitivity:
     from shardproof.solver.pools.why import growth, price_ranges
 
     result = solve_pools(question)
+    more = growth(question, result)
     scale = UNITS[question.objective][1]
     offers = tuple(
         {
@@ -292,10 +295,10 @@ def fleet_sensitivity(question: PoolsQuestion) -> FleetSensitivity:
             "now": found.now / scale,
             "lowest": None if found.lowest is None else float(found.lowest) / scale,
             "highest": None if found.highest is None else float(found.highest) / scale,
+            "late": list(found.late),
         }
         for found in price_ranges(question, result)
     )
-    more = growth(question, result)
     limits: tuple[Mapping[str, Any], ...] = ()
     if question.is_paced and result.plan is not None:
         from shardproof.solver.pools.slack import played_growth, played_limits

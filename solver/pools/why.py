@@ -22,11 +22,16 @@ from shardproof.solver.pools.phases import by_phase, phase_of, shown
 from shardproof.solver.pools.result import FleetResult
 from shardproof.solver.pools.search import OutOfTimeError, PoolsSearch, Realised
 from shardproof.solver.pools.work import Work
+from shardproof.solver.search.query import Interrupted
 
 WITHIN_S = 20.0
 """Seconds for all questions of an explanation."""
+PLAYED_WITHIN_S = 120.0
+"""The same where other fleets are played."""
 MOST_STEPS = 40
 AT_ITS_PACE = "other fleets here are planned for the pace of this one, and were not played"
+FURTHEST = 64
+"""Multiple of a price up to which it is asked whether another fleet is cheaper."""
 
 
 Step = Callable[["PoolsQuestion", "FleetResult", "Again", PoolsProblem], Iterator[str]]
@@ -47,14 +52,35 @@ class Again:
         return Searched(base, self.work.pools, floor=not self.work.is_played)
 
     def fleet(self, base: PoolsProblem) -> Realised | None:
-        """Return the cheapest fleet of another problem.
+        """Return the cheapest fleet of another problem; where requests come by themselves, one that was played.
 
         Raises
         ------
         OutOfTimeError
             If the time is over before that.
         """
-        return PoolsSearch(self.knowledge(base), stop_at=self.stop_at).run()
+        while True:
+            search = PoolsSearch(self.knowledge(base), stop_at=self.stop_at, alike=self.work.alike)
+            found = search.run()
+            made = found if found is None else self.made(search, found)
+            if found is None or made is not None:
+                return made
+
+    def made(self, search: PoolsSearch, fleet: Realised) -> Realised | None:
+        """Return a fleet that holds in service (``None``: this one does not, which is known from now on).
+
+        Raises
+        ------
+        OutOfTimeError
+            If the time is over before that is known.
+        """
+        del search
+        if not self.work.is_played:
+            return fleet
+        try:
+            return self.work.made(fleet)
+        except Interrupted:
+            raise OutOfTimeError from None
 
     def value(self, base: PoolsProblem) -> int | None:
         """Return the least cost of another problem (``None``: there is no fleet)."""
@@ -67,17 +93,20 @@ class Again:
         if left <= 0:
             return None
         asked = Asked(base.demand, most_load=True, resolution=resolution)
-        found = Pursuit(self.knowledge(base), asked, PoolsSettings(left, 1), lambda _, fleet: fleet).run()
+        found = Pursuit(self.knowledge(base), asked, PoolsSettings(left, 1), self.made).run()
         if found.out_of_time:
             return None
         return Fraction(found.value or 0, resolution), found.fleet
 
 
-def reasons(question: PoolsQuestion, result: FleetResult, seconds: float = WITHIN_S) -> tuple[str, ...]:
+def reasons(question: PoolsQuestion, result: FleetResult, seconds: float | None = None) -> tuple[str, ...]:
     """Say what binds a fleet and what a cheaper one could do; without a fleet, how much can be carried at all."""
+    seconds = seconds or within(result)
     again, found = Again(result.work, now() + seconds), list[str]()
     base = result.work.base
     steps: tuple[Step, ...] = (_most, _nothing) if result.value is None else (_rate, by_phase, _cheaper, _binding)
+    if result.work.is_played and result.value is not None:
+        steps = (_rate, _binding, _cheaper)  # what carries most is asked of many fleets, each of them played
     for step in (_wanting,) if question.objective == "load" else steps:
         try:
             found.extend(step(question, result, again, base))
@@ -87,6 +116,11 @@ def reasons(question: PoolsQuestion, result: FleetResult, seconds: float = WITHI
     if question.is_paced and result.value is not None:
         found.append(AT_ITS_PACE)
     return tuple(found)
+
+
+def within(result: FleetResult) -> float:
+    """Seconds for all questions about an answer."""
+    return PLAYED_WITHIN_S if result.work.is_played else WITHIN_S
 
 
 def fleet_words(question: PoolsQuestion, fleet: Realised) -> str:
@@ -212,13 +246,17 @@ def without(base: PoolsProblem, place: int) -> PoolsProblem:
 
 @dataclass(frozen=True)
 class PriceRange:
-    """Objective per GPU of an offer between which this fleet stays the cheapest (``None``: no end); ``used``: by it."""
+    """Objective per GPU of an offer between which this fleet stays the cheapest (``None``: no end); ``used``: by it.
+
+    ``late``: ends (``lowest``, ``highest``) that there was no time for.
+    """
 
     offer: str
     used: int
     now: int
     lowest: Fraction | None
     highest: Fraction | None
+    late: tuple[str, ...] = ()
 
 
 def price_ranges(question: PoolsQuestion, result: FleetResult) -> tuple[PriceRange, ...]:
@@ -230,18 +268,29 @@ def price_ranges(question: PoolsQuestion, result: FleetResult) -> tuple[PriceRan
     fleet = result.outcome.fleet
     if fleet is None or question.objective == "load":
         return ()
-    again = Again(result.work, now() + WITHIN_S)
-    found = []
-    for place, supply in enumerate(result.work.base.supplies):
-        try:
-            low = _end(again, result.work.base, fleet, place, Fraction(0))
-            top = max(1, supply.cost) * 64
-            high = _end(again, result.work.base, fleet, place, Fraction(top))
-        except OutOfTimeError:
-            break
-        used = paid_gpus(fleet, place)
-        found.append(PriceRange(supply.name, used, supply.cost, low, high))
+    base, end, found = result.work.base, now() + within(result), []
+    sides = (("lowest", (Fraction(1, 2), Fraction(0))), ("highest", (Fraction(2), Fraction(FURTHEST))))
+    todo = len(sides) * len(base.supplies)
+    for place, supply in enumerate(base.supplies):
+        ends, late = dict[str, Fraction | None](), list[str]()
+        for side, times in sides:
+            again = Again(result.work, now() + (end - now()) / todo)
+            todo -= 1
+            try:
+                ends[side] = _first_end(again, base, fleet, place, [one * max(1, supply.cost) for one in times])
+            except OutOfTimeError:
+                late.append(side)
+        used, low, high = paid_gpus(fleet, place), ends.get("lowest"), ends.get("highest")
+        found.append(PriceRange(supply.name, used, supply.cost, low, high, tuple(late)))
     return tuple(found)
+
+
+def _first_end(
+    again: Again, base: PoolsProblem, fleet: Realised, place: int, starts: Sequence[Fraction]
+) -> Fraction | None:
+    """Return the end from the nearest start at which another fleet is cheaper: prices close by ask for little."""
+    ends = (_end(again, base, fleet, place, start) for start in starts)
+    return next((end for end in ends if end is not None), None)
 
 
 def paid_gpus(fleet: Realised, place: int) -> int:
@@ -278,8 +327,10 @@ def _priced(base: PoolsProblem, place: int, price: Fraction) -> PoolsProblem:
 
 
 def growth(question: PoolsQuestion, result: FleetResult) -> Fraction | None:
-    """Return how many times the demand this fleet carries, all demands growing alike."""
+    """Return how many times the demand this fleet carries, all demands growing alike (``None``: it is not known)."""
     fleet = result.outcome.fleet
+    if fleet is not None and result.work.all_played:
+        return result.work.growth(fleet)
     if fleet is None or question.pools:
         return None
     used = [place for place, _ in enumerate(fleet.problem.kinds) if fleet.values[place]]

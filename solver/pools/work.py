@@ -13,6 +13,7 @@ from shardproof.formulations.pools.build import problem_of, replica_question
 from shardproof.formulations.pools.problem import Kind
 from shardproof.instances.clock import now
 from shardproof.instances.pools import Pool, PoolsQuestion
+from shardproof.instances.workload import OpenLoop
 from shardproof.solver.open_loop.replica_rates import together
 from shardproof.solver.open_loop.shapes import Shape
 from shardproof.solver.pools.arriving import OpenPool, PlayedRates
@@ -25,6 +26,9 @@ from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.capacities import Known
 from shardproof.solver.search.query import Interrupted
 from shardproof.solver.search.settings import Settings
+
+MOST_GROWTH = 8
+"""Multiple of the demand up to which it is asked whether a fleet carries it."""
 
 AnyPool = SearchedPool | OpenPool
 Chosen = tuple[SearchedPool, Known] | tuple[OpenPool, Shape]
@@ -81,6 +85,16 @@ class Work:
         """Whether some capacities are found by playing: bound and fleet then rest on different figures."""
         return any(isinstance(pool, OpenPool) for pool in self.pools)
 
+    @property
+    def all_played(self) -> bool:
+        """Whether all capacities are."""
+        return bool(self.pools) and all(isinstance(pool, OpenPool) for pool in self.pools)
+
+    @property
+    def alike(self) -> frozenset[int]:
+        """Pools whose replicas are all of one kind."""
+        return frozenset(at for at, pool in enumerate(self.question.pools) if pool.instance.replicas == "alike")
+
     def found(self) -> Knowledge:
         """Return what was found to hold, at the demand that is asked about."""
         for pool in self.pools:
@@ -106,7 +120,7 @@ class Work:
         search = PoolsSearch(self.knowledge, workers, seed, self.end_at)
         try:
             while (found := self._searched(search, fewest_kinds=True)) is not None:
-                made = self._made(found)
+                made = self.made(found)
                 if made is not None or not self.is_played:
                     return made
         except Interrupted:
@@ -114,12 +128,12 @@ class Work:
         return None
 
     def _realised(self, search: PoolsSearch, fleet: Realised) -> Realised | None:
-        made = None if self.is_played else self._made(fleet)
+        made = None if self.is_played else self.made(fleet)
         while made is None:
             found = self._searched(search)
             if found is None:
                 return None
-            made = self._made(found)
+            made = self.made(found)
             if made is None and not self.is_played:
                 return None
         return made
@@ -127,8 +141,7 @@ class Work:
     def _searched(self, search: PoolsSearch, *, fewest_kinds: bool = False) -> Realised | None:
         """Return the cheapest fleet of what was found to hold, of those one of the fewest kinds."""
         fewest_kinds |= self.is_played
-        alike = frozenset(at for at, pool in enumerate(self.question.pools) if pool.instance.replicas == "alike")
-        again, found = PoolsSearch(self.found(), search.workers, search.seed, self.end_at, alike=alike), None
+        again, found = PoolsSearch(self.found(), search.workers, search.seed, self.end_at, alike=self.alike), None
         try:
             found = again.run()
             fewer = again.run(cost=found.cost) if found is not None and fewest_kinds else None
@@ -137,7 +150,8 @@ class Work:
         except OutOfTimeError:
             return found
 
-    def _made(self, fleet: Realised) -> Realised | None:
+    def made(self, fleet: Realised) -> Realised | None:
+        """Return a fleet with its chains and shapes chosen, if it holds; else that it does not is known."""
         kinds = self._trimmed(fleet)
         used = [place for place, _ in enumerate(kinds) if fleet.values[place]]
         for place in used:
@@ -218,6 +232,29 @@ class Work:
                 if not pool.rates.keeps(shape, total, replicas):
                     pool.refuse(shape, replicas, own, whole)
                     return False
+        return True
+
+    def growth(self, fleet: Realised) -> Fraction | None:
+        """Return how many times the demand every group keeps in service, in hundredths (``None``: of a trace)."""
+        loads = [scenario.workload for pool in self.question.pools for scenario in pool.instance.scenarios]
+        if any(isinstance(load, OpenLoop) and load.trace is not None for load in loads):
+            return None
+        low, high = 100, 100 * MOST_GROWTH
+        while high - low > 1:
+            middle = (low + high) // 2 if high < 100 * MOST_GROWTH else min(high - 1, low + max(1, low - 95))
+            low, high = (middle, high) if self._keeps_times(fleet, Fraction(middle, 100)) else (low, middle)
+        return Fraction(low, 100)
+
+    def _keeps_times(self, fleet: Realised, times: Fraction) -> bool:
+        for (kind, _), shares in zip(fleet.groups, group_rates(fleet), strict=True):
+            pool, shape = self.chosen[kind]
+            assert isinstance(pool, OpenPool)
+            assert isinstance(shape, Shape)
+            replicas, rates = shares[0]
+            own, whole = own_of(pool, rates), own_of(pool, fleet.problem.demand)
+            total = tuple(ceil(times * rate) for rate in together(replicas, own, whole))
+            if not pool.rates.keeps(shape, total, replicas):
+                return False
         return True
 
 

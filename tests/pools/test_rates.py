@@ -19,6 +19,7 @@ from shardproof.instances.traffic.arrivals import generated, thinned
 from shardproof.instances.workload import OpenLoop, Scenario
 from shardproof.solver.open_loop.replica_rates import ReplicaRates, at_rates
 from shardproof.solver.open_loop.shapes import Shape
+from shardproof.solver.pools import why
 from shardproof.solver.pools.arriving import PLAYED, OpenPool
 from shardproof.solver.pools.fleet_plans import group_instance
 from shardproof.solver.pools.knowledge import Searched
@@ -206,6 +207,36 @@ def test_more_rate_than_a_fleet_keeps_is_lowered_to_the_next_number_of_replicas(
         pool.lower(shape, 0, -(-whole // replicas), whole)
         kept = pool.kept[shape][0]
         assert replicas * kept < whole <= (replicas + 1) * kept
+
+
+def _prices(a100: float, h100: float) -> dict[str, Any]:
+    offers = [DEVICES[0] | {"price_per_hour": f"{a100} USD/h"}, DEVICES[1] | {"price_per_hour": f"{h100} USD/h"}]
+    return CHAT | {"devices": offers, "objective": "price"}
+
+
+def _devices(asked: dict[str, Any]) -> set[str]:
+    found = shardproof.solve(asked)
+    assert isinstance(found, shardproof.SolvedFleet)
+    assert found.plan is not None
+    return {group.device for group in found.plan.groups}
+
+
+@pytest.mark.slow  # plays the fleets of several prices
+def test_the_fleet_of_rates_changes_at_the_price_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(why, "PLAYED_WITHIN_S", 1e6)
+    found = shardproof.sensitivity(_prices(1.10, 2.40))
+    assert isinstance(found, shardproof.FleetSensitivity)
+    assert found.growth is not None
+    assert 1 <= found.growth < 8
+    used = [offer for offer in found.offers if offer["gpus"]]
+    assert len(used) == 1
+    assert used[0]["lowest"] is None
+    assert used[0]["late"] == []
+    highest = used[0]["highest"]
+    assert highest is not None
+    at = found.offers.index(used[0])
+    near = [(*(1.10, 2.40)[:at], highest * factor, *(1.10, 2.40)[at + 1 :]) for factor in (0.99, 1.01)]
+    assert [_devices(_prices(*prices)) == {used[0]["offer"]} for prices in near] == [True, False]
 
 
 def test_rates_and_bursts_stand_in_models_of_their_own() -> None:
