@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from shardproof.formulations.costs.many import listed
 from shardproof.formulations.costs.operations import PICOSECONDS, Operation
 from shardproof.instances.hardware import Device
 
@@ -68,12 +69,30 @@ class FlatClock:
         launch = self._device.launch_latency * 1000
         return max(compute[0], memory[0]) + launch, max(compute[1], memory[1]) + launch
 
+    def rounded_up(self, operation: Operation, count: int) -> list[int]:
+        """Return the duration at each of ``count`` sizes (`many`), rounded up; of no hand-over between stages."""
+        if operation.kind in _COLLECTIVES:
+            rate, latency = self._ring(operation)
+            return [rate.picoseconds(int(size))[1] + latency for size in listed(operation.message_bytes, count)]
+        compute = self._compute[self._device.compute_dtype(operation.dtype)]
+        launch = self._device.launch_latency * 1000
+        pairs = zip(listed(operation.flops, count), listed(operation.moved_bytes, count), strict=True)
+        return [
+            max(compute.picoseconds(int(flops))[1], self._memory.picoseconds(int(moved))[1]) + launch
+            for flops, moved in pairs
+        ]
+
     def _collective(self, operation: Operation) -> tuple[int, int]:
+        rate, latency = self._ring(operation)
+        down, up = rate.picoseconds(operation.message_bytes)
+        return down + latency, up + latency
+
+    def _ring(self, operation: Operation) -> tuple[_Rate, int]:
+        """Rate at which a ring sends a message, and its latency, ps; what has no link takes no time."""
         if operation.link is None:
-            return 0, 0
+            return _Rate(1, 0), 0
         rate, latency = self._links[operation.link]
         ranks = operation.shape.ranks
         steps = {"all_reduce": (2 * (ranks - 1), ranks), "p2p": (1, 1)}.get(operation.kind, (ranks - 1, ranks))
         scaled = _Rate(rate.numerator * steps[1], rate.denominator * steps[0]) if steps[0] else rate
-        down, up = scaled.picoseconds(operation.message_bytes)
-        return down + latency * 1000, up + latency * 1000
+        return scaled, latency * 1000

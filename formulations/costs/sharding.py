@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
+
+import numpy as np
 
 from shardproof.instances.layers import (
     Attention,
@@ -128,6 +131,13 @@ def touched_experts_ppm(experts: int, topk: int, tokens: int) -> int:
     With equal loads each token picks ``topk`` of ``experts``: one expert stays untouched with probability
     (1 - topk / experts) ** tokens. Fixed-point arithmetic, the same on every machine.
     """
+    if isinstance(tokens, np.ndarray):  # many counts at once (`many`)
+        return cast(int, np.array([touched_experts_ppm(experts, topk, one) for one in tokens], dtype=object))
+    return _touched_ppm(experts, topk, tokens)
+
+
+@lru_cache(maxsize=4096)
+def _touched_ppm(experts: int, topk: int, tokens: int) -> int:
     untouched, factor, exponent = _SCALE, _SCALE * max(0, experts - topk) // experts, tokens
     while exponent and untouched:
         if exponent & 1:

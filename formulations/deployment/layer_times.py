@@ -106,18 +106,43 @@ class LayerTimes:
         self, known: dict[PartKey, Picoseconds], base: str, option: Option, step: Step, sequences: int
     ) -> None:
         """Time the own part of layers cut as an option does, for so many sequences and all that are likely next."""
+        counts = [count for count in self._likely(sequences) if (option.attn_tp, count) not in known]
+        alone, each = replace(option, attn_dp=1), replace(step, requests=many(counts))
+        found = self._together(self._own_work(base, alone, each), step, len(counts))
+        known.update(zip(((option.attn_tp, count) for count in counts), found, strict=True))
+
+    def _read_experts(
+        self, known: dict[PartKey, Picoseconds], kind: str, base: str, option: Option, step: Step
+    ) -> None:
+        """Time the experts' part of layers cut as an option does, as `_read_own`; one by one where loads are uneven."""
+        replicas = option.attn_dp
+        cut = option.moe_tp, option.moe_ep, option.extra_slots
+        asked = divide_up(step.requests, replicas)
+        if self._imbalance(kind, option) is not None:
+            work = self._expert_work(kind, base, option, step)
+            known[*cut, asked * replicas, replicas > 1] = self._summed(step, work)
+            return
+        keys = [(*cut, count * replicas, replicas > 1) for count in self._likely(asked)]
+        keys = [key for key in keys if key not in known]
+        each = replace(step, requests=many(key[3] for key in keys))
+        found = self._together(self._expert_work(kind, base, option, each), step, len(keys))
+        known.update(zip(keys, found, strict=True))
+
+    def _likely(self, sequences: int) -> set[int]:
+        """Return counts of an attention replica's sequences that are asked together: these, and what is likely next."""
         around = range(sequences - sequences % BLOCK, sequences - sequences % BLOCK + BLOCK)
         near = self._usual if sequences in self._usual else [count for count in around if 0 < count <= self._most]
-        counts = [count for count in {sequences, *near} if (option.attn_tp, count) not in known]
-        alone, each = replace(option, attn_dp=1), replace(step, requests=many(counts))
-        totals, least = [0] * len(counts), [0] * len(counts)
-        for operation in self._own_work(base, alone, each):
-            totals = list(map(add, totals, self._clock_many(operation, len(counts))))
+        return {sequences, *near}
+
+    def _together(self, operations: Iterator[Operation], step: Step, count: int) -> list[Picoseconds]:
+        """Sum operations at many sizes."""
+        totals, least = [0] * count, [0] * count
+        for operation in operations:
+            totals = list(map(add, totals, self._clock_many(operation, count)))
             if self._scale(step.phase) != 1:
-                terms = [listed(term, len(counts)) for term in self._roofline.terms(operation)]
-                least = [one + max(part) for one, *part in zip(least, *terms, strict=True)]
-        for count, total, bound in zip(counts, totals, least, strict=True):
-            known.setdefault((option.attn_tp, count), (total, int(bound)))
+                terms = [listed(term, count) for term in self._roofline.terms(operation)]
+                least = [one + int(max(part)) for one, *part in zip(least, *terms, strict=True)]
+        return list(zip(totals, least, strict=True))
 
     def _clock_many(self, operation: Operation, count: int) -> list[int]:
         if self._many is not None:
@@ -144,7 +169,8 @@ class LayerTimes:
             key = option.moe_tp, option.moe_ep, option.extra_slots, tokens, replicas > 1
             found = known.get(key)
             if found is None:
-                found = known[key] = self._summed(step, self._expert_work(kind, base, option, step))
+                self._read_experts(known, kind, base, option, step)
+                found = known[key]
             yield found
 
     def _own_work(self, base: str, option: Option, step: Step) -> Iterator[Operation]:

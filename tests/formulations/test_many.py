@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
-from shardproof.formulations.costs.communication import own_collectives
-from shardproof.formulations.costs.compute import Step, own_operations
+from shardproof.formulations.costs.communication import expert_collectives, own_collectives
+from shardproof.formulations.costs.compute import Step, expert_operations, own_operations
 from shardproof.formulations.costs.many import listed, many, one_by_one
 from shardproof.formulations.costs.operations import ManyClock, Operation, Shape
 from shardproof.formulations.costs.roofline import Roofline
@@ -18,6 +20,7 @@ from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.problem import deployment_of
 
 COUNTS = (1, 2, 3, 7, 64, 129, 5000)
+OPTIONS = (Option(4, 1, 4, 1), Option(1, 16, 1, 16), Option(2, 2, 1, 4))
 STEPS = (("prefill", 2048, 0), ("prefill", 512, 768), ("decode", 1, 3000))
 
 
@@ -27,13 +30,15 @@ def asked(model: str, device: str, **more: object) -> Deployment:
     return deployment_of(resolve_tree(tree, where="asked"))
 
 
-def work(deployment: Deployment, kind: str, attn_tp: int, step: Step) -> list[Operation]:
-    instance, option = deployment.instance, Option(attn_tp, 1, attn_tp, 1)
+def work(deployment: Deployment, kind: str, option: Option, step: Step) -> list[Operation]:
+    instance = deployment.instance
     model, dtype, layer = instance.model, instance.activations, instance.model.kinds[kind]
     node = instance.device.devices_per_node
     return [
         *own_operations(model, layer, option, step, dtype),
         *own_collectives(model, layer, option, step, dtype=dtype, devices_per_node=node),
+        *expert_operations(model, layer, option, step, dtype),
+        *expert_collectives(model, layer, option, step, dtype=dtype, devices_per_node=node),
     ]
 
 
@@ -46,6 +51,7 @@ def work(deployment: Deployment, kind: str, attn_tp: int, step: Step) -> list[Op
         ("qwen3-next-80b-a3b-thinking", "l40s", "vllm"),
         ("gpt-oss-120b", "mi300x", "sglang"),
         ("llama-3.1-8b", "rtx-3090", "vllm"),
+        ("gpt-oss-120b", "rtx-3090", "any"),
     ],
 )
 @pytest.mark.parametrize("step", STEPS)
@@ -54,9 +60,9 @@ def test_sizes_at_once_are_sizes_one_by_one(model: str, device: str, engine: str
     (phase, tokens, context), clock = step, deployment.clock
     assert isinstance(clock, ManyClock)
     roofline = Roofline(deployment.instance.device)
-    for kind in deployment.instance.model.kinds:
-        together = work(deployment, kind, 4, Step(phase, many(COUNTS), tokens, context))
-        alone = [work(deployment, kind, 4, Step(phase, count, tokens, context)) for count in COUNTS]
+    for kind, option in product(deployment.instance.model.kinds, OPTIONS):
+        together = work(deployment, kind, option, Step(phase, many(COUNTS), tokens, context))
+        alone = [work(deployment, kind, option, Step(phase, count, tokens, context)) for count in COUNTS]
         for place, operation in enumerate(together):
             single = [found[place] for found in alone]
             assert list(one_by_one(operation, len(COUNTS))) == single

@@ -103,7 +103,7 @@ def _share_of_prompt(shape: Shape) -> float:
 
 def _experts(operation: Operation, shape: Shape) -> Request:
     sizes = _sizes(hidden=shape.k, inter=shape.n, topk=shape.topk, experts=shape.experts, tp=1, ep=max(1, shape.ranks))
-    dtypes, loads = _DTYPES.get(operation.dtype, _USUAL), (float(shape.m),)
+    dtypes, loads = _DTYPES.get(operation.dtype, _USUAL), (shape.m,)
     fused = Request("moe", dtypes, sizes, loads)
     if not shape.dispatched:
         return fused
@@ -145,5 +145,5 @@ def _routed(operation: Operation, plain: Request) -> Request:
     sizes = _sizes(hidden=shape.k, topk=shape.topk, experts=shape.experts, ranks=shape.ranks)
     for family, dtypes, kernel in reversed(_ROUTED):
         name = f"{family}_{operation.name}"
-        found = Request(name, dtypes, sizes, (float(shape.m),), kernel=kernel, scope=plain.scope, otherwise=found)
+        found = Request(name, dtypes, sizes, (shape.m,), kernel=kernel, scope=plain.scope, otherwise=found)
     return found
