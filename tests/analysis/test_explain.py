@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import shardproof
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.instances.clock import now
 from shardproof.instances.instance import Instance
-from shardproof.instances.resolve import load_instance
+from shardproof.instances.resolve import load_instance, resolve_tree
 from shardproof.solver.analysis.conflicts import TAKES_LONGER, conflicting, has_plan, least_relaxation, limits_of
 from shardproof.solver.analysis.explain import why_not_fewer
 from shardproof.solver.api.explained import explanation_of
@@ -74,6 +75,22 @@ def test_conflicts_are_minimal_and_relaxations_exact() -> None:
     assert needed is not None
     assert has_plan(gpus.raised(needed))
     assert not has_plan(gpus.raised(needed - 1))
+
+
+@pytest.mark.parametrize("kind", ["burst", "closed-loop"])
+@pytest.mark.parametrize("margin", [Fraction(0), Fraction(7, 100)])
+def test_a_ttft_limit_ends_where_the_fastest_plan_does(kind: str, margin: Fraction) -> None:
+    requests = {"batch_size": 24} if kind == "burst" else {"concurrency": 24}
+    workload = {"kind": kind, **requests, "input_tokens": 1000, "output_tokens": 200}
+    tree = {"model": "llama-3.1-8b", "device": "h100-sxm", "engine": "vllm", "workload": workload}
+    limits = {"ttft": "1 ms", "max_gpus": 4}
+    question = resolve_tree({**tree, "limits": limits}, where="asked").model_copy(update={"margin": margin})
+    ttft = next(limit for limit in limits_of(question) if limit.name == "TTFT")
+    needed = least_relaxation(ttft)
+    assert needed is not None
+    assert needed > ttft.value
+    assert has_plan(ttft.raised(needed))
+    assert not has_plan(ttft.raised(needed - 1))
 
 
 def test_command() -> None:
