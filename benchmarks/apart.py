@@ -6,6 +6,10 @@ table was played in the simulator (pools with both pools, their queues and the l
 ``python -m benchmarks.apart --random 300`` solves random small bursts together, apart and either way, and counts
 answers of ``any`` that are worse than one of both (there must be none).
 
+``python -m benchmarks.apart --fleets 20`` does the same with closed loops and requests a second on two devices at
+random prices: ``any`` must be no dearer than either, no bound above its fleet, and every fleet keeps its limits when it
+is played again.
+
 ``python -m benchmarks.apart --forge 1000`` changes one number each of certificates about two devices, and counts those
 that the checker accepts for their question although their claim is false by brute force (there must be none).
 """
@@ -22,9 +26,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from shardproof.instances.plan import Plan
+from shardproof.instances.pools import PoolsQuestion
+from shardproof.instances.pools_resolve import resolve_pools
 from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.answer import answer
 from shardproof.solver.api.verified import verify
+from shardproof.solver.pools.held import held
 from shardproof.solver.pools.solve import certificate_document, solve_pools
 from shardproof.solver.result import Result
 from shardproof.solver.search.settings import Settings
@@ -123,6 +130,46 @@ def never_worse(count: int) -> int:
     return worse
 
 
+def fleets_worse(count: int) -> tuple[int, int, int]:
+    """Return how many of so many random fleets are dearer than one of both ways, below their bound, or miss a limit."""
+    dearer, crossed, missed, settings = 0, 0, 0, Settings(explain=False, certify=False)
+    for seed in range(count):
+        values = dict[str, float]()
+        for way in ("together", "apart", "any"):
+            asked = coming_question(seed, way)
+            found = solve_pools(asked, settings)
+            values[way] = float("inf") if found.value is None else found.value
+            crossed += found.value is not None and found.bound is not None and found.bound > found.value
+            missed += found.plan is not None and bool(held(asked, found.plan, way).broken)
+        dearer += values["any"] > min(values["together"], values["apart"])
+    return dearer, crossed, missed
+
+
+def coming_question(seed: int, serving: str) -> PoolsQuestion:
+    """Return a random question of requests that keep coming to two devices, each for one phase or both."""
+    chance = random.Random(seed)
+    names = chance.sample(("h100-sxm", "a100-80-sxm", "l40s"), 2)
+    prices = [chance.randint(5, 30) / 10 for _ in names]
+    read, written = chance.choice(((512, 128), (2048, 256), (4096, 64)))
+    load: dict[str, Any] = {"kind": "closed-loop", "concurrency": chance.choice((4, 24, 80))}
+    if seed % 3 == 2:
+        load = {"kind": "requests", "rate": f"{chance.choice((1, 4, 9))}/s"}
+    tree: dict[str, Any] = {
+        "model": "llama-3.1-8b-instruct",
+        "engine": "vllm",
+        "devices": [
+            {"device": name, "price_per_hour": f"{price} USD/h", "available": {"nodes": chance.randint(1, 3)}}
+            for name, price in zip(names, prices, strict=True)
+        ],
+        "objective": "price",
+        "workload": load | {"input_tokens": read, "output_tokens": written},
+        "limits": {"ttft": chance.choice(("500 ms", "2 s")), "tpot": chance.choice(("20 ms", "40 ms"))},
+        "max_stage_gpus": 2,
+        "serving": serving,
+    }
+    return resolve_pools(tree, where=f"fleet {seed}")
+
+
 def forgeries(count: int) -> tuple[int, int]:
     """Return how many of so many forged certificates are accepted, and how many of those claim what is false."""
     chance, accepted, false, made = random.Random(0), 0, 0, 0
@@ -150,6 +197,7 @@ def main(arguments: Sequence[str]) -> int:
     """Print the table, or count random questions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--random", type=int, default=0, help="random bursts instead of the table")
+    parser.add_argument("--fleets", type=int, default=0, help="random fleets under requests that keep coming")
     parser.add_argument("--limit", type=float, default=60, help="seconds of each answer")
     parser.add_argument("--model", action="append", help="only these models")
     parser.add_argument("--forge", type=int, default=0, help="forged certificates instead of the table")
@@ -158,6 +206,13 @@ def main(arguments: Sequence[str]) -> int:
         accepted, false = forgeries(asked.forge)
         sys.stdout.write(f"{asked.forge} forgeries: {accepted} accepted, of them false {false}\n")
         return 1 if false else 0
+    if asked.fleets:
+        dearer, crossed, missed = fleets_worse(asked.fleets)
+        said = (
+            f"any is dearer in {dearer}, a bound above its fleet in {crossed}, a limit missed when played in {missed}"
+        )
+        sys.stdout.write(f"{asked.fleets} random fleets: {said}\n")
+        return 1 if dearer or crossed or missed else 0
     if asked.random:
         worse = never_worse(asked.random)
         sys.stdout.write(f"{asked.random} random bursts: any is worse in {worse}\n")
