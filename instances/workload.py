@@ -13,8 +13,8 @@ from shardproof.instances.base import Record
 from shardproof.instances.traffic.lengths import Lengths, longest_of, mean_of
 from shardproof.instances.units import DemandDuration, LimitDuration, Rate, Ratio
 
-LEAST_RATE = Fraction(1, 10**6)
-"""Requests a second at least: one in eleven days; slower ones never meet."""
+LEAST_RATE = 1e-6
+"""Requests a second at least: one in eleven days; slower ones never meet. The oldest pydantic writes no fractions."""
 
 
 class Requests(Record):
