@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -13,7 +13,7 @@ from shardproof.solver.api.question import Fields, check_fields, shows_fields
 from shardproof.solver.api.record import Answered
 
 if TYPE_CHECKING:
-    from shardproof.instances.fleet_plan import FleetGroup, FleetPlan
+    from shardproof.instances.fleet_plan import FleetGroup, FleetPlan, Taken
     from shardproof.instances.instance import Instance
     from shardproof.instances.plan import Plan
     from shardproof.instances.pools import PoolsQuestion
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Exported(Answered):
     """The files with which a target runs a plan; nothing is written until `write`.
 
-    Of a fleet of several devices or models each group has a folder of its own.
+    Of a fleet of several devices or models each model has a folder, of all its groups where one router serves them.
     """
 
     instance: Instance | PoolsQuestion
@@ -111,33 +111,63 @@ def _exported_fleet(question: PoolsQuestion, plan: FleetPlan, to: str) -> Export
     InputError
         If a group is a row of a table, or the target cannot express one.
     """
-    from shardproof.solver.exporters.export import Export, export, export_pools
-    from shardproof.solver.pools.fleet_plans import group_instance
+    from shardproof.solver.exporters.export import Export
 
     files: dict[str, str] = {}
     lines = [f"# {question.name}: {len(plan.groups)} groups for {to}", ""]
-    for folder, groups in _folders(plan).items():
-        parts = [(group_instance(question, group), _plan_of(group), group.phase) for group in groups]
-        made = export_pools(parts, to) if groups[0].phase is not None else export(*parts[0][:2], to)
+    for folder, groups, made in _folders(question, plan, to):
         files |= {f"{folder}/{name}": text for name, text in made.files.items()}
         for group in groups:
-            takes = ", ".join(f"{one.requests} of {one.name}" for one in group.takes)
+            takes = ", ".join(f"{_amount(one)} of {one.name}" for one in group.takes)
             phase = f", the {group.phase} pool" if group.phase else ""
-            said = f"{group.model} on {group.device}{phase}, {group.replicas} replicas, each takes {takes}"
-            lines.append(f"- `{folder}/`: {said}")
+            count = f"{group.replicas} replica{'s' if group.replicas > 1 else ''}"
+            lines.append(f"- `{folder}/`: {group.model} on {group.device}{phase}, {count}, each takes {takes}")
     files["README.md"] = "\n".join([*lines, "", "The numbers are weights at the router, model by model.", ""])
     return Exported(question, plan, Export(to, files))
 
 
-def _folders(plan: FleetPlan) -> dict[str, list[FleetGroup]]:
-    """Groups by the folder that their files stand in: both pools of a model and engine share one."""
-    found: dict[str, list[FleetGroup]] = {}
-    for place, group in enumerate(plan.groups):
-        name = f"group-{place}-{group.offer}"
-        if group.phase is not None:
-            name = f"apart-{group.model}-{_plan_of(group).engine}"
-        found.setdefault(name.replace("#", "-").replace("/", "-"), []).append(group)
-    return {name: sorted(groups, key=lambda group: group.phase != "prefill") for name, groups in found.items()}
+def _amount(taken: Taken) -> str:
+    return f"{taken.requests} requests" if taken.requests is not None else f"{taken.rate_per_s or 0:g} requests/s"
+
+
+def _folders(question: PoolsQuestion, plan: FleetPlan, to: str) -> Iterator[tuple[str, Sequence[FleetGroup], Export]]:
+    """Yield folders with their groups and files: one of all groups of a model and engine, with its router.
+
+    Where the target has no router of groups that differ, each has a folder of its own. No two names are alike.
+    """
+    from shardproof.instances.errors import InputError
+    from shardproof.solver.exporters.export import export_pools
+    from shardproof.solver.pools.fleet_plans import group_instance
+
+    def made(name: str, groups: Sequence[FleetGroup]) -> tuple[str, Sequence[FleetGroup], Export]:
+        parts = [(group_instance(question, group), _plan_of(group), group.phase) for group in groups]
+        return name, groups, export_pools(parts, to, name)
+
+    for name, groups in _families(plan).items():
+        try:
+            yield made(name, groups)
+        except InputError:
+            if len(groups) == 1 or groups[0].phase is not None:
+                raise
+            for place, group in enumerate(groups):
+                yield made(f"{name}-{place}", [group])
+
+
+def _families(plan: FleetPlan) -> dict[str, list[FleetGroup]]:
+    """Groups by the name of what they serve together: model, engine where several run it, and whether apart."""
+    from shardproof.solver.exporters.units import slug
+
+    keys = [(str(group.model), str(_plan_of(group).engine), group.phase is not None) for group in plan.groups]
+    found: dict[tuple[str, str, bool], list[FleetGroup]] = {}
+    for key, group in zip(keys, plan.groups, strict=True):
+        found.setdefault(key, []).append(group)
+    named: dict[str, list[FleetGroup]] = {}
+    for (model, engine, apart), groups in found.items():
+        several = len({own for name, own, _ in found if name == model}) > 1
+        name = slug(model)[:32] + (f"-{engine}" if several else "") + ("-apart" if apart else "")
+        name = name if name not in named else f"{name}-{len(named)}"
+        named[name] = sorted(groups, key=lambda group: group.phase == "decode")
+    return named
 
 
 def _plan_of(group: FleetGroup) -> Plan:

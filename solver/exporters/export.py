@@ -88,8 +88,10 @@ def export(instance: Instance, plan: Plan, target: str) -> Export:
     return _written(units_of(instance, plan), target, instance, several=bool(plan.groups))
 
 
-def export_pools(parts: Sequence[tuple[Instance, Plan, Pool | None]], target: str) -> Export:
-    """Write pools whose devices may differ as the files of a target: each pool's own flags, one router of both.
+def export_pools(parts: Sequence[tuple[Instance, Plan, Pool | None]], target: str, name: str) -> Export:
+    """Write groups or pools whose devices may differ as the files of a target: each one's own flags, one router of all.
+
+    ``name`` begins the names of all that the target starts.
 
     Raises
     ------
@@ -98,7 +100,8 @@ def export_pools(parts: Sequence[tuple[Instance, Plan, Pool | None]], target: st
     """
     if target not in EXPORTERS:
         raise InputError(f"--to: {target!r}: is no target; known are {', '.join(EXPORTERS)}")
-    return _written(units_of_parts(parts, numbered=True), target, parts[0][0], several=True)
+    several = len(parts) > 1
+    return _written(units_of_parts(parts, name, numbered=several), target, parts[0][0], several=several)
 
 
 def _written(units: Sequence[Unit], target: str, asked: Instance, *, several: bool) -> Export:

@@ -40,7 +40,7 @@ def write(units: Sequence[Unit]) -> dict[str, str]:
         files[f"{unit.name}.yaml"] = to_yaml(*config_map(unit), workload, _service(unit))
     if len(units) > 1:
         names = [_service_name(unit) for unit in units]
-        files["route.yaml"] = to_yaml(http_route("inference", units, names, port=PORT))
+        files["route.yaml"] = to_yaml(http_route(units[0].name.rpartition("-")[0], units, names, port=PORT))
     return files
 
 
@@ -72,10 +72,11 @@ def _router(prefill: Unit, decode: Unit) -> list[dict[str, Any]]:
         "decode": [f"{decode.name}-{one}.{decode.name}:{PORT}" for one in range(decode.replicas)],
     }
     words = router_words(prefill.engine, addresses, [BOOTSTRAP] * prefill.replicas)
-    labels = {"app": "router"}
+    name = prefill.name.removesuffix("prefill") + "router"
+    labels = {"app": name}
     container: dict[str, Any] = {"name": "router", "image": ROUTER_IMAGE}
     if prefill.engine == "trtllm":
-        config = {"name": "router-config", "items": [{"key": ROUTER_CONFIG, "path": ROUTER_CONFIG}]}
+        config = {"name": f"{name}-config", "items": [{"key": ROUTER_CONFIG, "path": ROUTER_CONFIG}]}
         container |= {"image": image_of(prefill, TARGET), "command": words[:-1], "args": [f"/config/{ROUTER_CONFIG}"]}
         container["volumeMounts"] = [{"name": "config", "mountPath": "/config"}]
         volumes = {"volumes": [{"name": "config", "configMap": config}]}
@@ -87,12 +88,12 @@ def _router(prefill: Unit, decode: Unit) -> list[dict[str, Any]]:
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container], **volumes}}
     workload = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
     found = [
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "router"}, "spec": workload},
-        _service_of("router", labels),
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": workload},
+        _service_of(name, labels),
     ]
     if prefill.engine == "trtllm":
         text = router_config(prefill.model, addresses, PORT)
-        head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "router-config"}}
+        head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{name}-config"}}
         found.insert(0, head | {"data": {ROUTER_CONFIG: text}})
     return found
 

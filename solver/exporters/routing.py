@@ -7,10 +7,13 @@ one's weights hold for whoever names none.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import gcd
+from math import ceil, gcd
 from typing import Any
 
 from shardproof.solver.exporters.units import Unit
+
+LARGEST = 1000
+"""Weight of a replica at most: a Gateway takes a million, over all replicas of a group."""
 
 
 def scenarios_of(units: Sequence[Unit]) -> list[str]:
@@ -19,10 +22,17 @@ def scenarios_of(units: Sequence[Unit]) -> list[str]:
 
 
 def weights_of(units: Sequence[Unit], scenario: str) -> list[int]:
-    """Return the weight of one replica of each group, in lowest terms; 0 where it takes no such request."""
+    """Return the weight of one replica of each group, in lowest terms; 0 where it takes no such request.
+
+    Large ones (rates) are rounded to `LARGEST`, never to 0: routers bound what they take.
+    """
     found = [unit.weights.get(scenario, 0) for unit in units]
     common = gcd(*found) or 1
-    return [weight // common for weight in found]
+    weights = [weight // common for weight in found]
+    most = max(weights)
+    if most <= LARGEST:
+        return weights
+    return [ceil(weight * LARGEST / most) for weight in weights]
 
 
 def nginx(units: Sequence[Unit], addresses: Mapping[int, Sequence[str]], *, port: int) -> str:

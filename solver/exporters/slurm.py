@@ -36,6 +36,9 @@ def _job(unit: Unit) -> str:
         lines.append(f"#SBATCH --array=0-{unit.replicas - 1}")
     lines += [f"#SBATCH --nodes={unit.nodes}", f"#SBATCH --ntasks-per-node={unit.gpus_per_node if is_mpi else 1}"]
     lines += [f"#SBATCH --gpus-per-node={unit.gpus_per_node}", "set -eu"]
+    lines.append(
+        f"# the GPUs are {unit.device.name}: sites name theirs by --constraint, --partition or --gpus-per-node=TYPE:N"
+    )
     lines.append('MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"')
     lines.append("export MASTER_ADDR")
     lines.append("# array tasks that share a host listen on ports of their own")

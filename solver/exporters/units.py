@@ -149,19 +149,22 @@ def units_of(instance: Instance, plan: Plan) -> tuple[Unit, ...]:
     parts = [
         (asked, part, names[place] if names else None) for place, (asked, part) in enumerate(questions(instance, plan))
     ]
-    return units_of_parts(parts, numbered=bool(plan.groups))
+    return units_of_parts(parts, slug(instance.model.name), numbered=bool(plan.groups))
 
 
-def units_of_parts(parts: Sequence[tuple[Instance, Plan, Pool | None]], *, numbered: bool) -> tuple[Unit, ...]:
+def units_of_parts(
+    parts: Sequence[tuple[Instance, Plan, Pool | None]], stem: str, *, numbered: bool
+) -> tuple[Unit, ...]:
     """Return groups of one engine and model, each the plan of one shape that answers its own question, on its device.
+
+    ``stem`` begins their names.
 
     Raises
     ------
     InputError
         If the engine does not run a group as it stands.
     """
-    first = parts[0][0]
-    engine, stem, found = first.engine, slug(first.model.name), list[Unit]()
+    engine, found = parts[0][0].engine, list[Unit]()
     groups = [pool for _, _, pool in parts]
     started = released([(asked, part) for asked, part, _ in parts])
     for place, ((_, part, pool), asked) in enumerate(zip(parts, started, strict=True)):

@@ -136,11 +136,11 @@ def test_any_two_nodes_may_be_gone() -> None:
     assert "with 1 of nodes to be gone at most" in str(shardproof.explain(asked | {"spare": "2 nodes"}))
 
 
-def test_export_writes_a_folder_for_each_group(tmp_path: Path) -> None:
+def test_export_writes_a_folder_for_each_model(tmp_path: Path) -> None:
     found = solved(CHAT | {"devices": "a100-40-sxm"})
     assert found.plan is not None
     exported = shardproof.export(found, to="vllm")
-    assert {name.split("/")[0] for name in exported.files} >= {"README.md", "group-0-a100-40-sxm"}
+    assert {name.split("/")[0] for name in exported.files} == {"README.md", found.plan.groups[0].model}
     path = tmp_path / "plan.json"
     path.write_text(found.plan.model_dump_json(), encoding="utf-8")
     again = shardproof.export(path, CHAT | {"devices": "a100-40-sxm"}, to="vllm")
