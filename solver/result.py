@@ -15,6 +15,13 @@ from shardproof.solver.proof.evidence import Evidence, Level, StopReason
 
 Status = Literal["optimal", "feasible", "infeasible", "undecided"]
 Proof = Literal["certified-optimal", "certified-gap", "solver-claimed", "none"]
+HOW_SURE: dict[Proof, str] = {
+    "certified-optimal": "certified",
+    "certified-gap": "certified",
+    "solver-claimed": "claimed by the search, not certified",
+    "none": "claimed by the search, not certified",
+}
+"""What a proof says of a bound, in words."""
 
 EXIT_CODES: dict[str, int] = {"optimal": 0, "feasible": 0, "infeasible": 1, "undecided": 3}
 

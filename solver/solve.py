@@ -208,7 +208,7 @@ def _explanation(found: Search, status: Status, settings: Settings, finish_by: f
         try:
             sentences += find(deployment, gpus, stop_at)
         except Interrupted:
-            return (*sentences, "more takes longer than there is time for: see `shardproof explain`")
+            return (*sentences, "further reasons take longer than there is time for: see `shardproof explain`")
     return sentences
 
 

@@ -1,6 +1,7 @@
 """Which limits of an instance without a plan cannot hold together, and how little each would have to give.
 
-The set is minimal: drop any one of its limits and a plan exists (proven), keep all and none does (proven).
+The set is minimal: its limits alone leave no plan (proven), without any one of them the rest of it does (proven).
+Limits outside the set may conflict too: then no value of one in it helps while those stay.
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ def _conflict(limit: Limit, stop_at: float) -> Conflict:
         needed = least_relaxation(limit, stop_at)
     except Interrupted:
         return Conflict(limit.name, limit.value, None, f"{stated}: from where on a plan exists {TAKES_LONGER}")
-    words = f"{stated}: none up to {limit.write(limit.most)} helps alone"
+    words = f"{stated}: no value helps while the other limits stay"
     if needed is not None:
         more = f" ({needed - limit.value} more)" if limit.name == "GPUs" else ""
         words = f"{stated}: a plan exists from {limit.write(needed)}{more}"

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from shardproof.formulations.deployment.build import Deployment
+from shardproof.formulations.deployment.build import OPTION_AXIS, Deployment
+from shardproof.formulations.deployment.loop_shapes import loop_shape
+from shardproof.formulations.deployment.prefill import decoded
 from shardproof.formulations.deployment.tables import Cap, Choice, Layout, Path, Program, Table
 from shardproof.formulations.deployment.volume import least_work
+from shardproof.formulations.engines.rules import has_experts
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_bytes, format_duration, format_gpus
 from shardproof.instances.workload import Scenario
@@ -127,11 +130,26 @@ def _split_sentence(deployment: Deployment, place: Place, tree: SplitAxis) -> st
         sentences.setdefault(type(child), []).append((choice.value, text))
     hardest = max(sentences, key=lambda kind: _DIFFICULTY.get(kind, 0))
     value, text = sentences[hardest][-1]
-    name = axis.name.partition("[")[0].replace("_", " ")
-    count = len(axis.choices)
+    kind, count = axis.name.partition("[")[0], len(axis.choices)
+    name, words = kind.replace("_", " "), _value_words(deployment, place, kind, value)
     if count == 1:
-        return f"with {value} {name}, {text}"
-    return f"{name}: each of the {count} values that matter is refuted; with {value}, {text}"
+        return f"with {words}, {text}" if kind == OPTION_AXIS else f"with {words} {name}, {text}"
+    return f"{name}: each of the {count} values that matter is refuted; with {words}, {text}"
+
+
+def _value_words(deployment: Deployment, place: Place, kind: str, value: int) -> str:
+    """Return what a choice's value stands for: requests and their chunks, or an option's degrees."""
+    if kind == OPTION_AXIS and len(deployment.options) == len(place.program.options):
+        option = deployment.options[value]
+        experts = f", experts TP{option.moe_tp} x EP{option.moe_ep}" if has_experts(deployment.instance) else ""
+        return f"TP{option.attn_tp} x DP{option.attn_dp}{experts}"
+    if kind == "prefill_requests":
+        requests, chunks = decoded(value)
+        return f"{requests}" if chunks == 1 else f"{requests} in {chunks} chunks"
+    if kind == "decode_requests":
+        shape = loop_shape(value)
+        return f"{shape.size}" if shape.chunk is None else f"{shape.size} and iterations of {shape.chunk} tokens"
+    return str(value)
 
 
 _DIFFICULTY: dict[type[Node], int] = {Empty: 0, Volume: 1, Sum: 2, Reach: 3, Frontier: 4, SplitMax: 5, SplitAxis: 6}

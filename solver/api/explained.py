@@ -75,28 +75,41 @@ class Explained(Answered):
         return piece(str(self))
 
     def _lines(self) -> Iterator[str]:
+        from shardproof.solver.result import HOW_SURE
         from shardproof.solver.writers.layout import in_short
 
         name, result = f"{self.instance.model.name} on {self.instance.device.name}", self.result
         if result.status == "infeasible":
             yield f"{name}: no plan exists with up to {_counted(self.instance.max_gpus)} ({_verdict(result)})."
             yield from (f"  - {conflict.words}" for conflict in self.conflicts)
-            if self.conflicts:
-                yield "Each of these limits is needed for that: drop any one and a plan exists."
+            yield from _how_they_conflict(self.conflicts)
             yield from (f"  - or with {change}" for change in self.alternatives)
         elif result.bound is None or result.bound <= 1:
             yield f"{name}: {_counted(result.gpus)}; none has fewer than 1."
         else:
             verb = "is" if result.bound == 2 else "are"
-            yield f"{name}: {_counted(result.gpus)}; {result.bound - 1} {verb} impossible ({result.proof}):"
+            yield f"{name}: {_counted(result.gpus)}; {result.bound - 1} {verb} impossible ({HOW_SURE[result.proof]}):"
         yield from (f"  - {reason}." for reason in self.reasons)
         if result.status != "infeasible":
             yield from (f"  - would save GPUs: {change}." for change in self.alternatives)
         yield from in_short(result.explanation)
 
 
+def _how_they_conflict(conflicts: Sequence[Conflict]) -> Iterator[str]:
+    if not conflicts:
+        return
+    if all(conflict.needed is not None for conflict in conflicts):
+        yield "Each of these limits is needed for that: drop any one and a plan exists."
+    elif len(conflicts) == 1:
+        yield "This limit alone leaves no plan."
+    else:
+        yield "These limits together leave no plan, whatever the other limits are."
+
+
 def _verdict(result: Result) -> str:
-    return "certified infeasible" if result.proof == "certified-optimal" else f"infeasible, {result.proof}"
+    from shardproof.solver.result import HOW_SURE
+
+    return "certified infeasible" if result.proof == "certified-optimal" else f"infeasible, {HOW_SURE[result.proof]}"
 
 
 def _counted(gpus: int | None) -> str:

@@ -184,18 +184,19 @@ class ExplainedFleet(Answered):
 
     def __str__(self) -> str:
         """Return the sentences, one a line."""
+        from shardproof.solver.result import HOW_SURE
         from shardproof.solver.writers.fleet import written
 
         result = self.result
         if result.value is None:
-            head = f"{self.instance.name}: no fleet ({result.status}, {result.proof})."
+            head = f"{self.instance.name}: no fleet ({result.status}, {HOW_SURE[result.proof]})."
         else:
             word = "more" if result.objective == "load" else "less"
             value = written(result, result.value)
-            head = f"{self.instance.name}: {result.objective} {value}; {word} is impossible ({result.proof}):"
+            head = f"{self.instance.name}: {result.objective} {value}; {word} is impossible ({HOW_SURE[result.proof]}):"
             if result.status != "optimal":
                 bound = written(result, result.bound)
-                head = f"{self.instance.name}: {result.objective} {value}, bound {bound} ({result.proof}):"
+                head = f"{self.instance.name}: {result.objective} {value}, bound {bound} ({HOW_SURE[result.proof]}):"
         return "\n".join([head, *(f"  - {reason}." for reason in self.reasons)])
 
     def __repr__(self) -> str:

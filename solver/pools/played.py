@@ -23,7 +23,10 @@ STEADY = (
     "requests go to pools and to replicas of both phases in fixed parts, by chance where they come by themselves; "
     "between replicas of a phase in proportion to what each can take, in closed loops to the least loaded of them",
 )
-LEAST_PLAYED = "no fleet is cheaper whose replicas take what they sustain in service; the bound says what none can"
+LEAST_PLAYED = (
+    "no fleet is cheaper whose replicas take what they sustain in service; below the bound there is none at all, "
+    "however requests are scheduled"
+)
 POISSON = "parts of a Poisson stream that are drawn by chance are Poisson streams"
 THINNED = (
     "of bursts and traces each replica sees the requests that chance draws for it, one by one: bursts thin out, and a"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -135,3 +136,18 @@ def test_a_limit_that_no_number_of_gpus_helps_falls_at_sight() -> None:
     assert seen is not None
     assert seen == prover.decide(Query(8)).refutation
     assert Prover(Deployment(instance()).program, floor=True).refuted_at_sight(Query(8)) is None
+
+
+def test_a_limit_beside_which_others_leave_no_plan_either_is_not_called_the_only_one() -> None:
+    question: Any = {
+        "model": "llama-3.1-8b",
+        "device": "l4",
+        "engine": "vllm",
+        "isl": 2048,
+        "osl": 64,
+        "batch_size": 32,
+    }
+    said = str(shardproof.explain(**question, ttft="300 ms", tpot="2 ms", max_gpus=2))
+    assert "no value helps while the other limits stay" in said
+    assert "drop any one" not in said
+    assert not re.search(r"\b\d{7,}\b", said)

@@ -84,7 +84,7 @@ def test_a_check_that_is_not_done_in_time_is_no_certificate() -> None:
     assert accepted(evidence_of(found), found.instance, within_s=1e-9) is None
     late = result_of(found, Settings(time_limit_s=1), now() - 1)
     assert (late.status, late.proof, late.gpus) == ("optimal", "solver-claimed", found.outcome.levels["gpus"].value)
-    assert late.explanation[-1].startswith("more takes longer")
+    assert late.explanation[-1].startswith("further reasons take longer")
 
 
 def test_the_search_leaves_time_for_what_follows_it() -> None:
