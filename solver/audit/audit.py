@@ -14,7 +14,7 @@ from shardproof.solver.audit.completed import Completions
 from shardproof.solver.audit.context import Candidate, Context
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import assumptions
-from shardproof.solver.audit.judges import given, guesses, memory, other, shares, stages, starts, structure, time
+from shardproof.solver.audit.judges import flags, given, guesses, memory, other, shares, stages, starts, structure, time
 from shardproof.solver.audit.verdict import outcome_of, verdict_of
 from shardproof.solver.documents.statement import Document, Statement
 from shardproof.solver.evaluation.figures import Check, Violation
@@ -29,6 +29,7 @@ JUDGES = {
     **other.JUDGES,
     **starts.JUDGES,
     **guesses.JUDGES,
+    **flags.JUDGES,
 }
 
 

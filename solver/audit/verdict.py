@@ -62,7 +62,14 @@ def verdict_of(audit: Judged) -> str:
     held = f", {counted(len(audit.checks), 'constraint')} kept" if audit.checks else ""
     idle = idle_gpus(audit.context)
     rest = f"; {idle[0]} of {idle[1]} GPUs do no work" if idle is not None else ""
+    rest += _strange(audit)
     return f"NOTHING WRONG: {confirmed} of {counted(len(audit.claims), 'claim')} confirmed{held}{rest}"
+
+
+def _strange(audit: Judged) -> str:
+    """Flags that the engine may not know, by name."""
+    names = [str(claim.statement.value) for claim in audit.claims if claim.statement.field == "unknown_flag"]
+    return f"; {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}: no known flag of the engine" if names else ""
 
 
 def _to_give(context: Context) -> str:

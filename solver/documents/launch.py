@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from shardproof.solver.documents.commands import ENGINE_NAMES, EngineCall, field_of, release_of_image
 from shardproof.solver.documents.guesses import SECTION, statements_of, statements_of_json
+from shardproof.solver.documents.known_flags import unknown_flag
 from shardproof.solver.documents.shell import Command
 from shardproof.solver.documents.statement import Entry, Statement, Unread
 from shardproof.solver.documents.text import printable
@@ -92,7 +93,13 @@ _SIZES = {"k": 1000, "K": 1024, "m": 10**6, "M": 2**20, "ki": 1024, "Ki": 1024, 
 def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: tuple[str, ...] = ()) -> Launch:
     """Turn an engine call into a launch; the options file of TensorRT-LLM is read where the text holds it."""
     statements: list[Statement] = [make(_about(call.line, call.text, sections), "engine", call.engine, "engine")]
-    unread = [Unread(line, printable(text), "says nothing about the plan") for line, text in call.unread if text]
+    statements += _unknown_flags(call, sections)
+    strange = {statement.text for statement in statements[1:]}
+    unread = [
+        Unread(line, printable(text), "says nothing about the plan")
+        for line, text in call.unread
+        if text and printable(text, limit=160) not in strange
+    ]
     unset = any(text.split(" ", maxsplit=1)[0].partition("=")[0] in _OTHER_SERVERS for _, text in call.unread)
     for name, entry in call.fields:
         if name == SECTION and (told := statements_of_json(entry)):
@@ -125,6 +132,19 @@ def of_image(launch: Launch, image: str, line: int) -> Launch:
     return replace(launch, statements=(*launch.statements, make(entry, "engine_version", release, "engine")))
 
 
+def _unknown_flags(call: EngineCall, sections: tuple[str, ...]) -> list[Statement]:
+    """Flags that the engine does not know; keyword arguments of its classes count as the flags of the same name."""
+    found, behind = [], "dynamo." in call.text
+    for line, text in call.unread:
+        word = text if text.startswith("-") else f"--{text}" if _KEYWORD.match(text) else ""
+        unknown = unknown_flag(call.engine, word, behind=behind or not text.startswith("-")) if word else None
+        if unknown is not None:
+            about = Entry(line, printable(text, limit=160), sections, unknown.flag, "")
+            found.append(make(about, "unknown_flag", unknown.flag, "engine"))
+    return found
+
+
+_KEYWORD = re.compile(r"[a-z][a-z_]+=")
 PATH = re.compile(r"^[./~$]|^[A-Za-z]:[\\/]|^\w+://")
 _CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 
@@ -154,7 +174,7 @@ def _with_rank(launch: Launch) -> Launch:
 
 def _first_of_each(statements: Iterable[Statement]) -> tuple[Statement, ...]:
     """Keep the last of what a command says twice, as argument parsers do."""
-    last = {statement.field: statement for statement in statements}
+    last = {(s.field, s.value if s.field == "unknown_flag" else None): s for s in statements}
     return tuple(last.values())
 
 

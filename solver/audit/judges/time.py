@@ -128,6 +128,8 @@ def recomputed_ttft(context: Context) -> list[float]:
 
 def judge_ttft(context: Context, statement: Statement) -> Claim:
     """Judge a stated TTFT (of the slowest request, or the mean)."""
+    if _is_in_service(context) and recomputed_ttft(context):
+        return _judge_in_service(context, statement)
     recipe = ttft_recipe(context)
     if recipe is None:
         return not_checkable(statement, f"not stated: {'; '.join(_missing(context))}")
@@ -152,6 +154,36 @@ def judge_ttft(context: Context, statement: Statement) -> Claim:
     if below or stated > 2 * high:
         return contradicted(statement, formula, expected)
     return not_checkable(statement, f"{formula}; the rest depends on links and microbatches", expected)
+
+
+def _is_in_service(context: Context) -> bool:
+    """Whether the question's requests come one by one: no request waits for the prompts of all others."""
+    return context.deployment is not None and any(
+        not isinstance(scenario.workload, Burst) for scenario in context.deployment.instance.scenarios
+    )
+
+
+def _judge_in_service(context: Context, statement: Statement) -> Claim:
+    """Hold a TTFT against that of `predict`: work over speed of all prompts together is no TTFT in service."""
+    candidates = [c for c in context.candidates if c.evaluation.scenarios]
+    known = [c.evaluation.ttft for c in candidates]
+    if statement.field == "ttft_mean":
+        known = [s.ttft_mean for c in candidates for s in c.evaluation.scenarios] + known
+    times = [Fraction(one, 10**9) for one in known]
+    gpus, loads = candidates[0].plan.gpus, context.deployment.instance.scenarios if context.deployment else ()
+    shown = ", ".join(dict.fromkeys(_in_flight(scenario.workload) for scenario in loads))
+    formula = f"the plan on {gpus} GPUs, {shown}: {show(times[0], 'time')}"
+    if any(agrees(statement, value, tolerance=NEAR) for value in times):
+        return confirmed(statement, formula, times[0])
+    if not min(times) / 2 <= statement.number <= 2 * max(times):
+        return contradicted(statement, formula, times[0])
+    return not_checkable(statement, f"{formula}; links and the engine's release decide the rest", times[0])
+
+
+def _in_flight(load: Burst | ClosedLoop | OpenLoop) -> str:
+    if isinstance(load, ClosedLoop):
+        return f"{load.requests} requests in flight"
+    return f"{load.requests} requests at once" if isinstance(load, Burst) else "requests that come by themselves"
 
 
 def _missing(context: Context) -> list[str]:
