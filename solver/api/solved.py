@@ -167,15 +167,17 @@ class Solved(Answered):
         return f"Solved({self.status}, gpus={self.gpus}, bound={self.bound}, proof={self.proof!r})"
 
     def _repr_html_(self) -> str:
+        from shardproof.formulations.engines.rules import has_experts
         from shardproof.formulations.engines.told import memory_budget
         from shardproof.solver.api.html import bullets, memory_bars, piece, table
 
         if self.plan is None:
             return piece(str(self), bullets("Why", self.result.explanation))
+        shown = [_shown(row, routed=has_experts(self.instance)) for row in self.rows()]
         return piece(
             str(self),
             table(("figure", "value", "limit"), _figures(self)),
-            table(tuple(_shown(self.rows()[0])), [list(_shown(row).values()) for row in self.rows()]),
+            table(tuple(shown[0]), [list(row.values()) for row in shown]),
             memory_bars(self.plan, memory_budget(self.instance)),
             *_timelines(self.instance, self.plan),
             bullets("Why", self.result.explanation),
@@ -245,17 +247,19 @@ def _key(part: str, unit: str) -> str:
     return f"{part}_{unit}".replace(" ", "_").replace("-", "_")
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(row: Mapping[str, Any], *, routed: bool) -> dict[str, Any]:
     """Return what a stage's row shows in a notebook: degrees, memory and time of a microbatch, with units."""
     from shardproof.instances.units import format_bytes, format_duration
 
+    attention = f"TP{row['attn_tp']} x DP{row['attn_dp']}"
+    beside = {"experts": f"TP{row['moe_tp']} x EP{row['moe_ep']}"} if routed else {"dense FFN": attention}
     return {
         "replicas": row["replicas"],
         "stage": row["stage"],
         "layers": f"{row['first_layer']}-{row['last_layer']}",
         "GPUs": row["gpus"],
-        "attention": f"TP{row['attn_tp']} x DP{row['attn_dp']}",
-        "experts": f"TP{row['moe_tp']} x EP{row['moe_ep']}",
+        "attention": attention,
+        **beside,
         "memory": format_bytes(row["memory_bytes"]),
         "time of a microbatch": format_duration(row["time_ns"]),
     }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shardproof.formulations.engines.rules import has_experts
 from shardproof.instances.engine_choice import question_of
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Stage
 from shardproof.solver.audit.stated_plan import own_plan
+from shardproof.solver.documents.sources import is_command
 from shardproof.solver.documents.text import printable
 from shardproof.solver.evaluation.figures import Evaluation, ScenarioFigures
 from shardproof.solver.open_loop.evaluated import evaluate_any
@@ -85,15 +88,35 @@ class Comparison:
 
 def compare(plans: tuple[str | Path | Plan, ...], instance: Instance, result: Result) -> Comparison:
     """Set plans, or sources with plans of any form, beside the result of solving the instance."""
-    columns = tuple(
-        column for place, plan in enumerate(plans, 1) for column in columns_of(plan, place, instance, result)
-    )
+    columns = _told_apart(plans, [columns_of(plan, place, instance, result) for place, plan in enumerate(plans, 1)])
     optimum = None
     if result.plan is not None:
         name = {"optimal": "proven optimum", "feasible": "best found"}.get(result.status, "optimum")
         optimum = _evaluated(name, instance, result.plan)
-    savings = tuple((column.name, _savings(column, optimum, result)) for column in columns)
+    routed = has_experts(instance)
+    savings = tuple((column.name, _savings(column, optimum, result, routed=routed)) for column in columns)
     return Comparison(instance, columns, optimum, result, savings)
+
+
+def _told_apart(plans: tuple[str | Path | Plan, ...], found: list[tuple[Column, ...]]) -> tuple[Column, ...]:
+    """All columns under names of their own: files of one name by their folder, else by the place of their source."""
+    names = Counter(column.name for columns in found for column in columns)
+    kept = []
+    for place, (plan, columns) in enumerate(zip(plans, found, strict=True), 1):
+        for column in columns:
+            name = column.name
+            if names[name] > 1 and len(columns) == 1 and is_path(plan):
+                name = printable("/".join(Path(str(plan)).parts[-2:]), limit=40)
+            kept.append((place, column.name, replace(column, name=name)))
+    again = Counter(column.name for _, _, column in kept)
+    return tuple(
+        replace(column, name=f"{own} {place}") if again[column.name] > 1 else column for place, own, column in kept
+    )
+
+
+def is_path(plan: str | Path | Plan) -> bool:
+    """Whether a source is a file or folder, and neither a command nor a record."""
+    return isinstance(plan, Path) or (isinstance(plan, str) and not is_command(plan))
 
 
 def columns_of(plan: str | Path | Plan, place: int, instance: Instance, result: Result) -> tuple[Column, ...]:
@@ -197,7 +220,7 @@ def _price(instance: Instance, gpus: int) -> float | None:
     return None if price is None else float(price * gpus)
 
 
-def _savings(column: Column, optimum: Column | None, result: Result) -> tuple[str, ...]:
+def _savings(column: Column, optimum: Column | None, result: Result, *, routed: bool) -> tuple[str, ...]:
     """What the optimum saves against a plan, and which decisions differ."""
     if optimum is None or optimum.gpus is None:
         return (f"no plan exists within the limits ({result.status}): there is nothing to compare with",)
@@ -216,7 +239,7 @@ def _savings(column: Column, optimum: Column | None, result: Result) -> tuple[st
         )
     if column.price_per_hour and optimum.price_per_hour and column.price_per_hour != optimum.price_per_hour:
         found.append(f"{optimum.price_per_hour:.4g} instead of {column.price_per_hour:.4g} USD/h")
-    return tuple(found + _decisions(column, optimum))
+    return tuple(found + _decisions(column, optimum, routed=routed))
 
 
 def _counts(column: Column, optimum: Column, best: str) -> str:
@@ -233,7 +256,8 @@ def _counts(column: Column, optimum: Column, best: str) -> str:
     return f"{own}, as many as the {best}" if times == 1 else f"{own}, fewer than the {best}'s {optimum.gpus}"
 
 
-def _decisions(column: Column, optimum: Column) -> list[str]:
+def _decisions(column: Column, optimum: Column, *, routed: bool) -> list[str]:
+    """Say which decisions differ; feed-forward parts without experts are cut as attention is, and decide nothing."""
     if not column.stages:
         return []
     pairs = [
@@ -241,7 +265,11 @@ def _decisions(column: Column, optimum: Column) -> list[str]:
         ("replicas", column.replicas, optimum.replicas),
         ("layers per stage", _layers(column), _layers(optimum)),
         ("attention TP x DP", _degrees(column, "attn_tp", "attn_dp"), _degrees(optimum, "attn_tp", "attn_dp")),
-        ("expert TP x EP", _degrees(column, "moe_tp", "moe_ep"), _degrees(optimum, "moe_tp", "moe_ep")),
+        *(
+            [("expert TP x EP", _degrees(column, "moe_tp", "moe_ep"), _degrees(optimum, "moe_tp", "moe_ep"))]
+            if routed
+            else []
+        ),
         ("requests per microbatch", column.microbatch_requests, optimum.microbatch_requests),
     ]
     return [f"decision: {name} {mine} -> {best}" for name, mine, best in pairs if mine != best]

@@ -72,14 +72,19 @@ function besideAttention(view) {
   return view.routed === false ? "feed-forward" : "experts";
 }
 
+// Dense feed-forward parts are cut as attention is: whole on each of its data-parallel ranks.
+function degreesBeside(view, stage) {
+  return view.routed === false ? [["TP", stage.attn_tp], ["DP", stage.attn_dp]] : [["TP", stage.moe_tp], ["EP", stage.moe_ep]];
+}
+
 export function stageTable(found) {
-  const titles = ["stage", "layers", "GPUs", "attention TP x DP", `${besideAttention(found)} TP x EP`, "memory", "time per microbatch"];
+  const titles = ["stage", "layers", "GPUs", "attention TP x DP", `${besideAttention(found)} TP x ${found.routed === false ? "DP" : "EP"}`, "memory", "time per microbatch"];
   const top = element("tr", {}), body = element("tbody", {});
   for (const title of titles) top.append(element("th", { scope: "col", class: "plain" }, title));
   const sum = parts => parts ? Object.values(parts).reduce((total, part) => total + part, 0) : null;
   found.stages.forEach((stage, index) => {
     const memory = sum(stage.memory_bytes), time = sum(stage.time_ns), line = element("tr", {});
-    const cells = [index, stage.layers.join(" to "), stage.gpus, `${stage.attn_tp} x ${stage.attn_dp}`, `${stage.moe_tp} x ${stage.moe_ep}`, memory === null ? "" : bytes(memory), time === null ? "" : `${figure(time / 1e6, 2)} ms`];
+    const cells = [index, stage.layers.join(" to "), stage.gpus, `${stage.attn_tp} x ${stage.attn_dp}`, degreesBeside(found, stage).map(([, value]) => value).join(" x "), memory === null ? "" : bytes(memory), time === null ? "" : `${figure(time / 1e6, 2)} ms`];
     for (const text of cells) line.append(element("td", {}, String(text)));
     body.append(line);
   });
@@ -90,7 +95,7 @@ export function stageTable(found) {
 export function stageStrip(view) {
   const layers = Math.max(...view.stages.map(stage => stage.layers[1])) + 1, strip = element("ol", { class: "strip", "aria-label": "Stages and their layers" });
   view.stages.forEach((stage, index) => {
-    const [first, last] = stage.layers, degrees = [["attention TP", stage.attn_tp], ["attention DP", stage.attn_dp], [`${besideAttention(view)} TP`, stage.moe_tp], [`${besideAttention(view)} EP`, stage.moe_ep]].filter(([, value]) => value > 1);
+    const [first, last] = stage.layers, degrees = [["attention TP", stage.attn_tp], ["attention DP", stage.attn_dp], ...degreesBeside(view, stage).map(([name, value]) => [`${besideAttention(view)} ${name}`, value])].filter(([, value]) => value > 1);
     const box = element("li", {}, element("strong", {}, `stage ${index}`), ` layers ${first} to ${last}`, element("br", {}), `${stage.gpus} GPU${stage.gpus > 1 ? "s" : ""}${degrees.length ? `: ${degrees.map(([name, value]) => `${name} ${value}`).join(", ")}` : ""}`);
     box.style.flexGrow = String(Math.max(1, last - first + 1));
     box.style.setProperty("--swatch", colour(index % 8));

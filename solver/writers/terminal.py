@@ -145,7 +145,7 @@ def _stages(plan: Group, feed_forward: str, *, gap: int) -> Table:
     for name in ("stage", "layers", "GPUs", "attention", feed_forward, "memory", "weights", "KV", "time"):
         table.add_column(name, justify="left" if name in ("attention", feed_forward) else "right", no_wrap=True)
     for index, stage in enumerate(plan.stages):
-        table.add_row(str(index), *_stage_cells(stage))
+        table.add_row(str(index), *_stage_cells(stage, mixed=feed_forward == "experts"))
     return table
 
 
@@ -156,13 +156,14 @@ def _share(plan: Group) -> str:
     return f", at most {' and '.join(words)} requests each" if plan.shares else ""
 
 
-def _stage_cells(stage: Stage) -> list[str]:
+def _stage_cells(stage: Stage, *, mixed: bool) -> list[str]:
+    """Cells of a stage's row; dense feed-forward parts are cut as attention is, whole on each of its DP ranks."""
     memory, times = stage.memory_bytes or {}, stage.time_ns or {}
     return [
         f"{stage.layers[0]}-{stage.layers[1]}",
         str(stage.gpus),
         f"TP{stage.attn_tp} x DP{stage.attn_dp}",
-        f"TP{stage.moe_tp} x EP{stage.moe_ep}",
+        f"TP{stage.moe_tp} x EP{stage.moe_ep}" if mixed else f"TP{stage.attn_tp} x DP{stage.attn_dp}",
         format_bytes(sum(memory.values())),
         format_bytes(memory.get("weights", 0)),
         format_bytes(memory.get("kv_cache", 0)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
-from shardproof.instances.workload import ClosedLoop
+from shardproof.instances.workload import Burst, ClosedLoop, OpenLoop
 from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
 from shardproof.solver.audit.judges.starts import guesses_of
@@ -172,11 +172,14 @@ def _judge_in_service(context: Context, statement: Statement) -> Claim:
     times = [Fraction(one, 10**9) for one in known]
     gpus, loads = candidates[0].plan.gpus, context.deployment.instance.scenarios if context.deployment else ()
     shown = ", ".join(dict.fromkeys(_in_flight(scenario.workload) for scenario in loads))
-    formula = f"the plan on {gpus} GPUs, {shown}: {show(times[0], 'time')}"
+    formula = f"TTFT of the plan on {gpus} GPUs, {shown}: {show(times[0], 'time')}"
     if any(agrees(statement, value, tolerance=NEAR) for value in times):
         return confirmed(statement, formula, times[0])
     if not min(times) / 2 <= statement.number <= 2 * max(times):
-        return contradicted(statement, formula, times[0])
+        recipe = ttft_recipe(context)
+        found = explain(statement, recipe, TIME_MISTAKES, budget=context.budget, most=3) if recipe else None
+        told = (found.mistakes, found.sentence) if found else ((), "")
+        return Claim(statement, "contradicted", formula, times[0], *told)
     return not_checkable(statement, f"{formula}; links and the engine's release decide the rest", times[0])
 
 
