@@ -9,12 +9,16 @@ from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.audit.claim import Claim
 from shardproof.solver.audit.context import Context
 from shardproof.solver.audit.judges.starts import idle_gpus
+from shardproof.solver.documents.leftovers import REASON
+from shardproof.solver.documents.quantities import quantities
 from shardproof.solver.documents.text import printable
 from shardproof.solver.evaluation.figures import Check, Violation
 from shardproof.solver.writers.layout import counted
 
 Outcome = Literal["wrong", "undecided", "nothing wrong"]
 MOST = 160
+UNREAD = "no rule reads it"
+"""Why a line was not read of which no rule knows anything."""
 
 
 class Judged(Protocol):
@@ -62,8 +66,20 @@ def verdict_of(audit: Judged) -> str:
     held = f", {counted(len(audit.checks), 'constraint')} kept" if audit.checks else ""
     idle = idle_gpus(audit.context)
     rest = f"; {idle[0]} of {idle[1]} GPUs do no work" if idle is not None else ""
-    rest += _strange(audit)
+    rest += _strange(audit) + _unread(audit)
     return f"NOTHING WRONG: {confirmed} of {counted(len(audit.claims), 'claim')} confirmed{held}{rest}"
+
+
+def _unread(audit: Judged) -> str:
+    """Figures of a text that no rule reads: they are listed, and nothing is said of them."""
+    missed = [item for item in audit.context.document.unread if item.reason in (REASON, UNREAD)]
+    figures = {(item.line, one.start, item.text) for item in missed for one in quantities(item.text)}
+    lines = sorted({line for line, _, _ in figures})
+    if not figures:
+        return ""
+    shown = ", ".join(map(str, lines[:6])) + (" ..." if len(lines) > 6 else "")
+    where = f"line{'s' if len(lines) > 1 else ''} {shown}"
+    return f"; {counted(len(figures), 'figure')} of {where} {'is' if len(figures) == 1 else 'are'} not read"
 
 
 def _strange(audit: Judged) -> str:

@@ -104,6 +104,36 @@ _POOLS = tuple(
     )
 )
 """Memory that a GPU sets aside for KV caches."""
+_NUMBER = r"\d[\d.,]{0,12}"
+_TIME = r"(?:[mu]?s|m?secs?|(?:milli|micro)?seconds?)"
+_PERIOD = r"(?:hour|hr|h|day|month|year)\b"
+_MONEY = rf"(?<![\w.,$-])(?=(?:\$ ?)?{_NUMBER} ?(?:usd|dollars?|\$)? ?(?:per|an?|/)"
+_FIGURES = tuple(
+    (field, dimension, re.compile(pattern))
+    for field, dimension, pattern in (
+        ("ttft", "time",
+            r"\bfirst token (?:comes |arrives |appears |is (?:out |there )?)?(?:after|in|at)"
+            r"(?: about| roughly| around| some)? (?=\d)"),
+        ("ttft", "time",
+            rf"(?<![\w.,-])(?={_NUMBER} ?{_TIME} (?:to|until|till|before|for)"
+            r" (?:the |a |its )?first token\b)"),
+        ("tpot", "time",
+            rf"(?<![\w.,-])(?={_NUMBER} ?{_TIME} (?:per|a|for each|for every|between)"
+            r" (?:output |generated |further |decoded |two )?tokens?\b)"),
+        ("price", "price", rf"{_MONEY} ?gpu(?:[ -]| per | and | an )?{_PERIOD})"),
+        ("price_total", "price", rf"{_MONEY} ?{_PERIOD})"),
+    )
+)  # fmt: skip
+"""Figures with their unit whose words stand around them."""
+_SUM = re.compile(
+    rf"(?<![\w.,-])(?={_NUMBER} ?[kmgt]i?b (?:of (?:gpu |device )?memory )?"
+    r"(?:in total|in all|altogether|overall|total)\b)"
+)
+_OF_A_PART = re.compile(
+    r"\b(?:kv|caches?|weights?|activations?|buffers?|workspace|ram|host|disk|checkpoint|download\w*|files?|images?)\b"
+    r"|\b(?:with|has|have|offers?|provides?|gives?|of|having|each)\s*$"
+)
+"""What a sum of bytes may be of beside what a plan takes: one part of it, or what the hardware has."""
 _DEVICES = re.compile(rf"(?<![\w.,/-])(?P<n>\d{{1,4}}) ?(?:x|X|\*)? ?(?:(?i:nvidia|amd) )?(?:{DEVICE})(?:s\b|\b)")
 _BEHIND = re.compile(rf"\b(?:{DEVICE}) ?(?:x|X|\*) ?(?P<n>\d{{1,4}})\b(?![.,]?\d)")
 _NAMELESS = re.compile(r"(?i)(?:^|[,;]\s*|\bon )(?P<n>\d{1,4}) (?:gpus?|accelerators?|cards?)(?=\s*(?:[,;.]|$))")
@@ -133,7 +163,7 @@ def everyday(entry: Entry, text: str, section: str) -> list[Phrase]:
     if _OTHERS.search(lower):
         return found
     sizes = _pools(entry, text, section) if _SPARE.search(lower) else _memory(entry, text, section)
-    return found + sizes + _devices(entry, text, section)
+    return found + sizes + _figures(entry, text, section) + _devices(entry, text, section)
 
 
 def _workload(entry: Entry, lower: str, section: str) -> list[Phrase]:
@@ -183,6 +213,26 @@ def _memory(entry: Entry, text: str, section: str) -> list[Phrase]:
             bound = scoped(made, placed, text, heading=own)
             is_behind = pattern.pattern.startswith("(?<!")  # 65 GB of weights: of any model, where no scope is said
             if bound is not None and (bound.field != field or not is_behind or not bare_total(field)):
+                found.append(Phrase(placed.start, placed.end, bound))
+    return found
+
+
+def _figures(entry: Entry, text: str, section: str) -> list[Phrase]:
+    """Times, prices and sums of memory that running text names by the words around them."""
+    found: list[Phrase] = []
+    sums = (("memory_total", "bytes", _SUM),) if section != "hardware" and not _SPARE.search(text.lower()) else ()
+    for field, dimension, pattern in (*_FIGURES, *sums):
+        for match in pattern.finditer(text.lower()):
+            quantity = find(text[match.end() : match.end() + 40], dimension)
+            if quantity is None or quantity.start > 1:
+                continue
+            placed = replace(quantity, start=quantity.start + match.end(), end=quantity.end + match.end())
+            clause = re.split(r"[,;=:|(]|\.\s|\band\b", text[: placed.start].lower())[-1]
+            if field == "memory_total" and _OF_A_PART.search(clause):
+                continue
+            about = Entry(entry.line, entry.text, entry.sections, "", text[match.end() :], entry.subject)
+            bound = scoped(make(about, field, quantity.value, section, quantity), placed, text)
+            if bound is not None and all(phrase.start != placed.start for phrase in found):
                 found.append(Phrase(placed.start, placed.end, bound))
     return found
 

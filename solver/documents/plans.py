@@ -24,7 +24,7 @@ DEGREES = frozenset({
     "tp", "pp", "dp", "ep", "moe_tp", "gpus", "gpus_per_stage", "gpus_per_replica", "replicas", "nodes", "gpus_owned",
     "gpus_listed", "layers_per_stage", "max_model_len", "microbatch_tokens", "max_sequences", "memory_fraction",
     "expert_parallel_enabled", "attention_dp_enabled", "experts_per_gpu", "gpus_per_node", "tp_heads",
-    "memory_per_gpu", "weights_per_gpu", "kv_per_gpu", "memory_utilization", "kv_total", "fits_memory",
+    "memory_per_gpu", "memory_total", "weights_per_gpu", "kv_per_gpu", "memory_utilization", "kv_total", "fits_memory",
     "precision", "kv_precision", "device", "gpu_memory", "max_position", "batch", "input_tokens", "output_tokens",
 })  # fmt: skip
 """Fields that belong to one plan; said beside several, they belong to none that is known."""

@@ -30,6 +30,9 @@ _SECONDS = {
     "ns": Fraction(1, 10**9), "min": Fraction(60), "mins": Fraction(60), "minute": Fraction(60),
     "minutes": Fraction(60),
 }  # fmt: skip
+_PRICES = frozenset({
+    "usd", "dollar", "dollars", "$", "usd/h", "usd/hr", "usd/hour", "$/h", "$/hr", "$/hour", "/h", "/hr", "/hour",
+})  # fmt: skip
 _COUNTS = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "bn": 10**9, "Bn": 10**9, "T": 10**12}
 _COUNT_WORDS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
@@ -76,7 +79,21 @@ def unit_of(text: str) -> tuple[tuple[str, Fraction], ...]:
         found.append(("bytes", Fraction(DECIMAL[text])))
     if match := _FLOPS.fullmatch(upper):
         found.append(("flops", Fraction(DECIMAL[match[1] or ""])))
-    if lower in ("usd", "$", "usd/h", "usd/hr", "usd/hour", "$/h", "$/hr", "$/hour", "/h", "/hr", "/hour"):
+    if lower in (
+        "usd",
+        "dollar",
+        "dollars",
+        "$",
+        "usd/h",
+        "usd/hr",
+        "usd/hour",
+        "$/h",
+        "$/hr",
+        "$/hour",
+        "/h",
+        "/hr",
+        "/hour",
+    ):
         found.append(("price", Fraction(1)))
     return tuple(found)
 

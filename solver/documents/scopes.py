@@ -36,6 +36,7 @@ FAMILIES: tuple[dict[str, str], ...] = (
      "stage": "weights_per_stage"},
     {"": "kv_total", "all": "kv_total", "gpu": "kv_per_gpu", "stage": "kv_per_stage", "token": "kv_per_token",
      "request": "kv_per_request"},
+    {"": "memory_total", "all": "memory_total", "gpu": "memory_per_gpu", "stage": "memory_per_stage"},
     {"": "memory_per_gpu", "gpu": "memory_per_gpu", "stage": "memory_per_stage"},
     {"": "throughput", "all": "throughput", "gpu": "throughput_per_gpu"},
     {"": "price_total", "all": "price_total", "gpu": "price"},

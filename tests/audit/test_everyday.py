@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 
 from shardproof.solver.audit.audit import audit_document
+from shardproof.solver.audit.review import review_of
+from shardproof.solver.audit.verdict import verdict_of
 from shardproof.solver.documents.reader import parse_document
 from shardproof.solver.documents.statement import Document
 
@@ -147,3 +151,46 @@ def test_a_part_of_a_sum_is_what_requests_need() -> None:
 )
 def test_counts_in_words_are_read_and_rates_are_no_counts(text: str, found: dict[str, int]) -> None:
     assert said(read(text)) == found
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("A user sees a first token after 0.9 s.", "ttft", Fraction(9, 10)),
+        ("The first token comes in about 900 ms.", "ttft", Fraction(9, 10)),
+        ("It takes 0.9 s to the first token.", "ttft", Fraction(9, 10)),
+        ("Then 20 ms per output token.", "tpot", Fraction(20, 1000)),
+        ("We see 20 ms between tokens.", "tpot", Fraction(20, 1000)),
+        ("It takes 26 GB in total.", "memory_total", Fraction(26 * 10**9)),
+        ("17 GB of weights and 7 GB of KV cache, 26 GB in total on each GPU.", "memory_per_gpu", Fraction(26 * 10**9)),
+        ("It costs 13.52 USD per hour.", "price_total", Fraction(1352, 100)),
+        ("It costs $13.52 an hour.", "price_total", Fraction(1352, 100)),
+        ("We pay 1.69 dollars per GPU hour.", "price", Fraction(169, 100)),
+    ],
+)  # fmt: skip
+def test_figures_named_by_the_words_around_them(line: str, field: str, value: Fraction) -> None:
+    document = parse_document(f"# Plan\n\n{line}\n", name="x.md", suffix=".md")
+    assert [s.number for s in document.statements if s.field == field] == [value]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The weights take 33 GB in total.",
+        "A node has 640 GB in total.",
+        "It would take 26 GB in total and cost 13 USD per hour.",
+        "The download is 141 GB in total.",
+    ],
+)
+def test_sums_of_a_part_and_of_other_plans_are_no_sum_of_this_plan(line: str) -> None:
+    document = read(line)
+    assert not {s.field for s in document.statements} & {"memory_total", "memory_per_gpu", "price_total"}
+
+
+def test_every_figure_that_is_not_read_is_counted_with_its_line() -> None:
+    text = (
+        "# Plan\n\n- Model: Llama-3.1-8B-Instruct\n- Tensor parallel size: 2\n\nIt draws 5.6 kW and fills 99 shelves.\n"
+    )
+    found = review_of(parse_document(text, name="x.md", suffix=".md"))
+    assert "2 figures of line 6 are not read" in verdict_of(found.audits[0])
+    assert any(item.line == 6 for item in found.audits[0].document.unread)

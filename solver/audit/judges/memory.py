@@ -8,6 +8,7 @@ full account (scales, embedding, head, workspace, buffers, reserve). Outside it,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
@@ -135,6 +136,21 @@ def judge_total(context: Context, statement: Statement) -> Claim:
     if stated > 2 * ceiling and load(context, 1) is not None:
         return _wrong(context, statement, floor)
     return not_checkable(statement, f"{floor.formula}; more may be reserved", floor.value)
+
+
+def judge_sum(context: Context, statement: Statement) -> Claim:
+    """A sum of memory without a scope: that of one GPU, or of all of them."""
+    each = judge_total(context, replace(statement, field="memory_per_gpu"))
+    gpus = context.best.plan.gpus if context.best is not None else context.facts.gpus
+    if each.verdict == "confirmed" or not gpus:
+        return replace(each, statement=statement)
+    shared = replace(statement, field="memory_per_gpu", value=statement.number / gpus, half=statement.half / gpus)
+    spread = judge_total(context, shared)
+    if spread.verdict == "confirmed":
+        return confirmed(statement, f"over {gpus} GPUs: {spread.formula}")
+    if spread.wrong and each.wrong:
+        return replace(each, statement=statement)
+    return not_checkable(statement, f"of one GPU: {each.formula}; of all {gpus}: {spread.formula}")
 
 
 def _stage_subject(context: Context, statement: Statement) -> Sequence[Trial]:
@@ -303,6 +319,7 @@ JUDGES = {
     **dict.fromkeys(("weights_total", "weights_per_gpu", "weights_per_stage", "kv_total", "kv_per_gpu", "kv_per_stage",
                      "kv_per_token", "kv_per_request"), judge_part),
     **dict.fromkeys(("memory_per_gpu", "memory_per_stage", "memory_per_stage_gpu"), judge_total),
+    "memory_total": judge_sum,
     "kv_pool": judge_pool,
     "memory_utilization": judge_utilization,
     "headroom": judge_headroom,

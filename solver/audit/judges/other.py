@@ -70,7 +70,10 @@ def judge_price(context: Context, statement: Statement) -> Claim:
 
 def judge_price_total(context: Context, statement: Statement) -> Claim:
     """Price of all GPUs per hour."""
-    price, gpus = context.document.number("price"), context.facts.gpus
+    stated, gpus = context.document.number("price"), context.facts.gpus
+    if gpus is None and context.best is not None:
+        gpus = context.best.plan.gpus
+    price = stated if stated is not None else _asked_price(context)
     if price is None or gpus is None:
         return not_checkable(statement, "price per GPU or GPU count is not stated")
     expected = price * gpus
@@ -86,7 +89,16 @@ def judge_price_total(context: Context, statement: Statement) -> Claim:
     )
     scales = [Fraction(8760)] if "year" in words else scales
     same = any(agrees(statement, expected * scale, tolerance=NEAR) for scale in scales)
-    return confirmed(statement, formula, expected) if same else inconsistent(statement, formula, expected * scales[0])
+    if same:
+        return confirmed(statement, formula, expected)
+    if stated is None:
+        return not_checkable(statement, f"{formula} as the question prices them; prices differ by seller", expected)
+    return inconsistent(statement, formula, expected * scales[0])
+
+
+def _asked_price(context: Context) -> Fraction | None:
+    """The price of a GPU that the question names, per hour."""
+    return None if context.facts.instance is None else context.facts.instance.device.price_per_hour
 
 
 def _fills_iterations(context: Context) -> bool:

@@ -166,10 +166,9 @@ def _is_in_service(context: Context) -> bool:
 def _judge_in_service(context: Context, statement: Statement) -> Claim:
     """Hold a TTFT against that of `predict`: work over speed of all prompts together is no TTFT in service."""
     candidates = [c for c in context.candidates if c.evaluation.scenarios]
-    known = [c.evaluation.ttft for c in candidates]
+    times = [Fraction(c.evaluation.ttft, 10**9) for c in candidates]
     if statement.field == "ttft_mean":
-        known = [s.ttft_mean for c in candidates for s in c.evaluation.scenarios] + known
-    times = [Fraction(one, 10**9) for one in known]
+        times = [Fraction(s.ttft_mean) / 10**9 for c in candidates for s in c.evaluation.scenarios] + times
     gpus, loads = candidates[0].plan.gpus, context.deployment.instance.scenarios if context.deployment else ()
     shown = ", ".join(dict.fromkeys(_in_flight(scenario.workload) for scenario in loads))
     formula = f"TTFT of the plan on {gpus} GPUs, {shown}: {show(times[0], 'time')}"
