@@ -5,10 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from shardproof.instances.base import Record
-from shardproof.instances.plan import Plan, Pool
-
-MOST = 10**6
-"""Replicas and GPUs of a plan at most: far beyond any fleet, and few enough to be counted one by one."""
+from shardproof.instances.plan import MOST, Plan, Pool
 
 
 class Taken(Record):

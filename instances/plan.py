@@ -19,6 +19,9 @@ from shardproof.instances.reading import read_mapping, validate
 from shardproof.instances.speculative import Speculative
 from shardproof.instances.units import Ratio
 
+MOST = 10**6
+"""Replicas and GPUs of a plan at most: far beyond any fleet, and few enough to be counted one by one."""
+
 
 class Stage(Record):
     """A contiguous range of layers on ``gpus`` devices.
@@ -30,7 +33,7 @@ class Stage(Record):
     """
 
     layers: tuple[int, int]
-    gpus: int = Field(gt=0)
+    gpus: int = Field(gt=0, le=MOST)
     attn_tp: int = Field(gt=0)
     attn_dp: int = Field(gt=0)
     moe_tp: int = Field(gt=0)
@@ -144,7 +147,7 @@ class Group(Record):
     settings that a launch of the plan has of its own.
     """
 
-    replicas: int = Field(gt=0)
+    replicas: int = Field(gt=0, le=MOST)
     shares: tuple[Share, ...] = ()
     microbatch_tokens: int = Field(gt=0)
     microbatches: tuple[Microbatches, ...] = ()

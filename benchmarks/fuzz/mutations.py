@@ -6,6 +6,7 @@ import copy
 import json
 import random
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 from tests.oracles.fuzzed_documents import mutate
@@ -97,9 +98,8 @@ def _holds(node: Any, key: Any) -> bool:
 
 
 def _near(chance: random.Random, value: float) -> Any:
-    return chance.choice(
-        (value + 1, value - 1, -value, value * 1000, value // 3, str(value), [value], 10**18 * int(value))
-    )
+    whole = int(value) if isinstance(value, int) or isfinite(value) else 1
+    return chance.choice((value + 1, value - 1, -value, value * 1000, value // 3, str(value), [value], 10**18 * whole))
 
 
 def document(chance: random.Random, originals: list[tuple[bytes, str]], trees: list[Any]) -> tuple[bytes, str]:

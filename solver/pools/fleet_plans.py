@@ -281,7 +281,8 @@ def metrics_of(question: PoolsQuestion, plan: FleetPlan) -> FleetMetrics:
     prices, watts = _paid(question, plan, "price"), _paid(question, plan, "power")
     pairs = ((group, group_plan(question, group)) for group in plan.groups)
     found = [(group_instance(question, group), own) for group, own in pairs if own is not None]
-    figures = [evaluate_any(instance, own) for instance, own in found]
+    evaluated = (evaluate_any(instance, own) for instance, own in found)
+    figures = [one for one in evaluated if one.scenarios]  # a group that takes no requests shows none
     tokens = sum(one.throughput(name).output_tokens_per_s for one in figures for name in _names(one.scenarios))
     return FleetMetrics(
         gpus=plan.gpus,

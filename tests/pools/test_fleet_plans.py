@@ -54,3 +54,18 @@ def test_a_plan_of_another_model_is_held_against_nothing() -> None:
     assert isinstance(asked, PoolsQuestion)
     with pytest.raises(InputError, match="the plan is of 63 layers, qwen3-8b has 36"):
         held(asked, validate(FleetPlan, tree, where="plan"), "plan")
+
+
+def test_a_group_that_takes_no_requests_shows_none() -> None:
+    asked = asked_from(POOLS, {})
+    assert isinstance(asked, PoolsQuestion)
+    idle = with_group(takes=[{"name": "short", "requests": 0}])
+    found = held(asked, validate(FleetPlan, idle, where="plan"), "plan")
+    assert any("0.0% of short is carried" in text for text in found.broken)
+
+
+def test_a_plan_of_more_replicas_than_any_fleet_is_refused() -> None:
+    tree = {**SERVED["groups"][0]["plan"], "replicas": 2**63}
+    question = {"model": "qwen3-8b", "device": "h100-sxm", "engine": "vllm", "workload": POOLS["models"][0]["workload"]}
+    with pytest.raises(InputError, match="replicas: 9223372036854775808: must be less than"):
+        shardproof.simulate(tree, question)
