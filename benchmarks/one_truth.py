@@ -22,8 +22,8 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.resolve import resolve_tree
 from shardproof.solver.audit.compare import columns_of
+from shardproof.solver.audit.own_plan import own_plan
 from shardproof.solver.audit.review import fleet_review, review
-from shardproof.solver.audit.stated_plan import own_plan
 from shardproof.solver.evaluation.engine_plan import EnginePlan
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.groups import questions as questions_of

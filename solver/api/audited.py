@@ -149,7 +149,7 @@ def audit(
 def _own_plan(plan: AnyPlan) -> Plan | None:
     """Return the plan as `solve` writes it, if it is one."""
     if isinstance(plan, str | Path):
-        from shardproof.solver.audit.stated_plan import own_plan
+        from shardproof.solver.audit.own_plan import own_plan
 
         return own_plan(plan)
     if isinstance(plan, Mapping):

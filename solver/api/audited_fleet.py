@@ -173,7 +173,7 @@ def _tree_of(plan: object) -> tuple[dict[str, Any] | None, str]:
     """Return a fleet's file as a tree with its text (``None``: it is no fleet's)."""
     from shardproof.instances.fleet_plan import FleetPlan
     from shardproof.solver.api.fleets import SolvedFleet
-    from shardproof.solver.audit.stated_plan import mapping_of
+    from shardproof.solver.audit.own_plan import mapping_of
 
     text = ""
     if isinstance(plan, SolvedFleet):

@@ -12,7 +12,7 @@ from shardproof.formulations.engines.rules import has_experts
 from shardproof.instances.engine_choice import question_of
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan, Stage
-from shardproof.solver.audit.stated_plan import own_plan
+from shardproof.solver.audit.own_plan import own_plan
 from shardproof.solver.documents.sources import is_command
 from shardproof.solver.documents.text import printable
 from shardproof.solver.evaluation.figures import Evaluation, ScenarioFigures

@@ -104,7 +104,7 @@ class _Search:
         try:
             if fixed.is_nothing:
                 return self._solved(fixed)
-            deployment = deployment_of(self._narrowed(fixed))
+            deployment = deployment_of(self._told(self._narrowed(fixed)))
             if fixed.options is not None and fixed.stages is not None:
                 return self._cut(deployment, fixed)
             return self._searched(deployment, fixed)
@@ -129,6 +129,14 @@ class _Search:
         )
         return self.instance.model_copy(update={"max_gpus": budget, "max_stage_gpus": min(widest, budget)})
 
+    def _told(self, asked: Instance) -> Instance:
+        """The question with the requests at once that the launch says: a stated part as the degrees are."""
+        told = self.context.told_sequences
+        if told is None:
+            return asked
+        settings = asked.engine_settings.model_copy(update={"max_num_seqs": told})
+        return asked.model_copy(update={"engine_settings": settings})
+
     def _cut(self, deployment: Deployment, fixed: Fixed) -> Completion:
         """Exactly the stated stages under the stated degrees: only cut and microbatch are open."""
         program = deployment.program
@@ -146,12 +154,17 @@ class _Search:
         """Best chain of each replica count that the degrees may be read to mean."""
         program, found = deployment.program, []
         wanted = {(reading.replicas, reading.option) for reading in self.context.readings}
+        if self.context.says_one_replica:  # what one command starts may stand beside itself
+            copies = {layout.replicas for layout in program.layouts}
+            wanted = {(copy, option) for own, option in wanted for copy in copies if copy % own == 0}
         for replicas in sorted({copies for copies, _ in wanted}):
             own = tuple(place for place in options if (replicas, program.options[place]) in wanted)
             layouts = tuple(i for i, layout in enumerate(program.layouts) if layout.replicas == replicas)
             assert fixed.stages is not None
             chain = best_chain(program, layouts=layouts, options=own, stages=fixed.stages) if own and layouts else None
             found += [chain] if chain else []
+            if found and self.context.says_one_replica:
+                break
         return found
 
     def _searched(self, deployment: Deployment, fixed: Fixed) -> Completion:
@@ -212,6 +225,7 @@ def _written(fixed: Fixed, plan: Plan, figures: Evaluation, *, status: Status, b
 
 def _stages(plan: Plan) -> str:
     counts = {len(group.stages) for group in plan.parts}
+    copies = f"{plan.replicas} replicas of " if plan.replicas > 1 and not plan.groups else ""
     if counts == {1}:
-        return "1 stage"
-    return f"{min(counts)} stages" if len(counts) == 1 else f"{min(counts)} to {max(counts)} stages"
+        return f"{copies}1 stage"
+    return f"{copies}{min(counts)} stages" if len(counts) == 1 else f"{min(counts)} to {max(counts)} stages"

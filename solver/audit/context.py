@@ -18,6 +18,7 @@ from shardproof.instances.errors import ShardproofError
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.plan import Group, Launched, Microbatches, Plan, Pool, Stage
+from shardproof.instances.units import format_bytes, format_duration
 from shardproof.instances.workload import ClosedLoop
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import instance_of
@@ -25,7 +26,7 @@ from shardproof.solver.audit.mistakes import Budget, Explanation, Trial
 from shardproof.solver.audit.readings import Reading, matching
 from shardproof.solver.audit.recount import Recount
 from shardproof.solver.documents.text import printable
-from shardproof.solver.evaluation.figures import Evaluation
+from shardproof.solver.evaluation.figures import Evaluation, Violation
 from shardproof.solver.open_loop.evaluated import evaluate_any, question_deployment
 
 MICROBATCH_TRIALS = 12
@@ -177,9 +178,19 @@ class Context:
         if any(min(option.degrees) < 1 or option.gpus != option.moe_tp * option.moe_ep for option in options):
             return None  # degrees that no stage can have: the claims about them say so
         stages = tuple(Stage.of(*pair) for pair in zip(ranges, options, strict=False))
-        if not self.says_one_replica or reading.replicas > 1:
+        if not self.says_one_replica:
             return self._fastest(deployment, reading, stages)
         return self._shared(deployment, reading, stages)
+
+    @property
+    def told_sequences(self) -> int | None:
+        """Requests that a loop's launch lets each attention replica run at once, where it says so."""
+        instance = self.instance
+        if instance is None or instance.engine == "any" or not self.readings:
+            return None
+        loop = isinstance(instance.scenarios[0].workload, ClosedLoop)
+        launched = self._launched(self.readings[0]) if loop else None
+        return None if launched is None else launched.sequences
 
     @property
     def says_one_replica(self) -> bool:
@@ -202,13 +213,15 @@ class Context:
             middle = (low + high) // 2
             better = self._sound(deployment, reading, stages, middle)
             low, high, found = (low, middle, better) if better is not None else (middle, high, found)
-        return alone if found is None else found
+        if found is None:
+            return alone
+        return replace(found, copies=f"{found.copies}; one alone breaks {_broken(alone.evaluation.violations[0])}")
 
     def _sound(
         self, deployment: Deployment, reading: Reading, stages: tuple[Stage, ...], copies: int
     ) -> Candidate | None:
         """That many copies, where they keep every limit."""
-        found = self._fastest(deployment, replace(reading, replicas=copies), stages)
+        found = self._fastest(deployment, replace(reading, replicas=reading.replicas * copies), stages)
         if found is None or found.evaluation.violations:
             return None
         each = " + ".join(str(divide_up(one, copies)) for one in deployment.demand)
@@ -371,6 +384,17 @@ class Context:
     def deployment(self) -> Deployment | None:
         """The deployment problem of the instance."""
         return None if self.instance is None else question_deployment(self.instance)
+
+
+def _broken(row: Violation) -> str:
+    """A broken row with its value and limit."""
+    if row.unit == "bytes":
+        said = f"{format_bytes(row.value)} against {format_bytes(row.limit)}"
+    elif row.unit == "ns":
+        said = f"{format_duration(row.value)} against {format_duration(row.limit)}"
+    else:
+        said = f"{row.value:,} against {row.limit:,} {row.unit}"
+    return f"{row.group}[{row.index}] ({said})"
 
 
 def _cut(counts: list[int]) -> tuple[tuple[int, int], ...]:

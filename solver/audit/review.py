@@ -12,10 +12,11 @@ from shardproof.instances.plan import Plan
 from shardproof.solver.audit.audit import Audit, audit_document
 from shardproof.solver.audit.claim import Claim
 from shardproof.solver.audit.joined import joined
+from shardproof.solver.audit.own_plan import own_plan
 from shardproof.solver.audit.verdict import outcome_of, verdict_of, worst_of
 from shardproof.solver.documents.reader import parse_document
 from shardproof.solver.documents.sources import Source, read_source
-from shardproof.solver.documents.statement import Document
+from shardproof.solver.documents.statement import Document, Unread
 from shardproof.solver.evaluation.figures import Violation
 from shardproof.solver.evaluation.groups import questions
 from shardproof.solver.open_loop.evaluated import evaluate_any
@@ -92,8 +93,62 @@ def _summary(audit: Audit) -> dict[str, Any]:
 
 def review(source: str | Path, instance: Instance | None = None) -> Review:
     """Audit every plan of a file, a folder, or a command line."""
-    read = read_source(source)
-    return Review(read, joined([(file, audit_document(plan, instance)) for file, plan in read.plans], instance))
+    read = _without_names_alone(read_source(source))
+    asked, common = _asked_of_groups(source, read, instance)
+    audits = [(file, audit_document(plan, asked.get(file, instance))) for file, plan in read.plans]
+    if common:
+        first = next(place for place, (file, _) in enumerate(audits) if file in asked)
+        file, audit = audits[first]
+        audits[first] = (file, replace(audit, violations=(*audit.violations, *common)))
+    return Review(read, joined(audits, instance))
+
+
+def _asked_of_groups(
+    source: str | Path, read: Source, instance: Instance | None
+) -> tuple[dict[str, Instance | None], tuple[Violation, ...]]:
+    """What the plans of a mixed fleet's groups are asked that stand in files of their own, and what binds them all.
+
+    A group says what share of the requests it takes: alone it answers no question about all of them.
+    """
+    if instance is None or not read.is_folder:
+        return {}, ()
+    own = [(file, own_plan(Path(source) / file)) for file, plan in read.plans if plan.kind in ("json", "yaml")]
+    parts = [(file, plan) for file, plan in own if plan is not None and plan.shares and not plan.groups]
+    if len(parts) < 2:
+        return {}, ()
+    plan = Plan(
+        replicas=sum(part.replicas for _, part in parts),
+        microbatch_tokens=max(part.microbatch_tokens for _, part in parts),
+        groups=tuple(part.parts[0] for _, part in parts),
+        engine=parts[0][1].engine,
+    )
+    asked = [one for one, _ in questions(instance, plan)]
+    return dict(zip((file for file, _ in parts), asked, strict=True)), _common(instance, plan)
+
+
+def _common(instance: Instance, plan: Plan) -> tuple[Violation, ...]:
+    """Broken rows that bind all replicas of a fleet together."""
+    found = evaluate_any(instance, plan).violations
+    return tuple(item for item in found if item.group.partition("[")[0] in _COMMON)
+
+
+NAMES = frozenset({"model", "engine", "device", "nodes", "gpus_per_node", "precision", "kv_precision"})
+"""Fields that say what is served on what, and nothing of how."""
+
+
+def _without_names_alone(read: Source) -> Source:
+    """Put aside what only names model and hardware of the plans in the files beside it: a README, a list of hosts."""
+    alone = [
+        place
+        for place, (_, plan) in enumerate(read.plans)
+        if plan.start is None and {statement.field for statement in plan.statements} <= NAMES
+    ]
+    if not read.is_folder or not 0 < len(alone) < len(read.plans):
+        return read
+    said = "names what the files beside it start, states no degrees"
+    skipped = tuple(Unread(0, read.plans[place][0], said) for place in alone)
+    kept = tuple(plan for place, plan in enumerate(read.plans) if place not in alone)
+    return replace(read, plans=kept, skipped=(*read.skipped, *skipped))
 
 
 def review_of(document: Document, instance: Instance | None = None) -> Review:
