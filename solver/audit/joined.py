@@ -62,7 +62,19 @@ def joined(audits: Sequence[tuple[str, Audit]], instance: Instance | None) -> tu
     except (ShardproofError, ArithmeticError):
         return alone
     first = replace(alone[places[0]], violations=found.violations, checks=found.checks, joined=plan)
-    return (*alone[: places[0]], first, *alone[places[0] + 1 :])
+    held = [_held(audit, file, plan) for file, audit in audits]
+    return (*held[: places[0]], first, *held[places[0] + 1 :])
+
+
+def _held(audit: Audit, file: str, plan: Plan) -> Audit:
+    """The plan file of one pool beside its launches: the joined plan's rows are its own, it answers none alone."""
+    best = audit.context.best
+    phases = [phase for phase, pattern in _NAMED if pattern.search(file)]
+    if audit.document.start is not None or best is None or len(phases) != 1:
+        return audit
+    stages = [[(stage.layers, stage.option) for stage in group.stages] for group in plan.groups if group.pool in phases]
+    own = [(stage.layers, stage.option) for stage in best.plan.stages]
+    return replace(audit, violations=(), checks=()) if own in stages else audit
 
 
 def _group(audit: Audit, phase: Pool | None) -> Group | None:

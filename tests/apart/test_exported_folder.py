@@ -69,3 +69,14 @@ def test_a_plan_of_both_pools_is_played_too(tmp_path: Path) -> None:
     file.write_text(shardproof.Plan.model_validate(PLAN).model_dump_json(exclude_none=True), encoding="utf-8")
     audited = shardproof.audit(file, hurried, completion=False)
     assert "ttft_p99[main]" in {item.group for item in audited.violations}
+
+
+def test_the_plan_file_of_a_pool_answers_no_question_alone(folder: Path) -> None:
+    """Beside its launches its rows are those of the whole; a file of other degrees is judged by itself."""
+    load = {"kind": "closed-loop", "concurrency": 64, "input_tokens": 2000, "output_tokens": 200}
+    question = QUESTION | {"workload": load, "limits": {"ttft": "30 s", "tpot": "50 ms"}}
+    found = shardproof.audit(folder, question, completion=False)
+    files = [audit for audit in found.review.audits if audit.document.start is None]
+    assert len(files) == 2
+    assert all(audit.context.best is not None and audit.context.best.evaluation.checks for audit in files)
+    assert [(audit.violations, audit.checks) for audit in files] == [((), ()), ((), ())]
