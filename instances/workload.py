@@ -7,14 +7,14 @@ from fractions import Fraction
 from math import ceil
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from shardproof.instances.base import Record
 from shardproof.instances.traffic.lengths import Lengths, longest_of, mean_of
 from shardproof.instances.units import DemandDuration, LimitDuration, Rate, Ratio
 
-LEAST_RATE = 1e-6
-"""Requests a second at least: one in eleven days; slower ones never meet. The oldest pydantic writes no fractions."""
+LEAST_RATE = Fraction(1, 10**6)
+"""Requests a second at least: one in eleven days; slower ones never meet."""
 
 
 class Requests(Record):
@@ -138,13 +138,20 @@ class OpenLoop(Requests):
     """
 
     kind: Literal["requests"] = "requests"
-    rate: Rate = Field(ge=LEAST_RATE, le=10**6)
+    rate: Rate = Field(gt=0, le=10**6)
     arrival_cv: Ratio = Field(default=Fraction(1), ge=0, le=100)
     input_lengths: Lengths | None = None
     output_lengths: Lengths | None = None
     prefix_cache_hit: Ratio = Field(default=Fraction(0), ge=0, lt=1)
     trace: TraceFacts | None = None
     part: Ratio = Field(default=Fraction(1), gt=0, le=1)
+
+    @field_validator("rate")
+    @classmethod
+    def _meets_others(cls, rate: Fraction) -> Fraction:
+        if rate < LEAST_RATE:
+            raise ValueError(f"must be at least {float(LEAST_RATE):.6f}/s: requests in batches are a burst")
+        return rate
 
     @property
     def requests(self) -> int:
