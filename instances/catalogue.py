@@ -336,6 +336,9 @@ def _nearest(wanted: str, known: Mapping[str, str], count: int) -> tuple[str, ..
 
 
 def _unknown(kind: str, name: str, known: Mapping[str, str]) -> InputError:
+    if kind == "device" and "," in name:
+        remedy = "names one device; several stand in devices (--devices A,B): one fleet of all of them"
+        return refuse("catalogue", remedy, value=name[:80])
     near = _nearest(name.strip().lower()[:100], known, 5)
     hint = f"nearest: {', '.join(near)}; " if near else ""
     file = " or give the path of a config.json" if kind == "model" else " or give the path of a device file"

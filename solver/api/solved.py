@@ -204,6 +204,7 @@ def _timelines(instance: Instance, plan: Plan) -> Iterator[Markup]:
 def _figures(solved: Solved) -> list[tuple[str, str, str]]:
     from shardproof.formulations.engines.told import memory_budget
     from shardproof.instances.units import format_bytes, format_duration
+    from shardproof.solver.writers.served import whose_ttft
 
     metrics, limits = solved.metrics, solved.instance.scenarios[0].limits
     if metrics is None:
@@ -213,7 +214,7 @@ def _figures(solved: Solved) -> list[tuple[str, str, str]]:
         return "-" if value is None else format_duration(value)
 
     return [
-        ("TTFT of the slowest request", f"{metrics.ttft_s:.3f} s", limit(limits.ttft)),
+        (f"TTFT ({whose_ttft(solved.instance)})", f"{metrics.ttft_s:.3f} s", limit(limits.ttft)),
         ("TPOT", f"{metrics.tpot_ms:.2f} ms", limit(limits.tpot)),
         ("requests", f"{metrics.requests_per_s:.4g} /s", "-"),
         ("output tokens", f"{metrics.output_tokens_per_s:,.4g} /s", "-"),

@@ -29,7 +29,8 @@ class Verb(click.Command):
             name = parameter.name or ""
             single = isinstance(parameter, click.Option) and not (parameter.multiple or parameter.count)
             if single and name in seen:
-                raise click.UsageError(f"{'/'.join(parameter.opts)} stands twice; keep one of them", ctx)
+                several = "; several make a fleet: --devices A,B" if name == "device" else ""
+                raise click.UsageError(f"{'/'.join(parameter.opts)} stands twice; keep one of them{several}", ctx)
             seen.add(name)
         return super().parse_args(ctx, args)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from shardproof.instances.instance import Instance
 from shardproof.instances.units import format_duration
-from shardproof.instances.workload import OpenLoop
+from shardproof.instances.workload import ClosedLoop, OpenLoop
 from shardproof.solver.result import Metrics, Result
 
 TAIL = 99
@@ -25,6 +25,12 @@ def latencies(instance: Instance, result: Result, metrics: Metrics) -> Iterator[
             text = "none" if value is None else f"{value / 1e3:.3f} s" if figure == "ttft" else f"{value:.2f} ms"
             yield f"{name} (p{percent:g} in service)", text + limit_text(stated.get(percent))
         yield f"{name} (mean)", means[figure] + limit_text(limits.plain.get(figure))
+
+
+def whose_ttft(instance: Instance) -> str:
+    """Say of which request the TTFT of a plan's figures is; of closed loops one mean is known, not its spread."""
+    loops = all(isinstance(scenario.workload, ClosedLoop) for scenario in instance.scenarios)
+    return "mean in service" if loops else "slowest request"
 
 
 def limit_text(limit: float | None) -> str:

@@ -84,3 +84,23 @@ def test_a_link_between_pools_that_nothing_uses_is_said(serving: str, *, said: b
         model="qwen3-8b", device="h100-sxm", isl=9, osl=9, batch_size=2, serving=serving, transfer_setup="1ms"
     )
     assert any("transfer: without effect" in text for text in asked.assumptions) == said
+
+
+@pytest.mark.parametrize("asked", [["--device", "h100-sxm,l40s"], ["--device", "h100-sxm", "--device", "l40s"]])
+def test_several_devices_after_the_flag_of_one_are_told_where_they_go(
+    asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from shardproof.solver.cli import main
+
+    with pytest.raises(SystemExit) as left:
+        main(["solve", "--model", "qwen3-8b", "--isl", "64", "--osl", "8", "--batch-size", "2", *asked])
+    assert left.value.code == 2
+    assert "--devices A,B" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_first_token_of_a_closed_loop_is_called_what_it_is() -> None:
+    loop = shardproof.solve(model="qwen3-8b", device="h100-sxm", engine="vllm", isl=64, osl=8, concurrency=2)
+    burst = shardproof.solve(model="qwen3-8b", device="h100-sxm", engine="vllm", isl=64, osl=8, batch_size=2)
+    assert "TTFT (mean in service)" in loop._repr_html_()
+    assert "slowest request" not in loop._repr_html_()
+    assert "TTFT (slowest request)" in burst._repr_html_()
