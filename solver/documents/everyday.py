@@ -227,6 +227,10 @@ def _figures(entry: Entry, text: str, section: str) -> list[Phrase]:
             if quantity is None or quantity.start > 1:
                 continue
             placed = replace(quantity, start=quantity.start + match.end(), end=quantity.end + match.end())
+            if entry.key not in ("", "heading") and entry.value.strip(" \"'`*").startswith(
+                text[placed.start : placed.end]
+            ):
+                continue  # the key names it
             clause = re.split(r"[,;=:|(]|\.\s|\band\b", text[: placed.start].lower())[-1]
             if field == "memory_total" and _OF_A_PART.search(clause):
                 continue
