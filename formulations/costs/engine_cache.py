@@ -42,8 +42,6 @@ from shardproof.instances.option import Option
 
 BLOCK_TOKENS = 16
 GROUPS_MERGE = 1.25
-SLIDING_POOL = (4, 5)
-"""Tokens of SGLang's pool of sliding layers, as a share of those of the other layers."""
 
 
 @dataclass(frozen=True)

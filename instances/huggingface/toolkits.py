@@ -23,7 +23,6 @@ from shardproof.instances.huggingface.scheme import (
 from shardproof.instances.model import TensorFormat
 
 BITSANDBYTES_BLOCK = 64
-SCALES_AGAIN_IN_BLOCKS_OF = 256
 
 
 def read_bitsandbytes(config: Config) -> Scheme:

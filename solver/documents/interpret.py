@@ -18,7 +18,6 @@ from shardproof.solver.documents.values import make, statement_of
 from shardproof.solver.documents.vocabulary import Field, fields_of
 from shardproof.solver.documents.wording import section_kind
 
-_HOST = re.compile(r"(?i)\b(?:dram|ddr\d?|system|host|cpu)\b")
 _OTHER_PARTS = re.compile(
     r"(?i)\b(?:router|gateway|frontend|ingress|proxy|epp|scheduler|planner|monitoring|grafana|prometheus|redis|etcd|nats"
     r"|webui|sidecar|database|autoscaling|load[-_ ]?balancer)\b"

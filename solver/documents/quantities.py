@@ -79,21 +79,7 @@ def unit_of(text: str) -> tuple[tuple[str, Fraction], ...]:
         found.append(("bytes", Fraction(DECIMAL[text])))
     if match := _FLOPS.fullmatch(upper):
         found.append(("flops", Fraction(DECIMAL[match[1] or ""])))
-    if lower in (
-        "usd",
-        "dollar",
-        "dollars",
-        "$",
-        "usd/h",
-        "usd/hr",
-        "usd/hour",
-        "$/h",
-        "$/hr",
-        "$/hour",
-        "/h",
-        "/hr",
-        "/hour",
-    ):
+    if lower in _PRICES:
         found.append(("price", Fraction(1)))
     return tuple(found)
 

@@ -42,10 +42,9 @@ Paces = tuple[tuple[str, Pace], ...]
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A fleet of fixed loads, what was known when it was found, and its plan."""
+class Worth:
+    """A fleet, the work in which it was found, its plan, and what it is worth."""
 
-    paces: Paces
     fleet: Realised
     work: Work
     plan: FleetPlan
@@ -60,6 +59,13 @@ class Candidate:
     def rank(self) -> tuple[int, int]:
         """The less, the better."""
         return (self.fleet.cost, 0) if self.multiple is None else (-self.multiple, self.fleet.cost)
+
+
+@dataclass(frozen=True)
+class Candidate(Worth):
+    """A fleet of fixed loads, what was known when it was found, and its plan."""
+
+    paces: Paces
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,7 @@ class Climb:
         if fleet is None:
             return None
         plan = steady_plan(self.question, question, fleet, fleet_plan(question, fleet, work.chosen))
-        self._found[paces] = Candidate(paces, fleet, work, plan, multiple)
+        self._found[paces] = Candidate(fleet, work, plan, multiple, paces)
         return self._found[paces]
 
     def _cheapest(self, work: Work, left: float | None) -> tuple[Realised | None, int | None]:

@@ -17,8 +17,7 @@ from shardproof.solver.open_loop.shown import said
 from shardproof.solver.pools.outcome import Asked, PoolsOutcome
 from shardproof.solver.pools.played import STEADY, premises
 from shardproof.solver.pools.result import UNITS, FleetResult
-from shardproof.solver.pools.search import Realised
-from shardproof.solver.pools.steady import Climb, Kept
+from shardproof.solver.pools.steady import Climb, Kept, Worth
 from shardproof.solver.pools.steady_bound import FleetBound
 from shardproof.solver.pools.steady_plans import Shown, played_metrics
 from shardproof.solver.pools.work import Shared, Work
@@ -31,25 +30,11 @@ SHARES = {"together": 0.3, "apart": 0.4, "mix": 0.5}
 
 
 @dataclass(frozen=True)
-class Best:
-    """A fleet, how it was found, and what it is worth."""
+class Best(Worth):
+    """A fleet, and how it was found."""
 
     way: str
-    fleet: Realised
-    work: Work
-    plan: FleetPlan
-    multiple: int | None
     shown: Shown | None
-
-    @property
-    def value(self) -> int:
-        """Cost or, of most load, how many steps of the demand it carries."""
-        return self.fleet.cost if self.multiple is None else self.multiple
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """The less, the better."""
-        return (self.fleet.cost, 0) if self.multiple is None else (-self.multiple, self.fleet.cost)
 
 
 Together = Callable[[PoolsQuestion, Settings], FleetResult]
@@ -124,7 +109,7 @@ class _Ways:
             return None
         plan = found.plan.model_copy(update={"instance_fingerprint": self.question.fingerprint})
         multiple = found.value if self.question.objective == "load" else None
-        return Best("together", found.outcome.fleet, found.work, plan, multiple, None)
+        return Best(found.outcome.fleet, found.work, plan, multiple, "together", None)
 
     def _climbed(self, way: str, question: PoolsQuestion, better_than: tuple[int, int] | None) -> Best | None:
         kept = Climb(question, self.quiet, self._until(SHARES[way]), self.shared).run(better_than)
@@ -133,7 +118,7 @@ class _Ways:
     def _kept(self, way: str, kept: Kept) -> Best:
         one = kept.candidate
         plan = one.plan.model_copy(update={"instance_fingerprint": self.question.fingerprint})
-        return Best(way, one.fleet, one.work, plan, one.multiple, kept.shown)
+        return Best(one.fleet, one.work, plan, one.multiple, way, kept.shown)
 
     def _result(self, best: Best | None, outcome: PoolsOutcome | None, *, whole: bool) -> FleetResult:
         question, most_load = self.question, self.question.objective == "load"

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 QUANTILES = (50, 90, 95, 99)
 FIGURES = ("ttft", "tpot", "itl", "e2e")
-CONFIDENCE = 0.95
 _ATTRIBUTES = {"ttft": "ttft", "tpot": "tpot", "e2e": "latency"}
 
 
