@@ -124,6 +124,7 @@ class _Ways:
         question, most_load = self.question, self.question.objective == "load"
         infeasible = best is None and outcome is not None and outcome.infeasible
         value, bound = None if best is None else best.value, _bound(best, outcome, most_load=most_load)
+        crossed = best is not None and bound is None and outcome is not None and outcome.bound is not None
         status: Status = "infeasible" if infeasible else "undecided"
         if best is not None:
             status = "optimal" if bound == value else "feasible"
@@ -137,14 +138,14 @@ class _Ways:
             bound=bound,
             certified_bound=None,
             scale=self._scale,
-            stop_reason="time-limit" if late else "proved" if whole else "search-limit",
+            stop_reason="time-limit" if late else "proved" if whole and not crossed else "search-limit",
             metrics=None if best is None or plan is None else played_metrics(question, plan, best.shown),
             plan=plan,
             assumptions=(*question.assumptions, *STEADY, *premises(question)),
             instance_fingerprint=question.fingerprint,
             versions=versions(),
             seconds=now() - self.started,
-            explanation=tuple(self._sentences(best)),
+            explanation=(*self._sentences(best), *([CROSSED] if crossed else [])),
             asked=Asked(work.base.demand, most_load, question.resolution),
             outcome=_outcome_of(best, outcome, work, bound),
             work=work,
@@ -177,11 +178,17 @@ class _Ways:
             yield from said(best.shown.first)
 
 
+CROSSED = (
+    "a fleet was played that does better than requests in fixed parts can: their bound says nothing here, none is known"
+)
+
+
 def _bound(best: Best | None, outcome: PoolsOutcome | None, *, most_load: bool) -> int | None:
-    """Return the bound of a relaxation, as far as it says more than the fleet itself."""
+    """Return the bound of a relaxation; one that the fleet itself refutes is none."""
     if outcome is None or outcome.bound is None or best is None:
         return None if outcome is None else outcome.bound
-    return max(outcome.bound, best.value) if most_load else min(outcome.bound, best.value)
+    crossed = outcome.bound < best.value if most_load else outcome.bound > best.value
+    return None if crossed else outcome.bound
 
 
 def _outcome_of(best: Best | None, outcome: PoolsOutcome | None, work: Work, bound: int | None) -> PoolsOutcome:
