@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from operator import itemgetter
 
 from shardproof.solver.documents.named import DEVICE, named_models
 from shardproof.solver.documents.quantities import Quantity, quantities
@@ -37,7 +39,8 @@ def leftovers(entry: Entry, found: Iterable[Statement], *, section: str) -> list
     open_ones = _outside(text, [*_read(clean, told, text, section), *_named(text, told)])
     if open_ones and (models := named_models(text)):
         open_ones = [one for one in open_ones if not any(start <= one.start < end for start, end in models)]
-    phrases = dict.fromkeys(_phrase(text, one) for one in open_ones)
+    cuts = [match.span() for match in _CLAUSE.finditer(text)]
+    phrases = dict.fromkeys(_phrase(text, one, cuts) for one in open_ones)
     return [Unread(entry.line, printable(phrase), REASON) for phrase in phrases]
 
 
@@ -78,9 +81,10 @@ def _named(text: str, told: list[Statement]) -> list[tuple[int, int]]:
     return spans
 
 
-def _phrase(text: str, one: Quantity) -> str:
-    """The clause that a number stands in."""
-    cuts = [match.span() for match in _CLAUSE.finditer(text)]
-    start = max((end for _, end in cuts if end <= one.start), default=0)
-    end = min((begin for begin, _ in cuts if begin >= one.end), default=len(text))
+def _phrase(text: str, one: Quantity, cuts: Sequence[tuple[int, int]]) -> str:
+    """The clause that a number stands in; ``cuts``: where clauses end and the next ones begin, in order."""
+    before = bisect_right(cuts, one.start, key=itemgetter(1))
+    behind = bisect_left(cuts, one.end, key=itemgetter(0))
+    start = cuts[before - 1][1] if before else 0
+    end = cuts[behind][0] if behind < len(cuts) else len(text)
     return text[start:end].strip(" .")

@@ -47,10 +47,16 @@ def solve_pools(question: PoolsQuestion, settings: Settings | None = None) -> Fl
     settings = settings or Settings()
     if not question.is_paced:
         return _solved(question, settings)
-    found = solve_steady(question, settings, _solved)
+    return _explained(question, solve_steady(question, settings, _solved), settings)
+
+
+def _explained(question: PoolsQuestion, found: FleetResult, settings: Settings) -> FleetResult:
+    """Say what would allow a fleet, where there is none, in what is left of the time."""
     if found.status != "infeasible" or not settings.explain:
         return found
-    return replace(found, explanation=reasons(question, found, EXPLAINED_WITHIN_S))
+    limit = settings.time_limit_s
+    left = EXPLAINED_WITHIN_S if limit is None else min(EXPLAINED_WITHIN_S, max(0.05, limit - found.seconds))
+    return replace(found, explanation=reasons(question, found, left))
 
 
 def _solved(question: PoolsQuestion, settings: Settings) -> FleetResult:
@@ -89,9 +95,7 @@ def _solved(question: PoolsQuestion, settings: Settings) -> FleetResult:
     )
     if work.is_played and outcome.value is not None and outcome.value == work.least_played and not asked.most_load:
         return replace(result, explanation=(LEAST_PLAYED,))
-    if status != "infeasible" or not settings.explain:
-        return result
-    return replace(result, explanation=reasons(question, result, EXPLAINED_WITHIN_S))
+    return _explained(question, result, settings)
 
 
 def evidence_of(question: PoolsQuestion, asked: Asked, outcome: PoolsOutcome, work: Work) -> Evidence:

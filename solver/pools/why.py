@@ -111,7 +111,7 @@ def reasons(question: PoolsQuestion, result: FleetResult, seconds: float | None 
         try:
             found.extend(step(question, result, again, base))
         except OutOfTimeError:
-            found.append(f"further reasons take longer than {seconds:g} s to find")
+            found.append(f"further reasons take longer than {seconds:.2g} s to find")
             break
     if question.is_paced and result.value is not None:
         found.append(AT_ITS_PACE)

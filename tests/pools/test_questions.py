@@ -181,3 +181,19 @@ def test_what_is_wrong_is_said_with_its_remedy(changes: dict[str, Any], said: st
 def test_other_verbs_say_who_answers() -> None:
     with pytest.raises(shardproof.InputError, match="several devices or models"):
         shardproof.load_instance(CHAT | {"devices": "a100-40-sxm"})
+
+
+def test_reasons_take_no_longer_than_is_left_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+
+    def noted(question: object, found: object, seconds: float) -> tuple[str, ...]:
+        del question, found
+        given.append(seconds)
+        return ()
+
+    monkeypatch.setattr("shardproof.solver.pools.solve.reasons", noted)
+    monkeypatch.setattr("shardproof.solver.pools.solve.EXPLAINED_WITHIN_S", 10_000.0)
+    asked = CHAT | {"devices": "a100-40-sxm=1x4", "limits": {"ttft": "1 ms", "tpot": "1 ms", "max_gpus": 4}}
+    assert solved(asked, time_limit=600).status == "infeasible"
+    assert solved(asked).status == "infeasible"
+    assert given[0] <= 600 < given[1]
