@@ -27,10 +27,14 @@ def latencies(instance: Instance, result: Result, metrics: Metrics) -> Iterator[
         yield f"{name} (mean)", means[figure] + limit_text(limits.plain.get(figure))
 
 
+def knows_mean_alone(instance: Instance) -> bool:
+    """Whether the TTFT of a plan's figures is a mean: of closed loops the spread is not known."""
+    return all(isinstance(scenario.workload, ClosedLoop) for scenario in instance.scenarios)
+
+
 def whose_ttft(instance: Instance) -> str:
-    """Say of which request the TTFT of a plan's figures is; of closed loops one mean is known, not its spread."""
-    loops = all(isinstance(scenario.workload, ClosedLoop) for scenario in instance.scenarios)
-    return "mean in service" if loops else "slowest request"
+    """Say of which request the TTFT of a plan's figures is."""
+    return "mean in service" if knows_mean_alone(instance) else "slowest request"
 
 
 def limit_text(limit: float | None) -> str:

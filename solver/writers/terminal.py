@@ -17,7 +17,7 @@ from shardproof.instances.plan import Group, Stage
 from shardproof.instances.units import format_bytes, format_duration
 from shardproof.solver.result import Metrics, Result
 from shardproof.solver.writers.layout import counted, engine_lines, item, terminal_width, wrapped
-from shardproof.solver.writers.served import answered, latencies, limit_text, whose_ttft
+from shardproof.solver.writers.served import answered, knows_mean_alone, latencies, limit_text, whose_ttft
 
 if TYPE_CHECKING:
     from shardproof.solver.alternatives import Alternative
@@ -111,9 +111,8 @@ def _figures(instance: Instance, result: Result, metrics: Metrics) -> Table:
         for name, text in latencies(instance, result, metrics):
             table.add_row(name, text)
     else:
-        whose = whose_ttft(instance)
-        table.add_row(f"TTFT ({whose})", f"{metrics.ttft_s:.3f} s{limit_text(limits.ttft)}")
-        if "mean" not in whose:
+        table.add_row(f"TTFT ({whose_ttft(instance)})", f"{metrics.ttft_s:.3f} s{limit_text(limits.ttft)}")
+        if not knows_mean_alone(instance):
             table.add_row("TTFT (mean)", f"{metrics.ttft_mean_s:.3f} s")
         table.add_row("TPOT", f"{metrics.tpot_ms:.2f} ms{limit_text(limits.tpot)}")
     peak = f"{format_bytes(metrics.peak_memory_bytes)} per device"
