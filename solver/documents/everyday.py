@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from shardproof.solver.documents.named import DEVICE
-from shardproof.solver.documents.quantities import find
+from shardproof.solver.documents.quantities import told_behind
 from shardproof.solver.documents.scopes import bare_total, scoped
 from shardproof.solver.documents.statement import Entry, Statement
 from shardproof.solver.documents.text import MAX_LINE
@@ -204,10 +204,10 @@ def _memory(entry: Entry, text: str, section: str) -> list[Phrase]:
     own = entry.key if entry.key != "heading" else ""
     for field, pattern in _MEMORY:
         for match in pattern.finditer(text.lower(), len(own) + 1 if own else 0):
-            quantity = find(text[match.end() : match.end() + 40], "bytes")
-            if quantity is None or quantity.start > 1:
+            told = told_behind(text, match.end(), "bytes")
+            if told is None:
                 continue
-            placed = replace(quantity, start=quantity.start + match.end(), end=quantity.end + match.end())
+            quantity, placed = told
             about = Entry(entry.line, entry.text, entry.sections, "", text[match.end() :], "")
             made = make(about, field, quantity.value, section, quantity)
             bound = scoped(made, placed, text, heading=own)
@@ -223,10 +223,10 @@ def _figures(entry: Entry, text: str, section: str) -> list[Phrase]:
     sums = (("memory_total", "bytes", _SUM),) if section != "hardware" and not _SPARE.search(text.lower()) else ()
     for field, dimension, pattern in (*_FIGURES, *sums):
         for match in pattern.finditer(text.lower()):
-            quantity = find(text[match.end() : match.end() + 40], dimension)
-            if quantity is None or quantity.start > 1:
+            told = told_behind(text, match.end(), dimension)
+            if told is None:
                 continue
-            placed = replace(quantity, start=quantity.start + match.end(), end=quantity.end + match.end())
+            quantity, placed = told
             if entry.key not in ("", "heading") and entry.value.strip(" \"'`*").startswith(
                 text[placed.start : placed.end]
             ):
@@ -245,14 +245,13 @@ def _pools(entry: Entry, text: str, section: str) -> list[Phrase]:
     """Memory of one GPU that is set aside for KV caches."""
     found: list[Phrase] = []
     for match in (match for pattern in _POOLS for match in pattern.finditer(text.lower())):
-        quantity = find(text[match.end() : match.end() + 40], "bytes")
-        if quantity is None or quantity.start > 1:
+        told = told_behind(text, match.end(), "bytes")
+        if told is None:
             continue
-        start, end = quantity.start + match.end(), quantity.end + match.end()
-        made = make(entry, "kv_pool", quantity.value, section, quantity)
-        bound = scoped(made, replace(quantity, start=start, end=end), text)
-        if bound is not None and all(phrase.start != start for phrase in found):
-            found.append(Phrase(start, end, bound))
+        quantity, placed = told
+        bound = scoped(make(entry, "kv_pool", quantity.value, section, quantity), placed, text)
+        if bound is not None and all(phrase.start != placed.start for phrase in found):
+            found.append(Phrase(placed.start, placed.end, bound))
     return found
 
 

@@ -6,7 +6,7 @@ A quantity keeps how it was printed, because a claim is held to the digits that 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -123,3 +123,11 @@ def find(text: str, dimension: str, *, assumed_unit: str = "") -> Quantity | Non
     """Return the first quantity of a dimension."""
     found = quantities(text, assumed_unit=assumed_unit)
     return next((quantity for quantity in found if quantity.dimension == dimension), None)
+
+
+def told_behind(text: str, place: int, dimension: str) -> tuple[Quantity, Quantity] | None:
+    """Return the quantity right behind a place, placed from there and in the whole text (``None``: none is)."""
+    found = find(text[place : place + 40], dimension)
+    if found is None or found.start > 1:
+        return None
+    return found, replace(found, start=found.start + place, end=found.end + place)

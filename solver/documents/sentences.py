@@ -7,11 +7,10 @@ prose, and on the text of keyed lines that the vocabulary does not know or that 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from fractions import Fraction
 
 from shardproof.solver.documents.everyday import Phrase, everyday
-from shardproof.solver.documents.quantities import find
+from shardproof.solver.documents.quantities import told_behind
 from shardproof.solver.documents.said_formats import stored_as
 from shardproof.solver.documents.scopes import scoped
 from shardproof.solver.documents.statement import Entry, Statement
@@ -277,11 +276,11 @@ def _measures(entry: Entry, text: str, section: str) -> list[Phrase]:
     found: list[Phrase] = []
     for field, dimension, rule in _MEASURES:
         for match in rule.finditer(lower):
-            quantity = find(text[match.end() : match.end() + 40], dimension)
-            if quantity is not None and quantity.start <= 1 and match.end() not in taken:
+            told = told_behind(text, match.end(), dimension)
+            if told is not None and match.end() not in taken:
                 taken.add(match.end())
+                quantity, placed = told
                 about = Entry(entry.line, entry.text, entry.sections, "", text[match.end() :], "")
-                placed = replace(quantity, start=quantity.start + match.end(), end=quantity.end + match.end())
                 bound = scoped(make(about, field, quantity.value, section, quantity), placed, text)
                 found += [Phrase(placed.start, placed.end, bound)] if bound is not None else []
     return found
