@@ -24,6 +24,7 @@ from itertools import product
 from math import ceil, floor, prod
 from typing import Any
 
+from shardproof.formulations.apart.pace import Pace
 from shardproof.formulations.apart.phases import (
     FASTEST_TOKEN_NS,
     Tokens,
@@ -50,16 +51,6 @@ MOST_PRODUCTS = 12
 """Combinations of intervals of a pool's scenarios with which a bound begins."""
 
 Interval = tuple[Fraction, Fraction]
-
-
-@dataclass(frozen=True, order=True)
-class Pace:
-    """What a scenario is planned for: a time per token, factors on the pools' loads, the haste of a lone prompt."""
-
-    token: Fraction
-    prefill: Fraction = Fraction(1)
-    decode: Fraction = Fraction(1)
-    hurry: Fraction = Fraction(1)
 
 
 def slowest_of(scenario: Scenario) -> Fraction:

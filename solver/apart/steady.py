@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
 
+from shardproof.formulations.apart.pace import GROWTH, Pace
 from shardproof.formulations.apart.phases import FASTEST_TOKEN_NS, Tokens, pool_instance, slowest_allowed
 from shardproof.instances.clock import now
 from shardproof.instances.instance import Instance
@@ -21,7 +22,8 @@ from shardproof.solver.apart.terms import premises, status_of, transfers
 from shardproof.solver.evaluation.engine_flags import engine_flags
 from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.groups import joined, pool_names
-from shardproof.solver.open_loop.judge import Judged, Verdict, judged
+from shardproof.solver.open_loop.evaluated import SEEDS
+from shardproof.solver.open_loop.judge import Judged, judged
 from shardproof.solver.open_loop.shown import documents, sentences
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.result import Metrics, Result
@@ -29,18 +31,7 @@ from shardproof.solver.search.settings import Settings
 from shardproof.solver.simulation.simulate import Service, SimulationSettings
 from shardproof.solver.solve import annotated, solve, versions
 
-GROWTH = Fraction(3, 2)
-"""Step between the times per token at which plans are looked for."""
-RAISE = Fraction(11, 10)
-"""Factor on what a pool is planned for when it misses a limit in service, as often as it takes to get another plan."""
 MOST_PLAYED = 32
-MOST_RAISED = 4
-"""Largest factor on what a pool is planned for."""
-MOST_HURRIED = 40
-"""Largest factor by which a lone prompt is to be faster than its limit."""
-SEEDS = 5
-CLEAR = 1.1
-"""One run that misses a limit by more is enough to say that the plan misses it."""
 
 PLAYED = (
     "pools apart of requests that keep coming: the bound holds for fleets whose replicas see the same mean time per "
@@ -61,16 +52,6 @@ def solve_steady(instance: Instance, settings: Settings) -> Result:
 
 
 Replicas = Literal["free", "alike"]
-
-
-@dataclass(frozen=True, order=True)
-class Key:
-    """What a plan is made for: a time per token, factors on the pools' loads, and on the haste of a lone prompt."""
-
-    token: Fraction
-    prefill: Fraction = Fraction(1)
-    decode: Fraction = Fraction(1)
-    hurry: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -95,7 +76,7 @@ class _Candidate:
 class _Found:
     """A plan that keeps its limits in service."""
 
-    key: Key
+    pace: Pace
     candidate: _Candidate
     shown: Judged
 
@@ -117,40 +98,40 @@ class _Search:
 
     def run(self) -> _Found | None:
         """Find a plan whose pools have replicas all alike; then let them differ where that saves GPUs."""
-        found = self._climb("alike", [Key(token) for token in self._tokens()])
+        found = self._climb("alike", [Pace(token) for token in self._tokens()])
         if found is None or self.instance.replicas == "alike":
             return found
-        freer = self._climb("free", [found.key], less_than=found.plan.gpus)
+        freer = self._climb("free", [found.pace], less_than=found.plan.gpus)
         return freer or found
 
-    def _climb(self, replicas: Replicas, keys: list[Key], less_than: int | None = None) -> _Found | None:
+    def _climb(self, replicas: Replicas, paces: list[Pace], less_than: int | None = None) -> _Found | None:
         """Play candidates, the fewest GPUs first; what misses a limit is planned for more."""
-        plans = dict(self._candidates(replicas, keys))
+        plans = dict(self._candidates(replicas, paces))
         most = len(self._played) + MOST_PLAYED
         while len(self._played) < most and not (self.give_up is not None and now() > self.give_up):
-            ready = [(found.gpus, key) for key, found in plans.items()]
+            ready = [(found.gpus, pace) for pace, found in plans.items()]
             if not ready or (less_than is not None and min(ready)[0] >= less_than):
                 return None
-            key = min(ready)[1]
-            candidate = plans.pop(key)
+            pace = min(ready)[1]
+            candidate = plans.pop(pace)
             shown = self._judged(candidate.plan)
             if shown.keeps_all:
-                return _Found(key, candidate, shown)
-            plans |= self._raised(replicas, key, candidate, shown)
+                return _Found(pace, candidate, shown)
+            plans |= self._raised(replicas, pace, candidate, shown)
         return None
 
-    def _candidates(self, replicas: Replicas, keys: list[Key]) -> Iterator[tuple[Key, _Candidate]]:
+    def _candidates(self, replicas: Replicas, paces: list[Pace]) -> Iterator[tuple[Pace, _Candidate]]:
         """Yield plans for ever faster tokens, until they need twice as many GPUs as the smallest."""
         fewest = 0
-        for key in keys:
-            found = self._candidate(replicas, key)
+        for pace in paces:
+            found = self._candidate(replicas, pace)
             if found is None and fewest:
                 return
             if found is not None:
                 fewest = min(fewest or found.gpus, found.gpus)
                 if found.gpus > 2 * fewest:
                     return
-                yield key, found
+                yield pace, found
 
     def _tokens(self) -> Iterator[Fraction]:
         slowest = token = Fraction(slowest_allowed(self.instance))
@@ -158,54 +139,44 @@ class _Search:
             yield token
             token /= GROWTH
 
-    def _raised(self, replicas: Replicas, key: Key, candidate: _Candidate, shown: Judged) -> dict[Key, _Candidate]:
+    def _raised(self, replicas: Replicas, pace: Pace, candidate: _Candidate, shown: Judged) -> dict[Pace, _Candidate]:
         """Plan those pools for more whose limits are missed (both, where one holds a request's whole time).
 
         Late first tokens are answered by more prefill, or by prefill that is faster.
         """
         missed = {verdict.limit_name.partition(" ")[0] for verdict in shown.verdicts if not verdict.kept}
         first, later = not missed <= {"tpot", "itl"}, not missed <= {"ttft"}
-        more = replace(
-            key,
-            prefill=key.prefill * RAISE if first else key.prefill,
-            decode=key.decode * RAISE if later else key.decode,
-        )
-        found = self._changed(replicas, candidate, more, first=first, later=later)
+        found = self._changed(replicas, candidate, pace.raised(prefill=first, decode=later), first=first, later=later)
         if first:
-            found |= self._changed(replicas, candidate, replace(key, hurry=key.hurry * GROWTH), hurried=True)
+            found |= self._changed(replicas, candidate, pace.raised(hurried=True), hurried=True)
         return found
 
     def _changed(
         self,
         replicas: Replicas,
         candidate: _Candidate,
-        key: Key,
+        pace: Pace,
         *,
         first: bool = False,
         later: bool = False,
         hurried: bool = False,
-    ) -> dict[Key, _Candidate]:
-        """Raise what a key asks for until it gives another plan."""
-        while max(key.prefill, key.decode) <= MOST_RAISED and key.hurry <= MOST_HURRIED:
-            found = self._candidate(replicas, key)
+    ) -> dict[Pace, _Candidate]:
+        """Raise what a pace asks for until it gives another plan."""
+        while not pace.is_beyond:
+            found = self._candidate(replicas, pace)
             if found is None:
                 break
             if found.plan != candidate.plan:
-                return {key: found}
-            key = Key(
-                key.token,
-                key.prefill * RAISE if first else key.prefill,
-                key.decode * RAISE if later else key.decode,
-                key.hurry * GROWTH if hurried else key.hurry,
-            )
+                return {pace: found}
+            pace = pace.raised(prefill=first, decode=later, hurried=hurried)
         return {}
 
-    def _candidate(self, replicas: Replicas, key: Key) -> _Candidate | None:
+    def _candidate(self, replicas: Replicas, pace: Pace) -> _Candidate | None:
         """Fewest GPUs of each pool at a time per token and factors on their loads (``None``: a pool has no plan)."""
-        first = self._solved(replicas, "prefill", Tokens(key.token, key.token, key.prefill, hurry=key.hurry))
+        first = self._solved(replicas, "prefill", Tokens(pace.token, pace.token, pace.prefill, hurry=pace.hurry))
         if first.plan is None:
             return None
-        second = self._solved(replicas, "decode", Tokens(key.token, key.token, key.decode))
+        second = self._solved(replicas, "decode", Tokens(pace.token, pace.token, pace.decode))
         if second.plan is None or first.plan.gpus + second.plan.gpus > self.instance.max_gpus:
             return None
         return _Candidate(first, second)
@@ -231,17 +202,10 @@ class _Search:
         )
         if key not in self._played:
             shown = judged(self.instance, plan, self._service(1))
-            if all(verdict.kept or _nearly(verdict) for verdict in shown.verdicts):
+            if all(verdict.kept or verdict.is_near for verdict in shown.verdicts):
                 shown = judged(self.instance, plan, self._service(SEEDS))
             self._played[key] = shown
         return self._played[key]
-
-
-def _nearly(verdict: Verdict) -> bool:
-    """Whether a limit that one run misses may be kept by several."""
-    if verdict.limit_name == "goodput":
-        return 1 - verdict.found.value < CLEAR * (1 - verdict.limit)
-    return verdict.found.value < CLEAR * verdict.limit
 
 
 def _result(instance: Instance, found: _Found | None, bound: int, *, whole: bool, seconds: float) -> Result:

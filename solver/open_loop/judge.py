@@ -25,6 +25,10 @@ MORE_RUNS = (2, 4)
 """Factors on the number of runs where these leave a limit open."""
 
 
+CLEAR = 1.1
+"""One run that misses a limit by more is enough to say that what was played misses it."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One limit of one scenario: what the service showed (ns or share), and whether all of its interval keeps it."""
@@ -40,6 +44,13 @@ class Verdict:
         """Whether the runs keep the limit on average."""
         found = self.found.value
         return found >= self.limit if self.limit_name == "goodput" else found <= self.limit
+
+    @property
+    def is_near(self) -> bool:
+        """Whether a limit that one run misses may be kept by several."""
+        if self.limit_name == "goodput":
+            return 1 - self.found.value < CLEAR * (1 - self.limit)
+        return self.found.value < CLEAR * self.limit
 
 
 @dataclass(frozen=True)

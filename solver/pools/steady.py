@@ -7,36 +7,33 @@ phases are judged as everywhere: in closed loops by proven capacities, requests 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from shardproof.formulations.apart.paces import Pace, paced_scenarios, planned, slowest_of
+from shardproof.formulations.apart.pace import GROWTH, Pace
+from shardproof.formulations.apart.paces import paced_scenarios, planned, slowest_of
 from shardproof.formulations.apart.phases import FASTEST_TOKEN_NS
 from shardproof.instances.clock import now
 from shardproof.instances.fleet_plan import FleetPlan
 from shardproof.instances.pools import PoolsQuestion
+from shardproof.solver.open_loop.evaluated import SEEDS
 from shardproof.solver.open_loop.judge import Verdict
 from shardproof.solver.pools.fleet_plans import fleet_plan
 from shardproof.solver.pools.outcome import Asked, PoolsSettings, Pursuit
 from shardproof.solver.pools.search import Realised
-from shardproof.solver.pools.steady_plans import Shown, nearly, steady_plan
+from shardproof.solver.pools.steady_plans import Shown, steady_plan
 from shardproof.solver.pools.steady_play import FleetService
 from shardproof.solver.pools.work import Shared, Work
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.simulation.simulate import SimulationSettings
 
-GROWTH = Fraction(3, 2)
-"""Step between the times per token at which fleets are looked for."""
-RAISE = Fraction(11, 10)
-"""Factor on what a phase is planned for when it misses a limit in service, until that gives another fleet."""
-MOST_RAISED = 4
-MOST_HURRIED = 40
 MOST_PLAYED = 24
 MOST_TOKENS = 6
 DEARER = Fraction(3, 2)
 """Fleets for faster tokens are looked for until they cost so many times the cheapest."""
-SEEDS = 5
+
+NONE: Set[str] = frozenset()
 
 Paces = tuple[tuple[str, Pace], ...]
 
@@ -129,33 +126,25 @@ class Climb:
         """Plan the phases whose limits are missed for more; late first tokens by more prefill, or by faster prefill."""
         first = {title for title, found in missed.items() if {_figure(one) for one in found} - {"tpot", "itl"}}
         later = {title for title, found in missed.items() if {_figure(one) for one in found} - {"ttft"}}
-        made = [self._changed(candidate, first, later, hurried=False)]
+        made = [self._changed(candidate, first=first, later=later)]
         if first:
-            made.append(self._changed(candidate, set(), later, hurried=True, late=first))
+            made.append(self._changed(candidate, later=later, late=first))
         return [one for one in made if one is not None]
 
     def _changed(
-        self, candidate: Candidate, first: set[str], later: set[str], *, hurried: bool, late: set[str] | None = None
+        self, candidate: Candidate, *, first: Set[str] = NONE, later: Set[str], late: Set[str] = NONE
     ) -> Candidate | None:
-        """Raise what paces ask for until that gives another fleet."""
+        """Raise what the paces of some scenarios ask for until that gives another fleet; ``late``: their haste."""
         paces = candidate.paces
         while not self._is_late:
             paces = tuple(
-                (
-                    title,
-                    replace(
-                        pace,
-                        prefill=pace.prefill * RAISE if title in first else pace.prefill,
-                        decode=pace.decode * RAISE if title in later else pace.decode,
-                        hurry=pace.hurry * GROWTH if hurried and title in (late or ()) else pace.hurry,
-                    ),
-                )
+                (title, pace.raised(prefill=title in first, decode=title in later, hurried=title in late))
                 for title, pace in paces
             )
-            if any(max(pace.prefill, pace.decode) > MOST_RAISED or pace.hurry > MOST_HURRIED for _, pace in paces):
+            if any(pace.is_beyond for _, pace in paces):
                 return None
-            found = None if paces in self._found else self._candidate(paces)
-            if paces in self._found and self._found[paces] is None:
+            found = self._candidate(paces)
+            if self._found[paces] is None:
                 return None
             if found is not None and _key(found) not in self._shown:
                 return found
@@ -190,7 +179,7 @@ class Climb:
         key = _key(candidate)
         if key not in self._shown:
             shown = self._show(candidate, 1)
-            if all(one.kept or nearly(one) for one in shown.verdicts) and _is_open(self.question):
+            if all(one.kept or one.is_near for one in shown.verdicts) and _is_open(self.question):
                 shown = self._show(candidate, SEEDS)
             self._shown[key] = shown
         return self._shown[key]

@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import ceil
 
 from shardproof.formulations.apart.paces import paced_scenarios
+from shardproof.formulations.pools.build import demand_of
 from shardproof.instances.fleet_plan import FleetGroup, FleetPlan, Taken
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.workload import OpenLoop
@@ -17,9 +18,6 @@ from shardproof.solver.pools.result import FleetMetrics
 from shardproof.solver.pools.search import Realised
 from shardproof.solver.pools.steady_play import FleetService, takes_of
 from shardproof.solver.simulation.outcome import Outcome
-
-CLEAR = 1.1
-"""One run that misses a limit by more is enough to say that a fleet misses it."""
 
 
 def steady_plan(question: PoolsQuestion, fixed: PoolsQuestion, fleet: Realised, plan: FleetPlan) -> FleetPlan:
@@ -55,8 +53,6 @@ def steady_plan(question: PoolsQuestion, fixed: PoolsQuestion, fleet: Realised, 
 
 def fleet_multiple(fixed: PoolsQuestion, fleet: Realised, place: int) -> float:
     """How many times the demand a fleet was asked for (1, but where the most load is looked for)."""
-    from shardproof.formulations.pools.build import demand_of
-
     return fleet.problem.demand[place] / demand_of(fixed)[place]
 
 
@@ -143,13 +139,6 @@ def _cases(question: PoolsQuestion, plan: FleetPlan) -> Iterator[tuple[str, tupl
             )
             if groups:
                 yield title, groups
-
-
-def nearly(verdict: Verdict) -> bool:
-    """Whether a limit that one run misses may be kept by several."""
-    if verdict.limit_name == "goodput":
-        return 1 - verdict.found.value < CLEAR * (1 - verdict.limit)
-    return verdict.found.value < CLEAR * verdict.limit
 
 
 def played_metrics(question: PoolsQuestion, plan: FleetPlan, shown: Shown | None) -> FleetMetrics:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from shardproof.formulations.apart.paces import Pace, paced_scenarios, planned, slowest_of, whole_alone, without_whole
+from shardproof.formulations.apart.pace import Pace
+from shardproof.formulations.apart.paces import paced_scenarios, planned, slowest_of, whole_alone, without_whole
 from shardproof.instances.clock import now
 from shardproof.instances.fleet_plan import FleetPlan
 from shardproof.instances.pools import PoolsQuestion

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import shardproof
-from shardproof.formulations.apart.paces import Pace, bounded, first_intervals, halved, planned, slowest_of
+from shardproof.formulations.apart.pace import Pace
+from shardproof.formulations.apart.paces import bounded, first_intervals, halved, planned, slowest_of
 from shardproof.formulations.apart.phases import Tokens, decoding_of, rate_of
 from shardproof.instances.errors import InputError
 from shardproof.instances.fleet_plan import FleetPlan
