@@ -126,7 +126,7 @@ class AuditedFleet(Answered):
 
 
 def _unit(question: PoolsQuestion) -> str:
-    from shardproof.solver.pools.result import UNITS
+    from shardproof.solver.pools.told import UNITS
 
     return UNITS[question.objective][0]
 

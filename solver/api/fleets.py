@@ -251,7 +251,7 @@ class FleetSensitivity(Answered):
 
     def __str__(self) -> str:
         """Return one line for each offer."""
-        from shardproof.solver.pools.result import UNITS
+        from shardproof.solver.pools.told import UNITS
 
         if self.result.value is None:
             return f"no fleet to worsen: {self.result.status}; `shardproof explain` says why"
@@ -282,8 +282,8 @@ class FleetSensitivity(Answered):
 
 def fleet_sensitivity(question: PoolsQuestion) -> FleetSensitivity:
     """Solve a question about pools and find the prices at which the answer changes."""
-    from shardproof.solver.pools.result import UNITS
     from shardproof.solver.pools.solve import solve_pools
+    from shardproof.solver.pools.told import UNITS
     from shardproof.solver.pools.why import growth, price_ranges
 
     result = solve_pools(question)

@@ -14,7 +14,8 @@ from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted
 from shardproof.solver.documents.statement import Statement
 from shardproof.solver.pools.fleet_plans import parts_carried
 from shardproof.solver.pools.held import Broken, HeldPlan, carried_by_takes, held
-from shardproof.solver.pools.result import UNITS, FleetResult
+from shardproof.solver.pools.result import FleetResult
+from shardproof.solver.pools.told import UNITS
 
 EXACT = Fraction(1, 10**5)
 PLAYED = Fraction(1, 100)

@@ -21,11 +21,13 @@ _EVERY_S = 0.5
 
 def words(progress: Progress) -> str:
     """Say in one line how far a search is."""
-    incumbent = "-" if progress.incumbent is None else str(progress.incumbent)
+    best, bound = (
+        "-" if value is None else f"{value / progress.scale:.6g}" for value in (progress.incumbent, progress.bound)
+    )
     gap = ""
     if progress.incumbent and progress.bound:
-        gap = f"  gap {(progress.incumbent - progress.bound) / progress.incumbent:.1%}"
-    return f"{progress.level}: {incumbent} GPUs  bound {progress.bound}{gap}"
+        gap = f"  gap {abs(progress.incumbent - progress.bound) / progress.incumbent:.1%}"
+    return f"{progress.level}: {best} {progress.unit}  bound {bound}{gap}"
 
 
 @contextmanager

@@ -280,8 +280,11 @@ def _cut_off(errand: Errand, told: Any, reason: str) -> Answer:
     if errand.kind != "answer":
         return failure(reason)
     known = told if isinstance(told, dict) else {}
-    gpus = {"incumbent": known.get("incumbent"), "bound": known.get("bound") or 1}
-    return Answer("done", {}, json.dumps({"device": errand.options.get("device"), "ended": reason, **gpus}), 0.0)
+    unit = {"unit": known.get("unit", "GPUs"), "scale": known.get("scale", 1)}
+    least = 1 if unit["unit"] == "GPUs" else None
+    best = {"incumbent": known.get("incumbent"), "bound": known.get("bound") or least}
+    said = {"device": errand.options.get("device"), "ended": reason, **best, **unit}
+    return Answer("done", {}, json.dumps(said), 0.0)
 
 
 def _ignore(content: Any) -> None:

@@ -14,9 +14,10 @@ from shardproof.solver.open_loop.evaluated import evaluate_any
 from shardproof.solver.open_loop.shown import said
 from shardproof.solver.pools.fleet_plans import group_instance, group_plan, metrics_of
 from shardproof.solver.pools.losses import without_nodes, without_replicas
-from shardproof.solver.pools.result import UNITS, FleetMetrics
+from shardproof.solver.pools.result import FleetMetrics
 from shardproof.solver.pools.steady_plans import Shown, played_metrics
 from shardproof.solver.pools.steady_play import FleetService
+from shardproof.solver.pools.told import UNITS
 
 EVEN = 1 - 1e-9
 """Part of a rate that counts as all of it: rates stand in plans as floats."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from shardproof.formulations.pools.problem import Load, PoolsProblem
 from shardproof.formulations.pools.relaxation import relaxed
@@ -12,10 +13,13 @@ from shardproof.formulations.pools.rows import row_of
 from shardproof.instances.clock import now
 from shardproof.solver.pools.knowledge import Knowledge
 from shardproof.solver.pools.search import OutOfTimeError, PoolsSearch, Realised
+from shardproof.solver.pools.told import Told
 from shardproof.solver.pools.tree import Tree, TreeSearch
 
 SEARCHED = 0.7
 """Share of the time in which the cheapest fleet is looked for; the rest makes it real and proves it."""
+BOUNDED = 0.4
+"""... and where capacities are found by playing: in which a bound is looked for; the rest is for playing."""
 MOST_MULTIPLE = 1_000_000
 """Largest multiple that is looked for, in steps of the resolution."""
 
@@ -63,6 +67,8 @@ class PoolsSettings:
     seconds: float | None = None
     workers: int = 2
     seed: int = 0
+    told: Told | None = None
+    """Who is told how far the search is."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,11 @@ class Refuted:
         return self.tree is not None and self.certified == (None if floor is None else floor.cost)
 
 
-Realise = Callable[[PoolsSearch, Realised], Realised | None]
-"""From a fleet on what nothing excludes to one that exists (costs are rounded there and here)."""
+Realise = Callable[[PoolsSearch, Realised | None], Realised | None]
+"""From a fleet on what nothing excludes to one that exists (costs are rounded there and here).
+
+Where capacities are found by playing, there may be none to begin with.
+"""
 
 
 class Pursuit:
@@ -119,21 +128,37 @@ class Pursuit:
 
     def _least(self) -> PoolsOutcome:
         self.knowledge.demand = self.asked.demand
-        search, fleet = self._search(SEARCHED), None
+        search, fleet = self._search(SEARCHED if self._found is None else BOUNDED), None
+        search.watch = None if self.settings.told is None else partial(self._watch, self.settings.told)
         floor, done, refuted = self._searched(search)
         if floor is not None:
             fleet = self._finished(search, floor)
         if done and floor is None:
             return self._outcome(search, None, None, refuted)
         if fleet is None:
-            search.stop_at = self._end
-            with self._timed():
-                fleet = search.confirmed()
-            fleet = None if fleet is None else self._realise(search, fleet)
+            fleet = self._in_haste(search, floor)
+        if fleet is not None and self.settings.told is not None:
+            self.settings.told.fleet(fleet.cost)
         wanted = None if floor is None else floor.cost
         if wanted is None and fleet is None:
             return replace(self._outcome(search, None, 1, None), fleet=None, out_of_time=True)
         return self._outcome(search, fleet, wanted if wanted is not None else fleet.cost if fleet else 0, refuted)
+
+    def _watch(self, told: Told, search: PoolsSearch, cost: int) -> None:
+        """Tell a bound and, where what is known to be carried is so, a fleet of it."""
+        told.at_least(cost)
+        if self._found is None:
+            told.look(search.glance)
+
+    def _in_haste(self, search: PoolsSearch, floor: Realised | None) -> Realised | None:
+        """Return a fleet of what is known by now: the search was not done, or what it found does not exist."""
+        search.stop_at = self._end
+        if self._found is not None:
+            return self._realise(search, None) if floor is None else None
+        fleet = None
+        with self._timed():
+            fleet = search.confirmed()
+        return None if fleet is None else self._realise(search, fleet)
 
     def _searched(self, search: PoolsSearch) -> tuple[Realised | None, bool, Refuted | None]:
         """Search by proposals; where the tree does not prove what they come to, once more with CP-SAT."""
@@ -142,18 +167,19 @@ class Pursuit:
             floor = search.run()
             done = True
         if done:
-            refuted = self._refuted(search, None if floor is None else floor.cost)
+            until = self._end if self._found is None else search.stop_at
+            refuted = self._refuted(search, None if floor is None else floor.cost, until)
             if not refuted.proves(floor):
                 search.proposing, done = False, False
                 with self._timed():
                     floor = search.run()
                     done = True
-                refuted = None
+                refuted = None if done else refuted
         return floor, done, refuted
 
-    def _refuted(self, search: PoolsSearch, wanted: int | None) -> Refuted:
+    def _refuted(self, search: PoolsSearch, wanted: int | None, until: float | None) -> Refuted:
         problem = self.knowledge.problem()
-        found = TreeSearch(search, problem, self._end).run(wanted)
+        found = TreeSearch(search, problem, until).run(wanted)
         return Refuted(problem, *((0, None) if found is None else found))
 
     def _finished(self, search: PoolsSearch, floor: Realised) -> Realised | None:
@@ -171,7 +197,7 @@ class Pursuit:
     def _outcome(
         self, search: PoolsSearch, fleet: Realised | None, wanted: int | None, refuted: Refuted | None
     ) -> PoolsOutcome:
-        refuted = refuted or self._refuted(search, wanted)
+        refuted = refuted or self._refuted(search, wanted, self._end)
         value = None if fleet is None else fleet.cost
         certified, tree = refuted.certified, refuted.tree
         claimed = search.exact and not search.proposing and not self.out_of_time and certified != wanted
@@ -180,10 +206,10 @@ class Pursuit:
 
     def _most(self) -> PoolsOutcome:
         """Find the largest multiple that is carried, and then the cheapest fleet that carries it."""
-        low, high, refusing = self._largest()
+        low, high, refusing = self._largest(fleets=self._found is None)
         if self._found is not None and low:
             bounds, self.knowledge = self.knowledge, self._found()
-            low = self._largest()[0]
+            low = self._largest(bounds=False)[0]
             self.knowledge = bounds
         best = None
         while low and best is None:
@@ -191,8 +217,11 @@ class Pursuit:
             low -= best is None
         return self._bounded(low, high, best, refusing)
 
-    def _largest(self) -> tuple[int, int | None, PoolsSearch | None]:
-        """Double, then halve: the largest multiple that is carried, one that is not, and what refuses it."""
+    def _largest(self, *, fleets: bool = True, bounds: bool = True) -> tuple[int, int | None, PoolsSearch | None]:
+        """Double, then halve: the largest multiple that is carried, one that is not, and what refuses it.
+
+        ``fleets``, ``bounds``: whether these are told to whoever watches.
+        """
         low, high, refusing = 0, None, None
         step = self.asked.resolution
         while (high is None or high - low > 1) and low < MOST_MULTIPLE and not self.out_of_time:
@@ -204,7 +233,15 @@ class Pursuit:
                     low, step = middle, 2 * step
                 else:
                     high, refusing = middle, tried
+            self._tell(low if fleets else None, high if bounds else None)
         return low, high, refusing
+
+    def _tell(self, carried: int | None, refused: int | None) -> None:
+        told = self.settings.told
+        if told is not None and carried:
+            told.fleet(carried)
+        if told is not None and refused is not None:
+            told.at_least(refused - 1)
 
     def _cheapest_at(self, multiple: int) -> Realised | None:
         """Return a fleet for a multiple: the cheapest, or one of kinds that are known to be carried."""

@@ -9,7 +9,8 @@ from shardproof.formulations.apart.transfer import prompt_bytes, sending_time
 from shardproof.formulations.pools.problem import Kind, PoolsProblem
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.units import format_bytes, format_duration
-from shardproof.solver.pools.result import UNITS, FleetResult
+from shardproof.solver.pools.result import FleetResult
+from shardproof.solver.pools.told import UNITS
 
 
 def shown(question: PoolsQuestion, value: int | Fraction) -> str:

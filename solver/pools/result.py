@@ -9,17 +9,10 @@ from shardproof.instances.base import Record
 from shardproof.instances.fleet_plan import FleetPlan
 from shardproof.instances.pools import Objective
 from shardproof.solver.pools.outcome import Asked, PoolsOutcome
+from shardproof.solver.pools.told import UNITS
 from shardproof.solver.pools.work import Work
 from shardproof.solver.proof.evidence import StopReason
 from shardproof.solver.result import EXIT_CODES, Proof, Status
-
-UNITS: dict[Objective, tuple[str, int]] = {
-    "gpus": ("GPUs", 1),
-    "price": ("USD/h", 10**6),
-    "power": ("W", 1000),
-    "load": ("times the workload", 1),
-}
-"""Unit of each objective, and how many integers of the program make one."""
 
 
 class FleetMetrics(Record):

@@ -7,7 +7,7 @@ fit into nodes. Each failure becomes a row, a fact about a kind or, where no row
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -86,6 +86,8 @@ class PoolsSearch:
     """Pools whose replicas are all of one kind."""
     proposing: bool = True
     """Whether fleets come from a program in floats, so that there being no better one needs another proof."""
+    watch: Callable[[PoolsSearch, int], None] | None = None
+    """Who hears the cost below which nothing known admits a fleet, as it grows."""
     _points: list[_Point] = field(default_factory=list)
     _losses: set[frozenset[tuple[Kind, int]]] = field(default_factory=set)
     """Replicas, by kind, whose loss together was found to matter."""
@@ -111,6 +113,8 @@ class PoolsSearch:
                 if not found.proven:
                     raise OutOfTimeError
                 return None
+            if self.watch is not None:
+                self.watch(self, problem.cost_of(found.values))
             open_ = [kind for kind, n in zip(problem.kinds, found.values, strict=False) if n and self._open(kind)]
             if open_:
                 self._learn(problem, open_)
@@ -119,6 +123,15 @@ class PoolsSearch:
             if realised is not None:
                 self.exact &= found.proven
                 return realised
+
+    def glance(self) -> int | None:
+        """Return the cost of a fleet of kinds that are known to be carried; this search learns nothing by it."""
+        aside = PoolsSearch(self.knowledge, self.workers, self.seed, self.stop_at, list(self.weights), alike=self.alike)
+        try:
+            found = aside.confirmed()
+        except OutOfTimeError:
+            return None
+        return None if found is None else found.cost
 
     def any_fleet(self, *, learn: bool = True) -> Realised | None:
         """Return a fleet of kinds that are known to be carried, learning until there is one or can be none."""
@@ -295,6 +308,8 @@ class PoolsSearch:
         box = [(0, top) for top in problem.tops]
         rows: list[Row] = [row_of(problem, spec) for spec in self.specs(problem)]
         found = relaxed(problem, rows, box)
+        if self.watch is not None and found.missed <= 1e-6:
+            self.watch(self, int(found.value * max(problem.costs.values(), default=1)))
         pairs = zip(problem.kinds, found.point, strict=False)
         open_ = [kind for kind, value in pairs if value > 1e-6 and self._open(kind)]
         self._learn(problem, open_)

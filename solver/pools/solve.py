@@ -22,8 +22,9 @@ from shardproof.solver.pools.outcome import Asked, PoolsOutcome, PoolsSettings, 
 from shardproof.solver.pools.played import LEAST_PLAYED, premises
 from shardproof.solver.pools.programs import programs_of
 from shardproof.solver.pools.rates_proof import proof_of_rates
-from shardproof.solver.pools.result import UNITS, FleetResult
+from shardproof.solver.pools.result import FleetResult
 from shardproof.solver.pools.steady_solve import solve_steady
+from shardproof.solver.pools.told import UNITS, told_of
 from shardproof.solver.pools.why import reasons
 from shardproof.solver.pools.work import Work
 from shardproof.solver.result import Proof, Status
@@ -61,9 +62,10 @@ def _explained(question: PoolsQuestion, found: FleetResult, settings: Settings) 
 
 def _solved(question: PoolsQuestion, settings: Settings) -> FleetResult:
     started = now()
-    work = Work(question, settings)
+    told = told_of(question, settings)
+    work = Work(question, settings, told=told)
     asked = Asked(work.base.demand, question.objective == "load", question.resolution)
-    effort = PoolsSettings(settings.time_limit_s, settings.workers, settings.seed)
+    effort = PoolsSettings(settings.time_limit_s, settings.workers, settings.seed, told)
     found = work.found if work.is_played else None
     outcome = Pursuit(work.knowledge, asked, effort, work.realised, found).run()
     plan = None if outcome.fleet is None else fleet_plan(question, outcome.fleet, work.chosen)
@@ -81,7 +83,7 @@ def _solved(question: PoolsQuestion, settings: Settings) -> FleetResult:
         bound=outcome.bound,
         certified_bound=None if work.is_played else outcome.certified,
         scale=scale,
-        stop_reason="time-limit" if outcome.out_of_time else "proved",
+        stop_reason="time-limit" if outcome.out_of_time or work.cut_short else "proved",
         metrics=None if plan is None else metrics_of(question, plan),
         plan=plan,
         assumptions=(*question.assumptions, *premises(question)),

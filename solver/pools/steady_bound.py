@@ -13,6 +13,7 @@ from shardproof.instances.clock import now
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.solver.pools.outcome import Asked, PoolsOutcome, PoolsSettings, Pursuit
 from shardproof.solver.pools.search import OutOfTimeError, PoolsSearch
+from shardproof.solver.pools.told import Told
 from shardproof.solver.pools.work import Shared, Work
 from shardproof.solver.search.settings import Settings
 
@@ -33,6 +34,7 @@ class FleetBound:
     """Cost (or load) of a fleet that was found."""
     give_up: float | None
     shared: Shared
+    told: Told | None = None
     work: Work | None = field(default=None, init=False)
 
     def find(self) -> tuple[PoolsOutcome | None, bool]:
@@ -43,6 +45,8 @@ class FleetBound:
             if outcome is None or (outcome.bound is None and not outcome.infeasible):
                 return best, False
             best = outcome
+            if self.told is not None and outcome.bound is not None:
+                self.told.at_least(outcome.bound)
             finer = self._finer(intervals, outcome)
             if now() - started > MOST_SECONDS:
                 return best, self._meets(outcome)

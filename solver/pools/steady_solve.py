@@ -17,10 +17,11 @@ from shardproof.instances.pools import PoolsQuestion
 from shardproof.solver.open_loop.shown import said
 from shardproof.solver.pools.outcome import Asked, PoolsOutcome
 from shardproof.solver.pools.played import STEADY, premises
-from shardproof.solver.pools.result import UNITS, FleetResult
+from shardproof.solver.pools.result import FleetResult
 from shardproof.solver.pools.steady import Climb, Kept, Worth
 from shardproof.solver.pools.steady_bound import FleetBound
 from shardproof.solver.pools.steady_plans import Shown, played_metrics
+from shardproof.solver.pools.told import UNITS, told_of, unheard
 from shardproof.solver.pools.work import Shared, Work
 from shardproof.solver.result import Status
 from shardproof.solver.search.settings import Settings
@@ -67,23 +68,35 @@ class _Ways:
         """Know nothing yet."""
         self.shared = Shared()
         self.found: dict[str, Best | None] = {}
-        self.quiet = replace(self.settings, explain=False, certify=False, on_progress=None, floor=1)
+        self.told = told_of(self.question, self.settings)
+        self.quiet = replace(self.settings, explain=False, certify=False, on_progress=unheard, floor=1)
 
     def answer(self) -> FleetResult:
         """Answer every way alone, then look for a mix that is better; bound them all at once."""
         if self.question.serving == "any":
+            self.told.step("both phases on each replica")
             self.found["together"] = self._together()
+            self._tell()
+        self.told.step("prefill and decode apart, fleets played")
         self.found["apart"] = self._climbed("apart", without_whole(self.question), None)
-        best = self._best()
+        best = self._tell()
         if self.question.serving == "any" and self._mixes:
+            self.told.step("some of both, fleets played")
             rank = None if best is None else best.rank
             self.found["some of both"] = self._climbed("mix", self.question, rank)
-            best = self._best()
-        bound = FleetBound(
-            self.question, self.quiet, None if best is None else best.value, self._until(1.0), self.shared
-        )
+            best = self._tell()
+        self.told.step("bound")
+        value, until = None if best is None else best.value, self._until(1.0)
+        bound = FleetBound(self.question, self.quiet, value, until, self.shared, self.told)
         outcome, whole = bound.find()
         return self._result(best, outcome, whole=whole)
+
+    def _tell(self) -> Best | None:
+        """Return the best fleet by now, and tell it."""
+        best = self._best()
+        if best is not None:
+            self.told.fleet(best.value)
+        return best
 
     @property
     def _mixes(self) -> bool:

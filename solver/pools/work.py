@@ -19,14 +19,18 @@ from shardproof.solver.open_loop.shapes import Shape
 from shardproof.solver.pools.arriving import OpenPool, PlayedRates
 from shardproof.solver.pools.certificate import seated_cases
 from shardproof.solver.pools.knowledge import Knowledge, Searched, Table, own_of
-from shardproof.solver.pools.outcome import SEARCHED
+from shardproof.solver.pools.outcome import BOUNDED, SEARCHED
 from shardproof.solver.pools.pooled import Clock, SearchedPool, least_ttft
 from shardproof.solver.pools.search import OutOfTimeError, PoolsSearch, Realised
+from shardproof.solver.pools.told import Told
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.capacities import Known
 from shardproof.solver.search.query import Interrupted
 from shardproof.solver.search.settings import Settings
 
+RANKED = 0.7
+"""Part of what is left of the time in which replicas are played to find the cheapest fleet of them; then the cheapest
+of those that were played is taken."""
 MOST_GROWTH = 8
 """Multiple of the demand up to which it is asked whether a fleet carries it."""
 
@@ -51,6 +55,10 @@ class Work:
     settings: Settings
     shared: Shared = field(default_factory=Shared)
     chosen: dict[Kind, Chosen] = field(default_factory=dict)
+    cut_short: bool = False
+    """Whether the time ended before every replica worth it was played."""
+    told: Told | None = None
+    """Who is told how far the search is."""
     least_played: int | None = None
     """Least cost of fleets whose replicas sustain what was played, where it was searched to the end."""
 
@@ -61,7 +69,8 @@ class Work:
         self.clock.stop_at = None
         self.end_at = None if self.settings.time_limit_s is None else now()
         if self.end_at is not None and self.settings.time_limit_s is not None:
-            self.clock.stop_at = self.end_at + self.settings.time_limit_s * SEARCHED
+            share = BOUNDED if any(pool.is_open for pool in self.question.pools) else SEARCHED
+            self.clock.stop_at = self.end_at + self.settings.time_limit_s * share
             self.end_at += self.settings.time_limit_s
         self.pools = tuple(map(self._pool, self.question.pools))
         self.knowledge: Knowledge = Searched(self.base, self.pools, floor=True) if self.pools else Table(self.base)
@@ -102,7 +111,7 @@ class Work:
                 pool.ceiling.follow(pool.floor)
         return Searched(self.base, self.pools, floor=False, demand=self.knowledge.demand)
 
-    def realised(self, search: PoolsSearch, fleet: Realised) -> Realised | None:
+    def realised(self, search: PoolsSearch, fleet: Realised | None) -> Realised | None:
         """Return the fleet on ceiling tables: its loads no more than needed, each replica with its lowest TTFT."""
         if not self.pools:
             return fleet
@@ -127,8 +136,8 @@ class Work:
             pass
         return None
 
-    def _realised(self, search: PoolsSearch, fleet: Realised) -> Realised | None:
-        made = None if self.is_played else self.made(fleet)
+    def _realised(self, search: PoolsSearch, fleet: Realised | None) -> Realised | None:
+        made = None if self.is_played or fleet is None else self.made(fleet)
         while made is None:
             found = self._searched(search)
             if found is None:
@@ -142,13 +151,40 @@ class Work:
         """Return the cheapest fleet of what was found to hold, of those one of the fewest kinds."""
         fewest_kinds |= self.is_played
         again, found = PoolsSearch(self.found(), search.workers, search.seed, self.end_at, alike=self.alike), None
+        if self.told is not None and self.is_played:
+            again.watch = self._watch
+        self._hold_back(again)
         try:
             found = again.run()
             fewer = again.run(cost=found.cost) if found is not None and fewest_kinds else None
             self.least_played = None if found is None or not again.exact else found.cost
             return fewer if fewer is not None and found and len(fewer.groups) < len(found.groups) else found
         except OutOfTimeError:
-            return found
+            return found or self._in_haste(again)
+        finally:
+            self.clock.stop_at = self.end_at
+
+    def _hold_back(self, search: PoolsSearch) -> None:
+        """Leave some of the time to play the fleet that a search of what is played comes to."""
+        if self.end_at is not None and self.is_played:
+            moment = now()
+            self.clock.stop_at = search.stop_at = moment + (self.end_at - moment) * RANKED
+
+    def _in_haste(self, search: PoolsSearch) -> Realised | None:
+        """Return the cheapest fleet of what was found to hold by now."""
+        self.cut_short = True
+        search.stop_at = self.clock.stop_at = self.end_at
+        try:
+            return search.confirmed() if self.is_played else None
+        except OutOfTimeError:
+            return None
+
+    def _watch(self, search: PoolsSearch, cost: int) -> None:
+        """Tell of fleets whose replicas were played by themselves; what they all cost together is no bound."""
+        del cost
+        if self.told is not None:
+            self.told.step("fleets of replicas played one by one")
+            self.told.look(search.glance)
 
     def made(self, fleet: Realised) -> Realised | None:
         """Return a fleet with its chains and shapes chosen, if it holds; else that it does not is known."""

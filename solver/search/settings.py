@@ -20,12 +20,17 @@ answer; cp-sat: CP-SAT alone on the whole program."""
 
 @dataclass(frozen=True)
 class Progress:
-    """What a live line shows: best GPU count so far, proven bound, seconds since the start."""
+    """What a live line shows: the best so far, its bound, seconds since the start.
+
+    Both are GPUs, or ``scale`` of them make one of ``unit``.
+    """
 
     incumbent: int | None
     bound: int | None
     seconds: float
     level: str
+    unit: str = "GPUs"
+    scale: int = 1
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from shardproof.instances.fleet_plan import FleetGroup, FleetPlan
 from shardproof.instances.pools import PoolsQuestion
 from shardproof.instances.units import format_gpus
-from shardproof.solver.pools.result import UNITS, FleetResult
+from shardproof.solver.pools.result import FleetResult
+from shardproof.solver.pools.told import UNITS
 from shardproof.solver.writers.layout import counted, in_short, outline, terminal_width
 from shardproof.solver.writers.terminal import PROOF_WORDS, stopped
 

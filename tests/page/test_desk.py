@@ -121,7 +121,8 @@ def test_what_does_not_keep_its_limit_is_ended_and_what_it_told_is_the_answer(mo
     assert found["bound"] >= 1
     assert "time limit" in found["ended"]
     told = desk_module._cut_off(errand(LONG), {"incumbent": 9, "bound": 4, "seconds": 1.0}, "stopped")
-    assert json.loads(told.document or "") == {"device": "h100-sxm", "ended": "stopped", "incumbent": 9, "bound": 4}
+    known = {"incumbent": 9, "bound": 4, "unit": "GPUs", "scale": 1}
+    assert json.loads(told.document or "") == {"device": "h100-sxm", "ended": "stopped", **known}
 
 
 def test_tabs_take_turns() -> None:

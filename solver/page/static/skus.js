@@ -7,10 +7,17 @@ const COLUMNS = [
 ];
 const PROOFS = { "certified-optimal": "certified", "certified-gap": "certified gap", "solver-claimed": "proven, not yet certified", none: "" };
 
+// The best so far and what is proved of it, each in the unit of what is asked for.
+function soFar({ incumbent, bound, unit = "GPUs", scale = 1 }) {
+  const [most, least] = unit === "times the workload" ? [bound, incumbent] : [incumbent, bound ?? (unit === "GPUs" ? 1 : null)];
+  const parts = [["at most", most], ["at least", least]].filter(([, value]) => value).map(([words, value]) => `${words} ${Number((value / scale).toFixed(2)).toLocaleString("en")}`);
+  return parts.length ? `${parts.join(", ")} ${unit}` : "nothing known";
+}
+
 export function stateWords(entry) {
   if (entry.refused) return entry.refused;
-  if (entry.ended) return `${entry.ended.incumbent ? `at most ${entry.ended.incumbent}, ` : ""}at least ${entry.ended.bound} GPUs; ${entry.ended.ended}`;
-  if (!entry.answer) return entry.news ? `at most ${entry.news.incumbent ?? "?"}, at least ${entry.news.bound ?? 1} GPUs so far (${figure(entry.news.seconds, 1)} s)` : "working";
+  if (entry.ended) return `${soFar(entry.ended)}; ${entry.ended.ended}`;
+  if (!entry.answer) return entry.news ? `${soFar(entry.news)} so far (${figure(entry.news.seconds, 1)} s)` : "working";
   const { status, proof } = entry.answer.result, { fleet } = entry.answer;
   if (fleet && status !== "optimal") return fleetVerdict(fleet, entry.answer.result, entry.answer.row.gpus);
   if (status === "infeasible") return `no plan exists with up to ${entry.answer.max_gpus} GPUs`;
