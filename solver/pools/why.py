@@ -66,7 +66,7 @@ class Again:
             if found is None or made is not None:
                 return made
 
-    def made(self, search: PoolsSearch, fleet: Realised) -> Realised | None:
+    def made(self, search: PoolsSearch, fleet: Realised | None) -> Realised | None:
         """Return a fleet that holds in service (``None``: this one does not, which is known from now on).
 
         Raises
@@ -75,7 +75,7 @@ class Again:
             If the time is over before that is known.
         """
         del search
-        if not self.work.is_played:
+        if fleet is None or not self.work.is_played:
             return fleet
         try:
             return self.work.made(fleet)
