@@ -22,7 +22,7 @@ class FixedDegrees(Record):
     @property
     def stated(self) -> dict[str, int]:
         """What is fixed, by name."""
-        return self.model_dump(exclude_none=True)
+        return {name: value for name, value in self if value is not None}
 
     @property
     def gpus(self) -> int:

@@ -70,10 +70,13 @@ class FlatClock:
         return max(compute[0], memory[0]) + launch, max(compute[1], memory[1]) + launch
 
     def rounded_up(self, operation: Operation, count: int) -> list[int]:
-        """Return the duration at each of ``count`` sizes (`many`), rounded up; of no hand-over between stages."""
+        """Return the duration at each of ``count`` sizes (`many`), rounded up."""
         if operation.kind in _COLLECTIVES:
             rate, latency = self._ring(operation)
-            return [rate.picoseconds(int(size))[1] + latency for size in listed(operation.message_bytes, count)]
+            found = [rate.picoseconds(int(size))[1] + latency for size in listed(operation.message_bytes, count)]
+            if operation.kind != "p2p" or operation.link != "scale_out":
+                return found
+            return list(map(max, found, self.rounded_up(replace(operation, link="scale_up"), count)))
         compute = self._compute[self._device.compute_dtype(operation.dtype)]
         launch = self._device.launch_latency * 1000
         pairs = zip(listed(operation.flops, count), listed(operation.moved_bytes, count), strict=True)

@@ -12,6 +12,7 @@ buffers      two messages of a collective, and what a stage receives from the on
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 from shardproof.formulations.costs import compressed
 from shardproof.formulations.costs.sharding import (
@@ -29,6 +30,7 @@ from shardproof.formulations.costs.sharding import (
     vocabulary_matrix,
 )
 from shardproof.instances.layers import (
+    Attention,
     CompressedAttention,
     DenseFeedForward,
     GroupedQueryAttention,
@@ -142,13 +144,15 @@ def workspace_bytes(model: Model, option: Option, *, requests: int, tokens: int,
 
 
 def _attention_elements(layer: Layer, option: Option, rows: int, hidden: int) -> int:
-    heads = kv_heads_of(layer.attention)
-    widths = (
-        share.outputs if matrix.cut == "outputs" else share.inputs
-        for matrix in attention_matrices(layer.attention, hidden)
-        for share in (cut(matrix, attention_parts(matrix, heads, option.attn_tp)),)
-    )
-    return rows * sum(widths)
+    return rows * _attention_width(layer.attention, option.attn_tp, hidden)
+
+
+@lru_cache(maxsize=1024)
+def _attention_width(attention: Attention, attn_tp: int, hidden: int) -> int:
+    """Elements of one row that a layer's attention holds at once on one device."""
+    heads = kv_heads_of(attention)
+    shares = ((m, cut(m, attention_parts(m, heads, attn_tp))) for m in attention_matrices(attention, hidden))
+    return sum(share.outputs if matrix.cut == "outputs" else share.inputs for matrix, share in shares)
 
 
 def _ffn_elements(layer: Layer, option: Option, rows: int, hidden: int) -> int:

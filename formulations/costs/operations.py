@@ -92,3 +92,7 @@ class ManyClock(Clock, Protocol):
     def many(self, operation: Operation, count: int) -> list[int]:
         """Return the duration at each of ``count`` sizes (`formulations.costs.many`), picoseconds, rounded up."""
         ...
+
+    def curves_of(self, operation: Operation) -> tuple[object, ...]:
+        """Return the measurements that an operation is timed by: where they are the same, so are its times."""
+        ...

@@ -168,7 +168,8 @@ class Cells:
     @cached_property
     def _times(self) -> LayerTimes:
         """Times of layers by the clock; parts of them are kept in the store."""
-        return LayerTimes(self.instance, self.clock, self._store.parts, scale=self._scale, imbalance=self._imbalance_of)
+        own = self.instance, self.clock, self._store.parts, self._store.work
+        return LayerTimes(*own, scale=self._scale, imbalance=self._imbalance_of)
 
     def _imbalance_of(self, kind: str, option: Option) -> Fraction | None:
         """Load of the most loaded rank over the mean (``None``: equal loads)."""
@@ -305,7 +306,10 @@ class Cells:
         whole = self.instance.speculative is not None or (step.loop and self.serving is not None)
         cut = option if whole else (option.attn_tp, step.sequences(option))
         key = (cut, step if whole else (step.phase, step.tokens, step.context), link)
-        if key not in self._end_cells:
+        if key not in self._end_cells and not whole:
+            for sequences, times in self._times.ends(option, step, link).items():
+                self._end_cells.setdefault(((option.attn_tp, sequences), *key[1:]), EndTimes(*times))
+        elif key not in self._end_cells:
             self._end_cells[key] = self._end_times(option, step, link)
         return self._end_cells[key]
 

@@ -71,8 +71,14 @@ class EngineRows:
         """Return the table of each group; they differ in the layers that add to them."""
         count, account, limit = len(self.options), self.account, budget_of(self.account)
 
+        told_so_far = dict[tuple[int, int], Launch]()
+
         def launch(place: int) -> Launch:
-            return launch_of(self.instance, self.options[place], load=self.load, batched=(batched[place],))
+            option = self.options[place]
+            key = option.attn_dp, batched[place]
+            if key not in told_so_far:
+                told_so_far[key] = launch_of(self.instance, option, load=self.load, batched=(batched[place],))
+            return told_so_far[key]
 
         launches = Lazy(count, launch)
 
@@ -115,15 +121,19 @@ class EngineRows:
     def _layers(self, launches: Sequence[Launch]) -> list[Rows]:
         """Return what layers add to the row of each group, by option and kind of layer."""
         account, count = self.account, len(self.options)
-        names = tuple(map(base_kind, self.kind_names))
+        names, known = tuple(map(base_kind, self.kind_names)), dict[tuple[int, int, Launch], list[int]]()
 
         def caches(place: int) -> list[int]:
             option, told = self.options[place], launches[place]
-            demands = demands_of(self.instance, option, told, load=self.load)
-            if account.pool.is_hybrid:
-                return [account.group_bytes(option, demands)] * len(names)
-            found = {name: account.layer_cache(name, option, demands) for name in dict.fromkeys(names)}
-            return [found[name] for name in names]
+            key = option.attn_tp, option.attn_dp, told
+            if key not in known:
+                demands = demands_of(self.instance, option, told, load=self.load)
+                if account.pool.is_hybrid:
+                    known[key] = [account.group_bytes(option, demands)] * len(names)
+                else:
+                    found = {name: account.layer_cache(name, option, demands) for name in dict.fromkeys(names)}
+                    known[key] = [found[name] for name in names]
+            return known[key]
 
         graphs = column(count, lambda place: account.layer_graphs(launches[place]))
         cached = Rows(count, lambda start, stop: np.array([caches(place) for place in range(start, stop)], np.int64))

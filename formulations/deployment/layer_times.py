@@ -1,4 +1,4 @@
-"""Times of layers put together from parts that options and steps share, and of all options at once.
+"""Times of layers and of stage ends put together from parts that options and steps share, of all options at once.
 
 What a layer does on one device falls into its own part, which depends on attn_tp and the rows of one attention
 replica, and its experts' part, which depends on moe_tp, moe_ep, extra slots, the tokens of the whole stage, and
@@ -8,17 +8,23 @@ whether the stage's attention replicas hold different tokens. Picoseconds of bot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from operator import add
 
 import numpy as np
 
-from shardproof.formulations.costs.communication import expert_collectives, own_collectives
-from shardproof.formulations.costs.compute import Step, expert_operations, own_operations
+from shardproof.formulations.costs.communication import expert_collectives, hand_over, own_collectives
+from shardproof.formulations.costs.compute import (
+    Step,
+    embedding_operation,
+    expert_operations,
+    head_operation,
+    own_operations,
+)
 from shardproof.formulations.costs.many import listed, many, one_by_one
-from shardproof.formulations.costs.operations import Clock, ManyClock, Operation
+from shardproof.formulations.costs.operations import Clock, LinkName, ManyClock, Operation
 from shardproof.formulations.costs.roofline import Roofline
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.costs.speculative import per_token
@@ -44,6 +50,17 @@ Parts = dict[PartKey, dict[PartKey, Picoseconds]]
 """Times of parts, by kind of layer and step, then by what options make of them."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """What parts do, by all that it depends on, and times of it under the curves that time it: engines share both.
+
+    Times are found by the identity of an operation and of its curves, which are kept beside them.
+    """
+
+    operations: dict[PartKey, list[Operation]] = field(default_factory=dict)
+    times: dict[tuple[int, ...], tuple[list[int], object]] = field(default_factory=dict)
+
+
 class LayerTimes:
     """Times of layers of one instance under one clock; parts once computed are kept in a store.
 
@@ -56,12 +73,13 @@ class LayerTimes:
         instance: Instance,
         clock: Clock,
         store: Parts,
+        work: Work,
         *,
         scale: Callable[[str], Fraction],
         imbalance: Callable[[str, Option], Fraction | None],
     ) -> None:
         """Take what times depend on."""
-        self._instance, self._clock, self._store = instance, clock, store
+        self._instance, self._clock, self._store, self._work = instance, clock, store, work
         self._scale, self._imbalance = scale, imbalance
         self._roofline = Roofline(instance.device)
         self._many = clock if isinstance(clock, ManyClock) else None
@@ -74,6 +92,27 @@ class LayerTimes:
         """Times of one layer under many options, ns, rounded up."""
         return np.array(self._rounded(self._parts(kind, base, options, step), step), dtype=np.int64)
 
+    def ends(self, option: Option, step: Step, link: LinkName) -> dict[int, tuple[int, int, int]]:
+        """Times of a hand-over, the embedding and the head, ns, by sequences of an attention replica: the step's.
+
+        Those of all that are likely next besides.
+        """
+        model, dtype = self._instance.model, self._instance.activations
+        counts = sorted(self._likely(step.sequences(option)))
+        alone, each = replace(option, attn_dp=1), replace(step, requests=many(counts))
+        work = (
+            hand_over(model, alone, each, dtype=dtype, link=link),
+            embedding_operation(model, alone, each, dtype),
+            head_operation(model, alone, each, dtype),
+        )
+        key = step.phase, step.tokens, step.context, option.attn_tp, *counts
+        names = f"hand-over {link}", "embedding", "head"
+        columns = [
+            self._as_nanoseconds(self._together((name, *key), iter([one]), step, len(counts)), step)
+            for name, one in zip(names, work, strict=True)
+        ]
+        return dict(zip(counts, zip(*columns, strict=True), strict=True))
+
     def _parts(
         self, kind: str, base: str, options: Sequence[Option], step: Step
     ) -> Iterator[tuple[Picoseconds, Picoseconds]]:
@@ -81,7 +120,10 @@ class LayerTimes:
 
     def _rounded(self, parts: Iterator[tuple[Picoseconds, Picoseconds]], step: Step) -> list[int]:
         """Nanoseconds of one token, rounded up; corrected by the phase's scale, no less than the datasheet allows."""
-        summed, scale = [(own[0] + experts[0], own[1] + experts[1]) for own, experts in parts], self._scale(step.phase)
+        return self._as_nanoseconds([(own[0] + experts[0], own[1] + experts[1]) for own, experts in parts], step)
+
+    def _as_nanoseconds(self, summed: Sequence[Picoseconds], step: Step) -> list[int]:
+        scale = self._scale(step.phase)
         times = [-(-time // 1000) for time, _ in summed]
         within_reason(max(times, default=0))
         if scale != 1:
@@ -108,7 +150,8 @@ class LayerTimes:
         """Time the own part of layers cut as an option does, for so many sequences and all that are likely next."""
         counts = [count for count in self._likely(sequences) if (option.attn_tp, count) not in known]
         alone, each = replace(option, attn_dp=1), replace(step, requests=many(counts))
-        found = self._together(self._own_work(base, alone, each), step, len(counts))
+        key = "own", base, step.phase, step.tokens, step.context, option.attn_tp, *counts
+        found = self._together(key, self._own_work(base, alone, each), step, len(counts))
         known.update(zip(((option.attn_tp, count) for count in counts), found, strict=True))
 
     def _read_experts(
@@ -125,7 +168,8 @@ class LayerTimes:
         keys = [(*cut, count * replicas, replicas > 1) for count in self._likely(asked)]
         keys = [key for key in keys if key not in known]
         each = replace(step, requests=many(key[3] for key in keys))
-        found = self._together(self._expert_work(kind, base, option, each), step, len(keys))
+        key = "experts", kind, step.phase, step.tokens, step.context, *keys
+        found = self._together(key, self._expert_work(kind, base, option, each), step, len(keys))
         known.update(zip(keys, found, strict=True))
 
     def _likely(self, sequences: int) -> set[int]:
@@ -134,10 +178,13 @@ class LayerTimes:
         near = self._usual if sequences in self._usual else [count for count in around if 0 < count <= self._most]
         return {sequences, *near}
 
-    def _together(self, operations: Iterator[Operation], step: Step, count: int) -> list[Picoseconds]:
-        """Sum operations at many sizes."""
+    def _together(self, key: PartKey, operations: Iterator[Operation], step: Step, count: int) -> list[Picoseconds]:
+        """Sum operations at many sizes; ``key``: all that they depend on."""
+        work = self._work.operations.get(key)
+        if work is None:
+            work = self._work.operations[key] = list(operations)
         totals, least = [0] * count, [0] * count
-        for operation in operations:
+        for operation in work:
             totals = list(map(add, totals, self._clock_many(operation, count)))
             if self._scale(step.phase) != 1:
                 terms = [listed(term, count) for term in self._roofline.terms(operation)]
@@ -145,9 +192,13 @@ class LayerTimes:
         return list(zip(totals, least, strict=True))
 
     def _clock_many(self, operation: Operation, count: int) -> list[int]:
-        if self._many is not None:
-            return self._many.many(operation, count)
-        return [self._clock.picoseconds(one)[1] for one in one_by_one(operation, count)]
+        if self._many is None:
+            return [self._clock.picoseconds(one)[1] for one in one_by_one(operation, count)]
+        curves = self._many.curves_of(operation)
+        key = id(operation), *map(id, curves)
+        if key not in self._work.times:
+            self._work.times[key] = self._many.many(operation, count), (operation, curves)
+        return self._work.times[key][0]
 
     @cached_property
     def _most(self) -> int:

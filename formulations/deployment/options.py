@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
-from shardproof.formulations.engines.rules import Rule, broken_rules, has_experts, keeps_rules
+from shardproof.formulations.engines.rules import Rule, broken_rules, has_experts, keeping_rules
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 
@@ -26,10 +27,9 @@ def options_of(instance: Instance, rules: tuple[Rule, ...]) -> tuple[Option, ...
     expert-parallel rank may have one slot more than the fewest.
     """
     found: list[Option] = []
-    for option in _candidates(instance):
-        if keeps_rules(instance, option, rules):
-            extra = EXTRA_SLOTS if instance.load_profile is not None and option.moe_ep > 1 else (0,)
-            found += [replace(option, extra_slots=slots) for slots in extra]
+    for option in keeping_rules(instance, _candidates(instance), rules):
+        extra = EXTRA_SLOTS if instance.load_profile is not None and option.moe_ep > 1 else ()
+        found += [replace(option, extra_slots=slots) for slots in extra] or [option]
     return tuple(found)
 
 
@@ -44,9 +44,17 @@ def why_no_option(instance: Instance, rules: tuple[Rule, ...]) -> tuple[str, ...
     return tuple(f"{head}: '{rule.name}' ({rule.sentence})" for rule in blamed) or (head,)
 
 
-def _candidates(instance: Instance) -> Iterator[Option]:
-    routed = has_experts(instance)
-    for gpus in range(1, instance.max_stage_gpus + 1):
+def _candidates(instance: Instance) -> tuple[Option, ...]:
+    return _all_up_to(instance.max_stage_gpus, has_experts(instance))
+
+
+@lru_cache(maxsize=8)
+def _all_up_to(widest: int, routed: bool) -> tuple[Option, ...]:
+    return tuple(_of_widths(widest, routed))
+
+
+def _of_widths(widest: int, routed: bool) -> Iterator[Option]:
+    for gpus in range(1, widest + 1):
         for attn_tp in divisors(gpus):
             for moe_ep in divisors(gpus) if routed else (1,):
                 yield Option(attn_tp=attn_tp, attn_dp=gpus // attn_tp, moe_tp=gpus // moe_ep, moe_ep=moe_ep)

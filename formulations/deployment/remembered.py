@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shardproof.formulations.deployment.layer_times import Parts
+from shardproof.formulations.deployment.layer_times import Parts, Work
 from shardproof.formulations.deployment.tables import Table
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
@@ -40,7 +40,7 @@ Tables = dict[Hashable, Table]
 class Remembered(NamedTuple):
     """Cells by key: of layers, bytes or ns; of the ends of stages; times of the parts that layers fall into.
 
-    Tables by options, kinds of layers and what else all of them depend on.
+    Tables by options, kinds of layers and what else all of them depend on. ``work`` serves all engines of a subject.
     """
 
     layer: dict[tuple[Hashable, ...], int]
@@ -48,17 +48,19 @@ class Remembered(NamedTuple):
     parts: Parts
     tables: dict[tuple[tuple[Option, ...], Hashable, *tuple[Hashable, ...]], Tables]
     layers: int
+    work: Work
 
     @classmethod
-    def nothing(cls, layers: int) -> Remembered:
-        """Return a store without cells for a model of so many layers."""
-        return cls({}, {}, {}, {}, layers)
+    def nothing(cls, layers: int, work: Work | None = None) -> Remembered:
+        """Return a store without cells for a model of so many layers; ``work``: what other engines have timed."""
+        return cls({}, {}, {}, {}, layers, work or Work())
 
     @property
     def size(self) -> int:
         """Cells that are kept, and the room of tables in cells."""
         entries = sum(len(options) * len(found) for (options, *_), found in self.tables.items()) * self.layers
-        return len(self.layer) + len(self.ends) + sum(map(len, self.parts.values())) + entries // TABLE_CELLS
+        parts = sum(map(len, self.parts.values())) + sum(len(times) for times, _ in self.work.times.values())
+        return len(self.layer) + len(self.ends) + parts + entries // TABLE_CELLS
 
 
 _kept: list[tuple[tuple[object, ...], Remembered]] = []
@@ -68,7 +70,11 @@ def remembered(instance: Instance) -> Remembered:
     """Return the store of an instance's subject, to read from and to add to."""
     subject = _subject(instance)
     place = next((place for place, (known, _) in enumerate(_kept) if known == subject), None)
-    found = Remembered.nothing(instance.model.layer_count) if place is None else _kept.pop(place)[1]
+    if place is None:
+        work = next((other.work for known, other in _kept if known[1:] == subject[1:]), None)
+        found = Remembered.nothing(instance.model.layer_count, work)
+    else:
+        found = _kept.pop(place)[1]
     if found.size > CELLS_AT_MOST:
         found = Remembered.nothing(instance.model.layer_count)
     _kept.append((subject, found))
@@ -77,7 +83,10 @@ def remembered(instance: Instance) -> Remembered:
 
 
 def _subject(instance: Instance) -> tuple[object, ...]:
-    """All of an instance that a cell depends on; compared by value, which is quick for records that are shared."""
+    """All of an instance that a cell depends on; compared by value, which is quick for records that are shared.
+
+    The engine comes first, and counts only where curves are those of an engine.
+    """
     engine = None if instance.calibration is None else instance.engine
-    timed = (instance.calibration, instance.correction, engine)
-    return (*timed, instance.speculative, instance.activations, instance.device, instance.model)
+    timed = (instance.calibration, instance.correction, instance.speculative)
+    return (engine, *timed, instance.activations, instance.device, instance.model)

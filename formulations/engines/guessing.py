@@ -107,6 +107,7 @@ DRAFT_SHARDS = Rule(
     "draft-shards",
     "what guesses tokens ahead is cut as the model is: attn_tp divides its heads and widths (moe_tp its experts')",
     divides_draft,
+    reads=("attn_tp", "moe_tp", "moe_ep"),
     source="vLLM v1/spec_decode/draft_model.py, _raise_if_draft_tp_mismatch (one TP for both), and the checks of the "
     "model's own heads and widths; SGLang speculative/eagle_worker.py runs the draft on the target's ranks",
 )
@@ -114,6 +115,7 @@ ONE_STAGE = Rule(
     "guesses-one-stage",
     "tokens are guessed ahead in one stage",
     in_no_pipelines,
+    reads=(),
     pipelines=True,
     source="SGLang server_args.py refuses both together; pull request 30775 lifts it behind SGLANG_ENABLE_PP_SPEC; "
     "TensorRT-LLM issue 9009 (open): _torch/pyexecutor/py_executor.py raises NotImplementedError",
@@ -123,6 +125,7 @@ OF_VLLM = (
         "guesses-in-pipelines",
         "tokens are guessed ahead in one stage (by EAGLE-3 in several since 0.16)",
         in_vllm_pipelines,
+        reads=(),
         pipelines=True,
         source="vLLM docs/features/speculative_decoding/README.md (none in pipelines up to 0.15.0), pull request "
         "55623 (EAGLE-3), issues 49355 and 57755 (open: MTP in pipelines of 0.25 to 0.29)",
@@ -131,12 +134,14 @@ OF_VLLM = (
         "whole-rounds",
         "prediction modules guess equally often: draft tokens are no more than they are, or a multiple",
         in_whole_rounds,
+        reads=(),
         source="vLLM config/speculative.py, SpeculativeConfig (num_speculative_tokens is divisible by n_predict)",
     ),
     Rule(
         "draft-models",
         "versions up to 0.10.0 take no draft model",
         has_draft_models,
+        reads=(),
         source="vLLM docs/features/speculative_decoding/README.md, Known Feature Incompatibility",
     ),
 )
@@ -146,6 +151,7 @@ OF_SGLANG = (
         "guesses-attention-dp",
         "draft models and n-grams guess without data-parallel attention",
         without_attention_dp,
+        reads=("attn_dp",),
         source="SGLang arg_groups/speculative_hook.py, _handle_eagle_family (STANDALONE) and _handle_ngram",
     ),
 )
@@ -155,12 +161,14 @@ OF_TRTLLM = (
         "new-heads",
         "heads that guess are those of EAGLE-3",
         has_new_heads,
+        reads=(),
         source="TensorRT-LLM docs/source/features/speculative-decoding.md (EAGLE v1 and v2 are incompatible)",
     ),
     Rule(
         "guesses-together",
         "draft models and n-grams guess on replicas that serve both phases",
         drafts_together,
+        reads=(),
         source="TensorRT-LLM _torch/pyexecutor/py_executor.py: drafting is not supported for disaggregated loops",
     ),
 )

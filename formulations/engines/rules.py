@@ -6,7 +6,7 @@ expert-parallel rank, and stages that fill nodes evenly. Each engine adds its ow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from shardproof.formulations.costs.engine_profiles import version_key
 from shardproof.formulations.engines import guessing, kernels
@@ -25,7 +25,7 @@ from shardproof.instances.layers import (
 from shardproof.instances.option import Option
 from shardproof.instances.workload import Phased
 
-__all__ = ["ENGINES", "PHYSICAL", "Rule", "broken_rules", "has_experts", "keeps_rules", "rules_of", "runs_alone"]
+__all__ = ["ENGINES", "PHYSICAL", "Rule", "broken_rules", "has_experts", "keeping_rules", "rules_of", "runs_alone"]
 
 SMALL_NODE = 8
 """GPUs of a node up to which stages fill it evenly; larger ones (NVL72) are filled by powers of two as well."""
@@ -188,6 +188,7 @@ PHYSICAL: tuple[Rule, ...] = (
         "heads",
         "attn_tp divides the number of query heads (and of groups of the output projection, where there are any)",
         _heads_divide,
+        reads=("attn_tp",),
         source="vLLM config/model.py, ModelConfig.verify_with_parallel_config; "
         "TensorRT-LLM _torch/modules/attention.py, Attention.__init__; SGLang models/*.py, Attention.__init__",
     ),
@@ -195,12 +196,14 @@ PHYSICAL: tuple[Rule, ...] = (
         "kv-heads",
         "KV heads are divisible by attn_tp, or the reverse",
         _kv_heads_divide,
+        reads=("attn_tp",),
         source="vLLM model_executor/layers/linear.py, QKVParallelLinear; the same class in SGLang",
     ),
     Rule(
         "state-groups",
         "attn_tp divides the groups of recurrent states (keys of linear attention), or there is one",
         _state_groups_divide,
+        reads=("attn_tp",),
         source="vLLM layers/mamba/mamba_mixer2.py, MambaMixer2.__init__ (issue 46407, pull request 55091), and "
         "qwen_gdn_linear_attn.py; SGLang layers/attention/mamba/mamba.py, MambaMixer2.__init__",
     ),
@@ -208,12 +211,14 @@ PHYSICAL: tuple[Rule, ...] = (
         "ffn-width",
         "tensor-parallel ranks divide the intermediate widths",
         _intermediate_divides,
+        reads=("attn_tp", "moe_tp"),
         source="vLLM distributed/utils.py, divide; SGLang layers/moe/fused_moe_triton/layer.py, FusedMoE.__init__",
     ),
     Rule(
         "experts",
         "every expert-parallel rank holds at least one expert (moe_ep = 1 without experts)",
         _expert_on_every_rank,
+        reads=("moe_ep",),
         source="a rank without an expert has nothing to do; vLLM config/model.py, _verify_with_expert_parallelism",
     ),
     Rule(
@@ -221,6 +226,7 @@ PHYSICAL: tuple[Rule, ...] = (
         "a stage's GPUs divide a node's (in a node of more than 8 also a power of two; any number of them with "
         "stage_widths: any), or are whole nodes",
         _fills_nodes,
+        reads=("gpus",),
         source="the planner's own; racks such as NVL72 run powers of two of their 72",
     ),
     guessing.DRAFT_SHARDS,
@@ -236,6 +242,7 @@ UNIFORM = Rule(
     "uniform-stages",
     "every stage runs the same widths (the engine has one TP, DP and EP size)",
     _always,
+    reads=(),
     uniform=True,
     source="one flag each: --tensor-parallel-size, --tp-size, --tp_size",
 )
@@ -243,6 +250,7 @@ WHOLE_BLOCKS = Rule(
     "whole-blocks",
     "a sharded dimension of block-quantised weights stays a multiple of the block",
     _whole_blocks,
+    reads=("attn_tp", "moe_tp"),
     source="vLLM layers/quantization/utils/fp8_utils.py, validate_fp8_block_shape, and fp8.py, Fp8MoEMethod."
     "create_weights; SGLang layers/quantization/fp8.py, the same two checks; vLLM since 0.14 exempts what is merged "
     "into one (query, key, value; gate and up of a dense part): linear.py, _maybe_allow_fp8_block_shape_mismatch",
@@ -251,6 +259,7 @@ WHOLE_GROUPS = Rule(
     "whole-groups",
     "a sharded dimension of weights quantised in groups stays a multiple of the group (attention included)",
     _whole_groups,
+    reads=("attn_tp", "moe_tp"),
     source="vLLM layers/quantization/awq.py, AWQLinearMethod.create_weights, gptq.py, and utils/marlin_utils.py, "
     "verify_marlin_supports_shape; experts: moe_wna16.py, MoeWNA16Method.create_weights (groups are halved to 32); "
     "SGLang: the same files; TensorRT-LLM _torch/modules/linear.py, W4A16_AWQ_LinearMethod.create_weights",
@@ -259,12 +268,14 @@ VOCABULARY = Rule(
     "vocabulary",
     "attn_tp divides the vocabulary, padded to a multiple of 64",
     _vocabulary_divides,
+    reads=("attn_tp",),
     source="vLLM layers/vocab_parallel_embedding.py, VocabParallelEmbedding.__init__; the same class in SGLang",
 )
 WEIGHTS_DEVICE = Rule(
     "weights-device",
     "the device runs the engine's kernels for weights that are stored so",
     kernels.runs_weights,
+    reads=(),
     source="vLLM and SGLang get_min_capability of layers/quantization/*.py, checked when a model is loaded (vLLM "
     "issues 4202, 14040); TensorRT-LLM support matrix: FP8 from Ada on, MXFP4 from Hopper on, NVFP4 on Blackwell",
 )
@@ -272,6 +283,7 @@ SPARSE_DEVICE = Rule(
     "sparse-device",
     "attention to selected tokens runs on Hopper and later only",
     kernels.runs_sparse,
+    reads=(),
     source="vLLM v1/attention/backends/mla/flashmla_sparse.py, supports_compute_capability (issues 31480, 31936); "
     "SGLang layers/attention/dsa_backend.py",
 )
@@ -280,6 +292,7 @@ KERNEL_BLOCKS = Rule(
     "a stated block of the cache suits a kernel (vLLM: a multiple of 16; 64 for selected tokens, 256 for compressed "
     "entries; TensorRT-LLM: a power of two)",
     kernels.has_kernel_blocks,
+    reads=(),
     source="vLLM v1/attention/backends/*.py, get_supported_kernel_block_sizes; TensorRT-LLM "
     "KvCacheConfig.tokens_per_block",
 )
@@ -287,12 +300,14 @@ CACHE_DTYPE = Rule(
     "cache-dtype",
     "compressed entries are cached in 8 bits",
     kernels.keeps_cache_dtype,
+    reads=(),
     source="vLLM models/deepseek_v4/attention.py, _resolve_dsv4_kv_cache_dtype; SGLang arg_groups/deepseek_v4_hook.py",
 )
 WHOLE_PROMPTS = Rule(
     "whole-prompts",
     "versions that do not cut prompts hold the longest request in one iteration",
     kernels.cuts_prompts,
+    reads=(),
     source="vLLM config/scheduler.py, SchedulerConfig.verify_max_model_len (max_num_batched_tokens below "
     "max_model_len)",
 )
@@ -300,12 +315,14 @@ COMPRESSED_EXPERTS = Rule(
     "compressed-experts",
     "in models with compressed attention moe_ep divides the number of experts",
     kernels.divides_compressed_experts,
+    reads=("moe_ep", "extra_slots"),
     source="vLLM models/deepseek_v4/nvidia/model.py, DeepseekV4MoE (issue 52435)",
 )
 CONTEXT = Rule(
     "context",
     "max_model_len is within the model's positions, as stretched by rope_scaling, or longer ones are allowed outright",
     _within_positions,
+    reads=(),
     source="vLLM config/model.py, _get_and_verify_max_len (VLLM_ALLOW_LONG_MAX_MODEL_LEN); SGLang configs/"
     "model_config.py, ModelConfig._derive_context_length (SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN); TensorRT-LLM "
     "lowers max_seq_len with a warning instead: _torch/pyexecutor/model_engine.py, _init_max_seq_len",
@@ -314,6 +331,7 @@ WHOLE_EXPERTS = Rule(
     "whole-experts",
     "moe_ep divides the number of experts (unless redundant experts fill the ranks)",
     _experts_divide,
+    reads=("moe_ep", "extra_slots"),
     source="SGLang layers/moe/fused_moe_triton/layer.py, FusedMoE.__init__ (num_experts % moe_ep_size); "
     "TensorRT-LLM _torch/modules/fused_moe/interface.py, MoE (num_experts % ep_size without a load balancer)",
 )
@@ -351,6 +369,7 @@ ENGINES: dict[str, tuple[Rule, ...]] = {
             "pools-one-stage",
             "a replica that prefills or decodes alone has one stage: NixlConnector moves no caches of pipelines",
             _both_phases,
+            reads=(),
             pipelines=True,
             source="vLLM issues 40674 and 52913 (open): NixlConnector refuses handshakes of pp_rank > 0",
         ),
@@ -404,9 +423,13 @@ def broken_rules(
     return tuple(_broken(instance, option, rules, stages=stages, spans=spans))
 
 
-def keeps_rules(instance: Instance, option: Option, rules: tuple[Rule, ...]) -> bool:
-    """Whether an option keeps every rule of a replica of one stage inside a node; the first broken one decides."""
-    return next(_broken(instance, option, rules, stages=1, spans=False), None) is None
+def keeping_rules(instance: Instance, options: Iterable[Option], rules: tuple[Rule, ...]) -> list[Option]:
+    """Return the options that keep every rule of a replica of one stage inside a node."""
+    found = list(options)
+    for rule in sorted(rules, key=lambda rule: rule.name != "nodes"):  # leaves the fewest, and is tested at once
+        if not rule.pipelines and not rule.spans:
+            found = rule.keeping(instance, found)
+    return found
 
 
 def _broken(instance: Instance, option: Option, rules: tuple[Rule, ...], *, stages: int, spans: bool) -> Iterator[Rule]:

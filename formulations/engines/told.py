@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 from shardproof.formulations.costs.engine_cache import Demand
 from shardproof.formulations.costs.engine_memory import (
@@ -49,8 +50,14 @@ def account_of(instance: Instance) -> EngineAccount:
 
 def budget_of(account: EngineAccount) -> int:
     """Bytes of one device that a plan may fill: the utilisation's, less what accounts deviate by."""
-    share = account.settings.gpu_memory_utilization or HIGHEST_UTILISATION
-    return int(share * account.total_bytes) - int(DOUBT * account.total_bytes)
+    used = _used(account.settings.gpu_memory_utilization or HIGHEST_UTILISATION, account.total_bytes)
+    return used - _used(DOUBT, account.total_bytes)
+
+
+@lru_cache(maxsize=256)
+def _used(share: Fraction, total: int) -> int:
+    """Bytes of a share of a device, rounded down."""
+    return int(share * total)
 
 
 def longest_request(instance: Instance) -> int:
@@ -157,7 +164,7 @@ def device_class(instance: Instance) -> tuple[bool, bool]:
 def start_up_bytes(account: EngineAccount, option: Option, launch: Launch) -> int:
     """Bytes that start-up needs beyond what the highest utilisation leaves free (see `EngineAccount.headroom`)."""
     share = account.settings.gpu_memory_utilization or HIGHEST_UTILISATION
-    free = account.total_bytes - int(share * account.total_bytes)
+    free = account.total_bytes - _used(share, account.total_bytes)
     return max(0, account.headroom(option, launch) - free)
 
 

@@ -47,15 +47,17 @@ class Prover:
         return Answer(None, refutation, tuple(unknown))
 
     def refuted_at_sight(self, query: Query) -> Refutation | None:
-        """Refute every layout by volume, sums and reach alone (``None``: some case does not fall at sight)."""
+        """Refute every layout by volume, sums and reach alone (``None``: some case does not fall at sight).
+
+        The last layouts have the least load on each replica: they stand where any does, and are looked into first.
+        """
+        trees = []
         try:
-            trees = [
-                Walk(self._rounded, query, index, layout, at_sight=True).solve()
-                for index, layout in enumerate(self.program.layouts)
-            ]
+            for index, layout in reversed(list(enumerate(self.program.layouts))):
+                trees.append(Walk(self._rounded, query, index, layout, at_sight=True).solve())
         except StandsAtSight:
             return None
-        nodes = tuple(tree for tree in trees if not isinstance(tree, Chain))
+        nodes = tuple(tree for tree in reversed(trees) if not isinstance(tree, Chain))
         return Refutation(query.gpus, nodes, query.ttft, query.memory)
 
     def least(self, query: Query, objective: Objective, start: Chain) -> Answer:

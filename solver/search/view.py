@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,14 @@ FURTHEST_KEPT = 1 << 24
 """Entries of furthest ends (options x layers of a row) that one program keeps: 32 MB."""
 
 
+class Narrow(NamedTuple):
+    """Options within a budget, their GPUs, and what bounds over them are found by."""
+
+    options: list[int]
+    gpus: list[int]
+    key: str
+
+
 class Furthest:
     """A program's options and kinds as arrays, and the furthest ends of stages of all options, row by row."""
 
@@ -60,8 +69,24 @@ class Furthest:
         self.counts_key = tuple(self.kind_counts.tolist())
         self.counts: Ints = np.append(self.kind_counts, (1, 1, 1))
         self._within: dict[int, int] = {}
+        self._narrow: dict[tuple[int, tuple[int, ...]], Narrow] = {}
         self._is_short = len(program.kinds) < 1 << 15
         self._ends: dict[tuple[int, int], tuple[Table, Places]] = {}
+
+    def narrow(self, options: tuple[int, ...], budget: int) -> Narrow:
+        """Return those of some options that a budget admits."""
+        key = budget, options
+        if key not in self._narrow:
+            own = [option for option in options if self.gpus[option] <= budget]
+            self._narrow[key] = Narrow(own, [self.gpus[option] for option in own], self.bounds_key(own))
+        return self._narrow[key]
+
+    def bounds_key(self, options: Sequence[int]) -> str:
+        """Return all that bounds of a table over some options depend on: layers of each kind, and the options.
+
+        As text, whose hash is kept.
+        """
+        return f"{self.floor} {self.counts_key} {list(options)}"
 
     def within(self, budget: int) -> int:
         """Options up to the last of at most so many GPUs."""
@@ -115,15 +140,13 @@ class View:
         *,
         caps: Sequence[tuple[Cap, int]],
         paths: Sequence[Bounded],
-        options: Sequence[int],
+        options: tuple[int, ...],
         budget: int,
     ) -> None:
         """Take rows with their limits, and the program's arrays."""
         self.program, self.budget, self._furthest = program, budget, furthest
         self.layers = len(program.kinds)
-        widths = furthest.gpus
-        self.options = [option for option in options if widths[option] <= budget]
-        self.gpus = [widths[option] for option in self.options]
+        self.options, self.gpus, self._bounds_key = furthest.narrow(options, budget)
         self.kind_counts = furthest.kind_counts
         self.caps, self.paths = tuple(caps), tuple(paths)
         self._floor = furthest.floor
@@ -151,7 +174,7 @@ class View:
         found.gpus = [self.gpus[place] for place in kept]
         found._costs = {id(table): self.costs(table).only(kept) for table in tables}
         found.__dict__.pop("_far_of_caps", None)
-        found.__dict__.pop("_bounds_key", None)
+        found._bounds_key = self._furthest.bounds_key(found.options)
         return found
 
     def narrowed(self, paths: Sequence[Bounded]) -> View:
@@ -187,19 +210,15 @@ class View:
     def _least(self, table: Table) -> tuple[int, int]:
         if len(self.options) == 1:
             return self._furthest.alone(table, self.options[0], self._furthest.within(self.budget))
-        key = self._floor, self._bounds_key
-        if key not in table.least:
+        key = self._bounds_key
+        known: tuple[int, int] | None = table.least.get(key)
+        if known is None:
             work = self._furthest.work(table, self._furthest.within(self.budget))[self.options]
             widths = np.array(self.gpus, dtype=np.int64)[:, None]
-            least = (int(found.min(axis=0) @ self._furthest.counts) for found in (work * widths, work))
-            table.least[key] = tuple(least)
-        found: tuple[int, int] = table.least[key]
-        return found
-
-    @cached_property
-    def _bounds_key(self) -> tuple[int, ...]:
-        """What bounds of a table over this view's options depend on: layers of each kind, and the options."""
-        return (*self._furthest.counts_key, -1, *self.options)
+            counts = self._furthest.counts
+            known = int((work * widths).min(axis=0) @ counts), int(work.min(axis=0) @ counts)
+            table.least[key] = known
+        return known
 
     def _ends(self, table: Table, limit: int) -> Ints:
         whole = self._furthest.ends(table, limit, self._furthest.within(self.budget))

@@ -85,6 +85,7 @@ class Walk:
         self._budget = budget if layout.max_gpus is None else min(budget, layout.max_gpus)
         self._narrowest = min((option.gpus for option in self._program.options), default=NEVER)
         self.unknown: list[Unknown] = []
+        self._promised: dict[tuple[int, int, tuple[int | None, ...]], int] = {}
         self._refuted_alone: dict[tuple[int, int, tuple[int, ...]], Node] = {}
         self._open_alone: set[tuple[int, int, tuple[int, ...], Query]] = set()
 
@@ -109,11 +110,13 @@ class Walk:
 
     def _promise(self, axis: int, place: int, partial: Partial) -> int:
         """Return a TTFT that no chain with a choice stays below."""
-        below = partial.with_choice(axis, place, self._layout.axes[axis].choices[place])
-        view = self._view(self._layout.caps, below.paths, below.options)
-        if view is None:
-            return NEVER
-        return max((view.least_value(row.path) for row in view.paths if row.path.ttft), default=0)
+        key = axis, place, partial.picked
+        if key not in self._promised:
+            below = partial.with_choice(axis, place, self._layout.axes[axis].choices[place])
+            view = self._view((), below.paths, below.options)
+            rows = () if view is None else (view.least_value(row.path) for row in view.paths if row.path.ttft)
+            self._promised[key] = NEVER if view is None else max(rows, default=0)
+        return self._promised[key]
 
     def _order(self, axis: int, partial: Partial) -> Sequence[int]:
         """Return the choices of an axis in the order in which to work on them."""
@@ -370,6 +373,10 @@ def _quick(view: View) -> Node | None:
             least = view.least_sum(row.path.table)
             if least + (row.path.microbatches - 1) * (row.low + 1) > row.limit:
                 return Sum(row.path.name)
+    for row in view.paths:
+        found = _slow(view, row)
+        if found is not None:
+            return found
     named = [(cap.name, cap.table, limit) for cap, limit in view.caps]
     named += [(row.path.name, row.path.table, row.high) for row in view.paths if row.high is not None]
     for name, table, limit in named:
@@ -377,6 +384,19 @@ def _quick(view: View) -> Node | None:
             return Volume(name)
     reach = view.reach()
     return Reach(reach) if reach[-1] < view.layers else None
+
+
+def _slow(view: View, row: Bounded) -> Node | None:
+    """Refute a path by work alone: slower stages than its least sum leaves room for fall by it, others by volume."""
+    further = row.path.microbatches - 1
+    if row.limit is None or not further:
+        return None
+    slowest = (row.limit - view.least_sum(row.path.table)) // further
+    if row.high is not None and row.high <= slowest:
+        return None
+    if view.volume(row.path.table) <= view.budget * slowest:
+        return None
+    return SplitMax(row.path.name, slowest, Volume(row.path.name), Sum(row.path.name))
 
 
 _RATIOS = (16, 4, 64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 
 from shardproof.formulations.costs.curves.families import FAMILIES
@@ -99,12 +100,22 @@ class CalibratedClock:
 
     def many(self, operation: Operation, count: int) -> list[int]:
         """Return the duration, rounded up, of an operation at each of ``count`` sizes (`many`)."""
-        requests = () if operation.kind == "p2p" else requests_of(operation, self._device.devices_per_node)
+        found = self._timed_many(operation, count)
+        if operation.kind != "p2p" or operation.link != "scale_out":
+            return found
+        return list(map(max, found, self._timed_many(replace(operation, link="scale_up"), count)))
+
+    def curves_of(self, operation: Operation) -> tuple[object, ...]:
+        """Return the curves that time an operation, as far as it has any."""
+        return tuple(self._choose(request)[1] for request in requests_of(operation, self._device.devices_per_node))
+
+    def _timed_many(self, operation: Operation, count: int) -> list[int]:
+        requests = requests_of(operation, self._device.devices_per_node)
         pairs = [self._choose(request) for request in requests]
         if not pairs or any(curve is None for _, curve in pairs):
-            if operation.kind != "p2p" and isinstance(self._fallback, FlatClock):
+            if isinstance(self._fallback, FlatClock):
                 return self._fallback.rounded_up(operation, count)
-            return [self.picoseconds(one)[1] for one in one_by_one(operation, count)]
+            return [self._fallback.picoseconds(one)[1] for one in one_by_one(operation, count)]
         totals = [0.0] * count
         for request, curve in pairs:
             assert curve is not None

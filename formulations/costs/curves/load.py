@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, exp, log2
 
 import numpy as np
@@ -27,6 +28,16 @@ class LoadTable:
 
     def microseconds(self, loads: tuple[float, ...]) -> float:
         """Interpolate linearly in logarithms; sizes beyond the grid are those of its edge."""
+        found = self._known.get(loads)
+        if found is None:
+            found = self._known[loads] = self._interpolated(loads)
+        return found
+
+    @cached_property
+    def _known(self) -> dict[tuple[float, ...], float]:
+        return {}
+
+    def _interpolated(self, loads: tuple[float, ...]) -> float:
         row, across = _place(self.knots[0], loads[0])
         if len(self.knots) == 1:
             return exp(_mix(self.values[row][0], self.values[row + 1][0], across))
