@@ -109,9 +109,8 @@ def from_document(tree: Mapping[str, Any], *, seconds: float) -> Answer:
 def from_fleet(tree: Mapping[str, Any], *, seconds: float) -> Answer:
     """Return the answer that the document of a fleet gives; a bound that is no number of GPUs stays in the document."""
     found = from_document(tree, seconds=seconds)
-    if tree["objective"] == "gpus":
-        return found
-    return replace(found, summary={**found.summary, "bound": None})
+    bound = tree["bound"] if tree["objective"] == "gpus" else None
+    return replace(found, summary={**found.summary, "bound": None if bound is None else round(bound)})
 
 
 def failure(reason: str, *, seconds: float = 0.0) -> Answer:

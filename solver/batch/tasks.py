@@ -8,7 +8,7 @@ from typing import Any
 
 from shardproof.formulations.engines.rules import has_experts
 from shardproof.instances.instance import Instance
-from shardproof.instances.pools import PoolsQuestion
+from shardproof.instances.pools import Pool, PoolsQuestion
 from shardproof.instances.sweep import Point, Sweep, expand
 from shardproof.instances.units import format_duration
 from shardproof.instances.workload import Burst, ClosedLoop, Limits, Scenario
@@ -69,14 +69,26 @@ def _facts(instance: Instance) -> dict[str, Any]:
 
 def _fleet_facts(question: PoolsQuestion) -> dict[str, Any]:
     """Facts of a question about several devices or models; what a fleet costs stands in its answer."""
-    asked = zip(question.names, question.demand, strict=True)
-    unit = "requests" if question.pools else "/s"
+    rated = question.rated if question.pools else (True,) * len(question.demand)
+    asked = zip(question.names, question.demand, rated, strict=True)
     return {
         "price_per_device_hour": None,
         "price_kind": None,
-        "workload": "; ".join(f"{name} {float(count):g} {unit}" for name, count in asked),
+        "workload": "; ".join(f"{name} {float(count):g}{'/s' if each else ' requests'}" for name, count, each in asked),
         "limits": f"least {question.objective}" if question.objective != "load" else "most load",
         "scenarios": [],
+        "pools": {pool.name: pool_facts(pool) for pool in question.pools},
+    }
+
+
+def pool_facts(pool: Pool) -> dict[str, Any]:
+    """Return what is drawn beside the plan of a pool's replicas."""
+    own = pool.instance
+    return {
+        "model": own.model.name,
+        "engine": own.engine,
+        "memory_bytes": own.memory_limit,
+        "routed": has_experts(own),
     }
 
 

@@ -1,4 +1,5 @@
-import { NARROW, bytes, colour, draw, element, figure, legend, list, short } from "./dom.js";
+import { NARROW, bytes, colour, counted, draw, element, figure, legend, list, short } from "./dom.js";
+import { groupPlans, groupTable, nodeParts } from "./groups.js";
 
 export function memoryBars(plan) {
   const parts = [...new Set(plan.stages.flatMap(stage => Object.keys(stage.memory_bytes || {})))];
@@ -105,13 +106,16 @@ export function stageStrip(view) {
   return strip;
 }
 
-// Stages, memory, timeline and texts of an answer, wherever one is shown.
+// Stages, memory, timeline and texts of an answer, wherever one is shown; replicas that differ group by group.
 export function planParts(view, gpus, bound) {
-  const box = element("div", {});
-  if (view.stages.length) {
-    const share = (view.fleet || []).length ? `${view.fleet.join("; ")}; all stages: ` : view.replicas > 1 ? `${view.replicas} replicas of ` : "";
-    box.append(element("p", {}, `${gpus} GPU${gpus === 1 ? "" : "s"} (bound ${bound ?? "none"}): ${share}${view.stages.length} stage${view.stages.length > 1 ? "s" : ""}${view.microbatch_tokens ? `, microbatches of ${figure(view.microbatch_tokens, 0)} tokens` : ""}.`));
-    if (view.stages.length <= 24 && !(view.fleet || []).length) box.append(stageStrip(view));
+  const box = element("div", {}), proved = bound === null || bound === undefined ? "" : ` (bound ${bound})`, groups = view.groups || [];
+  if (groups.length) {
+    box.append(element("p", {}, `${counted(gpus, "GPU")}${proved}: ${counted(groups.length, "group")} of replicas.`), groupTable(groups));
+    box.append(...nodeParts(view), ...groupPlans(groups, planParts));
+  } else if (view.stages.length) {
+    const share = view.replicas > 1 ? `${view.replicas} replicas of ` : "";
+    box.append(element("p", {}, `${counted(gpus, "GPU")}${proved}: ${share}${counted(view.stages.length, "stage")}${view.microbatch_tokens ? `, microbatches of ${figure(view.microbatch_tokens, 0)} tokens` : ""}.`));
+    if (view.stages.length <= 24) box.append(stageStrip(view));
     box.append(stageTable(view));
     if (view.stages.every(stage => stage.memory_bytes)) box.append(element("h3", {}, "Memory per device"), memoryBars(view));
     if (view.timelines.length && view.stages.every(stage => stage.time_ns)) box.append(element("h3", {}, "Prefill timeline"), gantt(view));

@@ -8,10 +8,9 @@ from typing import Any
 from shardproof.instances.pools import PoolsQuestion, Stock
 from shardproof.instances.units import format_gpus
 from shardproof.solver.batch.answer import Task
-from shardproof.solver.drawing.view import plan_view
+from shardproof.solver.batch.tasks import pool_facts
+from shardproof.solver.drawing.view import MOST_NODES, group_view
 
-MOST_NODES = 400
-"""Nodes that are drawn; the rest are counted."""
 _UNNAMED = ("command-line", "instance", "page")
 _SAID = ("objective", "unit", "value", "bound", "certified_bound")
 
@@ -51,18 +50,9 @@ def _rates(question: PoolsQuestion) -> tuple[bool, ...]:
 
 
 def _group(question: PoolsQuestion, stock: Stock, group: Mapping[str, Any]) -> dict[str, Any]:
-    pool = next((pool for pool in question.pools if pool.name == group.get("pool")), None)
-    facts = {} if pool is None else {"memory_bytes": pool.instance.memory_limit}
-    kept = ("model", "pool", "phase", "offer", "device", "replicas", "gpus_each", "takes", "shown")
-    gpus = group["replicas"] * group["gpus_each"]
-    return {
-        **{key: group.get(key) for key in kept},
-        "model_name": None if pool is None else pool.instance.model.name,
-        "engine": None if pool is None else pool.instance.engine,
-        "gpus": gpus,
-        "price_per_hour": _paid(stock, gpus),
-        "view": plan_view({"plan": group["plan"]}, facts) if group.get("plan") else None,
-    }
+    own = {pool.name: pool_facts(pool) for pool in question.pools if pool.name == group.get("pool")}
+    found = group_view(group, {"pools": own})
+    return found | {"price_per_hour": _paid(stock, found["gpus"])}
 
 
 def _offer(stock: Stock, groups: Any, nodes: Any) -> dict[str, Any]:

@@ -134,7 +134,7 @@ function plan(row) {
   box.append(element("h3", {}, row.task), element("p", { class: "note" }, row.question));
   if (row.reason && row.reason !== "proved") box.append(element("p", {}, row.reason));
   const users = row.output_tokens_per_s_per_user ? `${figure(row.output_tokens_per_s_per_user, 1)} tokens/s for each user; ` : "";
-  if (row.gpus) box.append(element("p", { class: "note" }, `${users}proof: ${row.proof || "none"}; bound ${row.bound ?? "none"}${row.seconds === null ? "" : `; solved in ${figure(row.seconds, 2)} s`}.`));
+  if (row.gpus) box.append(element("p", { class: "note" }, `${users}proof: ${row.proof || "none"}${row.bound ? `; bound ${row.bound}` : ""}${row.seconds === null ? "" : `; solved in ${figure(row.seconds, 2)} s`}.`));
   if (row.carried_from) box.append(element("p", { class: "note" }, `Carried over from ${row.carried_from}.`));
   if (found) box.append(planParts(found, row.gpus, row.bound));
   return box;

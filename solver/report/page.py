@@ -44,7 +44,7 @@ def _payload(content: Content) -> Markup:
 
 def _script() -> Markup:
     """Return the components and the report's own script as one."""
-    return Markup(one_script([*map(component, ("dom.js", "plots.js", "plan.js")), _FOLDER / "page.js"]))
+    return Markup(one_script([*map(component, ("dom.js", "plots.js", "groups.js", "plan.js")), _FOLDER / "page.js"]))
 
 
 def _style() -> Markup:

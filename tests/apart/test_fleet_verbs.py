@@ -88,11 +88,13 @@ def test_explain_says_which_pool_costs_what_and_what_is_sent() -> None:
 
 
 def test_a_report_shows_pools_of_one_device_and_of_several() -> None:
-    several = plan_view(solved().to_dict(), {})["fleet"]
-    assert [line.partition(",")[0] for line in several] == ["prefill pool", "decode pool"]
+    several = plan_view(solved().to_dict(), {})["groups"]
+    assert [group["phase"] for group in several] == ["prefill", "decode"]
+    assert all(group["view"]["stages"] for group in several)
     one = shardproof.solve(**ONE, serving="apart")
-    fleet = plan_view(one.to_dict(), {})["fleet"]
-    assert [line.partition(":")[0] for line in fleet] == ["prefill pool", "decode pool"]
+    groups = plan_view(one.to_dict(), {})["groups"]
+    assert [group["phase"] for group in groups] == ["prefill", "decode"]
+    assert [group["gpus"] for group in groups] == [group.gpus for group in one.plan.groups]
 
 
 @pytest.mark.slow  # a bisection over solved questions

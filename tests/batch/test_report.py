@@ -15,8 +15,9 @@ import pytest
 from markupsafe import escape
 
 from shardproof.instances.errors import InputError
-from shardproof.solver.batch.answer import Answer, Job, from_document
+from shardproof.solver.batch.answer import Answer, Job, from_document, from_fleet
 from shardproof.solver.batch.launch import launch
+from shardproof.solver.drawing.view import plan_view
 from shardproof.solver.report.content import read_content
 from shardproof.solver.report.page import page
 from tests.oracles import batch_planner
@@ -89,6 +90,33 @@ def test_the_page_needs_nothing_else(folder: Path) -> None:
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
     assert "@import" not in text
     assert "default-src 'none'" in text
+
+
+def test_groups_that_differ_are_drawn_one_by_one() -> None:
+    stage = {"gpus": 1, "attn_tp": 1, "attn_dp": 1, "moe_tp": 1, "moe_ep": 1, "layers": [0, 31]}
+    run = {"scenario": "main", "prefill_requests": 2, "decode_microbatches": 1}
+    group = {"microbatch_tokens": 4096, "microbatches": [run]}
+    groups = [
+        group | {"replicas": 1, "shares": [{"scenario": "main", "requests": 22}], "stages": [stage] * 2},
+        group | {"replicas": 2, "shares": [{"scenario": "main", "requests": 33}], "stages": [stage] * 3},
+    ]
+    asked = {"name": "main", "kind": "burst", "requests": 88, "ttft_limit_ns": 10**9}
+    facts = {"model": "mixtral-8x7b", "device": "a100-80-sxm", "engine": "any", "routed": True, "scenarios": [asked]}
+    view = plan_view({"plan": {"replicas": 3, "groups": groups}}, facts)
+    assert view["stages"] == []
+    assert [(one["gpus"], one["gpus_each"], one["offer"]) for one in view["groups"]] == [
+        (2, 2, "a100-80-sxm"),
+        (6, 3, "a100-80-sxm"),
+    ]
+    assert [one["takes"][0]["requests"] for one in view["groups"]] == [22, 33]
+    assert [one["view"]["timelines"][0]["microbatches"] for one in view["groups"]] == [11, 17]
+
+
+def test_a_fleet_of_fewest_gpus_has_a_bound_that_a_row_may_hold() -> None:
+    found = {"status": "optimal", "proof": "solver-claimed", "gpus": 4, "bound": 4.0, "stop_reason": "proved"}
+    assert from_fleet(found | {"objective": "gpus"}, seconds=1.0).summary["bound"] == 4
+    assert isinstance(from_fleet(found | {"objective": "gpus"}, seconds=1.0).summary["bound"], int)
+    assert from_fleet(found | {"objective": "price", "bound": 9.6}, seconds=1.0).summary["bound"] is None
 
 
 def test_missing_runs_are_named(folder: Path, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ function showPlan(entry) {
   byId("plan-title").textContent = row.gpus && !fleet ? `Plan: ${row.gpus} x ${row.device}` : "Assumed";
   byId("why-title").textContent = result.status === "infeasible" ? "Why there is none" : fleet ? "Why not less" : "Why not fewer";
   const { explanation, ...texts } = view.texts;
-  byId("plan-parts").replaceChildren(planParts({ ...view, texts, ...(fleet ? { stages: [] } : {}) }, row.gpus, row.bound), ...commandParts(answer));
+  byId("plan-parts").replaceChildren(planParts({ ...view, texts, ...(fleet ? { stages: [], groups: [] } : {}) }, row.gpus, row.bound), ...commandParts(answer));
   byId("fleet-parts").replaceChildren(...(fleet ? [fleetParts(fleet, result, result.metrics)] : []));
   showWhy(entry.why || null, "", explanation);
   showPins(entry);
