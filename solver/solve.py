@@ -18,7 +18,7 @@ from shardproof.formulations.deployment.plans import moved, plan_of
 from shardproof.formulations.engines.told import engine_assumptions
 from shardproof.formulations.fleet.plans import plan_of_fleet
 from shardproof.formulations.restrictions import restrictions_of
-from shardproof.instances.clock import now
+from shardproof.instances.clock import checked_by, now
 from shardproof.instances.errors import InternalError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan
@@ -28,6 +28,7 @@ from shardproof.solver.analysis.limiting import (
     engine_sentences,
     limit_sentences,
     restriction_sentences,
+    stopper,
 )
 from shardproof.solver.evaluation.engine_flags import engine_flags
 from shardproof.solver.evaluation.evaluate import best_decode_microbatches, evaluate
@@ -91,7 +92,12 @@ def search(
     ``volumes``: what volume says of the question under each engine, shared by the searches of all of them.
     """
     started = now()
-    deployment = deployment_of(instance)
+    try:
+        with checked_by(stopper(math.inf if settings.time_limit_s is None else started + settings.time_limit_s)):
+            deployment = deployment_of(instance)
+    except Interrupted:
+        return _unplaced(instance, started)
+    settings = _left(settings, started)
     if not deployment.options:
         nothing = Outcome(deployment, infeasible=True, levels={"gpus": Level(None, None)})
         return Search(instance, deployment, nothing, started)
@@ -113,6 +119,21 @@ def search(
     if settings.search == "both":
         _compare(deployment, outcome, settings, started, rival)
     return Search(instance, held[-1], outcome, started)
+
+
+def _left(settings: Settings, started: float) -> Settings:
+    """Return how to search in what is left of the time."""
+    if settings.time_limit_s is None:
+        return settings
+    return replace(settings, time_limit_s=max(0.0, settings.time_limit_s - (now() - started)))
+
+
+def _unplaced(instance: Instance, started: float) -> Search:
+    """Return that nothing is known of a question whose experts were not placed by the time the limit was reached."""
+    deployment = Deployment(instance.model_copy(update={"load_profile": None}))
+    return Search(
+        instance, deployment, Outcome(deployment, stop_reason="time-limit", levels={"gpus": Level(None, 1)}), started
+    )
 
 
 def _compare(deployment: Deployment, outcome: Outcome, settings: Settings, started: float, rival: Rival | None) -> None:
@@ -206,7 +227,8 @@ def _explanation(found: Search, status: Status, settings: Settings, finish_by: f
     sentences = () if outcome.alike is None else restriction_sentences(gpus, outcome.alike)
     for find in (limit_sentences, alike_sentences, engine_sentences):
         try:
-            sentences += find(deployment, gpus, stop_at)
+            with checked_by(stopper(stop_at)):
+                sentences += find(deployment, gpus, stop_at)
         except Interrupted:
             return (*sentences, "further reasons take longer than there is time for: see `shardproof explain`")
     return sentences

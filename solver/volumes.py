@@ -12,11 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from shardproof.formulations.deployment.volume import least_gpus
-from shardproof.instances.clock import now
+from shardproof.instances.clock import checked_by, now
 from shardproof.instances.engine import EngineName
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
+from shardproof.solver.analysis.limiting import stopper
 from shardproof.solver.problem import deployment_of
+from shardproof.solver.search.query import Interrupted
 
 SEARCHED_SHARE, SEARCHED_AT_MOST_S = 0.25, 15.0
 """Share of a time limit, and seconds at most, that is searched before volume is asked."""
@@ -55,7 +57,7 @@ class Volumes:
         """Return a number of GPUs that every fleet has at least; 1 where volume says nothing."""
         if engine not in self._known:
             self._known[engine] = 1
-            with suppress(InputError):
+            with suppress(InputError, Interrupted), checked_by(stopper(self.give_up_at)):
                 self._known[engine] = least_gpus(deployment_of(self.asked(engine)), self.give_up_at)
         return self._known[engine]
 

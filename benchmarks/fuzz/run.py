@@ -28,7 +28,7 @@ LONGEST_MESSAGE = 20_000
 
 _LINE = re.compile(r":\d+$")
 _WHOLE = re.compile(
-    r"is (?:not|no|larger|nested|a folder|encrypted|compressed|empty|damaged|binary)|cannot be read|holds "
+    r"is (?:not|no|another|larger|nested|a folder|encrypted|compressed|empty|damaged|binary)|cannot be read|holds "
     r"|the top level|has (?:no known|more than)|was written by|states no|in one way|must be"
 )
 """How messages about a file as a whole begin: they have no field to name."""

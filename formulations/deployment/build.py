@@ -48,6 +48,7 @@ from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout,
 from shardproof.formulations.engines.rules import Rule, rules_of, runs_alone
 from shardproof.formulations.engines.told import default_batch
 from shardproof.formulations.scaling import allowed_time, limit_within_margin
+from shardproof.instances.clock import check_time
 from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.workload import ClosedLoop, OpenLoop, Phased, Scenario
@@ -120,12 +121,12 @@ class Deployment(Cells):
 
     @cached_property
     def program(self) -> Program:
-        """The integer program; tables are computed when first read."""
-        index = {name: place for place, name in enumerate(self.kind_names)}
+        """The integer program; layouts and tables are made when first read."""
+        variants, index = self.variants, {name: place for place, name in enumerate(self.kind_names)}
         return Program(
             kinds=tuple(index[name] for name in self.layer_kinds),
             options=self.options,
-            layouts=tuple(self._layout(variant) for variant in self.variants),
+            layouts=Lazy(len(variants), lambda place: self._layout(variants[place])),
             max_gpus=self.instance.max_gpus,
             batch_sizes=self.demand,
         )
@@ -161,6 +162,7 @@ class Deployment(Cells):
 
     def _layout(self, variant: Variant, widest: int | None = None) -> Layout:
         """Return the layout of a variant; ``widest`` bounds a replica (``None``: its share of the budget)."""
+        check_time()
         scenarios = self.instance.scenarios
         node = self.instance.device.devices_per_node
         budget = self.instance.max_gpus // variant.replicas if widest is None else widest
@@ -398,14 +400,7 @@ class Deployment(Cells):
 
     def _loosest_balance(self, step: Step) -> int:
         """Largest difference, ns, that an unproven placement makes to a layer's time."""
-        gaps = [0]
-        for kind, balance in self._balance.items():
-            for option in self.options:
-                found = balance.get((option.moe_ep, option.extra_slots))
-                if found is not None and found.lower < found.achieved:
-                    operations = self.operations(kind, option, step, imbalance=found.lower)
-                    gaps.append(self.layer_time(kind, option, step) - self.timed(step, operations))
-        return max(gaps)
+        return max((self.unproven_time(kind, self.options, step) for kind in self._balance), default=0)
 
 
 def limited(instance: Instance, max_gpus: int) -> Instance:

@@ -56,6 +56,7 @@ from shardproof.formulations.scaling import (
     fitted_nanoseconds,
     nanoseconds_up,
 )
+from shardproof.instances.clock import check_time
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import Layer, LinearAttention
 from shardproof.instances.model import Model
@@ -176,6 +177,31 @@ class Cells:
         found = self._balance.get(balanced_kind(kind), {}).get((option.moe_ep, option.extra_slots))
         return None if found is None else found.achieved
 
+    @cached_property
+    def _least_times(self) -> LayerTimes:
+        """Times of layers if experts balanced as well as no placement is proven not to."""
+        return LayerTimes(self.instance, self.clock, {}, scale=self._scale, imbalance=self._least_imbalance_of)
+
+    def _least_imbalance_of(self, kind: str, option: Option) -> Fraction | None:
+        found = self._balance[kind].get((option.moe_ep, option.extra_slots))
+        return None if found is None else found.lower
+
+    def unproven_time(self, kind: str, options: Sequence[Option], step: Step) -> int:
+        """Largest difference, ns, that a placement not proven to be the best makes to a layer's time; 0: none does.
+
+        Loops timed by factors of measured deployments know nothing of placements.
+        """
+        if step.loop and self.serving is not None:
+            return 0
+        balance = self._balance[kind]
+        cells = [(option, balance.get((option.moe_ep, option.extra_slots))) for option in options]
+        doubtful = [option for option, cell in cells if cell is not None and cell.lower < cell.achieved]
+        if not doubtful:
+            return 0
+        base = base_kind(kind)
+        gaps = self._times.of(kind, base, doubtful, step) - self._least_times.of(kind, base, doubtful, step)
+        return max(0, int(gaps.max()))
+
     def _remember(self, store: Remembered) -> None:
         """Read cells from a store of the same subject, and add to it."""
         self._store = store
@@ -184,6 +210,7 @@ class Cells:
 
     def memory_parts(self, variant: Variant, scenario: Scenario, step: Step | None, option: Option) -> MemoryParts:
         """Memory of a stage that does not depend on its layers, by part, bytes."""
+        check_time()
         model, dtype = self.instance.model, self.instance.activations
         work = buffers = received = logits = 0
         if step is not None:
@@ -314,6 +341,7 @@ class Cells:
         return self._end_cells[key]
 
     def _end_times(self, option: Option, step: Step, link: LinkName) -> EndTimes:
+        check_time()
         model, dtype = self.instance.model, self.instance.activations
         entry = self.timed(step, [hand_over(model, option, step, dtype=dtype, link=link)])
         if not step.loop or self.serving is None:
@@ -338,6 +366,7 @@ class Cells:
             )
 
     def _served_layer(self, serving: StepClock, kind: str, option: Option, step: Step) -> int:
+        check_time()
         if step.phase == "prefill":
             return fitted_nanoseconds(serving.prefill_layer(base_kind(kind), option, tokens=step.tokens))
         each = max(1.0, step.requests / option.attn_dp)

@@ -15,6 +15,7 @@ from shardproof.formulations.deployment.cells import Cells, MemoryParts, Variant
 from shardproof.formulations.deployment.lazy import Column, Fill, Ints, Lazy, Rows, column
 from shardproof.formulations.deployment.remembered import EndTimes, Tables
 from shardproof.formulations.deployment.tables import Table
+from shardproof.instances.clock import check_time
 from shardproof.instances.option import Option
 from shardproof.instances.workload import Scenario
 
@@ -76,6 +77,7 @@ def _layers(cells: Cells, scenario: Scenario, options: Sequence[Option], request
     def fill(start: int, stop: int) -> Ints:
         rows = list[list[int]]()
         for option in options[start:stop]:
+            check_time()
             found = {
                 kind: cells.layer_weights(kind, option) + cells.layer_kv(kind, option, scenario, requests)
                 for kind in kinds

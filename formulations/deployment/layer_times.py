@@ -31,6 +31,7 @@ from shardproof.formulations.costs.speculative import per_token
 from shardproof.formulations.deployment.lazy import Ints
 from shardproof.formulations.deployment.prefill import distinct_ceilings
 from shardproof.formulations.scaling import corrected_nanoseconds, within_reason
+from shardproof.instances.clock import check_time
 from shardproof.instances.instance import Instance
 from shardproof.instances.layers import MixtureOfExperts
 from shardproof.instances.option import Option
@@ -148,6 +149,7 @@ class LayerTimes:
         self, known: dict[PartKey, Picoseconds], base: str, option: Option, step: Step, sequences: int
     ) -> None:
         """Time the own part of layers cut as an option does, for so many sequences and all that are likely next."""
+        check_time()
         counts = [count for count in self._likely(sequences) if (option.attn_tp, count) not in known]
         alone, each = replace(option, attn_dp=1), replace(step, requests=many(counts))
         key = "own", base, step.phase, step.tokens, step.context, option.attn_tp, *counts
@@ -158,6 +160,7 @@ class LayerTimes:
         self, known: dict[PartKey, Picoseconds], kind: str, base: str, option: Option, step: Step
     ) -> None:
         """Time the experts' part of layers cut as an option does, as `_read_own`; one by one where loads are uneven."""
+        check_time()
         replicas = option.attn_dp
         cut = option.moe_tp, option.moe_ep, option.extra_slots
         asked = divide_up(step.requests, replicas)

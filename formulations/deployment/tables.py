@@ -164,7 +164,7 @@ class Program:
 
     kinds: tuple[int, ...]
     options: tuple[Option, ...]
-    layouts: tuple[Layout, ...]
+    layouts: Sequence[Layout]
     max_gpus: int
     batch_sizes: tuple[int, ...] = ()
 

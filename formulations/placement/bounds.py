@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from heapq import heapify, heapreplace
+from heapq import heapify, heapreplace, nlargest
 from typing import Literal
 
 from shardproof.formulations.placement.problem import LayerProblem
@@ -73,9 +73,11 @@ def simple_bound(problem: LayerProblem) -> LowerBound:
 
 def replica_bound(problem: LayerProblem, loads: Sequence[int]) -> Fraction:
     """Return the least possible weight of the heaviest replica: extra copies go where they weigh most."""
-    heap = [(-Fraction(load), load, 1) for load in loads]
+    extra = problem.filled - problem.experts
+    heaviest = nlargest(extra + 1, loads)  # no more of them get a copy, and one is left that is as heavy as any other
+    heap = [(-Fraction(load), load, 1) for load in heaviest]
     heapify(heap)
-    for _ in range(problem.filled - problem.experts):
+    for _ in range(extra):
         _, load, copies = heap[0]
         if problem.distinct and copies == problem.ranks:
             break

@@ -13,6 +13,7 @@ from fractions import Fraction
 from shardproof.formulations.placement.bounds import simple_bound
 from shardproof.formulations.placement.check import largest_even_load
 from shardproof.formulations.placement.problem import LayerProblem, PlacementRules, Slots, layer_problem
+from shardproof.instances.clock import check_time
 from shardproof.instances.load_profile.profile import LoadProfile
 
 Placer = Callable[[Sequence[LayerProblem]], Sequence[tuple[Slots, Fraction]]]
@@ -70,6 +71,7 @@ def fewest_slots(experts: int, ranks: int) -> int:
 
 
 def _imbalance(problem: LayerProblem, slots: Slots, bound: Fraction) -> Imbalance:
+    check_time()
     if not problem.mean:
         return Imbalance(Fraction(1), Fraction(1), slots)
     lower = max(bound, simple_bound(problem).value)

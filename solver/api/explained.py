@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from shardproof.instances.clock import now
+from shardproof.instances.clock import checked_by, now
 from shardproof.solver.api.question import Fields, asked_from, check_fields, shows_fields
 from shardproof.solver.api.record import Answered, seconds_of
 
@@ -142,10 +142,12 @@ def explanation_of(instance: Instance, result: Result, stop_at: float = math.inf
 def _conflicts(instance: Instance, stop_at: float) -> tuple[tuple[Conflict, ...], tuple[str, ...]]:
     """Return the conflicting limits, or that there was no time to find them."""
     from shardproof.solver.analysis.conflicts import TAKES_LONGER, conflicts
+    from shardproof.solver.analysis.limiting import stopper
     from shardproof.solver.search.query import Interrupted
 
     try:
-        return conflicts(instance, stop_at), ()
+        with checked_by(stopper(stop_at)):
+            return conflicts(instance, stop_at), ()
     except Interrupted:
         return (), (f"which limits cannot hold together {TAKES_LONGER}",)
 
@@ -159,11 +161,14 @@ LIFTED_WITHIN_S = 5.0
 
 def _formats(instance: Instance, gpus: int | None, stop_at: float) -> tuple[str, ...]:
     from shardproof.solver.analysis.conflicts import cheaper_formats
+    from shardproof.solver.analysis.limiting import stopper
     from shardproof.solver.search.query import Interrupted
 
     found: list[str] = []
+    within = min(stop_at, now() + LIFTED_WITHIN_S)
     try:
-        found.extend(cheaper_formats(instance, gpus, min(stop_at, now() + LIFTED_WITHIN_S)))
+        with checked_by(stopper(within)):
+            found.extend(cheaper_formats(instance, gpus, within))
     except Interrupted:
         found.append("other formats: finding out takes longer; see `shardproof solve --top`")
     return tuple(found)
@@ -172,14 +177,15 @@ def _formats(instance: Instance, gpus: int | None, stop_at: float) -> tuple[str,
 def _lifted(instance: Instance, result: Result, stop_at: float) -> tuple[str, ...]:
     if result.status != "optimal" or result.gpus is None or result.gpus <= 1:
         return ()
-    from shardproof.solver.analysis.limiting import lifted_sentences
+    from shardproof.solver.analysis.limiting import lifted_sentences, stopper
     from shardproof.solver.problem import deployment_of
     from shardproof.solver.search.query import Interrupted
 
     found: list[str] = []
+    within = min(stop_at, now() + LIFTED_WITHIN_S)
     try:
-        within = min(stop_at, now() + LIFTED_WITHIN_S)
-        found.extend(lifted_sentences(deployment_of(instance), result.gpus, within))
+        with checked_by(stopper(within)):
+            found.extend(lifted_sentences(deployment_of(instance), result.gpus, within))
     except Interrupted:
         found.append("which restrictions of the search space cost a GPU takes longer to find out")
     return tuple(found)

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from shardproof.formulations.placement.bounds import simple_bound
 from shardproof.formulations.placement.check import largest_even_load
 from shardproof.formulations.placement.problem import LayerProblem, Slots
+from shardproof.instances.clock import check_time
 from shardproof.solver.placement.greedy import greedy_slots
 from shardproof.solver.placement.work import LayerAnswer, PlaceSettings, Task
 
@@ -42,6 +43,7 @@ def place_layers(
 
 
 def _started(problem: LayerProblem, slots: Slots) -> LayerAnswer:
+    check_time()
     return LayerAnswer(slots=slots, load=largest_even_load(problem, slots), bound=simple_bound(problem))
 
 

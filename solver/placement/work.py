@@ -10,6 +10,7 @@ from fractions import Fraction
 from shardproof.formulations.placement.bounds import LowerBound, PriceList
 from shardproof.formulations.placement.check import largest_even_load
 from shardproof.formulations.placement.problem import LayerProblem, Slots
+from shardproof.instances.clock import check_time
 
 _STEPS = 40
 """Steps of the batched search between two looks at the clock."""
@@ -129,6 +130,7 @@ class Work:
         while time.monotonic() < until and not self.exhausted and idle < patience and (waiting := self.open()):
             chosen = waiting[: max(_SMALLEST_ROUND, (len(waiting) + 1) // 2)][: self.most_at_once]
             self.batch.run(chosen, steps=_STEPS)
+            check_time()
             self.spent += len(chosen) * _STEPS * (_STEP_OVERHEAD + self.swaps)
             self._gather(chosen)
             total = sum(answer.gap for answer in self.answers)

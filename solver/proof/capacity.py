@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shardproof.formulations.deployment.tables import Layout
 from shardproof.solver.proof.refutation import CapacityClaim, Node
 
 
 def alike_claims(
-    layouts: tuple[Layout, ...], gpus: int, trees: tuple[Node, ...] | None, demand: tuple[int, ...]
+    layouts: Sequence[Layout], gpus: int, trees: tuple[Node, ...] | None, demand: tuple[int, ...]
 ) -> list[CapacityClaim]:
     """Read the refutation of ``gpus`` GPUs in replicas all alike as one claim for each replica count."""
     found: dict[int, list[int]] = {}

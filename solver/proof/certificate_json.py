@@ -92,9 +92,9 @@ class Shares:
         place = self.place(claim.load, claim.layouts)
         self._used[place] |= {at for at, tree in enumerate(claim.trees or ()) if isinstance(tree, SplitAxis)}
 
-    def plan(self, load: tuple[int, ...], layouts: tuple[Layout, ...], layout: int) -> int:
+    def plan(self, load: tuple[int, ...], layouts: Sequence[Layout], layout: int) -> int:
         """Keep the axes of a layout that the plan uses; return the place of the program."""
-        place = self.place(load, layouts)
+        place = self.place(load, tuple(layouts))
         self._used[place].add(layout)
         return place
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.check import broken_row
 from shardproof.formulations.deployment.tables import Program
-from shardproof.instances.clock import now
+from shardproof.instances.clock import checked_by, now
 from shardproof.instances.errors import InternalError
 from shardproof.solver.proof.evidence import Level
 from shardproof.solver.proof.refutation import Refutation
@@ -88,8 +88,9 @@ class LexicographicSearch:
     def run(self) -> Outcome:
         """Search until proved, out of time or interrupted; what is known by then is kept."""
         try:
-            self._fewest_gpus()
-            self._later_levels()
+            with checked_by(self._keep_time):
+                self._fewest_gpus()
+                self._later_levels()
         except Interrupted:
             self.outcome.stop_reason = "time-limit"
         except KeyboardInterrupt:
@@ -113,6 +114,10 @@ class LexicographicSearch:
         return chain is None
 
     def _check_stop(self) -> None:
+        self._keep_time()
+
+    def _keep_time(self) -> None:
+        """End the search when its time is over: tables that are filled meanwhile ask too."""
         limit = self.settings.time_limit_s
         if limit is not None and now() - self.started > limit:
             raise Interrupted

@@ -22,8 +22,8 @@ STEPS = (
 
 def asked(model: str, device: str, **more: object) -> Deployment:
     burst = {"kind": "burst", "batch_size": 16, "input_tokens": 512, "output_tokens": 64}
-    tree = {"model": model, "device": device, "workload": burst, "limits": {"max_gpus": 16, "ttft": "9 s"}, **more}
-    return deployment_of(resolve_tree(tree, where="asked"))
+    tree = {"model": model, "device": device, "workload": burst, "limits": {"max_gpus": 16, "ttft": "9 s"}}
+    return deployment_of(resolve_tree(tree | more, where="asked"))
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,24 @@ def test_parts_add_up_to_the_operations(model: str, device: str, more: dict[str,
             direct = [deployment.timed(step, deployment.operations(kind, option, step)) for kind in kinds]
             assert list(table.layer[place]) == direct
             assert [deployment.layer_time(kind, option, step) for kind in kinds] == direct
+
+
+def test_what_an_unproven_placement_costs_is_the_largest_difference_of_any_cell() -> None:
+    loop = {"kind": "closed-loop", "concurrency": 4, "input_tokens": 512, "output_tokens": 64}
+    more = {"engine": "vllm", "load_profile": "zipf:1.2", "limits": {"max_gpus": 2, "tpot": "1 s"}}
+    deployment = asked("qwen3-30b-a3b-fp8", "h100-sxm", **more)
+    step = STEPS[1]
+    for kind, cells in list(deployment._balance.items())[:2]:
+        gaps = [0]
+        for option in deployment.options:
+            cell = cells.get((option.moe_ep, option.extra_slots))
+            if cell is not None:
+                least = deployment.timed(step, deployment.operations(kind, option, step, imbalance=cell.lower))
+                gaps.append(deployment.layer_time(kind, option, step) - least)
+        assert deployment.unproven_time(kind, deployment.options, step) == max(gaps) > 0
+    fitted = asked("qwen3-30b-a3b-fp8", "h100-sxm", **more, workload=loop)
+    beside = Step("decode", 4, 1, 600, loop=True)
+    assert fitted.unproven_time(next(iter(fitted._balance)), fitted.options, beside) == 0
 
 
 def test_columns_are_filled_no_further_than_read() -> None:

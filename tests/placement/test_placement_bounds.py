@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from shardproof.formulations.placement.bounds import LowerBound, PriceList, simple_bound
+from shardproof.formulations.placement.bounds import LowerBound, PriceList, replica_bound, simple_bound
 from shardproof.formulations.placement.check import broken_rules, largest_even_load
 from shardproof.formulations.placement.free_split import split_freely
 from shardproof.formulations.placement.price_program import ask_prices
 from shardproof.formulations.placement.prices import prices_refute
-from shardproof.formulations.placement.problem import LayerProblem, PlacementRules, Slots
+from shardproof.formulations.placement.problem import LayerProblem, PlacementRules, Slots, layer_problem
 from shardproof.formulations.placement.program import solve_layer
 from shardproof.instances.load_profile.read import load_profile
 from shardproof.solver.checkers.placement import check_placement, check_placement_text
@@ -286,6 +286,24 @@ def test_the_imbalance_table_brackets_the_optimum() -> None:
             assert cell.lower <= best / Fraction(sum(row), key.moe_ep) <= cell.achieved
         assert slots_hold(cell.slots, 6)
     assert {(key.moe_ep, key.slots_per_rank) for key in table} >= {(1, 6), (2, 3), (3, 2), (3, 3), (6, 1)}
+
+
+def test_the_heaviest_replica_is_that_of_all_experts() -> None:
+    chance = random.Random(5)
+    for _ in range(200):
+        loads = [chance.choice((0, 1, 2, 3, 5, 8, 60)) for _ in range(chance.randrange(2, 9))]
+        ranks = chance.randrange(1, 5)
+        redundant = -len(loads) % ranks + ranks * chance.randrange(3)
+        distinct = len(loads) + redundant <= ranks * len(loads) and chance.random() < 0.5
+        rules = PlacementRules(ranks=ranks, redundant=redundant, distinct=distinct)
+        copies = [1] * len(loads)
+        for _ in range(redundant):
+            heaviest = max(range(len(loads)), key=lambda expert: Fraction(loads[expert], copies[expert]))
+            if distinct and copies[heaviest] == ranks:
+                break
+            copies[heaviest] += 1
+        problem = layer_problem([profile(loads)], 0, rules)
+        assert replica_bound(problem, loads) == max(map(Fraction, loads, copies))
 
 
 def slots_hold(slots: Slots, experts: int) -> bool:

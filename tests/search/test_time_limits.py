@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
 
 import shardproof
 from shardproof.formulations.deployment.volume import least_gpus
-from shardproof.instances.clock import measured_by, now
+from shardproof.instances.clock import check_time, checked_by, measured_by, now
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.proof.certificate import accepted
 from shardproof.solver.search.fleet_search import FleetSearch
@@ -98,3 +99,48 @@ def test_a_limit_counts_on_the_clock_that_is_said() -> None:
     with measured_by(lambda: 7.0):
         found = search(asked(batch_size=4), Settings(time_limit_s=0.0))
     assert found.outcome.stop_reason == "proved"
+
+
+class OverError(Exception):
+    """All time is over."""
+
+
+def over() -> None:
+    raise OverError
+
+
+MIXTURE: dict[str, Any] = {"model": "qwen3-30b-a3b-fp8", "device": "l40s", "engine": "vllm", "load_profile": "zipf:0.9"}
+
+
+@pytest.mark.parametrize("workload", [{"batch_size": 1000, "ttft": "9 s"}, {"concurrency": 1000, "tpot": "50 ms"}])
+def test_tables_are_not_filled_when_time_is_over(workload: dict[str, Any]) -> None:
+    instance = shardproof.load_instance(model="qwen3-8b", device="l40s", isl=512, osl=64, engine="vllm", **workload)
+    deployment = deployment_of(instance)
+    layouts = deployment.program.layouts
+    table, last = layouts[0].axes[-1].choices[7].paths[0].table, len(layouts) - 1
+    with checked_by(over):
+        for late in (lambda: layouts[last], lambda: table.layer[0], lambda: table.last[0]):
+            with pytest.raises(OverError):
+                late()
+    assert len(table.layer[0]) == len(deployment.kind_names)
+
+
+def test_checks_add_up_and_end_with_their_work() -> None:
+    asked: list[str] = []
+    with checked_by(lambda: asked.append("outer")):
+        with checked_by(lambda: asked.append("inner")):
+            check_time()
+        check_time()
+    check_time()
+    assert asked == ["outer", "inner", "outer"]
+
+
+def test_experts_that_are_not_placed_in_time_leave_the_question_undecided() -> None:
+    instance = shardproof.load_instance(**MIXTURE, isl=512, osl=64, concurrency=16, tpot="50 ms", max_gpus=2)
+    ticks = count()
+    with measured_by(lambda: float(next(ticks))):
+        found = shardproof.solve(instance, time_limit=3)
+    assert (found.status, found.bound, found.result.stop_reason) == ("undecided", 1, "time-limit")
+    assert next(ticks) < 20
+    assert found.certificate() is None
+    assert found.text()
