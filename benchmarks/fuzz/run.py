@@ -17,6 +17,7 @@ from types import FrameType
 
 from benchmarks.fuzz.reader import REFUSALS, Reader
 from benchmarks.fuzz.readers import readers
+from shardproof.instances.clock import measured_by
 from shardproof.instances.errors import UNPRINTABLE, InputError, Problem
 
 SECONDS = 5
@@ -72,7 +73,7 @@ def _one(reader: Reader, number: int, seconds: float) -> str:
         path.write_bytes(content)
         before = _restarted_peak()
         try:
-            with _limited(seconds), warnings.catch_warnings():
+            with _limited(seconds), measured_by(time.process_time), warnings.catch_warnings():
                 warnings.simplefilter("error", RuntimeWarning)  # numbers that went out of an array's range
                 reader.read(path)
             verdict = "read"
