@@ -130,7 +130,7 @@ def _left(settings: Settings, started: float) -> Settings:
 
 def _unplaced(instance: Instance, started: float) -> Search:
     """Return that nothing is known of a question whose experts were not placed by the time the limit was reached."""
-    deployment = Deployment(instance.model_copy(update={"load_profile": None}))
+    deployment = deployment_of(instance.model_copy(update={"load_profile": None}))
     return Search(
         instance, deployment, Outcome(deployment, stop_reason="time-limit", levels={"gpus": Level(None, 1)}), started
     )
