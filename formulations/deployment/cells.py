@@ -180,7 +180,8 @@ class Cells:
     @cached_property
     def _least_times(self) -> LayerTimes:
         """Times of layers if experts balanced as well as no placement is proven not to."""
-        return LayerTimes(self.instance, self.clock, {}, scale=self._scale, imbalance=self._least_imbalance_of)
+        own = self.instance, self.clock, {}, self._store.work
+        return LayerTimes(*own, scale=self._scale, imbalance=self._least_imbalance_of)
 
     def _least_imbalance_of(self, kind: str, option: Option) -> Fraction | None:
         found = self._balance[kind].get((option.moe_ep, option.extra_slots))
