@@ -46,7 +46,7 @@ from shardproof.formulations.deployment.balance import (
     base_kind,
     grouped_kinds,
 )
-from shardproof.formulations.deployment.layer_times import LayerTimes
+from shardproof.formulations.deployment.layer_times import LayerTimes, Parts
 from shardproof.formulations.deployment.lazy import Ints
 from shardproof.formulations.deployment.remembered import EndTimes, Remembered, remembered
 from shardproof.formulations.engines.told import account_of
@@ -180,8 +180,8 @@ class Cells:
     @cached_property
     def _least_times(self) -> LayerTimes:
         """Times of layers if experts balanced as well as no placement is proven not to."""
-        own = self.instance, self.clock, {}, self._store.work
-        return LayerTimes(*own, scale=self._scale, imbalance=self._least_imbalance_of)
+        store, work = Parts(), self._store.work
+        return LayerTimes(self.instance, self.clock, store, work, scale=self._scale, imbalance=self._least_imbalance_of)
 
     def _least_imbalance_of(self, kind: str, option: Option) -> Fraction | None:
         found = self._balance[kind].get((option.moe_ep, option.extra_slots))
