@@ -98,6 +98,7 @@ class LayerTimes:
 
         Those of all that are likely next besides.
         """
+        check_time()
         model, dtype = self._instance.model, self._instance.activations
         counts = sorted(self._likely(step.sequences(option)))
         alone, each = replace(option, attn_dp=1), replace(step, requests=many(counts))
