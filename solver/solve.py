@@ -30,8 +30,9 @@ from shardproof.solver.analysis.limiting import (
     restriction_sentences,
     stopper,
 )
+from shardproof.solver.evaluation.decode_choice import best_decode_microbatches
 from shardproof.solver.evaluation.engine_flags import engine_flags
-from shardproof.solver.evaluation.evaluate import best_decode_microbatches, evaluate
+from shardproof.solver.evaluation.evaluate import evaluate
 from shardproof.solver.evaluation.figures import Evaluation, GroupFigures, ScenarioFigures
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.proof.evidence import Evidence, Level

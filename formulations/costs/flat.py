@@ -30,6 +30,11 @@ class _Rate:
         quotient, rest = divmod(work * PICOSECONDS * self.denominator, self.numerator)
         return quotient, quotient + (rest > 0)
 
+    def many(self, work: int, count: int) -> list[int]:
+        """Picoseconds of many amounts (`formulations.costs.many`), rounded up."""
+        factor, numerator = PICOSECONDS * self.denominator, self.numerator
+        return [-(-int(one) * factor // numerator) for one in listed(work, count)]
+
 
 def _rate(value: Fraction) -> _Rate:
     return _Rate(value.numerator, value.denominator)
@@ -40,11 +45,18 @@ def leaving_a_node(operation: Operation, time: Callable[[Operation], tuple[int, 
 
     It passes the links inside its node first, and a replica that fits into a node never gains by leaving it.
     """
-    found = time(operation)
-    if operation.kind != "p2p" or operation.link != "scale_out":
+    found, within = time(operation), _inside(operation)
+    if within is operation:
         return found
-    inside = time(replace(operation, link="scale_up"))
+    inside = time(within)
     return max(found[0], inside[0]), max(found[1], inside[1])
+
+
+def _inside(operation: Operation) -> Operation:
+    """Return what is handed over to another node as if it stayed inside, any other operation as it is."""
+    if operation.kind != "p2p" or operation.link != "scale_out":
+        return operation
+    return replace(operation, link="scale_up")
 
 
 class FlatClock:
@@ -69,21 +81,19 @@ class FlatClock:
         launch = self._device.launch_latency * 1000
         return max(compute[0], memory[0]) + launch, max(compute[1], memory[1]) + launch
 
-    def rounded_up(self, operation: Operation, count: int) -> list[int]:
-        """Return the duration at each of ``count`` sizes (`many`), rounded up."""
+    def many(self, operation: Operation, count: int) -> list[int]:
+        """Return the duration at each of ``count`` sizes (`formulations.costs.many`), rounded up."""
         if operation.kind in _COLLECTIVES:
-            rate, latency = self._ring(operation)
-            found = [rate.picoseconds(int(size))[1] + latency for size in listed(operation.message_bytes, count)]
-            if operation.kind != "p2p" or operation.link != "scale_out":
-                return found
-            return list(map(max, found, self.rounded_up(replace(operation, link="scale_up"), count)))
+            within, times = _inside(operation), self._sent(operation, count)
+            return times if within is operation else list(map(max, times, self._sent(within, count)))
         compute = self._compute[self._device.compute_dtype(operation.dtype)]
         launch = self._device.launch_latency * 1000
-        pairs = zip(listed(operation.flops, count), listed(operation.moved_bytes, count), strict=True)
-        return [
-            max(compute.picoseconds(int(flops))[1], self._memory.picoseconds(int(moved))[1]) + launch
-            for flops, moved in pairs
-        ]
+        pairs = zip(compute.many(operation.flops, count), self._memory.many(operation.moved_bytes, count), strict=True)
+        return [max(pair) + launch for pair in pairs]
+
+    def _sent(self, operation: Operation, count: int) -> list[int]:
+        rate, latency = self._ring(operation)
+        return [time + latency for time in rate.many(operation.message_bytes, count)]
 
     def _collective(self, operation: Operation) -> tuple[int, int]:
         rate, latency = self._ring(operation)

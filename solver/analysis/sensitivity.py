@@ -17,7 +17,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.solver.analysis.inputs import Input
 from shardproof.solver.analysis.limiting import fewest_gpus
-from shardproof.solver.evaluation.evaluate import evaluate
+from shardproof.solver.evaluation.evaluate import keeps_limits
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.search.prover import Prover
 from shardproof.solver.search.query import Objective, Query
@@ -84,7 +84,7 @@ def furthest(reach: Callable[[int, bool], int | None], item: Input, near: int) -
 
 def plan_holds(instance: Instance, plan: Plan) -> bool:
     """Whether a plan keeps every limit of an instance."""
-    return not evaluate(instance, plan).violations
+    return keeps_limits(instance, plan)
 
 
 def enough(instance: Instance, gpus: int, *, floor: bool = False) -> bool:
@@ -140,8 +140,12 @@ def _reach(item: Input, gpus: int) -> Callable[[int, bool], int | None]:
         plans = plans_within(item.changed(value), gpus)
         if next(plans, None) is None:
             return None
-        ends = [holds_until(item, plan, value) for plan in plans] if is_open else []
-        return min([value, *ends]) if item.falling else max([value, *ends])
+        for plan in plans if is_open else ():
+            beyond = value - 1 if item.falling else value + 1
+            # Most plans hold no further than the best before them: one question tells.
+            if value != item.extreme and plan_holds(item.changed(beyond), plan):
+                value = holds_until(item, plan, beyond)
+        return value
 
     return reach
 

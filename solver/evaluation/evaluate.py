@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Literal, get_args
@@ -27,7 +27,7 @@ from shardproof.formulations.deployment.cells import (
     prefill_step,
 )
 from shardproof.formulations.deployment.loops import Loop, LoopTimes
-from shardproof.formulations.deployment.prefill import PrefillShape, distinct_ceilings, stream_shapes
+from shardproof.formulations.deployment.prefill import PrefillShape, stream_shapes
 from shardproof.formulations.engines.rules import broken_rules
 from shardproof.formulations.engines.told import cut_at, memory_budget, running
 from shardproof.formulations.scaling import allowed_time, limit_within_margin
@@ -64,7 +64,18 @@ def evaluate(instance: Instance, plan: Plan, *, deployment: Deployment | None = 
     if plan.is_apart:
         return _apart(instance, plan)
     deployment = deployment or deployment_of(as_together(instance))
-    found = [_Evaluator(deployment, group, name) for name, group in _named(plan)]
+    return _evaluated(instance, plan, [Evaluator(deployment, group, name) for name, group in _named(plan)])
+
+
+def keeps_limits(instance: Instance, plan: Plan) -> bool:
+    """Whether a plan keeps every limit, by the same figures as `evaluate`; which operation takes what is not asked."""
+    if plan.is_apart:
+        return not evaluate(instance, plan).violations
+    deployment = deployment_of(as_together(instance))
+    return not _evaluated(instance, plan, [Totals(deployment, group) for group in plan.parts]).violations
+
+
+def _evaluated(instance: Instance, plan: Plan, found: Sequence[Evaluator]) -> Evaluation:
     groups = tuple(one.run() for one in found)
     budget = Check("max_gpus", "plan", plan.gpus, instance.max_gpus, "GPUs")
     checks = (*(check for one in found for check in one.checks), budget)
@@ -112,7 +123,7 @@ def requests_of(group: Group, scenario: Scenario) -> int:
     return 0 if group.shares else divide_up(scenario.workload.requests, group.replicas)
 
 
-class _Evaluator:
+class Evaluator:
     """One group of replicas in numbers; ``name`` stands before the places of its rows."""
 
     def __init__(self, deployment: Deployment, plan: Group, name: str = "") -> None:
@@ -145,6 +156,7 @@ class _Evaluator:
         return self.variant.load[self.instance.scenarios.index(scenario)]
 
     def run(self) -> GroupFigures:
+        """Compute the figures of the group, and what the limits say of them."""
         self.shape = tuple(self._shape_violations())
         beyond = any(stage.layers[1] >= self.instance.model.layer_count for stage in self.plan.stages)
         served = (scenario for scenario in self.instance.scenarios if self._requests(scenario))
@@ -408,6 +420,13 @@ class _Evaluator:
             yield Check(f"rate[{figures.scenario.name}]", place, found.iteration, share, "ns")
 
 
+class Totals(Evaluator):
+    """The same figures, with the time of a stage as one sum."""
+
+    def _times(self, stage: Stage, step: Step) -> dict[str, int]:
+        return {"all operations": self._total(stage, step)}
+
+
 def _sending(scenario: Scenario) -> int:
     """What the KV cache of one request takes on the link to the decode pool, ns."""
     return scenario.workload.sending if isinstance(scenario.workload, Phased) else 0
@@ -419,29 +438,3 @@ def _shares(picoseconds: Counter[str], total_ns: int) -> dict[str, int]:
     if parts:
         parts[max(parts, key=lambda name: parts[name])] += total_ns - sum(parts.values())
     return parts
-
-
-def best_decode_microbatches(deployment: Deployment, plan: Group, scenario: Scenario) -> int:
-    """Return the number of decode microbatches with the lowest TPOT that keeps the plan's peak memory.
-
-    One sequence a microbatch always qualifies: it is no larger than any prefill microbatch. Where a limit made the
-    program choose a number, it met the limit and no more; its own choice qualifies, so that none is slower.
-    """
-    requests = requests_of(plan, scenario)
-    item = next(item for item in plan.microbatches if item.scenario == scenario.name)
-    evaluator, speculation = _Evaluator(deployment, plan), deployment.instance.speculative
-    alone = isinstance(scenario.workload, Phased) and scenario.workload.phase == "decode"
-    prefill = PrefillShape(item.prefill_requests, item.prompt_chunks).step(scenario)
-    peak = 0 if alone else evaluator.peak(scenario, prefill)
-    if alone or scenario.limits.tpot is not None:
-        chosen = divide_up(requests, item.decode_microbatches)
-        peak = max(peak, evaluator.peak(scenario, decode_step(scenario, chosen, speculation)))
-    best: tuple[int, int] | None = None
-    for size in distinct_ceilings(requests):
-        if best is not None and evaluator.peak(scenario, decode_step(scenario, size, speculation)) > peak:
-            break
-        count = divide_up(requests, size)
-        found = (evaluator.decode_tpot(scenario, size, count), count)
-        best = found if best is None else min(best, found)
-    assert best is not None
-    return best[1]

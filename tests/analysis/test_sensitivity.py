@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.instances.resolve import load_instance
+from shardproof.solver.analysis import sensitivity
 from shardproof.solver.analysis.inputs import Input, inputs_of
 from shardproof.solver.analysis.sensitivity import (
     around,
@@ -24,6 +25,7 @@ from shardproof.solver.analysis.sensitivity import (
     slack_of,
 )
 from shardproof.solver.commands.sensitivity import command
+from shardproof.solver.evaluation.evaluate import evaluate, keeps_limits
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.solve import solve
 from tests.oracles.places import CASES
@@ -97,6 +99,31 @@ def test_plans_that_show_it_and_decisions_alone_end_at_one_value(instance: Insta
     shown, decided = slack_of(item, plan, 5), slack_of(item, plan, 5, enough)
     assert shown == decided
     assert shown.optimum_until == last_good(lambda value: enough(item.changed(value), 5), item)
+
+
+@pytest.mark.parametrize("name", ["mfu", "memory bandwidth", "memory per device", "output_tokens", "ttft limit"])
+def test_a_plan_keeps_its_limits_where_its_figures_show_no_violation(instance: Instance, plan: Plan, name: str) -> None:
+    item = next(item for item in inputs_of(instance) if item.name == name)
+    values = [item.value * share // 100 for share in ((100, 90, 50, 20, 10) if item.falling else (100, 150, 300))]
+    judged = [keeps_limits(item.changed(value), plan) for value in values]
+    assert judged == [not evaluate(item.changed(value), plan).violations for value in values]
+    assert judged[0]
+    assert not judged[-1]
+
+
+def test_the_best_of_several_plans_is_followed_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    item = Input("x", "ns", 100, False, lambda value: value)  # type: ignore[arg-type, return-value]
+    asked: list[tuple[int, int]] = []
+
+    def holds(value: int, end: int) -> bool:
+        asked.append((value, end))
+        return value <= end
+
+    monkeypatch.setattr(sensitivity, "plans_within", lambda *_: iter([100, 700, 300, 650, 90_000, 89_999]))
+    monkeypatch.setattr(sensitivity, "plan_holds", holds)
+    assert sensitivity._reach(item, 5)(100, True) == 90_000
+    assert [value for value, end in asked if end in (300, 650, 89_999)] == [701, 701, 90_001]
+    assert sensitivity._reach(item, 5)(100, False) == 100
 
 
 def test_curves_are_proven_and_monotone(instance: Instance) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from shardproof.formulations.costs.communication import expert_collectives, own_collectives
 from shardproof.formulations.costs.compute import Step, expert_operations, own_operations
+from shardproof.formulations.costs.flat import FlatClock
 from shardproof.formulations.costs.many import listed, many, one_by_one
-from shardproof.formulations.costs.operations import ManyClock, Operation, Shape
+from shardproof.formulations.costs.operations import LinkName, ManyClock, Operation, Shape
 from shardproof.formulations.costs.roofline import Roofline
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment
@@ -69,6 +70,19 @@ def test_sizes_at_once_are_sizes_one_by_one(model: str, device: str, engine: str
             assert clock.many(operation, len(COUNTS)) == [clock.picoseconds(one)[1] for one in single]
             terms = [listed(term, len(COUNTS)) for term in roofline.terms(operation)]
             assert [max(column) for column in zip(*terms, strict=True)] == list(map(roofline.picoseconds, single))
+
+
+@pytest.mark.parametrize("link", ["scale_up", "scale_out", None])
+@pytest.mark.parametrize(("up", "out"), [(25, 200), (200, 25)])
+def test_hand_overs_at_once_are_hand_overs_one_by_one(link: LinkName | None, up: int, out: int) -> None:
+    device = asked("llama-3.1-8b", "rtx-3090").instance.device
+    links = {"scale_up": up, "scale_out": out}
+    changed = {
+        name: getattr(device, name).model_copy(update={"bandwidth": rate * 10**9}) for name, rate in links.items()
+    }
+    clock = FlatClock(device.model_copy(update=changed))
+    sent = Operation("sent", "p2p", message_bytes=many((1, 4095, 10**9)), link=link, shape=Shape(ranks=2))
+    assert clock.many(sent, 3) == [clock.picoseconds(one)[1] for one in one_by_one(sent, 3)]
 
 
 def test_counts_that_no_share_is_are_timed_alike() -> None:

@@ -9,9 +9,9 @@ from functools import lru_cache
 from shardproof.formulations.costs.curves.families import FAMILIES
 from shardproof.formulations.costs.curves.load import LoadTable, table_of
 from shardproof.formulations.costs.curves.requests import Request, requests_of
-from shardproof.formulations.costs.flat import FlatClock, leaving_a_node
+from shardproof.formulations.costs.flat import leaving_a_node
 from shardproof.formulations.costs.many import listed, one_by_one
-from shardproof.formulations.costs.operations import Clock, Operation
+from shardproof.formulations.costs.operations import Clock, ManyClock, Operation
 from shardproof.formulations.costs.roofline import Roofline
 from shardproof.instances.calibration import Calibration, Curve
 from shardproof.instances.hardware import Device
@@ -113,8 +113,8 @@ class CalibratedClock:
         requests = requests_of(operation, self._device.devices_per_node)
         pairs = [self._choose(request) for request in requests]
         if not pairs or any(curve is None for _, curve in pairs):
-            if isinstance(self._fallback, FlatClock):
-                return self._fallback.rounded_up(operation, count)
+            if isinstance(self._fallback, ManyClock):
+                return self._fallback.many(operation, count)
             return [self._fallback.picoseconds(one)[1] for one in one_by_one(operation, count)]
         totals = [0.0] * count
         for request, curve in pairs:
