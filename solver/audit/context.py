@@ -19,7 +19,7 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.option import Option
 from shardproof.instances.plan import Group, Launched, Microbatches, Plan, Pool, Stage
 from shardproof.instances.units import format_bytes, format_duration
-from shardproof.instances.workload import ClosedLoop
+from shardproof.instances.workload import Burst, ClosedLoop
 from shardproof.solver.audit.facts import Facts
 from shardproof.solver.audit.instance_of import instance_of
 from shardproof.solver.audit.mistakes import Budget, Explanation, Trial
@@ -279,8 +279,8 @@ class Context:
         each = self.document.start is not None and instance.engine != "sglang"
         return told if each else divide_up(told, reading.option.attn_dp)
 
-    def pooled(self, pool: Pool) -> Group | None:
-        """The launch as replicas that serve one phase alone (``None``: its degrees make no stages)."""
+    def pooled(self, pool: Pool | None) -> Group | None:
+        """The launch as replicas that serve one phase alone, or both (``None``: its degrees make no stages)."""
         reading, instance = next(iter(self.readings), None), self.instance
         ranges = None if reading is None else self.stage_ranges(reading.pp)
         if reading is None or ranges is None or instance is None or self.is_elsewhere or reading.option.gpus > 4096:
@@ -342,7 +342,7 @@ class Context:
         """Microbatches of every scenario: its own where the document states them one by one, else the same."""
         names = [scenario.name for scenario in instance.scenarios]
         stated = []
-        chunks = self.facts.stated("prompt_chunks") or 1
+        chunks = self.facts.stated("prompt_chunks") or self._parts_of_a_prompt(instance)
         usually = (("microbatch_requests", size), ("decode_microbatches", decode), ("prompt_chunks", chunks))
         for field, usual in usually:
             values = [int(s.value) for s in self.document.of(field) if isinstance(s.value, Fraction) and s.value >= 1]
@@ -359,8 +359,16 @@ class Context:
             for name, prefill, decoding, chunks in zip(names, *stated, strict=True)
         )
 
+    def _parts_of_a_prompt(self, instance: Instance) -> int:
+        """Parts in which a burst's prompt is computed where a launch tells its engine fewer tokens of an iteration."""
+        load, tokens = instance.scenarios[0].workload, self.facts.stated("microbatch_tokens")
+        launched = self.document.start is not None and isinstance(load, Burst)
+        return divide_up(load.input_tokens, tokens) if launched and tokens and tokens > 0 else 1
+
     def _sizes(self, requests: int, prompt: int) -> list[int]:
         stated = self.facts.stated("microbatch_requests")
+        if self.instance is not None and self._parts_of_a_prompt(self.instance) > 1:
+            return [1]
         count, tokens = self.facts.stated("microbatches"), self.facts.stated("microbatch_tokens")
         if stated is None and count:
             stated = divide_up(requests, count)

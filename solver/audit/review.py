@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,13 @@ from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Plan
 from shardproof.solver.audit.audit import Audit, audit_document
 from shardproof.solver.audit.claim import Claim
+from shardproof.solver.audit.grouped import common, group_documents, reviewed_fleet
 from shardproof.solver.audit.joined import joined
-from shardproof.solver.audit.own_plan import own_plan
 from shardproof.solver.audit.verdict import outcome_of, verdict_of, worst_of
-from shardproof.solver.documents.reader import parse_document
 from shardproof.solver.documents.sources import Source, read_source
 from shardproof.solver.documents.statement import Document, Unread
 from shardproof.solver.evaluation.figures import Violation
 from shardproof.solver.evaluation.groups import questions
-from shardproof.solver.open_loop.evaluated import evaluate_any
 
 
 @dataclass(frozen=True)
@@ -94,42 +91,12 @@ def _summary(audit: Audit) -> dict[str, Any]:
 def review(source: str | Path, instance: Instance | None = None) -> Review:
     """Audit every plan of a file, a folder, or a command line."""
     read = _without_names_alone(read_source(source))
-    asked, common = _asked_of_groups(source, read, instance)
-    audits = [(file, audit_document(plan, asked.get(file, instance))) for file, plan in read.plans]
-    if common:
-        first = next(place for place, (file, _) in enumerate(audits) if file in asked)
-        file, audit = audits[first]
-        audits[first] = (file, replace(audit, violations=(*audit.violations, *common)))
+    if instance is not None and read.is_folder:
+        found = reviewed_fleet(Path(source), read, instance)
+        if found is not None:
+            return Review(*found)
+    audits = [(file, audit_document(plan, instance)) for file, plan in read.plans]
     return Review(read, joined(audits, instance))
-
-
-def _asked_of_groups(
-    source: str | Path, read: Source, instance: Instance | None
-) -> tuple[dict[str, Instance | None], tuple[Violation, ...]]:
-    """What the plans of a mixed fleet's groups are asked that stand in files of their own, and what binds them all.
-
-    A group says what share of the requests it takes: alone it answers no question about all of them.
-    """
-    if instance is None or not read.is_folder:
-        return {}, ()
-    own = [(file, own_plan(Path(source) / file)) for file, plan in read.plans if plan.kind in ("json", "yaml")]
-    parts = [(file, plan) for file, plan in own if plan is not None and plan.shares and not plan.groups]
-    if len(parts) < 2:
-        return {}, ()
-    plan = Plan(
-        replicas=sum(part.replicas for _, part in parts),
-        microbatch_tokens=max(part.microbatch_tokens for _, part in parts),
-        groups=tuple(part.parts[0] for _, part in parts),
-        engine=parts[0][1].engine,
-    )
-    asked = [one for one, _ in questions(instance, plan)]
-    return dict(zip((file for file, _ in parts), asked, strict=True)), _common(instance, plan)
-
-
-def _common(instance: Instance, plan: Plan) -> tuple[Violation, ...]:
-    """Broken rows that bind all replicas of a fleet together."""
-    found = evaluate_any(instance, plan).violations
-    return tuple(item for item in found if item.group.partition("[")[0] in _COMMON)
 
 
 NAMES = frozenset({"model", "engine", "device", "nodes", "gpus_per_node", "precision", "kv_precision"})
@@ -162,22 +129,13 @@ def fleet_review(plan: Plan, instance: Instance | None, name: str) -> Review:
     What binds the groups together (requests that nobody takes, GPUs of all) is a violation of the first. Without an
     instance each group is judged by what it says itself.
     """
-    documents, audits = [], []
+    documents = [(name, document) for document in group_documents(plan, name)]
     parts = questions(instance, plan) if instance is not None else [(None, plan.part(one)) for one in plan.parts]
-    for place, (asked, part) in enumerate(parts):
-        text = json.dumps(part.model_dump(mode="json", exclude_none=True, exclude={"shares"}), indent=1)
-        document = parse_document(text, name=f"{name}, group {place}", suffix=".json")
-        documents.append((name, document))
-        audits.append(audit_document(document, asked))
+    pairs = zip(documents, parts, strict=True)
+    audits = [audit_document(document, asked) for (_, document), (asked, _) in pairs]
     if instance is not None:
-        whole = evaluate_any(instance, plan).violations
-        common = [item for item in whole if item.group.partition("[")[0] in _COMMON or item.index == "service"]
-        audits[0] = replace(audits[0], violations=(*audits[0].violations, *common))
+        audits[0] = replace(audits[0], violations=(*audits[0].violations, *common(instance, plan)))
     return Review(Source(name, tuple(documents)), tuple(audits))
-
-
-_COMMON = ("load", "max_gpus")
-"""Groups of rows that bind all replicas together."""
 
 
 def completed(found: Review, *, time_limit_s: float | None) -> Review:

@@ -191,14 +191,15 @@ def _meets(answer: Answer, task: Task) -> bool:
 def _copied(task: Task, parent: Task, answer: Answer, text: str | None) -> Answer | None:
     if text is None:
         return None
-    note = f"the plan is optimal for the looser limits of task '{parent.name}' and meets those of this one"
+    note = f"the best plan under the looser limits of task '{parent.name}' keeps those of this one too"
     return _carried(task, parent, answer, text, note)
 
 
 def _refuted(task: Task, parent: Task, answer: Answer, text: str | None) -> Answer | None:
     if text is None:
         return None
-    note = f"no plan: there is none for the easier task '{parent.name}' ({answer.reason or 'proven'})"
+    asks_less = f"task '{answer.source or parent.name}', whose limits are no tighter and whose device is no weaker"
+    note = f"no plan: {asks_less}, has none"
     return _carried(task, parent, answer, text, note)
 
 

@@ -25,11 +25,15 @@ _TURNED = re.compile(r"^(?:no-)?(?:enable-|disable-)?(?:no-)?")
 
 @dataclass(frozen=True)
 class Recorded:
-    """The flags of one release, and the names of earlier ones, without dashes in front and with dashes between."""
+    """The flags of one release, and the names of earlier ones, without dashes in front and with dashes between.
+
+    ``short``: those behind one dash alone, which is a name of its own to argparse: vLLM knows ``-tp`` and no ``--tp``.
+    """
 
     version: str
     flags: frozenset[str]
     earlier: frozenset[str]
+    short: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,10 @@ class UnknownFlag:
 def recorded(engine: str) -> Recorded:
     """Return the recorded flags of an engine."""
     tree = json.loads((FOLDER / f"{engine}.json").read_text(encoding="utf-8"))
-    flags, earlier = (frozenset(map(_bare, tree[part])) for part in ("flags", "earlier"))
-    return Recorded(tree["version"], flags, earlier)
+    long = [[flag for flag in tree[part] if flag.startswith("--")] for part in ("flags", "earlier")]
+    short = frozenset(_bare(flag) for flag in tree["flags"] if not flag.startswith("--"))
+    flags, earlier = (frozenset(map(_bare, names)) for names in long)
+    return Recorded(tree["version"], flags, earlier, short)
 
 
 def _bare(flag: str) -> str:
@@ -68,6 +74,8 @@ def unknown_flag(engine: str, word: str, *, behind: bool = False) -> UnknownFlag
     if engine not in NAMES or not _FLAG.fullmatch(name):
         return None
     known, bare = recorded(engine), _bare(name)
+    if bare in known.short - known.flags - known.earlier and not behind:  # --ep is no -ep, but begins --eplb-config
+        return UnknownFlag(name, f"-{bare}", True, _sentence(engine, name, f"-{bare}", meant=True))
     if bare.removeprefix("no-") in known.earlier | known.flags or _begins(engine, bare, known):
         return None
     nearest = next(iter(difflib.get_close_matches(bare, sorted(known.flags), n=1, cutoff=ALIKE)), "")
@@ -98,7 +106,8 @@ def _spelt(engine: str, bare: str) -> str:
 
 def _sentence(engine: str, name: str, nearest: str, *, meant: bool) -> str:
     said, release = f"{NAMES[engine]} has no flag {name}", recorded(engine).version
-    near = f"; the nearest is {_spelt(engine, nearest)}" if nearest else ""
+    spelt = nearest if nearest.startswith("-") else _spelt(engine, nearest)
+    near = f"; the nearest is {spelt}" if nearest else ""
     if meant:
         return f"{said} and does not start with it{near}"
     return f"{said} in {release} nor in releases before it that are recorded, and does not start with it{near}"

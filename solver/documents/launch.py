@@ -135,7 +135,8 @@ def of_image(launch: Launch, image: str, line: int) -> Launch:
 def _unknown_flags(call: EngineCall, sections: tuple[str, ...]) -> list[Statement]:
     """Flags that the engine does not know; keyword arguments of its classes count as the flags of the same name."""
     found, behind = [], "dynamo." in call.text
-    for line, text in call.unread:
+    read = [(entry.line, entry.text) for _, entry in call.fields if entry.text.startswith("--")]
+    for line, text in (*call.unread, *read):
         word = text if text.startswith("-") else f"--{text}" if _KEYWORD.match(text) else ""
         unknown = unknown_flag(call.engine, word, behind=behind or not text.startswith("-")) if word else None
         if unknown is not None:

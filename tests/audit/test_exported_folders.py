@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import shardproof
 
@@ -61,3 +62,34 @@ def test_what_a_launch_lets_run_at_once_binds_its_completion() -> None:
     stated = found.audit.completion.stated
     assert stated.gpus == 4
     assert "2 replicas of 1 stage" in stated.sentence
+
+
+def test_the_plan_of_a_whole_fleet_beside_its_launches_audits_clean(tmp_path: Path) -> None:
+    folder = exported(tmp_path, group(1, 16, 1, 1), group(1, 48, 2, 1))
+    for part in folder.glob("*.plan.json"):
+        part.unlink()
+    fleet = {"replicas": 2, "microbatch_tokens": 8192, "groups": [group(1, 16, 1, 1), group(1, 48, 2, 1)]}
+    (folder / "plan.yaml").write_text(yaml.safe_dump(fleet), encoding="utf-8")
+    found = shardproof.audit(folder, LOOP, completion=False)
+    assert [audit.document.name for audit in found.audits if "plan.yaml" in audit.document.name] == [
+        "plan.yaml, group 0",
+        "plan.yaml, group 1",
+    ]
+    assert [audit.violations for audit in found.audits if audit.violations] == []
+    assert found.exit_code == 0
+
+
+def test_a_launch_of_a_group_is_asked_for_that_groups_share(tmp_path: Path) -> None:
+    folder = exported(tmp_path, group(1, 16, 1, 1), group(1, 48, 2, 1))
+    found = shardproof.audit(folder, LOOP, completion=False)
+    launches = [audit for audit in found.audits if audit.document.start is not None]
+    asked = [audit.context.instance.scenarios[0].workload.requests for audit in launches if audit.context.instance]
+    assert sorted(asked) == [16, 48]
+
+
+def test_a_launch_of_fewer_tokens_than_a_prompt_computes_it_in_parts() -> None:
+    burst = LOOP | {"workload": {"kind": "burst", "batch_size": 8, "input_tokens": 2048, "output_tokens": 64}}
+    found = shardproof.audit(f"{COMMAND.format(tp=2)} --max-num-batched-tokens 512", burst, completion=False)
+    best = found.audit.context.best
+    assert best is not None
+    assert best.plan.microbatches[0].prompt_chunks == 4

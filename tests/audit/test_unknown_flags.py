@@ -23,6 +23,8 @@ def audited(command: str) -> Audit:
         (f"{VLLM} --tensor-paralel-size 8", "--tensor-parallel-size"),
         (f"{VLLM} --gpu_memory_utilisation=0.9", "--gpu-memory-utilization"),
         (f"{VLLM} --max-num-sequences 32", "--max-num-seqs"),
+        (f"{VLLM} --tp 2", "-tp"),
+        (f"{VLLM} --dp=2", "-dp"),
         ("python -m sglang.launch_server --model-path x/y --mem-fracton-static 0.8", "--mem-fraction-static"),
         ("trtllm-serve Qwen/Qwen3-32B --max_batchsize 8", "--max_batch_size"),
         ("python -m dynamo.vllm --model Qwen/Qwen3-32B --tensor-parallel-sise 2", "--tensor-parallel-size"),
@@ -37,6 +39,17 @@ def test_a_misspelt_flag_is_wrong_by_name_with_the_flag_that_was_meant(command: 
     assert claim.recomputed == nearest
     assert nearest in verdict_of(found)
     assert str(claim.statement.value) in verdict_of(found)
+
+
+@pytest.mark.parametrize("words", ["-tp 2", "--tensor-par 2", "--tensor_parallel_size=2"])
+def test_what_the_parser_takes_is_no_fault(words: str) -> None:
+    found = audited(f"{VLLM} {words}")
+    assert not [claim for claim in found.claims if claim.statement.field == "unknown_flag"]
+
+
+def test_sglang_takes_the_beginning_of_a_flag() -> None:
+    found = audited("python -m sglang.launch_server --model-path Qwen/Qwen3-32B --tp 2")
+    assert not [claim for claim in found.claims if claim.statement.field == "unknown_flag"]
 
 
 def test_every_misspelt_flag_of_a_command_is_named() -> None:
