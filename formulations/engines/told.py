@@ -15,6 +15,7 @@ from shardproof.formulations.costs.engine_memory import (
     SMALL_DEVICE,
     EngineAccount,
     Launch,
+    StageSpan,
     default_batched_tokens,
     default_sequences,
 )
@@ -52,6 +53,22 @@ def budget_of(account: EngineAccount) -> int:
     """Bytes of one device that a plan may fill: the utilisation's, less what accounts deviate by."""
     used = _used(account.settings.gpu_memory_utilization or HIGHEST_UTILISATION, account.total_bytes)
     return used - _used(DOUBT, account.total_bytes)
+
+
+def share_with_free(
+    instance: Instance, share: Fraction, option: Option, ranges: Sequence[tuple[int, int]], launch: Launch
+) -> Fraction:
+    """Return the share of a device that is used where an engine is told one of what weights and workspace leave.
+
+    TensorRT-LLM is (``free_gpu_memory_fraction``). Of stages that differ, that of the fullest: no stage is refused that
+    holds.
+    """
+    account = account_of(instance)
+    tied_once = instance.model.tied and len(ranges) == 1
+    spans = (StageSpan(first, last + 1) for first, last in ranges)
+    kept = max(sum(account.stage(span, option, launch, (), tied_once=tied_once).values()) for span in spans)
+    free = max(Fraction(0), 1 - Fraction(kept, account.total_bytes))
+    return min(Fraction(1), 1 - (1 - share) * free)
 
 
 @lru_cache(maxsize=256)

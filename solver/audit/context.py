@@ -7,10 +7,17 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Literal
 
+from shardproof.formulations.costs.engine_memory import Launch
 from shardproof.formulations.costs.sharding import divide_up
 from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.prefill import distinct_ceilings
-from shardproof.formulations.engines.told import account_of, default_batch
+from shardproof.formulations.engines.told import (
+    account_of,
+    default_batch,
+    longest_request,
+    sequences_of,
+    share_with_free,
+)
 from shardproof.formulations.open_loop import is_open
 from shardproof.formulations.scaling import allowed_time
 from shardproof.instances.drafts import asked_again
@@ -307,20 +314,33 @@ class Context:
         said = {name: divide_up(value, ranks) for name, value in told if value is not None and value > 0}
         version = self.document.first("engine_version" if starts else "launched_version")
         release = None if version is None else str(version.value)
-        found = Launched(**said, memory_share=self._memory_share(), version=release)
+        found = Launched(**said, memory_share=self._memory_share(reading), version=release)
         return found if found.settings else None
 
-    def _memory_share(self) -> Fraction | None:
+    def _memory_share(self, reading: Reading) -> Fraction | None:
         """Share of what the question lends of a device that a launch, or a plan read from one, tells its engine to use.
 
-        TensorRT-LLM is told a share of what weights and workspace leave, which is none of the device.
+        TensorRT-LLM is told a share of what weights and workspace leave.
         """
-        engine, starts = self.document.engine, self.document.start is not None
+        starts = self.document.start is not None
         share = self.document.number("memory_fraction" if starts else "launched_share")
-        if share is None or not 0 < share <= 1 or engine == "trtllm" or self.instance is None:
+        if share is None or not 0 < share <= 1 or self.instance is None:
             return None
+        if starts and self.document.engine == "trtllm":
+            return self._share_with_free(self.instance, share, reading)
         device = self.instance.device.usable_memory
         return min(Fraction(1), share * device / account_of(self.instance).total_bytes) if starts else share
+
+    def _share_with_free(self, instance: Instance, share: Fraction, reading: Reading) -> Fraction | None:
+        ranges = self.stage_ranges(reading.pp)
+        if ranges is None or instance.engine != "trtllm" or reading.option.gpus > 4096:
+            return None
+        loads = [divide_up(scenario.workload.requests, reading.replicas) for scenario in instance.scenarios]
+        told = self.facts.stated("max_sequences"), self.facts.stated("microbatch_tokens")
+        sequences = told[0] or sequences_of(instance, reading.option, loads)
+        batched = told[1] or default_batch(instance, account_of(instance))
+        launch = Launch(max(batched, sequences), sequences, longest_request(instance))
+        return share_with_free(instance, share, reading.option, ranges, launch)
 
     def _narrowed(self, instance: Instance, reading: Reading) -> Launched | None:
         """What a launch allows: its share of memory, and requests at once.

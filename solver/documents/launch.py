@@ -91,7 +91,10 @@ _SIZES = {"k": 1000, "K": 1024, "m": 10**6, "M": 2**20, "ki": 1024, "Ki": 1024, 
 
 
 def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: tuple[str, ...] = ()) -> Launch:
-    """Turn an engine call into a launch; the options file of TensorRT-LLM is read where the text holds it."""
+    """Turn an engine call into a launch; a file of options is read where the text, or a file beside it, holds it.
+
+    What the command says itself outranks the file, but for TensorRT-LLM, where the file has the last word.
+    """
     statements: list[Statement] = [make(_about(call.line, call.text, sections), "engine", call.engine, "engine")]
     statements += _unknown_flags(call, sections)
     strange = {statement.text for statement in statements[1:]}
@@ -112,7 +115,8 @@ def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: t
             unread.append(Unread(entry.line, printable(entry.text), why))
         elif name == "config_file":
             found = _options_file(call.engine, entry.value, command.files, sections)
-            statements += found or [statement]
+            at = len(statements) if call.engine == "trtllm" or not found else 1
+            statements[at:at] = found or [statement]
         else:
             statements.append(statement)
     statements = named_by_service(statements) + _from_environment(command, call, sections)
@@ -186,7 +190,10 @@ def _about(line: int, text: str, sections: tuple[str, ...]) -> Entry:
 def _options_file(
     engine: str, path: str, files: dict[str, tuple[str, int]], sections: tuple[str, ...]
 ) -> list[Statement]:
-    """The options that a file holds which the same text writes (a here-document, a ConfigMap)."""
+    """The options in a file that the same text writes (a here-document, a ConfigMap), or that stands beside it.
+
+    Names that the engine does not know are noted: it ends on them, as on its flags.
+    """
     from shardproof.solver.documents.tree import read_tree
 
     held = files.get(path.rpartition("/")[2])
@@ -194,7 +201,25 @@ def _options_file(
         return []
     text, line = held
     trees = read_tree(text, name=path)
-    return options_of(engine, trees[0], sections, shift=line - 1) if trees else []
+    if not trees:
+        return []
+    found = options_of(engine, trees[0], sections, shift=line - 1)
+    found += _unknown_options(engine, trees[0], sections, line - 1)
+    if line > 1:
+        return found
+    name = printable(path.rpartition("/")[2])  # a file of its own: its lines are no lines of the text
+    return [replace(statement, text=f"{name}: {statement.text}") for statement in found]
+
+
+def _unknown_options(engine: str, tree: Node, sections: tuple[str, ...], shift: int) -> list[Statement]:
+    """Return the names in a file of flags (vLLM's and SGLang's) that are no flags of the engine."""
+    found = []
+    for key, node in tree.pairs() if engine in ("vllm", "sglang") else ():
+        unknown = unknown_flag(engine, f"--{key}")
+        if unknown is not None:
+            about = Entry(node.line + shift, printable(f"{key}: {node.scalar or ''}", limit=160), sections, key, "")
+            found.append(make(about, "unknown_flag", unknown.flag, "engine"))
+    return found
 
 
 def options_of(engine: str, tree: Node, sections: tuple[str, ...], *, shift: int = 0) -> list[Statement]:

@@ -43,6 +43,11 @@ from shardproof.solver.documents.variables import (
 from shardproof.solver.documents.wording import section_kind
 
 MAX_VALUES = 2_500
+OPTIONS_FILE = re.compile(
+    r"""--(?:config|extra_llm_api_options|extra-llm-api-options|extra-engine-args|extra_engine_args)"""
+    r"""["']?[=\s,]+(?:-\s+)?["']?(?:[^\s"',]*/)?([\w.-]+)"""
+)
+"""A file of engine options after its flag: in a command, in a list of words, or one word a line of YAML."""
 _SHELL_SUFFIXES = frozenset({".sh", ".bash", ".zsh", ".slurm", ".sbatch"})
 _TREES = frozenset({".yaml", ".yml", ".json"})
 _COMMANDLIKE = re.compile(
@@ -79,7 +84,7 @@ def _beside(path: Path, text: str) -> Known:
     names = [".env"] if re.search(r"^services:", text, re.M) else []
     names += [match.rpartition("/")[2] for match in re.findall(r"^EnvironmentFile=-?(\S+)", text, re.M)[:4]]
     names += re.findall(r"^\s*env_file:\s*\.?/?([\w.-]+)\s*$", text, re.M)[:4]
-    names += re.findall(r"--(?:config|extra_llm_api_options|extra-engine-args)[=\s]+(?:\S*/)?([\w.-]+)", text)[:4]
+    names += OPTIONS_FILE.findall(text)[:4]
     names += re.findall(r"^\s*(?:source|\.)\s.*?([\w.-]+)[\"']?\s*$", text, re.M)[:4]
     variables: dict[str, str] = {}
     files: dict[str, tuple[str, int]] = {}

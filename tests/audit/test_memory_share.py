@@ -78,3 +78,37 @@ def test_compare_says_nothing_good_of_a_plan_that_breaks_a_limit() -> None:
     assert not any("USD/h" in sentence for sentence in others)
     ((kept, *_),) = (s for _, s in shardproof.compare(LAUNCHES["vllm"].format(0.9), instance=BURST).comparison.savings)
     assert kept.startswith("1 GPU, as many as the optimum; TTFT")
+
+
+TRTLLM = """trtllm-serve Qwen/Qwen3-8B --max_seq_len 4096 --extra_llm_api_options o.yaml
+"""
+
+
+@pytest.mark.parametrize(("share", "rows"), [("0.01", {"memory[main]"}), ("0.5", set())])
+def test_tensorrt_llm_takes_a_share_of_what_weights_leave(tmp_path: Path, share: str, rows: set[str]) -> None:
+    (tmp_path / "o.yaml").write_text(f"kv_cache_config: {{free_gpu_memory_fraction: {share}}}\n", encoding="utf-8")
+    launch = tmp_path / "run.sh"
+    launch.write_text(TRTLLM, encoding="utf-8")
+    many = {
+        "engine": "trtllm",
+        "workload": BURST["workload"] | {"batch_size": 64},
+        "limits": {"ttft": "20 s", "max_gpus": 1},
+    }
+    audit = shardproof.audit(launch, BURST | many, completion=False)
+    assert {item.group for item in audit.violations} == rows
+    assert audit.plan is not None
+
+
+def test_more_of_what_is_free_is_more_of_the_device(tmp_path: Path) -> None:
+    asked, found = LOOP | {"engine": "trtllm"}, []
+    for share in ("0.1", "0.6"):
+        launch = f"trtllm-serve Qwen/Qwen3-8B --max_seq_len 4096 --kv_cache_free_gpu_memory_fraction {share}"
+        plan = shardproof.audit(launch, asked, completion=False).audit.context.best
+        assert plan is not None
+        assert plan.plan.launched is not None
+        found.append(plan.plan.launched.memory_share)
+    weights = 16.4e9 / 80e9
+    assert found[0] is not None
+    assert found[1] is not None
+    assert weights < found[0] < found[1] < 1
+    assert float(1 - found[1]) / float(1 - found[0]) == pytest.approx(0.4 / 0.9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shardproof.solver.audit.audit import Audit
@@ -84,3 +86,46 @@ def test_what_turns_off_is_never_taken_for_what_turns_on() -> None:
     found = unknown_flag("vllm", "--disable-eplb")
     assert found is None or not found.meant
     assert recorded("vllm").flags
+
+
+POD = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: llm}
+spec:
+  template:
+    spec:
+      containers:
+      - image: vllm/vllm-openai:v0.11.0
+        args:
+        - --model
+        - Qwen/Qwen3-32B
+        - --tensor-parallel-size
+        - "4"
+        - --config
+        - /etc/vllm/engine.yaml
+        resources: {limits: {nvidia.com/gpu: 4}}
+"""
+OPTIONS = "tensor-parallel-size: 2\nmax-model-len: 8192\ngpu-memory-utilizaton: 0.8\n"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_file_of_options_is_judged_as_flags_and_the_command_outranks_it(tmp_path: Path, beside: bool) -> None:
+    text = POD
+    if beside:
+        (tmp_path / "engine.yaml").write_text(OPTIONS)
+    else:
+        held = "".join(f"    {line}\n" for line in OPTIONS.splitlines())
+        text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata:\n  engine.yaml: |\n{held}---\n{POD}"
+    (tmp_path / "pod.yaml").write_text(text)
+    audit = review(tmp_path / "pod.yaml").audits[0]
+    assert [(claim.statement.value, claim.recomputed) for claim in audit.wrong] == [
+        ("--gpu-memory-utilizaton", "--gpu-memory-utilization")
+    ]
+    assert audit.wrong[0].statement.text.startswith("engine.yaml: ") == beside
+    assert audit.document.number("tp") == 4
+    assert audit.document.number("max_model_len") == 8192
+
+
+def test_a_file_of_options_that_is_not_here_is_said() -> None:
+    found = review("vllm serve Qwen/Qwen3-32B --config /etc/vllm/engine.yaml").audits[0]
+    assert "engine.yaml is not here" in verdict_of(found)
