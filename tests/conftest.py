@@ -1,13 +1,30 @@
-"""What holds for all tests: time limits count own work, and lines are counted in quick tests alone."""
+"""What holds for all tests: how many run at once, whose time limits count, and of which tests lines are counted."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from shardproof.instances.clock import measured_by
+
+WORKERS = 6
+"""What `-n auto` starts at least: where others use the machine too, each process gets one share of it."""
+COUNTED_SECONDS = 0.5
+"""Processor time of a test, and of what is set up for it, in which its lines are counted."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Start a worker for each core, and a few on a small machine (0.6 GB and 6 s of imports each)."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return max(WORKERS, os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,3 +39,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") is not None:
             item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    """Count lines in the beginning of what is set up, and go on at full speed."""
+    with _counted_at_first():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Count lines in the beginning of a test, and go on at full speed: a search comes to its lines again and again."""
+    if item.get_closest_marker("no_cover") is not None:
+        return (yield)
+    with _counted_at_first():
+        return (yield)
+
+
+@contextmanager
+def _counted_at_first() -> Iterator[None]:
+    coverage = sys.modules.get("coverage")
+    counting = coverage and coverage.Coverage.current()
+    if counting is None or not hasattr(signal, "setitimer"):
+        yield
+        return
+    stopped = []
+
+    def stop(*_: object) -> None:
+        counting.stop()
+        stopped.append(True)
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, COUNTED_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+        if stopped:
+            counting.start()

@@ -17,4 +17,5 @@ FAMILIES = (
 @cache
 def readers() -> tuple[Reader, ...]:
     """Every reader under test; what they begin with is solved once."""
-    return (*questions.readers(), *answers.readers(), *measurements.readers(), *verbs.readers())
+    files = (*questions.readers(), *answers.readers(), *measurements.readers())
+    return (*files, *verbs.readers(files))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.fuzz import answers, measurements, questions
+from benchmarks.fuzz import answers, questions
 from benchmarks.fuzz.mutations import ODD_VALUES
 from benchmarks.fuzz.reader import Content, Reader
 from shardproof.instances.errors import UNPRINTABLE
@@ -48,8 +48,8 @@ class ExitError(Exception):
     """A verb ended in a way that is not documented."""
 
 
-def _lines() -> Reader:
-    others = {reader.name: reader for part in (questions, answers, measurements) for reader in part.readers()}
+def _lines(files: Sequence[Reader]) -> Reader:
+    others = {reader.name: reader for reader in files}
 
     def make(chance: random.Random) -> Content:
         name, line = chance.choice(LINES)
@@ -118,6 +118,6 @@ def ended(words: Sequence[str]) -> int:
     return code
 
 
-def readers() -> Iterator[Reader]:
-    """The reader of command lines."""
-    yield _lines()
+def readers(files: Sequence[Reader]) -> Iterator[Reader]:
+    """The reader of command lines; ``files``: the readers whose hostile files the lines name."""
+    yield _lines(files)
