@@ -71,6 +71,7 @@ def _counted_at_first() -> Iterator[None]:
         stopped.append(True)
 
     before = signal.signal(signal.SIGVTALRM, stop)
+    signal.siginterrupt(signal.SIGVTALRM, False)  # libraries' own calls of the system go on
     signal.setitimer(signal.ITIMER_VIRTUAL, COUNTED_SECONDS)
     try:
         yield
