@@ -12,7 +12,7 @@ from shardproof.formulations.pools.problem import Load
 from shardproof.instances.clock import now
 from shardproof.solver.search.capacities import Capacities, Known, Provers
 from shardproof.solver.search.lexicographic import AnyProver
-from shardproof.solver.search.prover import Prover
+from shardproof.solver.search.prover import TimelyProver
 from shardproof.solver.search.query import Answer, Interrupted, Query
 from shardproof.solver.search.settings import Settings
 
@@ -73,7 +73,7 @@ class SearchedPool:
         self.ceiling = Capacities(self.provers, self._undecided, floor=False, limits=Query(0))
 
     def _make(self, program: Program, *, floor: bool) -> AnyProver:
-        return Prover(program, floor, self.clock.check)
+        return TimelyProver(program, floor, self.clock.check)
 
     def _undecided(self, program: Program, query: Query, answer: Answer, *, floor: bool) -> Chain | None:
         from shardproof.solver.search.cp_sat import decide_cases

@@ -12,7 +12,7 @@ from shardproof.solver.proof.refutation import Refutation
 from shardproof.solver.search.capacities import Capacities, Maker, Provers
 from shardproof.solver.search.fleet import FleetLoop
 from shardproof.solver.search.lexicographic import AnyProver
-from shardproof.solver.search.prover import Prover
+from shardproof.solver.search.prover import TimelyProver
 from shardproof.solver.search.query import Answer, Query
 
 
@@ -26,7 +26,7 @@ def _left_open(program: Program, query: Query, answer: Answer, *, floor: bool) -
 
 def _maker(check_stop: Callable[[], None]) -> Maker:
     def make(program: Program, *, floor: bool) -> AnyProver:
-        return Prover(program, floor, check_stop)
+        return TimelyProver(program, floor, check_stop)
 
     return make
 
@@ -37,7 +37,7 @@ def ruled_out(family: Family, query: Query, *, mixed: bool, check_stop: Callable
     ``mixed``: replicas need not be alike.
     """
     program = family.program
-    refutation = Prover(program, floor=True, check_stop=check_stop).decide(query).refutation
+    refutation = TimelyProver(program, floor=True, check_stop=check_stop).decide(query).refutation
     if refutation is None or not mixed:
         return refutation is not None
     known = Capacities(Provers(family, _maker(check_stop)), _left_open, floor=True, limits=query)
@@ -68,7 +68,7 @@ def fewest_gpus(family: Family, *, mixed: bool, check_stop: Callable[[], None]) 
 
 def _fewest_alike(program: Program, check_stop: Callable[[], None]) -> tuple[int | None, Refutation | None]:
     """Return the fewest GPUs of replicas that are alike, and what refutes one fewer, as far as it was asked."""
-    prover = Prover(program, floor=False, check_stop=check_stop)
+    prover = TimelyProver(program, floor=False, check_stop=check_stop)
     if not program.options:
         return None, None
     first = prover.decide(Query(program.max_gpus))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.tables import Program
+from shardproof.instances.clock import checked_by
 from shardproof.solver.proof.refutation import Node, Refutation
 from shardproof.solver.search.query import Answer, Objective, Query, Unknown
 from shardproof.solver.search.rounding import RoundedProgram
@@ -93,3 +94,17 @@ class Prover:
     def below(self, query: Query, objective: Objective, chain: Chain) -> Query:
         """Return the query that only chains better than this one meet."""
         return self._rounded.below(query, objective, chain)
+
+
+class TimelyProver(Prover):
+    """A prover whose check is asked too while tables are filled for it."""
+
+    def decide(self, query: Query) -> Answer:
+        """Find a chain within the query's limits, or refute every layout."""
+        with checked_by(self.check_stop):
+            return super().decide(query)
+
+    def least(self, query: Query, objective: Objective, start: Chain) -> Answer:
+        """Return a chain with the least value of an objective within the query's limits."""
+        with checked_by(self.check_stop):
+            return super().least(query, objective, start)

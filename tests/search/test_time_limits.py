@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 import shardproof
+from shardproof.formulations.costs.clocks import clock_of
+from shardproof.formulations.deployment.build import Deployment
 from shardproof.formulations.deployment.volume import least_gpus
 from shardproof.instances.clock import check_time, checked_by, measured_by, now
 from shardproof.solver.problem import deployment_of
 from shardproof.solver.proof.certificate import accepted
 from shardproof.solver.search.fleet_search import FleetSearch
-from shardproof.solver.search.query import Interrupted
+from shardproof.solver.search.prover import Prover, TimelyProver
+from shardproof.solver.search.query import Interrupted, Query
 from shardproof.solver.search.settings import Settings
 from shardproof.solver.solve import evidence_of, result_of, search, searching
 
@@ -123,6 +126,16 @@ def test_tables_are_not_filled_when_time_is_over(workload: dict[str, Any]) -> No
             with pytest.raises(OverError):
                 late()
     assert len(table.layer[0]) == len(deployment.kind_names)
+
+
+@pytest.mark.parametrize(("kind", "more"), [(Prover, False), (TimelyProver, True)])
+def test_a_timely_prover_asks_while_its_tables_are_filled(kind: type[Prover], *, more: bool) -> None:
+    asked_at: list[int] = []
+    deployment = Deployment(asked(batch_size=4), clock=clock_of(asked()))  # a clock of its own: no cell is known yet
+    for _ in range(2):
+        before = len(asked_at)
+        kind(deployment.program, floor=False, check_stop=lambda: asked_at.append(0)).decide(Query(4))
+    assert (len(asked_at) - before < before) is more
 
 
 def test_checks_add_up_and_end_with_their_work() -> None:
