@@ -32,6 +32,10 @@ PROOF_WORDS = {
 }
 
 
+ASK_FOR_MORE = "ask with --top 5: each is a question of its own, solved as this one was"
+"""Said under an answer where nobody asked: offers cost as much as answers."""
+
+
 def render_result(
     instance: Instance, result: Result, *, colour: bool, alternatives: Sequence[Alternative] = (), left_out: int = 0
 ) -> str:
@@ -51,6 +55,8 @@ def render_result(
     _list(console, "Why", list(result.explanation))
     if alternatives:
         _print_alternatives(console, result, alternatives)
+    elif (result.gpus or 1) > 1 and not left_out:
+        _list(console, "What would save GPUs (FP8 KV cache, other formats, layouts, engines, devices)", [ASK_FOR_MORE])
     if left_out:
         _list(console, "Not looked at before the time limit", [f"{counted(left_out, 'question')} next to this one"])
     _list(console, "Assumed", list(result.assumptions))

@@ -64,3 +64,14 @@ def test_a_dense_feed_forward_part_is_cut_as_attention_is() -> None:
     row = {"replicas": 1, "stage": 0, "first_layer": 0, "last_layer": 31, "moe_ep": 1, "memory_bytes": 1, "time_ns": 1}
     assert _shown(row | wide, routed=False)["dense FFN"] == "TP1 x DP2"
     assert _shown(row | wide, routed=True)["experts"] == "TP2 x EP1"
+
+
+def test_a_burst_names_both_of_its_times_and_its_own_plan_contradicts_nothing(tmp_path: Path) -> None:
+    burst = LOOP | {"workload": {"kind": "burst", "batch_size": 64, "input_tokens": 2048, "output_tokens": 256}}
+    known = shardproof.predict(COMMAND.format(tp=2), burst).ttft_s
+    page = tmp_path / "plan.md"
+    page.write_text(PAGE.format(tp=2, ttft=f"{known * 1.06:.4g} s"))  # under the flat rate, over what the plan takes
+    (claim,) = [one for one in shardproof.audit(page, burst, completion=False).claims if one.statement.field == "ttft"]
+    assert claim.verdict != "contradicted"
+    assert claim.formula.startswith("linear layers at a flat rate, ")
+    assert f"; the whole plan, all costs, {show(known, 'time')};" in claim.formula

@@ -140,11 +140,13 @@ def judge_ttft(context: Context, statement: Statement) -> Claim:
     stated = statement.number
     floor = min(ideal, key=lambda trial: trial.value)
     expected = known[0] if known else floor.value
-    formula = f"{floor.formula}" + (f"; with all costs {show(expected, 'time')}" if known else "")
+    formula = floor.formula
+    if known:
+        formula = f"linear layers at a flat rate, {formula}; the whole plan, all costs, {show(expected, 'time')}"
     consistent = (context.facts.gpus is None) or context.facts.gpus in context.gpu_counts()
     if any(agrees(statement, value, tolerance=NEAR) for value in [*known, *(t.value for t in ideal)]) and consistent:
         return confirmed(statement, formula, expected)
-    low = floor.value * (0.5 if statement.field == "ttft_mean" else 1)
+    low = min([floor.value, *known]) * (0.5 if statement.field == "ttft_mean" else 1)
     below = stated + statement.half < low * (1 - NEAR)
     high = max([*known, max(trial.value for trial in ideal)])
     sure = below or stated > 2 * high or not consistent
