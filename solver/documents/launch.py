@@ -130,10 +130,24 @@ def launch_of_call(call: EngineCall, command: Command, *, form: str, sections: t
 def of_image(launch: Launch, image: str, line: int) -> Launch:
     """Return a launch with the release of its engine that an image's tag names."""
     release = release_of_image(launch.engine, image)
-    if not release or any(statement.field == "engine_version" for statement in launch.statements):
+    if any(statement.field == "engine_version" for statement in launch.statements):
         return launch
+    if not release:
+        return _with_a_release_unsaid(launch, image, line)
     entry = Entry(line or launch.line, printable(f"image: {image}", limit=200), launch.sections, "image", image)
     return replace(launch, statements=(*launch.statements, make(entry, "engine_version", release, "engine")))
+
+
+_BRINGS_ITS_OWN = re.compile(r"(?i)dynamo|(?:^|/)ray(?:project/|-llm|-ml|:)")
+"""Images of platforms that hold an engine: their tags are releases of the platform."""
+
+
+def _with_a_release_unsaid(launch: Launch, image: str, line: int) -> Launch:
+    """Say that an image brings a release of the engine that its tag does not name."""
+    if launch.engine not in ENGINE_NAMES or not _BRINGS_ITS_OWN.search(image):
+        return launch
+    why = f"brings its own release of {ENGINE_NAMES[launch.engine]}, which the tag does not say: --engine names one"
+    return replace(launch, unread=(*launch.unread, Unread(line or launch.line, printable(f"image: {image}"), why)))
 
 
 def _unknown_flags(call: EngineCall, sections: tuple[str, ...]) -> list[Statement]:

@@ -129,3 +129,17 @@ def test_a_file_of_options_is_judged_as_flags_and_the_command_outranks_it(tmp_pa
 def test_a_file_of_options_that_is_not_here_is_said() -> None:
     found = review("vllm serve Qwen/Qwen3-32B --config /etc/vllm/engine.yaml").audits[0]
     assert "engine.yaml is not here" in verdict_of(found)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("nvcr.io/nvidia/ai-dynamo/vllm-runtime:0.6.1", True),
+        ("rayproject/ray-llm:2.49.0-py311-cu128", True),
+        ("vllm/vllm-openai:v0.11.0", False),
+        ("registry.example.com/ourselves/vllm:prod", False),
+    ],
+)
+def test_an_image_of_a_platform_brings_a_release_that_its_tag_does_not_say(image: str, said: bool) -> None:
+    found = review(f"docker run --gpus all {image} vllm serve Qwen/Qwen3-32B --tensor-parallel-size 2").audits[0]
+    assert any("brings its own release of vLLM" in item.reason for item in found.document.unread) == said
