@@ -244,7 +244,8 @@ def _gpu_budget(file: InstanceFile, device: Device, where: str) -> int:
         if device.price_per_hour is None:
             raise refuse(
                 where,
-                f"device {device.name} has no price; add hardware.price_per_hour",
+                f"device {device.name} has no price; say one: --devices '{device.name}@0.80 USD/h' --objective price,"
+                " or in a file hardware.price_per_hour",
                 field="limits.price_per_hour",
             )
         affordable = file.limits.price_per_hour // device.price_per_hour

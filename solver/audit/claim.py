@@ -107,3 +107,8 @@ def show(value: Fraction | int | float, dimension: str = "") -> str:
     if dimension == "ratio":
         return f"{number * 100:.4g} %"
     return f"{number:,.0f}" if number == int(number) and abs(number) < 1e9 else f"{number:.4g}"
+
+
+def idle(count: int) -> str:
+    """Say that so many of the GPUs before do no work."""
+    return f"{count} of them {'does' if count == 1 else 'do'} no work"

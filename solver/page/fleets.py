@@ -10,8 +10,8 @@ from shardproof.instances.units import format_gpus
 from shardproof.solver.batch.answer import Task
 from shardproof.solver.batch.tasks import pool_facts
 from shardproof.solver.drawing.view import MOST_NODES, group_view
+from shardproof.solver.writers.fleet import UNNAMED
 
-_UNNAMED = ("command-line", "instance", "page")
 _SAID = ("objective", "unit", "value", "bound", "certified_bound")
 
 
@@ -31,7 +31,7 @@ def fleet_view(question: PoolsQuestion, document: Mapping[str, Any]) -> dict[str
     stocks = {stock.name: stock for stock in question.offers}
     return {
         **{key: document.get(key) for key in _SAID},
-        "name": task_of(question).model if question.name in _UNNAMED else question.name,
+        "name": task_of(question).model if question.name in UNNAMED else question.name,
         "demands": [
             {"name": question.title(place), "demand": float(count), "rated": is_rate}
             for place, (count, is_rate) in enumerate(zip(question.demand, _rates(question), strict=True))

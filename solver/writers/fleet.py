@@ -28,9 +28,9 @@ def written(result: FleetResult, value: int | None) -> str:
 
 
 def _lines(question: PoolsQuestion, result: FleetResult) -> Iterator[str]:
-    yield f"{question.name}: {_verdict(result)}"
+    yield f"{_name(question)}: {_verdict(result)}"
     proof = f"{result.status} - {PROOF_WORDS[result.proof]}"
-    yield f"{proof}; {stopped(result)}; {result.seconds:.2f} s"
+    yield f"{proof}; {stopped(result)}{result.seconds:.2f} s"
     if result.plan is not None and result.metrics is not None:
         metrics = result.metrics
         price = "" if metrics.price_per_hour is None else f", {metrics.price_per_hour:.6g} USD/h"
@@ -51,6 +51,16 @@ def _lines(question: PoolsQuestion, result: FleetResult) -> Iterator[str]:
     if result.assumptions:
         yield "Assumed:"
     yield from (f"  - {line}" for line in result.assumptions)
+
+
+def _name(question: PoolsQuestion) -> str:
+    """Name a fleet: as its file does, else by its models."""
+    models = " and ".join(dict.fromkeys(pool.model for pool in question.pools))
+    return models if models and question.name in UNNAMED else question.name
+
+
+UNNAMED = ("command-line", "instance", "page")
+"""Names of questions that nobody named."""
 
 
 def _verdict(result: FleetResult) -> str:

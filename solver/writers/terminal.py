@@ -69,9 +69,10 @@ def _group_name(place: int, group: Group) -> str:
 
 
 def stopped(result: Result | FleetResult) -> str:
-    """Say why the search came to its end; where bound and plan do not meet, nothing was proved by that."""
-    open_ = result.stop_reason == "proved" and result.status == "feasible"
-    return "every candidate was tried" if open_ else f"stopped: {result.stop_reason}"
+    """Say why the search came to its end, where it did not end with a proof (empty: it did)."""
+    if result.stop_reason != "proved":
+        return f"stopped: {result.stop_reason.replace('-', ' ')}; "
+    return "every candidate was tried; " if result.status == "feasible" else ""
 
 
 def _print_headline(console: Console, instance: Instance, result: Result) -> None:
@@ -83,7 +84,7 @@ def _print_headline(console: Console, instance: Instance, result: Result) -> Non
         if result.gap:
             text.append(f" (gap {result.gap:.1%})")
     console.print(text)
-    proof = f"{result.status} - {PROOF_WORDS[result.proof]}; {stopped(result)}; {result.seconds:.2f} s"
+    proof = f"{result.status} - {PROOF_WORDS[result.proof]}; {stopped(result)}{result.seconds:.2f} s"
     shown = Text(wrapped(proof, width=console.width))
     shown.stylize(_STATUS_STYLE[result.status], 0, len(result.status))
     console.print(shown)
@@ -97,8 +98,11 @@ def _print_alternatives(console: Console, result: Result, found: Sequence[Altern
     console.print(Text("Next best answers", style="bold"))
     console.print(alternatives_table(found))
     kinds = {item.price_kind for item in found} - {None}
+    notes = ["layout: replicas x GPUs of a stage; 2 x 3*1 is two replicas of three stages, one GPU each"]
+    notes += ["own: what it costs to own a GPU, per hour"] if "total-cost" in kinds else []
     if len(kinds) > 1:
-        note = f"prices of different kinds ({', '.join(sorted(map(str, kinds)))}) are no ranking; own: cost to own"
+        notes.append(f"prices of different kinds ({', '.join(sorted(map(str, kinds)))}) are no ranking")
+    for note in notes:
         console.print(Text(wrapped(note, width=console.width)))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from shardproof.instances.errors import InputError
 from shardproof.solver.audit.audit import Audit, audit_document
-from shardproof.solver.audit.claim import Claim
+from shardproof.solver.audit.claim import Claim, idle
 from shardproof.solver.audit.verdict import outcome_of, verdict_of
 from shardproof.solver.documents.reader import parse_document
 from tests.oracles.places import ROOT
@@ -107,3 +107,8 @@ def test_where_nothing_is_confirmed_nothing_is_called_right() -> None:
     found = audit_document(parse_document("# Plan\n\n- TP: 4\n- Batch: 12\n", name="plan", suffix=".md"))
     assert "a model of the catalogue" in verdict_of(found)
     assert "degrees" not in verdict_of(found)
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 of them does no work"), (3, "3 of them do no work")])
+def test_gpus_without_work_are_counted_in_words(count: int, words: str) -> None:
+    assert idle(count) == words

@@ -8,6 +8,7 @@ import pytest
 
 import shardproof
 from shardproof.instances.clock import measured_by, now
+from shardproof.instances.errors import InputError
 from shardproof.solver.commands.progress import words
 from shardproof.solver.open_loop.replica_rates import ReplicaRates
 from shardproof.solver.pools.told import Told
@@ -51,6 +52,8 @@ def test_bounds_only_sharpen_and_end_where_the_answer_is(
     assert heard[-1].incumbent == found.result.value
     assert found.result.bound in (None, bounds[-1])
     assert " USD/h  bound " in words(heard[-1])
+    assert str(found).startswith("qwen3-8b: ")  # nobody named the question
+    assert "stopped" not in str(found)
     assert "  gap " in words(heard[-1])
 
 
@@ -84,3 +87,9 @@ def test_nobody_watching_costs_nothing() -> None:
     assert (
         words(Progress(3_000_000, 2_000_000, now(), "fleets", "USD/h", 10**6)) == "fleets: 3 USD/h  bound 2  gap 33.3%"
     )
+
+
+def test_a_budget_for_a_device_without_a_price_says_where_the_price_is_said() -> None:
+    asked: dict[str, Any] = {"model": "qwen3-8b", "isl": 64, "osl": 8, "batch_size": 1, "max_price": "2 USD/h"}
+    with pytest.raises(InputError, match=r"--devices 'l40s@0\.80 USD/h'.*hardware\.price_per_hour"):
+        shardproof.solve(device="l40s", **asked)

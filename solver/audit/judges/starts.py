@@ -20,7 +20,7 @@ from shardproof.instances.errors import ShardproofError
 from shardproof.instances.hardware import Device
 from shardproof.instances.instance import Instance
 from shardproof.instances.speculative import Speculation
-from shardproof.solver.audit.claim import Claim, confirmed, contradicted, inconsistent, not_checkable, show
+from shardproof.solver.audit.claim import Claim, confirmed, contradicted, idle, inconsistent, not_checkable, show
 from shardproof.solver.audit.context import Context
 from shardproof.solver.audit.guessed import told
 from shardproof.solver.audit.judges.given import judge_precision
@@ -219,7 +219,7 @@ def judge_requested(context: Context, statement: Statement) -> Claim:
         and not facts.stated("ep")
     ):
         formula += f": no degree is stated, and {ENGINE_NAMES.get(context.document.engine, 'the engine')} takes one GPU"
-    return inconsistent(statement, f"{formula}; {asked - max(accepted)} of them do no work", Fraction(max(accepted)))
+    return inconsistent(statement, f"{formula}; {idle(asked - max(accepted))}", Fraction(max(accepted)))
 
 
 def _widths(context: Context, *, parts: bool = True) -> set[int]:
@@ -251,7 +251,7 @@ def judge_available(context: Context, statement: Statement) -> Claim:
     if listed < min(widths):
         return contradicted(statement, formula, Fraction(min(widths)))
     unused = idle_gpus(context)
-    formula += f"; {unused[0]} of them do no work" if unused and unused[1] == listed else ""
+    formula += f"; {idle(unused[0])}" if unused and unused[1] == listed else ""
     return confirmed(statement, formula, statement.number)
 
 

@@ -9,7 +9,16 @@ from typing import cast
 from shardproof.formulations.engines.rules import WHOLE_BLOCKS, WHOLE_GROUPS
 from shardproof.instances.engine import EngineSettings
 from shardproof.instances.instance import Instance
-from shardproof.solver.audit.claim import Claim, agrees, confirmed, contradicted, inconsistent, not_checkable, show
+from shardproof.solver.audit.claim import (
+    Claim,
+    agrees,
+    confirmed,
+    contradicted,
+    idle,
+    inconsistent,
+    not_checkable,
+    show,
+)
 from shardproof.solver.audit.context import Context
 from shardproof.solver.audit.readings import readings
 from shardproof.solver.documents.statement import Statement
@@ -54,7 +63,7 @@ def judge_gpus(context: Context, statement: Statement) -> Claim:
         return not_checkable(statement, "the degrees fit in no known way")
     pp = facts.pp or 1
     rest = f"; {count} is no multiple of {pp} stages" if count % pp else ""
-    rest += f"; {count - max(counts)} of them do no work" if facts.replicas and count > max(counts) else ""
+    rest += f"; {idle(count - max(counts))}" if facts.replicas and count > max(counts) else ""
     return inconsistent(statement, f"{text}, but {count} are allocated{rest}", Fraction(min(counts)))
 
 
