@@ -47,7 +47,7 @@ def comparable(rows: list[Row]) -> list[Row]:
 
 def start(folder: Path, seconds: float, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(SCRIPT), str(folder), str(seconds), *more]
-    paths = os.pathsep.join([str(SCRIPT.parent), str(SCRIPT.parent.parent), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(SCRIPT.parent), str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": paths}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
