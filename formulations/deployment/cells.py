@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -46,6 +46,7 @@ from shardproof.formulations.deployment.balance import (
     base_kind,
     grouped_kinds,
 )
+from shardproof.formulations.deployment.grids import Grid
 from shardproof.formulations.deployment.layer_times import LayerTimes, Parts
 from shardproof.formulations.deployment.lazy import Ints
 from shardproof.formulations.deployment.remembered import EndTimes, Remembered, remembered
@@ -404,6 +405,17 @@ class Cells:
         kinds = list(map(balanced_kind, self.kind_names))
         columns = {kind: self._column(kind, options, step) for kind in dict.fromkeys(kinds)}
         return np.stack([columns[kind] for kind in kinds], axis=1)
+
+    def grid(self, options: tuple[Option, ...], step: Step) -> Grid | None:
+        """Times of a step in all its sizes under many options (``None``: they are computed size by size)."""
+        served = step.loop and self.serving is not None
+        if served or self._balance or self.instance.speculative is not None or not self._times.has_all_sizes(step):
+            return None
+        key = options, self.kind_names, replace(step, requests=0), self._times.sizes
+        if key not in self._store.grids:
+            kinds = [(kind, base_kind(kind)) for kind in map(balanced_kind, self.kind_names)]
+            self._store.grids[key] = Grid(self._times, kinds, options, step)
+        return self._store.grids[key]
 
     def _column(self, kind: str, options: Sequence[Option], step: Step) -> Ints:
         if step.loop and self.serving is not None:

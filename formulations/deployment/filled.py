@@ -12,6 +12,7 @@ from shardproof.formulations.costs.compute import Step
 from shardproof.formulations.costs.operations import LinkName
 from shardproof.formulations.deployment.balance import base_kind
 from shardproof.formulations.deployment.cells import Cells, MemoryParts, Variant
+from shardproof.formulations.deployment.grids import Grid
 from shardproof.formulations.deployment.lazy import Column, Fill, Ints, Lazy, Rows, column
 from shardproof.formulations.deployment.remembered import EndTimes, Tables
 from shardproof.formulations.deployment.tables import Table
@@ -92,7 +93,9 @@ def time_table(
     cells: Cells, step: Step, link: LinkName, options: Sequence[Option], slack: int, beside: Table | None
 ) -> Table:
     """Times of stages for one microbatch, ns; ``beside``: the table of the same step over another link."""
-    count = len(options)
+    count, grid = len(options), cells.grid(tuple(options), step)
+    if grid is not None:
+        return _of_grid(grid, grid.place[step.requests], link, count, slack)
     ends = Lazy[EndTimes](count, lambda place: cells.end_times(options[place], step, link))
 
     def layers(start: int, stop: int) -> Ints:
@@ -106,3 +109,14 @@ def time_table(
         layer=Rows(count, layers) if beside is None else beside.layer,
         slack=slack,
     )
+
+
+def _of_grid(grid: Grid, size: int, link: LinkName, count: int, slack: int) -> Table:
+    """Times of one size of a step."""
+    ends = grid.ends(link)
+
+    def end(which: int) -> Column:
+        return Column(count, lambda start, stop: ends.upto(stop)[start:stop, size, which])
+
+    layer = Rows(count, lambda start, stop: grid.layers.upto(stop)[start:stop, size])
+    return Table((0,) * count, end(0), end(1), end(2), layer=layer, slack=slack)

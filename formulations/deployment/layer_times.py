@@ -93,6 +93,29 @@ class LayerTimes:
         """Times of one layer under many options, ns, rounded up."""
         return np.array(self._rounded(self._parts(kind, base, options, step), step), dtype=np.int64)
 
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Shares of a scenario's requests that are timed together, ascending."""
+        return tuple(sorted(self._usual))
+
+    def has_all_sizes(self, step: Step) -> bool:
+        """Whether a step is one of those that are timed together, with times as the clock says them."""
+        return step.requests in self._usual and step.gives == MILLION and self._scale(step.phase) == 1
+
+    def own_times(self, base: str, option: Option, step: Step) -> list[int]:
+        """Times of a layer's own part for each of the sizes on one attention replica, ps."""
+        alone = (replace(option, attn_dp=1),)
+        return [next(self._own(base, alone, replace(step, requests=size)))[0] for size in self.sizes]
+
+    def expert_times(self, kind: str, base: str, option: Option, step: Step) -> list[int]:
+        """Times of the experts' part for each of the sizes on every attention replica, ps."""
+        steps = (replace(step, requests=size * option.attn_dp) for size in self.sizes)
+        return [next(self._experts(kind, base, (option,), one))[0] for one in steps]
+
+    def is_routed(self, base: str) -> bool:
+        """Whether a layer has experts."""
+        return isinstance(self._instance.model.kinds[base].feed_forward, MixtureOfExperts)
+
     def ends(self, option: Option, step: Step, link: LinkName) -> dict[int, tuple[int, int, int]]:
         """Times of a hand-over, the embedding and the head, ns, by sequences of an attention replica: the step's.
 
@@ -214,7 +237,7 @@ class LayerTimes:
         return frozenset(distinct_ceilings(self._most) if self._most <= MOST_AT_ONCE else ())
 
     def _experts(self, kind: str, base: str, options: Sequence[Option], step: Step) -> Iterator[Picoseconds]:
-        if not isinstance(self._instance.model.kinds[base].feed_forward, MixtureOfExperts):
+        if not self.is_routed(base):
             yield from (NOTHING for _ in options)
             return
         known, requests = self._known("experts", kind, step), step.requests

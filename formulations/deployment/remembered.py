@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shardproof.formulations.deployment.grids import Grid
 from shardproof.formulations.deployment.layer_times import Parts, Work
 from shardproof.formulations.deployment.tables import Table
 from shardproof.instances.instance import Instance
@@ -41,6 +42,7 @@ class Remembered(NamedTuple):
     """Cells by key: of layers, bytes or ns; of the ends of stages; times of the parts that layers fall into.
 
     Tables by options, kinds of layers and what else all of them depend on. ``work`` serves all engines of a subject.
+    ``grids``: times of steps in all their sizes, by the same and the step.
     """
 
     layer: dict[tuple[Hashable, ...], int]
@@ -49,16 +51,18 @@ class Remembered(NamedTuple):
     tables: dict[tuple[tuple[Option, ...], Hashable, *tuple[Hashable, ...]], Tables]
     layers: int
     work: Work
+    grids: dict[tuple[tuple[Option, ...], *tuple[Hashable, ...]], Grid]
 
     @classmethod
     def nothing(cls, layers: int, work: Work | None = None) -> Remembered:
         """Return a store without cells for a model of so many layers; ``work``: what other engines have timed."""
-        return cls({}, {}, {}, {}, layers, work or Work())
+        return cls({}, {}, {}, {}, layers, work or Work(), {})
 
     @property
     def size(self) -> int:
         """Cells that are kept, and the room of tables in cells."""
         entries = sum(len(options) * len(found) for (options, *_), found in self.tables.items()) * self.layers
+        entries += sum(len(options) * len(found.place) for (options, *_), found in self.grids.items())
         parts = sum(map(len, self.parts.values())) + sum(len(times) for times, _ in self.work.times.values())
         return len(self.layer) + len(self.ends) + parts + entries // TABLE_CELLS
 
