@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from shardproof.instances.errors import InputError
@@ -73,6 +74,7 @@ def _margin(instance: Instance, quantity: Literal["ttft", "tpot"], workload: Wor
     return instance.loop_ttft_margin if own and instance.loop_ttft_margin is not None else instance.margin
 
 
+@lru_cache(maxsize=1024)
 def limit_within_margin(limit_ns: int, margin: Fraction) -> int:
     """Largest time that stays within a limit after inflation by ``1 + margin``, rounded down, ns."""
     exact = limit_ns / (1 + margin)

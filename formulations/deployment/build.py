@@ -32,7 +32,7 @@ from shardproof.formulations.deployment.cells import (
 )
 from shardproof.formulations.deployment.engine_rows import EngineRows
 from shardproof.formulations.deployment.filled import memory_table, time_table
-from shardproof.formulations.deployment.lazy import Lazy
+from shardproof.formulations.deployment.lazy import Lazy, later
 from shardproof.formulations.deployment.loop_shapes import LoopShape, loop_shapes
 from shardproof.formulations.deployment.loops import Loop
 from shardproof.formulations.deployment.options import options_of
@@ -361,19 +361,21 @@ class Deployment(Cells):
         if self.engine is None:
             return Lazy(len(served), lambda place: self._memory_cap(variant, served[place], None))
         rows = self._rows(variant)
-        return (*rows.running(), *rows.caps(lambda _: 1, "engine"))
+        told = rows.running()
+        return later(len(told) + len(rows.groups), lambda: (*told, *rows.caps(lambda _: 1, "engine")))
 
     def _memory_caps(
         self, variant: Variant, scenario: Scenario, step: Step, *, batched: Callable[[Option], int]
-    ) -> tuple[Cap, ...]:
+    ) -> Sequence[Cap]:
         """Memory rows of a prefill microbatch; ``batched``: its tokens on an attention replica, by option."""
         if self.engine is None:
-            return (self._memory_cap(variant, scenario, step),)
-        return self._rows(variant).caps(batched, f"{scenario.name}, {step.phase}")
+            return later(1, lambda: (self._memory_cap(variant, scenario, step),))
+        rows = self._rows(variant)
+        return later(len(rows.groups), lambda: rows.caps(batched, f"{scenario.name}, {step.phase}"))
 
     def _loop_caps(
         self, variant: Variant, scenario: Scenario, *steps: Step, chunk: int | None = None
-    ) -> tuple[Cap, ...]:
+    ) -> Sequence[Cap]:
         """Memory rows of a closed loop: under an engine those of its iteration, where it prefills in it."""
         if self.engine is None:
             return tuple(self._memory_cap(variant, scenario, step) for step in steps)

@@ -57,6 +57,18 @@ class Lazy(_Later[Item]):
         return (self[index] for index in range(len(self)))
 
 
+def later(length: int, build: Callable[[], Sequence[Item]]) -> Lazy[Item]:
+    """Return a sequence whose items are built together when one is first read."""
+    built: list[Item] = []
+
+    def item(place: int) -> Item:
+        if not built:
+            built.extend(build())
+        return built[place]
+
+    return Lazy(length, item)
+
+
 Fill = Callable[[int, int], Ints]
 """From a first place and the one after the last to the items between them, a row for each."""
 

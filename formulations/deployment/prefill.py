@@ -101,6 +101,7 @@ def stream_shapes(scenario: Scenario, widths: Iterable[int]) -> tuple[PrefillSha
     return tuple(found)
 
 
+@lru_cache(maxsize=1024)
 def prefill_shapes(
     requests: int, tokens: int, *, widths: tuple[int, ...], told: int | None, chunked: bool
 ) -> tuple[PrefillShape, ...]:

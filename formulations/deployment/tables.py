@@ -119,7 +119,7 @@ class Choice:
     """One value of an axis, with the rows and the options (``None``: all) that come with it."""
 
     value: int
-    caps: tuple[Cap, ...] = ()
+    caps: Sequence[Cap] = ()
     paths: tuple[Path, ...] = ()
     options: tuple[int, ...] | None = None
 

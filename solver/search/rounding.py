@@ -27,7 +27,12 @@ class RoundedProgram(ObjectiveValues):
         self._furthest = Furthest(self.program, floor=self.floor)
 
     def view(
-        self, *, caps: Sequence[tuple[Cap, int]], paths: Sequence[Bounded], options: tuple[int, ...], budget: int
+        self,
+        *,
+        caps: Callable[[], Sequence[tuple[Cap, int]]],
+        paths: Sequence[Bounded],
+        options: tuple[int, ...],
+        budget: int,
     ) -> View:
-        """Return the view of a context."""
+        """Return the view of a context; ``caps`` are built when they are first read."""
         return View(self.program, self._furthest, caps=caps, paths=paths, options=options, budget=budget)

@@ -48,6 +48,10 @@ FURTHEST_KEPT = 1 << 24
 """Entries of furthest ends (options x layers of a row) that one program keeps: 32 MB."""
 
 
+TABLES_READ = 8
+"""Tables whose costs of stages one program keeps at a time."""
+
+
 class Narrow(NamedTuple):
     """Options within a budget, their GPUs, and what bounds over them are found by."""
 
@@ -72,6 +76,7 @@ class Furthest:
         self._narrow: dict[tuple[int, tuple[int, ...]], Narrow] = {}
         self._is_short = len(program.kinds) < 1 << 15
         self._ends: dict[tuple[int, int], tuple[Table, Places]] = {}
+        self._costs: dict[int, tuple[Table, int, Costs]] = {}
 
     def narrow(self, options: tuple[int, ...], budget: int) -> Narrow:
         """Return those of some options that a budget admits."""
@@ -99,12 +104,22 @@ class Furthest:
         key = id(table), limit
         known = self._ends.get(key)
         if known is None or len(known[1]) < count:
-            whole = Costs.of(self.program, table, self.every[:count], floor=self.floor).furthest(limit)
+            whole = self._costs_of(table, count).furthest(limit)
             far: Places = whole.astype(np.int16) if self._is_short else whole
             while self._ends and len(self._ends) * far.size > FURTHEST_KEPT:
                 del self._ends[next(iter(self._ends))]
             known = self._ends[key] = table, far
         return known[1]
+
+    def _costs_of(self, table: Table, count: int) -> Costs:
+        """Costs of the first ``count`` options: one table is often asked about at many limits, one after the other."""
+        known = self._costs.get(id(table))
+        if known is None or known[1] < count:
+            while len(self._costs) >= TABLES_READ:
+                del self._costs[next(iter(self._costs))]
+            found = Costs.of(self.program, table, self.every[:count], floor=self.floor)
+            known = self._costs[id(table)] = table, count, found
+        return known[2]
 
     def work(self, table: Table, count: int) -> Ints:
         """Per option, the first ``count`` at least: a layer of each kind, then what a chain of stages has once.
@@ -138,19 +153,24 @@ class View:
         program: Program,
         furthest: Furthest,
         *,
-        caps: Sequence[tuple[Cap, int]],
+        caps: Callable[[], Sequence[tuple[Cap, int]]],
         paths: Sequence[Bounded],
         options: tuple[int, ...],
         budget: int,
     ) -> None:
-        """Take rows with their limits, and the program's arrays."""
+        """Take rows with their limits, and the program's arrays; ``caps`` are built when they are first read."""
         self.program, self.budget, self._furthest = program, budget, furthest
         self.layers = len(program.kinds)
         self.options, self.gpus, self._bounds_key = furthest.narrow(options, budget)
         self.kind_counts = furthest.kind_counts
-        self.caps, self.paths = tuple(caps), tuple(paths)
+        self._read_caps, self.paths = caps, tuple(paths)
         self._floor = furthest.floor
         self._costs: dict[int, Costs] = {}
+
+    @cached_property
+    def caps(self) -> tuple[tuple[Cap, int], ...]:
+        """Rows that each stage keeps, with their limits."""
+        return tuple(self._read_caps())
 
     def without_dominated(self) -> View:
         """The same context without options that another one beats in GPUs and in every cost.
@@ -284,8 +304,12 @@ class View:
 
     def cheapest(self, weights: Sequence[tuple[Table, int]]) -> Cheapest:
         """Least weighted sum of stage costs for every GPU count and layer."""
-        before = np.sum([self.costs(table).before * weight for table, weight in weights], axis=0)
-        after = np.sum([self.costs(table).after * weight for table, weight in weights], axis=0)
+        if len(weights) == 1 and weights[0][1] == 1:
+            costs = self.costs(weights[0][0])
+            before, after = costs.before, costs.after
+        else:
+            before = np.sum([self.costs(table).before * weight for table, weight in weights], axis=0)
+            after = np.sum([self.costs(table).after * weight for table, weight in weights], axis=0)
         if len(self.options) == 1:
             alone = self.options[0], self.gpus[0], self.far[0], before[0], after[0]
             return cheapest_alone(*alone, budget=self.budget)

@@ -39,7 +39,7 @@ class Partial:
 
     picked: tuple[int | None, ...]
     options: tuple[int, ...]
-    caps: tuple[Cap, ...] = ()
+    caps: tuple[Sequence[Cap], ...] = ()
     paths: tuple[Path, ...] = ()
 
     @property
@@ -53,7 +53,8 @@ class Partial:
         options = self.options
         if choice.options is not None:
             options = tuple(option for option in options if option in choice.options)
-        return Partial(picked, options, self.caps + choice.caps, self.paths + choice.paths)
+        caps = (*self.caps, choice.caps) if len(choice.caps) else self.caps
+        return Partial(picked, options, caps, self.paths + choice.paths)
 
 
 class StandsAtSight(Exception):
@@ -128,7 +129,7 @@ class Walk:
     def _case(self, partial: Partial) -> Node | Chain:
         """Work on a partial case; its rows are the layout's and those of the picked choices."""
         self._rounded.check_stop()
-        view = self._view((*self._layout.caps, *partial.caps), partial.paths, partial.options)
+        view = self._view((self._layout.caps, *partial.caps), partial.paths, partial.options)
         if view is None:
             return Empty()
         quick = _quick(view)
@@ -167,7 +168,7 @@ class Walk:
         if key in self._refuted_alone or (*key, self.query) in self._open_alone:
             return self._refuted_alone.get(key)
         choice = self._layout.axes[axis].choices[place]
-        view = self._view((*self._layout.caps, *choice.caps), choice.paths, options)
+        view = self._view((self._layout.caps, choice.caps), choice.paths, options)
         found = Empty() if view is None else _quick(view)
         if found is None and view is not None and not self._is_bound(axis):
             found = self._refute(view)
@@ -199,13 +200,17 @@ class Walk:
             return None
         return None if isinstance(found, tuple) else found
 
-    def _view(self, caps: Sequence[Cap], paths: Sequence[Path], options: tuple[int, ...]) -> View | None:
+    def _view(self, caps: Sequence[Sequence[Cap]], paths: Sequence[Path], options: tuple[int, ...]) -> View | None:
         bounded = []
         for path in paths:
             limit = self.query.path_limit(path)
             bounded.append(Bounded(path, limit, -1, None if limit is None else limit // path.microbatches))
-        limits = [(cap, self.query.cap_limit(cap)) for cap in caps]
-        view = self._rounded.view(caps=limits, paths=bounded, options=options, budget=self._budget)
+        query = self.query
+
+        def limited() -> list[tuple[Cap, int]]:
+            return [(cap, query.cap_limit(cap)) for together in caps for cap in together]
+
+        view = self._rounded.view(caps=limited, paths=bounded, options=options, budget=self._budget)
         return view if view.options else None
 
     def _ready(self, view: View) -> View:
@@ -219,7 +224,7 @@ class Walk:
         assert self._objective is not None
         asked, steps, lowest = self.query, 0, 0
         while True:
-            view = self._view((*self._layout.caps, *partial.caps), partial.paths, partial.options)
+            view = self._view((self._layout.caps, *partial.caps), partial.paths, partial.options)
             found = Empty() if view is None else (_quick(view) or self._leaf(view, partial.places))
             if isinstance(found, Chain):
                 self.best = found
