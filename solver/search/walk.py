@@ -29,6 +29,9 @@ _STEPS_BEFORE_HALVING = 6
 """Chains that a case may improve one by one before its objective is halved instead."""
 
 
+_SUMS_AT_MOST = 40
+"""Least sums that are taken within ever shorter stages, before a TTFT is lowered chain by chain."""
+
 _WORTH_PRUNING = 6
 """Options from which on it pays to look for dominated ones."""
 
@@ -227,6 +230,8 @@ class Walk:
             view = self._view((self._layout.caps, *partial.caps), partial.paths, partial.options)
             found = Empty() if view is None else (_quick(view) or self._leaf(view, partial.places))
             if isinstance(found, Chain):
+                if view is not None and not steps:
+                    found = self._quickened(view, found)
                 self.best = found
                 value = self._rounded.value(self._objective, found)
                 if value is None:
@@ -238,6 +243,36 @@ class Walk:
                 lowest = self._limit(self.query) + 1
             steps += 1
             self.query = asked if steps < _STEPS_BEFORE_HALVING else self._halved(asked, lowest)
+
+    def _quickened(self, view: View, chain: Chain) -> Chain:
+        """Return the quickest chain of a case whose only limited path is that of the TTFT, from a chain that is known.
+
+        Each least sum leaves better chains a shorter slowest stage, within which the next one is taken. After some
+        steps the best so far is returned.
+        """
+        rows = [row for row in view.paths if row.limit is not None]
+        if self._objective != "ttft" or len(rows) != 1 or not rows[0].path.ttft:
+            return chain
+        row, further = rows[0], rows[0].path.microbatches - 1
+        table, view = rounded(row.path.table, self._rounded.floor), self._ready(view)
+        best, high, path = chain, row.high, replace(row.path, table=table)
+        for _ in range(_SUMS_AT_MOST):
+            limit = path_cost(view.program, path, best.stages) - 1
+            row = replace(row, limit=limit, high=high)
+            narrow = view.narrowed([row])
+            if _quick(narrow) is not None:
+                break
+            cheapest = narrow.cheapest([(row.path.table, 1)])
+            if cheapest.total + further * (row.low + 1) > limit:
+                break
+            stages = cheapest.chain()
+            slowest = max(stage_cost(view.program, table, stage) for stage in stages)
+            if cheapest.total + further * slowest <= limit:
+                best, limit = replace(chain, stages=stages), cheapest.total + further * slowest - 1
+            if not further:
+                break
+            high = min(slowest - 1, (limit - cheapest.total) // further)
+        return best
 
     def _limit(self, query: Query) -> int:
         found = query.ttft if self._objective == "ttft" else query.memory
