@@ -373,9 +373,7 @@ class Deployment(Cells):
         rows = self._rows(variant)
         return later(len(rows.groups), lambda: rows.caps(batched, f"{scenario.name}, {step.phase}"))
 
-    def _loop_caps(
-        self, variant: Variant, scenario: Scenario, *steps: Step, chunk: int | None = None
-    ) -> Sequence[Cap]:
+    def _loop_caps(self, variant: Variant, scenario: Scenario, *steps: Step, chunk: int | None = None) -> Sequence[Cap]:
         """Memory rows of a closed loop: under an engine those of its iteration, where it prefills in it."""
         if self.engine is None:
             return tuple(self._memory_cap(variant, scenario, step) for step in steps)
