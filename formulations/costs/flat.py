@@ -91,6 +91,11 @@ class FlatClock:
         pairs = zip(compute.many(operation.flops, count), self._memory.many(operation.moved_bytes, count), strict=True)
         return [max(pair) + launch for pair in pairs]
 
+    def curves_of(self, operation: Operation) -> tuple[object, ...]:
+        """Return nothing: no measurement times an operation."""
+        del operation
+        return ()
+
     def _sent(self, operation: Operation, count: int) -> list[int]:
         rate, latency = self._ring(operation)
         return [time + latency for time in rate.many(operation.message_bytes, count)]

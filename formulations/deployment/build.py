@@ -44,7 +44,7 @@ from shardproof.formulations.deployment.prefill import (
     stream_shapes,
 )
 from shardproof.formulations.deployment.remembered import Tables
-from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Path, Program, Table
+from shardproof.formulations.deployment.tables import Axis, Cap, Choice, Layout, Layouts, Path, Program, Table
 from shardproof.formulations.engines.rules import Rule, rules_of, runs_alone
 from shardproof.formulations.engines.told import default_batch
 from shardproof.formulations.scaling import allowed_time, limit_within_margin
@@ -126,7 +126,7 @@ class Deployment(Cells):
         return Program(
             kinds=tuple(index[name] for name in self.layer_kinds),
             options=self.options,
-            layouts=Lazy(len(variants), lambda place: self._layout(variants[place])),
+            layouts=Layouts([one.replicas for one in variants], lambda place: self._layout(variants[place])),
             max_gpus=self.instance.max_gpus,
             batch_sizes=self.demand,
         )

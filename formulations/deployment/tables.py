@@ -22,14 +22,14 @@ floor (what it refutes is impossible in exact arithmetic). Bytes are exact: ``sl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from shardproof.formulations.deployment.lazy import Column, Fill, Ints, Rows, array_of
+from shardproof.formulations.deployment.lazy import Column, Fill, Ints, Lazy, Rows, array_of
 from shardproof.instances.option import Option
 
 
@@ -152,6 +152,20 @@ class Layout:
     caps: Sequence[Cap]
     axes: tuple[Axis, ...]
     load: tuple[int, ...] = ()
+
+
+class Layouts(Lazy[Layout]):
+    """Layouts that are made when first read; how many replicas each has is known before."""
+
+    def __init__(self, counts: Sequence[int], build: Callable[[int], Layout]) -> None:
+        """Take the replicas of each layout, and what makes one from its place."""
+        super().__init__(len(counts), build)
+        self.counts = tuple(counts)
+
+
+def replicas_of(layouts: Sequence[Layout]) -> Sequence[int]:
+    """Return the replicas of each layout, without making any where that is known."""
+    return layouts.counts if isinstance(layouts, Layouts) else [layout.replicas for layout in layouts]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shardproof.formulations.deployment.tables import Layout
+from shardproof.formulations.deployment.tables import Layout, replicas_of
 from shardproof.solver.proof.refutation import CapacityClaim, Node
 
 
@@ -13,8 +13,8 @@ def alike_claims(
 ) -> list[CapacityClaim]:
     """Read the refutation of ``gpus`` GPUs in replicas all alike as one claim for each replica count."""
     found: dict[int, list[int]] = {}
-    for place, layout in enumerate(layouts):
-        found.setdefault(layout.replicas, []).append(place)
+    for place, replicas in enumerate(replicas_of(layouts)):
+        found.setdefault(replicas, []).append(place)
     claims = []
     for replicas, places in found.items():
         load = tuple(-(-requests // replicas) for requests in demand)

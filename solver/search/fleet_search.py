@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shardproof.formulations.deployment.chains import Chain
-from shardproof.formulations.deployment.tables import Layout, Program
+from shardproof.formulations.deployment.tables import Layout, Program, replicas_of
 from shardproof.formulations.fleet.covering import Refused, reaches
 from shardproof.formulations.fleet.fleet import Family, Fleet
 from shardproof.solver.proof.capacity import alike_claims
@@ -57,9 +57,9 @@ class Shared:
     def excludes(self, layouts: Sequence[Layout], gpus: int) -> bool:
         """Whether replicas that are all alike are known to need more GPUs."""
         return bool(self.known) and all(
-            any(one.gpus >= gpus // layout.replicas and reaches(layout.load, one.load) for one in self.known)
-            for layout in layouts
-            if gpus >= layout.replicas
+            any(one.gpus >= gpus // count and reaches(layouts[place].load, one.load) for one in self.known)
+            for place, count in enumerate(replicas_of(layouts))
+            if gpus >= count
         )
 
     def note(self, claims: Iterable[CapacityClaim]) -> None:

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shardproof.formulations.deployment.chains import Chain
-from shardproof.formulations.deployment.tables import Program
+from shardproof.formulations.deployment.tables import Program, replicas_of
 from shardproof.instances.clock import checked_by
-from shardproof.solver.proof.refutation import Node, Refutation
+from shardproof.solver.proof.refutation import Empty, Node, Refutation
+from shardproof.solver.search.least_sums import NEVER
 from shardproof.solver.search.query import Answer, Objective, Query, Unknown
 from shardproof.solver.search.rounding import RoundedProgram
 from shardproof.solver.search.walk import StandsAtSight, Walk
@@ -32,13 +33,18 @@ class Prover:
     def __post_init__(self) -> None:
         """Read the program in this prover's direction."""
         self._rounded = RoundedProgram(self.program, self.floor, self.check_stop)
+        self._counts = replicas_of(self.program.layouts)
+        self._narrowest = min((option.gpus for option in self.program.options), default=NEVER)
 
     def decide(self, query: Query) -> Answer:
         """Find a chain within the query's limits, or refute every layout."""
         trees: list[Node] = []
         unknown: list[Unknown] = []
-        for index, layout in enumerate(self.program.layouts):
-            walk = Walk(self._rounded, query, index, layout)
+        for index in range(len(self.program.layouts)):
+            walk = self._walk(query, index)
+            if walk is None:
+                trees.append(Empty())
+                continue
             found = walk.solve()
             unknown += walk.unknown
             if isinstance(found, Chain):
@@ -54,8 +60,9 @@ class Prover:
         """
         trees = []
         try:
-            for index, layout in reversed(list(enumerate(self.program.layouts))):
-                trees.append(Walk(self._rounded, query, index, layout, at_sight=True).solve())
+            for index in reversed(range(len(self.program.layouts))):
+                walk = self._walk(query, index, at_sight=True)
+                trees.append(Empty() if walk is None else walk.solve())
         except StandsAtSight:
             return None
         nodes = tuple(tree for tree in reversed(trees) if not isinstance(tree, Chain))
@@ -69,8 +76,14 @@ class Prover:
         """
         best, unknown, trees = start, list[Unknown](), dict[int, Node]()
         query = self.below(query, objective, start)
-        walks = [Walk(self._rounded, query, at, layout, objective) for at, layout in enumerate(self.program.layouts)]
-        order = list(range(len(walks)))
+        walks = {}
+        for at in range(len(self.program.layouts)):
+            walk = self._walk(query, at, objective)
+            if walk is None:
+                trees[at] = Empty()
+            else:
+                walks[at] = walk
+        order = list(walks)
         if objective == "ttft" and len(walks) > 1:
             order.sort(key=lambda place: walks[place].promise())
         for place in order:
@@ -84,8 +97,17 @@ class Prover:
         if unknown:
             return Answer(best, None, tuple(unknown))
         # What a looser limit refutes a tighter one does: trees found on the way hold for the last query.
-        whole = tuple(trees[place] for place in range(len(walks)))
+        whole = tuple(trees[place] for place in range(len(trees)))
         return Answer(best, Refutation(query.gpus, whole, query.ttft, query.memory))
+
+    def _walk(
+        self, query: Query, index: int, objective: Objective | None = None, *, at_sight: bool = False
+    ) -> Walk | None:
+        """Return the search in one layout; ``None``: the GPUs give no stage to each of its replicas."""
+        if min(query.gpus, self.program.max_gpus) // self._counts[index] < self._narrowest:
+            return None
+        layout = self.program.layouts[index]
+        return Walk(self._rounded, query, index, layout, objective, at_sight=at_sight)
 
     def value(self, objective: Objective, chain: Chain) -> int | None:
         """Value of an objective on this prover's tables."""
