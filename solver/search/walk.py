@@ -13,8 +13,9 @@ from functools import cached_property
 from shardproof.formulations.deployment.chains import Chain, StageChoice, path_cost, rounded, stage_cost
 from shardproof.formulations.deployment.tables import Cap, Choice, Layout, Path
 from shardproof.instances.errors import InternalError
-from shardproof.solver.proof.refutation import Empty, Frontier, Node, Reach, SplitAxis, SplitMax, Sum, Volume
+from shardproof.solver.proof.refutation import Empty, Frontier, Node, SplitAxis, SplitMax, Sum
 from shardproof.solver.search.costs import remaining_minimum
+from shardproof.solver.search.fallen import fallen
 from shardproof.solver.search.least_sums import NEVER, Cheapest
 from shardproof.solver.search.query import Objective, Query, Unknown
 from shardproof.solver.search.rounding import RoundedProgram
@@ -135,7 +136,7 @@ class Walk:
         view = self._view((self._layout.caps, *partial.caps), partial.paths, partial.options)
         if view is None:
             return Empty()
-        quick = _quick(view)
+        quick = fallen(view)
         if quick is not None:
             return quick
         left = [axis for axis, place in enumerate(partial.picked) if place is None]
@@ -172,7 +173,7 @@ class Walk:
             return self._refuted_alone.get(key)
         choice = self._layout.axes[axis].choices[place]
         view = self._view((self._layout.caps, choice.caps), choice.paths, options)
-        found = Empty() if view is None else _quick(view)
+        found = Empty() if view is None else fallen(view)
         if found is None and view is not None and not self._is_bound(axis):
             found = self._refute(view)
         if found is None:
@@ -228,7 +229,7 @@ class Walk:
         asked, steps, lowest = self.query, 0, 0
         while True:
             view = self._view((self._layout.caps, *partial.caps), partial.paths, partial.options)
-            found = Empty() if view is None else (_quick(view) or self._leaf(view, partial.places))
+            found = Empty() if view is None else (fallen(view) or self._leaf(view, partial.places))
             if isinstance(found, Chain):
                 if view is not None and not steps:
                     found = self._quickened(view, found)
@@ -260,7 +261,7 @@ class Walk:
             limit = path_cost(view.program, path, best.stages) - 1
             row = replace(row, limit=limit, high=high)
             narrow = view.narrowed([row])
-            if _quick(narrow) is not None:
+            if fallen(narrow) is not None:
                 break
             cheapest = narrow.cheapest([(row.path.table, 1)])
             if cheapest.total + further * (row.low + 1) > limit:
@@ -302,7 +303,7 @@ class Walk:
     def _box(self, view: View) -> Node | tuple[StageChoice, ...]:
         """Decide one box of intervals; a chain is returned as its stages."""
         self._rounded.check_stop()
-        quick = _quick(view)
+        quick = fallen(view)
         if quick is not None:
             return quick
         rows = [row for row in view.paths if row.limit is not None]
@@ -336,7 +337,7 @@ class Walk:
         if row.high is not None and most >= row.high:
             return None
         high = view.narrowed([replace(r, low=most) if r is row else r for r in view.paths])
-        refuted = _quick(high) or _frontier(high, cheapest, replace(row, low=most))
+        refuted = fallen(high) or _frontier(high, cheapest, replace(row, low=most))
         low = view.narrowed([replace(r, high=most) if r is row else r for r in view.paths])
         below = self._box(low)
         return below if isinstance(below, tuple) else SplitMax(path.name, most, below, refuted)
@@ -401,42 +402,6 @@ def _slack(view: View, row: Bounded) -> float:
     slowest = max(row.low + 1, -(-view.volume(row.path.table) // view.budget))
     least = view.least_sum(row.path.table) + (row.path.microbatches - 1) * slowest
     return (row.limit - least) / max(1, row.limit)
-
-
-def _quick(view: View) -> Node | None:
-    """Refutations that need no table: an empty interval, sum, volume, reach."""
-    if any(row.high is not None and row.high <= row.low for row in view.paths):
-        return Empty()
-    # Sums first: they need the tables of times alone, which all layouts share, and no number of GPUs helps there.
-    for row in view.paths:
-        if row.limit is not None:
-            least = view.least_sum(row.path.table)
-            if least + (row.path.microbatches - 1) * (row.low + 1) > row.limit:
-                return Sum(row.path.name)
-    for row in view.paths:
-        found = _slow(view, row)
-        if found is not None:
-            return found
-    named = [(cap.name, cap.table, limit) for cap, limit in view.caps]
-    named += [(row.path.name, row.path.table, row.high) for row in view.paths if row.high is not None]
-    for name, table, limit in named:
-        if view.volume(table) > view.budget * limit:
-            return Volume(name)
-    reach = view.reach()
-    return Reach(reach) if reach[-1] < view.layers else None
-
-
-def _slow(view: View, row: Bounded) -> Node | None:
-    """Refute a path by work alone: slower stages than its least sum leaves room for fall by it, others by volume."""
-    further = row.path.microbatches - 1
-    if row.limit is None or not further:
-        return None
-    slowest = (row.limit - view.least_sum(row.path.table)) // further
-    if row.high is not None and row.high <= slowest:
-        return None
-    if view.volume(row.path.table) <= view.budget * slowest:
-        return None
-    return SplitMax(row.path.name, slowest, Volume(row.path.name), Sum(row.path.name))
 
 
 _RATIOS = (16, 4, 64)
