@@ -1,4 +1,4 @@
-"""Contexts that fall at sight: by an empty interval, sums, work, volume or reach; no table of sums over chains is read."""
+"""Contexts that fall at sight: by an empty interval, sums, work, volume or reach, without a table of sums."""
 
 from __future__ import annotations
 

@@ -110,3 +110,24 @@ def test_arrays_are_neither_true_nor_false() -> None:
 def test_distinct_ceilings_are_the_smallest_of_each(count: int) -> None:
     every = {divide_up(count, size): size for size in range(count, 0, -1)}
     assert distinct_ceilings(count) == tuple(sorted(every.values()))
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "engine"),
+    [("qwen3-30b-a3b", "h100-sxm", "vllm"), ("gemma-3-27b", "l40s", "any"), ("llama-3.1-8b", "rtx-3090", "trtllm")],
+)
+def test_tables_of_all_sizes_hold_the_cells_of_each(model: str, device: str, engine: str) -> None:
+    deployment = asked(model, device, engine=engine)
+    most = deployment.instance.scenarios[0].workload.requests
+    links: tuple[LinkName, LinkName] = ("scale_up", "scale_out")
+    for link, size in product(links, distinct_ceilings(most)[::3]):
+        step = Step("prefill", size, 512, 0)
+        assert deployment.grid(deployment.options, step) is not None
+        table = deployment.time_table(step, link)
+        for place in range(0, len(deployment.options), 5):
+            option = deployment.options[place]
+            assert tuple(table.layer[place]) == tuple(
+                deployment.layer_time(kind, option, step) for kind in deployment.kind_names
+            )
+            ends = deployment.end_times(option, step, link)
+            assert (table.entry[place], table.first[place], table.last[place]) == (ends.entry, ends.first, ends.last)
