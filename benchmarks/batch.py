@@ -11,6 +11,7 @@ The planner of ``flat``, ``kills`` and ``ray`` is that of the tests; timings say
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import subprocess
@@ -36,6 +37,10 @@ from shardproof.solver.batch.tasks import tasks_of  # noqa: E402
 from shardproof.solver.batch.work import Solve  # noqa: E402
 
 SETTINGS = SolveSettings(time_limit_s=60, memory_limit_bytes=2_000_000_000)
+
+
+COMPARED = ("task", "status", "proof", "gpus", "bound", "ttft_s", "tpot_ms", "seconds")
+"""What ``cold --keep`` writes of each task; seconds are the processor's."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,12 @@ def tasks_from(sweep: Path, code: str) -> list[Task]:
     return list(tasks_of(load_sweep(sweep), SETTINGS, code=code, where=str(sweep), folder=sweep.parent))
 
 
-def cold(sweep: Path, sample: int | None) -> None:
-    """Run a real sweep cold, and again."""
+def cold(sweep: Path, choose: Callable[[list[Task]], list[Task]], kept: Path | None) -> None:
+    """Run the chosen tasks of a real sweep cold, and again; ``kept``: file for what versions are compared by."""
     started = time.perf_counter()
     tasks = tasks_from(sweep, code_version())
     print(f"read and fingerprint {len(tasks)} tasks: {time.perf_counter() - started:.2f} s")
-    if sample is not None:
-        tasks = _families(tasks, sample)
+    tasks = choose(tasks)
     with tempfile.TemporaryDirectory() as name:
         asked = request(tasks, Path(name), swept=axes(load_sweep(sweep)))
         with Peak() as peak:
@@ -87,6 +91,9 @@ def cold(sweep: Path, sample: int | None) -> None:
         print(f"cold: {len(rows)} tasks in {wall:.1f} s = {len(rows) / wall:.1f}/s; {outcome.progress.solved} solved")
         print(f"      CPU of the solves {cpu:.1f} s = {len(rows) / cpu * 2:.1f} tasks/s on two idle cores")
         print(f"      peak memory of all processes {peak.bytes / 1e6:.0f} MB; load {os.getloadavg()[0]:.1f}")
+        if kept is not None:
+            told = ({name: getattr(row, name) for name in COMPARED} for row in rows)
+            kept.write_text("".join(json.dumps(each) + "\n" for each in told))
         started, cpu_started = time.perf_counter(), time.process_time()
         launch(asked, work=CpuTimed(Solve(SETTINGS)))
         wall, cpu = time.perf_counter() - started, time.process_time() - cpu_started
@@ -195,6 +202,12 @@ def _families(tasks: list[Task], sample: int) -> list[Task]:
     return kept
 
 
+def _every(tasks: list[Task], every: int, first: int) -> list[Task]:
+    """Tasks of each n-th device by name, all models and limits: what carries over between devices does so in part."""
+    devices = sorted({task.device for task in tasks})[first::every]
+    return [task for task in tasks if task.device in devices]
+
+
 class Peak:
     """Largest resident memory of this process and all below it while the block runs, bytes."""
 
@@ -248,11 +261,19 @@ def main() -> None:
     parser.add_argument("part", choices=["cold", "flat", "kills", "ray"])
     parser.add_argument("--sweep", type=Path, default=ROOT / "instances" / "sweeps" / "thousand.yaml")
     parser.add_argument("--sample", type=int, help="about so many tasks of the sweep [default: all]")
+    parser.add_argument("--every", type=int, default=1, help="only tasks of each n-th device [default: all]")
+    parser.add_argument("--first", type=int, default=0, help="place of the first of these devices")
+    parser.add_argument("--keep", type=Path, help="file for status, GPUs, bound, times and seconds of each task")
     parser.add_argument("--seconds", type=float, default=0.1, help="length of a task on Ray")
     parser.add_argument("--times", type=int, default=200, help="kills")
     given = parser.parse_args()
+
+    def chosen(tasks: list[Task]) -> list[Task]:
+        some = _every(tasks, given.every, given.first)
+        return some if given.sample is None else _families(some, given.sample)
+
     parts: dict[str, Callable[[], None]] = {
-        "cold": lambda: cold(given.sweep, given.sample),
+        "cold": lambda: cold(given.sweep, chosen, given.keep),
         "flat": flat,
         "kills": lambda: kills(given.times),
         "ray": lambda: on_ray(given.seconds),
