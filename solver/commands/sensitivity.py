@@ -115,7 +115,7 @@ def _written(value: int, unit: str) -> str:
     if unit == "millionths of a token":
         return f"{value / 1_000_000:.4f}"
     if unit == "millionths":
-        return f"{value / 10_000:.4f}%"
+        return f"{value / 10_000:.6g}%"
     if unit.startswith("bytes"):
         return format_bytes(value) + unit.removeprefix("bytes")
     return f"{value:,}"

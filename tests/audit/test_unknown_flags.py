@@ -124,6 +124,7 @@ def test_a_file_of_options_is_judged_as_flags_and_the_command_outranks_it(tmp_pa
     assert audit.wrong[0].statement.text.startswith("engine.yaml: ") == beside
     assert audit.document.number("tp") == 4
     assert audit.document.number("max_model_len") == 8192
+    assert not any("TensorRT-LLM" in line.said for line in audit.document.lines)
 
 
 def test_a_file_of_options_that_is_not_here_is_said() -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from shardproof.solver.cli import VERBS
 from shardproof.solver.commands.parameters import DURATION, PLOT, WRITABLE, Verb
+from shardproof.solver.commands.sensitivity import _written
 
 COMMANDS = {verb: importlib.import_module(f"shardproof.solver.commands.{verb}").command for verb in VERBS}
 
@@ -88,3 +89,8 @@ def test_short_flags_are_alike(verb: str) -> None:
     for long, short in (("--instance", "-i"), ("--output", "-o")):
         for option in options:
             assert (long in option.opts) == (short in option.opts), (verb, option.opts)
+
+
+@pytest.mark.parametrize(("value", "text"), [(500_000, "50%"), (333_333, "33.3333%")])
+def test_a_share_is_written_without_needless_digits(value: int, text: str) -> None:
+    assert _written(value, "millionths") == text

@@ -30,7 +30,7 @@ FORMS: tuple[tuple[str, Callable[[Node, Known], list[Launch] | None]], ...] = (
     ("Kubernetes", kubernetes.read),
     ("Helm values", helm.read),
     ("Compose", compose.read),
-    ("TensorRT-LLM ConfigMap", trtllm_options.read),
+    ("ConfigMap", trtllm_options.read),
 )
 """In the order in which they are tried; a document is of the first form that knows it."""
 
