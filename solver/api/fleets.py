@@ -207,9 +207,11 @@ class ExplainedFleet(Answered):
 def explained_fleet(question: PoolsQuestion, settings: Settings | None = None) -> ExplainedFleet:
     """Solve a question about pools and say why the answer is what it is."""
     from shardproof.solver.pools.solve import solve_pools
+    from shardproof.solver.pools.told import tell_of
     from shardproof.solver.pools.why import reasons
 
     result = solve_pools(question, settings)
+    tell_of(question, result, "what binds it, and what less would carry")
     return ExplainedFleet(question, result, reasons(question, result))
 
 
@@ -283,10 +285,11 @@ class FleetSensitivity(Answered):
 def fleet_sensitivity(question: PoolsQuestion) -> FleetSensitivity:
     """Solve a question about pools and find the prices at which the answer changes."""
     from shardproof.solver.pools.solve import solve_pools
-    from shardproof.solver.pools.told import UNITS
+    from shardproof.solver.pools.told import UNITS, tell_of
     from shardproof.solver.pools.why import growth, price_ranges
 
     result = solve_pools(question)
+    tell_of(question, result, "how far prices, limits and demand may move")
     more = growth(question, result)
     scale = UNITS[question.objective][1]
     offers = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from shardproof.instances.clock import now
 from shardproof.instances.pools import Objective, PoolsQuestion
@@ -20,6 +21,18 @@ EVERY_S = 1.0
 """A fleet of what is known so far is looked for no more often, where somebody watches."""
 PART = 10
 """... and after that look for so many times as long as it took."""
+
+
+class Answered(Protocol):
+    """An answer, as far as it is told: its value and bound in the program's integers."""
+
+    @property
+    def value(self) -> int | None:
+        """Of the fleet."""
+
+    @property
+    def bound(self) -> int | None:
+        """That no fleet passes."""
 
 
 @dataclass
@@ -82,3 +95,10 @@ def told_of(question: PoolsQuestion, settings: Settings) -> Told:
 def unheard(progress: Progress) -> None:
     """Tell nobody: what a part of a question comes to is no figure of the whole."""
     del progress
+
+
+def tell_of(question: PoolsQuestion, answer: Answered, level: str) -> None:
+    """Tell whoever watches what is done about an answer that is there."""
+    told = told_of(question, Settings())
+    told.value, told.bound = answer.value, answer.bound
+    told.step(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from shardproof.solver.commands.progress import words
 from shardproof.solver.open_loop.replica_rates import ReplicaRates
 from shardproof.solver.pools.told import Told
 from shardproof.solver.search.settings import Progress, watching
+from tests.oracles.places import ROOT
 
 OFFERS = [
     {"device": "a100-40-sxm", "price_per_hour": "1.10 USD/h"},
@@ -93,3 +95,13 @@ def test_a_budget_for_a_device_without_a_price_says_where_the_price_is_said() ->
     asked: dict[str, Any] = {"model": "qwen3-8b", "isl": 64, "osl": 8, "batch_size": 1, "max_price": "2 USD/h"}
     with pytest.raises(InputError, match=r"--devices 'l40s@0\.80 USD/h'.*hardware\.price_per_hour"):
         shardproof.solve(device="l40s", **asked)
+
+
+@pytest.mark.parametrize(("verb", "level"), [("explain", "what binds it"), ("sensitivity", "how far prices")])
+def test_verbs_on_an_answer_say_what_they_do_after_it(verb: str, level: str) -> None:
+    table = Path(ROOT / "instances/cases/pools/melange-default.yaml")
+    heard: list[Progress] = []
+    with watching(heard.append):
+        getattr(shardproof, verb)(table)
+    assert words(heard[-1]).startswith(level)
+    assert "4.68 USD/h  bound 4.68  gap 0.0%" in words(heard[-1])
