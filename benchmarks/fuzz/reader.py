@@ -66,6 +66,8 @@ def nudged(chance: random.Random, tree: Any, odd: Sequence[Any]) -> Any:
     made = json.loads(json.dumps(tree))
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         found = [place for place in places(made) if not isinstance(place[0][place[1]], dict | list)]
+        if not found:
+            break
         node, key = chance.choice(found)
         node[key] = mild(chance, node[key]) if chance.random() < 0.6 else copy.deepcopy(chance.choice(odd))
     return made

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from shardproof.instances.reading import refuse
 from shardproof.solver.api.fleets import fleet_from
 from shardproof.solver.api.predicted import asked_and_stated
 from shardproof.solver.api.question import Fields, check_fields, shows_fields
@@ -137,10 +138,9 @@ def _folders(question: PoolsQuestion, plan: FleetPlan, to: str) -> Iterator[tupl
     """
     from shardproof.instances.errors import InputError
     from shardproof.solver.exporters.export import export_pools
-    from shardproof.solver.pools.fleet_plans import group_instance
 
     def made(name: str, groups: Sequence[FleetGroup]) -> tuple[str, Sequence[FleetGroup], Export]:
-        parts = [(group_instance(question, group), _plan_of(group), group.phase) for group in groups]
+        parts = [(_asked(question, group), _plan_of(group), group.phase) for group in groups]
         return name, groups, export_pools(parts, to, name)
 
     for name, groups in _families(plan).items():
@@ -151,6 +151,23 @@ def _folders(question: PoolsQuestion, plan: FleetPlan, to: str) -> Iterator[tupl
                 raise
             for place, group in enumerate(groups):
                 yield made(f"{name}-{place}", [group])
+
+
+def _asked(question: PoolsQuestion, group: FleetGroup) -> Instance:
+    """Return what a group answers alone; engines are set up for what it takes.
+
+    Raises
+    ------
+    InputError
+        If it takes nothing, or is not of the question.
+    """
+    from shardproof.solver.pools.fleet_plans import group_instance
+
+    asked = group_instance(question, group)
+    if not asked.scenarios:
+        remedy = "takes no requests of the question: give takes with requests or rate_per_s above 0"
+        raise refuse("plan", remedy, field="groups.takes", value=group.pool or group.device)
+    return asked
 
 
 def _families(plan: FleetPlan) -> dict[str, list[FleetGroup]]:

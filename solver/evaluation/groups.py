@@ -13,6 +13,7 @@ from shardproof.formulations.apart.phases import as_together, is_steady, pool_in
 from shardproof.instances.errors import InputError
 from shardproof.instances.instance import Instance
 from shardproof.instances.plan import Group, Plan, Pool
+from shardproof.instances.reading import refuse
 from shardproof.instances.workload import Burst, OpenLoop, Workload
 from shardproof.solver.evaluation.paced import paced
 
@@ -85,10 +86,21 @@ def joined(prefill: Plan, decode: Plan) -> Plan:
 
 
 def asked_of(instance: Instance, part: Group) -> Instance:
-    """Return the instance with the requests that a group takes; scenarios that it takes none of are left out."""
+    """Return the instance with the requests that a group takes; scenarios that it takes none of are left out.
+
+    Raises
+    ------
+    InputError
+        If it takes requests of no scenario.
+    """
     if not part.shares:
         return instance
-    return _taking(instance, {share.scenario: share.requests * part.replicas for share in part.shares})
+    found = _taking(instance, {share.scenario: share.requests * part.replicas for share in part.shares})
+    if instance.scenarios and not found.scenarios:
+        known = ", ".join(scenario.name for scenario in instance.scenarios)
+        remedy = f"a group takes requests of no scenario; the question has {known}"
+        raise refuse("plan", remedy, field="groups.shares.scenario", value=part.shares[0].scenario)
+    return found
 
 
 def _taking(instance: Instance, taken: Mapping[str, int]) -> Instance:

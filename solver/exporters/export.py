@@ -84,7 +84,7 @@ def export(instance: Instance, plan: Plan, target: str) -> Export:
         If the target is unknown, or cannot express the plan: with the reason.
     """
     if target not in EXPORTERS:
-        raise InputError(f"--to: {target!r}: is no target; known are {', '.join(EXPORTERS)}")
+        raise InputError(f"--to: {str(target)[:80]!r}: is no target; known are {', '.join(EXPORTERS)}")
     return _written(units_of(instance, plan), target, instance, several=bool(plan.groups))
 
 
@@ -99,7 +99,7 @@ def export_pools(parts: Sequence[tuple[Instance, Plan, Pool | None]], target: st
         If the target is unknown, or cannot express them: with the reason.
     """
     if target not in EXPORTERS:
-        raise InputError(f"--to: {target!r}: is no target; known are {', '.join(EXPORTERS)}")
+        raise InputError(f"--to: {str(target)[:80]!r}: is no target; known are {', '.join(EXPORTERS)}")
     several = len(parts) > 1
     return _written(units_of_parts(parts, name, numbered=several), target, parts[0][0], several=several)
 

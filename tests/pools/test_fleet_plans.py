@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import shardproof
-from benchmarks.fuzz.answers import SERVED
-from benchmarks.fuzz.questions import POOLS
+from benchmarks.fuzz.answers import MIXED, SERVED
+from benchmarks.fuzz.questions import BURST, POOLS
 from shardproof.instances.errors import InputError
 from shardproof.instances.fleet_plan import FleetPlan
 from shardproof.instances.pools import PoolsQuestion
@@ -56,6 +58,13 @@ def test_a_plan_of_another_model_is_held_against_nothing() -> None:
         held(asked, validate(FleetPlan, tree, where="plan"), "plan")
 
 
+@pytest.mark.parametrize("taken", [{}, {"requests": 0}])
+@pytest.mark.parametrize("target", ["vllm", "kubernetes"])
+def test_a_group_that_takes_no_requests_is_not_exported(taken: dict[str, int], target: str) -> None:
+    with pytest.raises(InputError, match=r"groups.takes: short on h100-sxm under vllm: takes no requests"):
+        shardproof.export(with_group(takes=[{"name": "short", **taken}]), POOLS, to=target)
+
+
 def test_a_group_that_takes_no_requests_shows_none() -> None:
     asked = asked_from(POOLS, {})
     assert isinstance(asked, PoolsQuestion)
@@ -69,3 +78,21 @@ def test_a_plan_of_more_replicas_than_any_fleet_is_refused() -> None:
     question = {"model": "qwen3-8b", "device": "h100-sxm", "engine": "vllm", "workload": POOLS["models"][0]["workload"]}
     with pytest.raises(InputError, match="replicas: 9223372036854775808: must be less than"):
         shardproof.simulate(tree, question)
+
+
+@pytest.mark.parametrize("share", [{"scenario": "elsewhere", "requests": 1}, {"requests": 0}])
+def test_a_group_of_no_requests_of_the_question_is_refused(share: dict[str, Any], tmp_path: Path) -> None:
+    plan = copy.deepcopy(MIXED)
+    plan["groups"][0]["shares"] = [share]
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan), encoding="utf-8")
+    asked = {**BURST, "engine": "vllm"}
+    for verb in (shardproof.audit, shardproof.predict, lambda *both: shardproof.export(*both, to="vllm")):
+        with pytest.raises(InputError, match="requests of no scenario; the question has main"):
+            verb(path, asked)
+
+
+def test_an_unknown_target_is_named_in_short() -> None:
+    with pytest.raises(InputError, match="is no target") as refused:
+        shardproof.export(SERVED, POOLS, to="x" * 30_000)
+    assert len(str(refused.value)) < 1000
