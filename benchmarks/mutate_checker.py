@@ -60,7 +60,6 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("sys.exit(4)", "for v in found if not any", "dominated sums may stay"),
     ("able = [[{", "2 -> 3", "a further row holds the same sums"),
     ("found[of] = max(", "0 -> -1", "no value is below 0"),
-    ("columns = list(", "list dropped", "it is a list already"),
     ("allowed = [set(", "set dropped", "a list contains the same options"),
     ("need(0 < sum(count", "", "no layers at all are refused one line later: there is no largest kind"),
     ("for items in labels[1:] +", "", "further empty label lists follow that no option reaches"),
@@ -71,9 +70,7 @@ EQUIVALENT: tuple[tuple[str, str, str], ...] = (
     ("fits = held[-1:]", "1 -> 2", "more labels of the same prefix, whose last has the most layers"),
     ("reached = max(", "0 -> -1", "either is below any label, and refused"),
     ("need(max(spans, default=-1)", "1 -> ", "the budget of a replica count up to max_gpus is at least 1"),
-    ("*accumulate((layer[kind]", "initial", "sums are only ever subtracted from each other"),
-    ("sums = [base + first", "0 -> 1", "sums are only ever subtracted from each other"),
-    ("sums = [base + first", "0 -> -1", "sums are only ever subtracted from each other"),
+    ("self.spread: Any", "0 -> ", "sums are only ever subtracted from each other"),
     ("ends = [bisect_right(c, top", "2 -> ", "no stage of no layers: the start itself is found either way"),
 )
 """Line of the checker, change (empty: any), and why such a mutant judges every certificate alike."""

@@ -107,14 +107,14 @@ def _extensions(problem: checker.Problem, known: dict[str, Any], surrogates: Any
     start, found = label[0], list[Any]()
     for stop in range(start + 1, len(problem.kinds) + 1):
         for row in known.values():
-            cells = problem.cost(row["table"], option, floor=True)
+            cells = problem.spread(problem.cost(row["table"], option, floor=True))
             if row["top"] is not None and cells[start > 0] + cells[stop + 2] - cells[start + 2] > row["top"]:
                 return found
         values, dead = [], False
         for before, (limit, costs, least) in zip(label[1:], surrogates, strict=True):
-            cells = costs[option]
+            cells, rests = problem.spread(costs[option]), problem.spread(least)
             value = before + cells[start > 0] + cells[stop + 2] - cells[start + 2]
-            rest = least[option][stop] - cells[stop + 2] if stop < len(problem.kinds) else 0
+            rest = rests[1] + rests[-1] - rests[stop + 2] if stop < len(problem.kinds) else 0
             dead |= value + rest > limit
             values.append(value)
         if dead:

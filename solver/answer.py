@@ -1,8 +1,9 @@
 """The one answer to any instance: under a named engine, under the best of all, or for requests that come by themselves.
 
-Where no engine is named (``any``) the question is searched free of an engine's rules first, then under every engine
-that runs on the device, each with no more GPUs than the best plan so far: an engine that needs more is refuted at that
-number, one that does not is taken through all levels. The answer is the plan of fewest GPUs, then of the lowest TTFT.
+Where no engine is named (``any``) the question is searched free of an engine's rules and under every engine that
+runs on the device: for replicas that are all alike, then, what needs the fewest of them first, through all levels, each
+with no more GPUs than the best plan so far. What needs more is refuted at that number. The answer is the plan of fewest
+GPUs, then of the lowest TTFT.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from shardproof.solver.proof.evidence import Level
 from shardproof.solver.result import EngineAnswer, Proof, Result
 from shardproof.solver.search.refusals import Refusals
 from shardproof.solver.search.settings import Rival, Settings
-from shardproof.solver.solve import Search, evidence_of, is_certified, result_of, search, searching, solve
+from shardproof.solver.solve import Begun, Search, begin, evidence_of, is_certified, result_of, searching, solve
 from shardproof.solver.volumes import Volumes
 
 FREE = "free of an engine's rules"
+EVERY: tuple[EngineName, ...] = ("any", *NAMED)
+"""Readings of a question that names no engine, in the order in which equal ones are preferred."""
 
 
 def answer(instance: Instance, *, settings: Settings | None = None) -> Result:
@@ -98,13 +101,8 @@ def _best(instance: Instance, settings: Settings) -> Result:
     finish_by = None if settings.time_limit_s is None else started + settings.time_limit_s
     asked = replace(searching(settings), refusals=settings.refusals or Refusals())
     volumes = _volumes(instance, asked, started)
-    best = Candidate("any", search(instance, asked, volumes=volumes))
-    candidates = [best]
-    for engine in NAMED:
-        candidate = _candidate(instance, engine, _left(asked, started), best, volumes)
-        candidates.append(candidate)
-        if candidate.rank < best.rank:
-            best = candidate
+    candidates = _candidates(instance, asked, volumes)
+    best = min(candidates, key=lambda one: one.rank)
     assert best.found is not None
     result = result_of(best.found, settings, finish_by)
     return _of_all(instance, result, best, candidates, settings, started)
@@ -126,21 +124,59 @@ def _left(settings: Settings, started: float) -> Settings:
     return replace(settings, time_limit_s=settings.time_limit_s - (now() - started))
 
 
-def _candidate(
-    instance: Instance, engine: EngineName, settings: Settings, best: Candidate, volumes: Volumes
-) -> Candidate:
-    """Search a question under one engine, as far as it can still be better than the best and there is time."""
+def _candidates(instance: Instance, settings: Settings, volumes: Volumes) -> list[Candidate]:
+    """Search a question free of an engine's rules and under each, as far as each can still be the best.
+
+    What needs the fewest GPUs in replicas all alike goes through all levels first: the others are held against it.
+    """
+    started = now()
+    begun: dict[EngineName, Begun] = {}
+    done: dict[EngineName, Candidate] = {}
+    for engine in EVERY:
+        known = [one.gpus for one in begun.values() if one.gpus is not None]
+        rival, left = Rival(min(known), None) if known else None, _left(settings, started)
+        if any(one.interrupted for one in begun.values()):
+            left = replace(left, time_limit_s=0)
+        first = _begun(instance, engine, left, rival, volumes)
+        if isinstance(first, Begun):
+            begun[engine] = first
+        else:
+            done[engine] = first
+    best: Candidate | None = None
+    for engine in sorted(begun, key=lambda engine: (begun[engine].gpus is None, begun[engine].gpus)):
+        found = begun[engine].finish(_rival(best, engine))
+        done[engine] = Candidate(engine, found, "" if found.deployment.options else _none_of(engine))
+        if best is None or (*done[engine].rank, EVERY.index(engine)) < (*best.rank, EVERY.index(best.engine)):
+            best = done[engine]
+    return [done[engine] for engine in EVERY]
+
+
+def _none_of(engine: EngineName) -> str:
+    return "" if engine == "any" else "accepts no way to cut the model"
+
+
+def _rival(best: Candidate | None, engine: EngineName) -> Rival | None:
+    """Return what a candidate must beat: of two that are as good, the first of all stands."""
+    if best is None or best.gpus is None:
+        return None
+    ahead = EVERY.index(engine) < EVERY.index(best.engine)
+    return Rival(best.gpus, None if best.ttft is None else best.ttft + ahead)
+
+
+def _begun(
+    instance: Instance, engine: EngineName, settings: Settings, rival: Rival | None, volumes: Volumes
+) -> Begun | Candidate:
+    """Begin to search a question under one engine, as far as it can be better than the rival and there is time."""
+    if engine == "any":
+        return begin(instance, settings, volumes=volumes)
     if not runs_on(instance, engine):
         return Candidate(engine, None, f"does not run on {instance.device.name}")
-    interrupted = best.found is not None and best.found.outcome.stop_reason == "interrupted"
-    if interrupted or (settings.time_limit_s is not None and settings.time_limit_s <= 0):
+    if settings.time_limit_s is not None and settings.time_limit_s <= 0:
         return Candidate(engine, None, least=max(settings.floor, volumes.least(engine)))
     try:
-        rival = None if best.gpus is None else Rival(best.gpus, best.ttft)
-        found = search(under_engine(instance, engine), settings, rival=rival, volumes=volumes)
+        return begin(under_engine(instance, engine), settings, rival=rival, volumes=volumes)
     except InputError as error:
         return Candidate(engine, None, str(error))
-    return Candidate(engine, found, "" if found.deployment.options else "accepts no way to cut the model")
 
 
 def _of_all(

@@ -8,6 +8,7 @@ called one.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -85,10 +86,28 @@ def searching(settings: Settings) -> Settings:
     return replace(settings, time_limit_s=settings.time_limit_s - kept)
 
 
-def search(
+def search(instance: Instance, settings: Settings) -> Search:
+    """Search an instance."""
+    return begin(instance, settings).finish(None)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A search after its first level.
+
+    ``gpus``: fewest GPUs of replicas all alike (``None``: none known). ``interrupted``: somebody wants it ended.
+    """
+
+    gpus: int | None
+    interrupted: bool
+    finish: Callable[[Rival | None], Search]
+    """Takes it through all levels, as far as it can still beat a rival found meanwhile."""
+
+
+def begin(
     instance: Instance, settings: Settings, *, rival: Rival | None = None, volumes: Volumes | None = None
-) -> Search:
-    """Search an instance; where no plan beats the ``rival``, that is proved and no more.
+) -> Begun:
+    """Begin to search an instance; where no plan beats the ``rival``, that is proved and no more.
 
     ``volumes``: what volume says of the question under each engine, shared by the searches of all of them.
     """
@@ -97,11 +116,12 @@ def search(
         with checked_by(stopper(math.inf if settings.time_limit_s is None else started + settings.time_limit_s)):
             deployment = deployment_of(instance)
     except Interrupted:
-        return _unplaced(instance, started)
+        unplaced = _unplaced(instance, started)
+        return Begun(None, interrupted=False, finish=lambda _: unplaced)
     settings = _left(settings, started)
     if not deployment.options:
         nothing = Outcome(deployment, infeasible=True, levels={"gpus": Level(None, None)})
-        return Search(instance, deployment, nothing, started)
+        return Begun(None, interrupted=False, finish=lambda _: Search(instance, deployment, nothing, started))
     held, engine = [deployment], instance.engine
     if volumes is None:
         volumes = Volumes.within(settings.time_limit_s, started, engines=[engine], asked=lambda _: instance)
@@ -113,13 +133,17 @@ def search(
     mixed = deployment.instance.replicas == "free"
     least = Least(lambda: volumes.least(engine), lambda: volumes.when_due(engine))
     subject = Subject.of(deployment.instance) if mixed and settings.refusals is not None else None
-    outcome = FleetSearch(
-        deployment, settings, limited=limited, mixed=mixed, rival=rival, least=least, subject=subject
-    ).run()
-    outcome.deployment = held[-1]
-    if settings.search == "both":
-        _compare(deployment, outcome, settings, started, rival)
-    return Search(instance, held[-1], outcome, started)
+    begun = FleetSearch(deployment, settings, limited=limited, mixed=mixed, rival=rival, least=least, subject=subject)
+
+    def finish(other: Rival | None) -> Search:
+        outcome = begun.finish(other)
+        outcome.deployment = held[-1]
+        if settings.search == "both":
+            _compare(deployment, outcome, settings, started, other or rival)
+        return Search(instance, held[-1], outcome, started)
+
+    gpus = begun.begin()
+    return Begun(gpus, interrupted=begun.outcome.stop_reason == "interrupted", finish=finish)
 
 
 def _left(settings: Settings, started: float) -> Settings:

@@ -313,6 +313,7 @@ def _compare(raw: bytes, instance: Asking) -> tuple[str, str]:
     how far its premise was found to hold.
 
     With a plan of G GPUs the file may hold the program limited to G or more: what needs more cannot beat the plan.
+    So it may without a plan, where it claims no more than that G are needed: what has fewer is in that program.
     It may leave out all axes of a layout that is not the plan's: fewer rows refute less, never more.
     """
     from shardproof.solver.checkers import certificate as checker
@@ -320,7 +321,8 @@ def _compare(raw: bytes, instance: Asking) -> tuple[str, str]:
 
     document = checker.parse(raw.decode())
     question, name = _reading(_single(instance), document["instance"], _name(instance))
-    budget = question.max_gpus if document["plan"] is None else document["program"]["max_gpus"]
+    budget, least = document["program"]["max_gpus"], document["claims"]["gpus"]["lower"]
+    budget = question.max_gpus if document["plan"] is None and least > budget else budget
     deployment = deployment_of(question).limited(budget)
     _compare_program(document, deployment, question.replicas, name)
     return name, _grown(deployment)

@@ -59,10 +59,13 @@ class Problem:
     def __init__(self, program: dict[str, Any]):
         need(0 < sum(count for _, count in program["kinds"]) <= MAX_LAYERS, "malformed: the number of layers")
         self.kinds = [kind for kind, count in program["kinds"] for _ in range(count)]
-        self.gpus = [shape[0] * shape[1] for shape in program["options"]]
+        self.gpus, self.walls = [shape[0] * shape[1] for shape in program["options"]], list[Any]()
         self.tables, self.rows, self.known = program["tables"], program["rows"], dict[Any, list[int]]()
+        self.order = [*dict.fromkeys(self.kinds), self.kinds[-1]]  # each kind, then the last layer
+        self.steps, often = [*map(self.order.index, self.kinds[:-1]), -1], map(self.kinds[:-1].count, self.order[:-1])
+        self.spread: Any = lambda cells: [*cells[:2], *accumulate(map(cells[2:].__getitem__, self.steps), initial=0)]
         self.shares, self.most, self.demand = program["shares"], program["max_gpus"], tuple(program["demand"])
-        self.shapes = 1 if program["replicas"] == "alike" else None
+        self.shapes, self.often = 1 if program["replicas"] == "alike" else None, [1, 0, *often, 1]
         layouts = [layout for share in self.shares for layout in share["layouts"]]
         choices = [item for layout in layouts for axis in layout["axes"] for item in axis["choices"]]
         cells = [row for table in self.tables for key, row in table.items() if key != "slack"]
@@ -85,13 +88,12 @@ class Problem:
                 need(bool(values) and (whole or axis["rule"] == "listed"), f"missing case: a choice of {axis['name']}")
 
     def cost(self, index: int, option: int, *, floor: bool) -> list[int]:
-        """Read one option: beginning at layer 0, beginning later, layers before j = 0..L (the last: and ending)."""
+        """Read one option: beginning at layer 0, beginning later, a layer of each kind, the last layer and ending."""
         if (index, option, floor) not in self.known:
             table, less = self.tables[index], self.tables[index]["slack"] * floor
             ends = (max(0, table[key][option] - less) for key in ("base", "first", "entry", "last"))
-            (base, first, entry, last), layer = ends, [max(0, cell - less) for cell in table["layer"][option]]
-            sums = [base + first, base + entry, *accumulate((layer[kind] for kind in self.kinds), initial=0)]
-            self.known[index, option, floor] = [*sums[:-1], sums[-1] + last]
+            (base, first, entry, last), layer = ends, [max(0, table["layer"][option][k] - less) for k in self.order]
+            self.known[index, option, floor] = [base + first, base + entry, *layer[:-1], layer[-1] + last]
         return self.known[index, option, floor]
 
     def measure(self, plan: list[dict[str, Any]]) -> list[Any]:
@@ -107,7 +109,7 @@ class Problem:
             fits &= ends[-1] == len(self.kinds) and all(o in part["options"] for part in picked for _, _, o in stages)
             need(fits, "the plan's stages are not every layer once, as wide as allowed")
             for row in (self.rows[index] for part in (layout, *picked) for index in part["rows"]):
-                cells = [(self.cost(row["table"], option, floor=False), i, j) for i, j, option in stages]
+                cells = [(self.spread(self.cost(row["table"], o, floor=False)), i, j) for i, j, o in stages]
                 costs, further = [c[i > 0] + c[j + 2] - c[i + 2] for c, i, j in cells], row["microbatches"] - 1
                 value, of = max(costs) if further < 0 else sum(costs) + further * max(costs), row["name"].split("[")[0]
                 found[of] = max(value, found.get(of, 0))
@@ -119,7 +121,8 @@ class Problem:
 
     def prove(self, refused: list[Any], limits: list[Any]) -> None:
         """Refute every fleet within the limits: the loads that single replicas are refused leave none of them."""
-        (gpus, shapes, ttft, memory), rows, walls = limits, list[Any](), list[tuple[int, tuple[int, ...]]]()
+        (gpus, shapes, ttft, memory), rows = limits, list[Any]()
+        walls = self.walls if ttft is memory is None else [*self.walls]  # refused under looser limits: here as well
         for row in self.rows:
             tops = (row["limit"], {"ttft": ttft, "memory": memory}.get(row["name"].split("[")[0]))
             limit = min((top for top in tops if top is not None), default=None)
@@ -162,28 +165,24 @@ class Problem:
                 stack.append((known | {name: row | {"lo": max(row["lo"], at)}}, options))
                 stack.append((known | {name: row | {"top": low}}, options))
             elif not any(row["top"] is not None and row["lo"] >= row["top"] for row in known.values()):
-                caps = [(row["top"], row["table"]) for row in known.values() if row["top"] is not None]
                 sums = [self.surrogate(known, options, most, parts) for parts in name]
-                if node[2] or not any(limit < least for least, limit, _, _ in sums):
+                if node[2] or not any(limit < least for least, limit, *_ in sums):
+                    caps = [(row["top"], row["table"]) for row in known.values() if row["top"] is not None]
                     self.leaf(caps, [rest for _, *rest in sums], node[2], options, most)
         need(not stack, f"missing case: a tree of layout {layout['name']} ends too early")
 
-    def surrogate(self, known: Any, options: set[int], most: int, parts: list[Any]) -> tuple[int, int, Any, Any]:
-        """Weigh and add rows: a chain's least, the limit, the costs, these with the least rest after layer j < L."""
-        limit, costs = 0, {option: [0] * (len(self.kinds) + 3) for option in options}
+    def surrogate(self, known: Any, options: set[int], most: int, parts: list[Any]) -> tuple[int, int, Any, list[int]]:
+        """Weigh and add rows: a chain's least, the limit, the costs of options, and the least of each cost."""
+        limit, costs = 0, {option: [0] * len(self.often) for option in options}
         for kind, name, times in parts:
             row, wide = known[name], kind == "volume"
             need(row["limit"] is not None and (wide or row["microbatches"] > 0), f"{name} has no limit to use")
             limit += times * (row["top"] * most if wide else row["limit"] - (row["microbatches"] - 1) * (row["lo"] + 1))
             for option in options:
-                factor = times * (self.gpus[option] if wide else 1)
-                cells = zip(costs[option], self.cost(row["table"], option, floor=True), strict=True)
-                costs[option] = [old + factor * more for old, more in cells]
-        columns = list(zip(*costs.values(), strict=True))
-        steps = (min(b - a for a, b in zip(*columns[j : j + 2], strict=True)) for j in range(len(columns) - 2, 1, -1))
-        rest = [min(columns[1]) + more for more in accumulate(steps)][::-1] if columns else []
-        least = rest[0] + min(columns[0]) - min(columns[1]) if columns else 0
-        return least, limit, costs, {o: [a + b for a, b in zip(costs[o][2:-1], rest, strict=True)] for o in options}
+                factor, cells = times * (self.gpus[option] if wide else 1), self.cost(row["table"], option, floor=True)
+                costs[option] = [old + factor * more for old, more in zip(costs[option], cells, strict=True)]
+        least = [min(cells) for cells in zip(*costs.values(), strict=True)] or self.often
+        return sum(map(int.__mul__, least, self.often)), limit, costs, least
 
     def leaf(self, caps: list[Any], sums: list[Any], given: list[Any], options: set[int], most: int) -> None:
         """Every extension of every label breaks a cap, is hopeless, or is dominated; none reaches the last layer."""
@@ -194,16 +193,17 @@ class Problem:
             tops = accumulate((item[0] for item in held), max, initial=0)
             stairs.append([x for x, top in zip(held, tops, strict=False) if x[0] > top] if len(sums) < 2 else held)
         keys = [[x[1:] for x in held] for held in stairs]
-        for option in options:
-            stages = [(top, self.cost(table, option, floor=True)) for top, table in caps]
-            costs, limits = [c[option] for _, c, _ in sums], [(limit, least[option]) for limit, _, least in sums]
-            room = range(len(labels[: most + 1 - self.gpus[option]]))
-            for total, (start, *values) in ((used + self.gpus[option], x) for used in room for x in labels[used]):
+        rest = [[x[1] + x[-1] - cost for cost in x[2:-1]] for x in (self.spread(least) for *_, least in sums)]
+        for option, wide in ((option, self.gpus[option]) for option in options):
+            stages = [(top, self.spread(self.cost(table, option, floor=True))) for top, table in caps]
+            costs = [self.spread(cells[option]) for _, cells, _ in sums]
+            whole = [list(map(int.__add__, c[2:-1], more)) for c, more in zip(costs, rest, strict=True)]
+            for total, (start, *values) in ((wide + n, x) for n, y in enumerate(labels[: most + 1 - wide]) for x in y):
                 at = [value + c[start > 0] - c[start + 2] for value, c in zip(values, costs, strict=True)]
                 ends = [bisect_right(c, top - c[start > 0] + c[start + 2], start + 2) - 3 for top, c in stages]
-                over = any(v + c[-1] > limit for v, c, (limit, _) in zip(at, costs, limits, strict=True))
+                over = any(v + c[-1] > limit for v, c, (limit, *_) in zip(at, costs, sums, strict=True))
                 need(over or min(ends, default=last) < last, "a chain within all limits may reach the last layer")
-                ends += [bisect_right(c, limit - v, start) - 1 for v, (limit, c) in zip(at, limits, strict=True)]
+                ends += [bisect_right(c, x[0] - v, start) - 1 for v, c, x in zip(at, whole, sums, strict=True)]
                 reached, stop = start, min(ends, default=last)
                 while reached < stop:
                     value = [v + c[reached + 3] for v, c in zip(at, costs, strict=True)]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shardproof.formulations.deployment.chains import Chain, StageChoice, peak_memory, worst_ttft
 from shardproof.formulations.deployment.tables import Program
+from shardproof.formulations.fleet.covering import reaches
 from shardproof.formulations.fleet.fleet import Fleet, Group
 from shardproof.instances.errors import InputError
 from shardproof.instances.writing import write_whole
@@ -104,6 +105,7 @@ def _claims(
     claimed_by: str,
 ) -> dict[LevelName, Claim]:
     claims: dict[LevelName, Claim] = {}
+    known: list[CapacityClaim] = []
     for level, value in values_of(fleet).items():
         lower = bounds.get(level)
         if level == "gpus":
@@ -113,10 +115,16 @@ def _claims(
         found = refused.get(level)
         needs_none = lower <= (1 if level in ("gpus", "shapes") else 0)
         proven = needs_none or (found is not None and all(claim.trees is not None for claim in found))
-        claims[level] = (
-            Claim(lower, value, CERTIFIED, tuple(found or ())) if proven else Claim(lower, value, claimed_by)
-        )
+        fresh = () if needs_none else _not_known(found or (), known)
+        claims[level] = Claim(lower, value, CERTIFIED, fresh) if proven else Claim(lower, value, claimed_by)
+        if proven and level in ("gpus", "shapes"):
+            known += fresh
     return claims
+
+
+def _not_known(found: Sequence[CapacityClaim], known: Sequence[CapacityClaim]) -> tuple[CapacityClaim, ...]:
+    """Leave out what a level of looser limits refuses: a reader carries it over."""
+    return tuple(one for one in found if not any(old.gpus >= one.gpus and reaches(one.load, old.load) for old in known))
 
 
 def values_of(fleet: Fleet | None) -> dict[LevelName, int | None]:

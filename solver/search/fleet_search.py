@@ -97,9 +97,9 @@ class FleetSearch(LexicographicSearch):
         self._loop: FleetLoop | None = None
         self._bounded = False
 
-    def run(self) -> Outcome:
-        """Search until proved, out of time or interrupted; what is known by then is kept."""
-        outcome = super().run()
+    def finish(self, rival: Rival | None = None) -> Outcome:
+        """Take what has begun through all levels; what is known when the time is over is kept."""
+        outcome = super().finish(rival)
         if self._mixed and not self._bounded:
             self._bound_unfinished()
         if outcome.stop_reason != "proved" and not outcome.infeasible:
@@ -145,10 +145,15 @@ class FleetSearch(LexicographicSearch):
         if not self._mixed:
             super()._later_levels()
             return
-        outcome, gpus = self.outcome, self._gpus()
+        outcome, gpus, rival = self.outcome, self._gpus(), self._rival
         outcome.alike = Level(gpus, None if outcome.infeasible else self.bound)
+        budget = self.most if gpus is None else gpus - 1
+        if rival is not None and rival.gpus <= budget:
+            outcome.chain, budget = None, rival.gpus
+        if budget < self.program.max_gpus:
+            outcome.infeasible = False
         provers = Provers(self._family, self._prover)
-        self._loop = FleetLoop(self._seeded(provers), self._family.demand, (gpus or self.most + 1) - 1)
+        self._loop = FleetLoop(self._seeded(provers), self._family.demand, budget)
         relaxed = self._loop.run(guesses=self._shared.guesses)
         self._shared.note(self._loop.capacities.claims)
         self._bounded, self.bound = True, self._loop.budget + 1

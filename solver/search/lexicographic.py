@@ -87,18 +87,35 @@ class LexicographicSearch:
 
     def run(self) -> Outcome:
         """Search until proved, out of time or interrupted; what is known by then is kept."""
+        self.begin()
+        return self.finish()
+
+    def begin(self) -> int | None:
+        """Take the first level and return the fewest GPUs of replicas that are all alike, as far as they are known."""
+        self._guard(self._fewest_gpus)
+        return self._gpus()
+
+    def finish(self, rival: Rival | None = None) -> Outcome:
+        """Take what has begun through all levels; a ``rival`` of fewer GPUs found meanwhile is all that is beaten."""
+        self._rival = rival or self._rival
+        if self.outcome.stop_reason == "proved":
+            self._guard(self._later_levels)
+        self._note_gpus()
+        return self.outcome
+
+    def _guard(self, search: Callable[[], None]) -> None:
+        """Search as long as there is time and nobody interrupts."""
         try:
             with checked_by(self._keep_time):
-                self._fewest_gpus()
-                self._later_levels()
+                search()
         except Interrupted:
             self.outcome.stop_reason = "time-limit"
         except KeyboardInterrupt:
             self.outcome.stop_reason = "interrupted"
-        self._note_gpus()
-        return self.outcome
 
     def _later_levels(self) -> None:
+        if self._rival is not None and (self._gpus() or 0) > self._rival.gpus:
+            self.outcome.chain = None
         if self.outcome.chain is not None and not self._is_beaten():
             self._lowest("ttft")
             self._lowest("memory")

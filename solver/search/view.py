@@ -4,7 +4,7 @@ A `View` holds the rows and options of a context as arrays. In it
 
 * `View.reach` finds the furthest layer that g GPUs cover when only stage limits count;
 * `View.cheapest` finds, for every g and layer i, the least sum of one path row over chains of g GPUs;
-* `View.labels` keeps, with several path rows, the non-dominated vectors of their sums.
+* `shardproof.solver.search.labels` keeps, with several path rows, the non-dominated vectors of their sums.
 
 All arithmetic is in 64-bit integers; `View` refuses tables whose sums could leave them.
 """
@@ -22,14 +22,8 @@ from numpy.typing import NDArray
 from shardproof.formulations.deployment.chains import StageChoice
 from shardproof.formulations.deployment.tables import Cap, Path, Program, Table
 from shardproof.instances.errors import InternalError
-from shardproof.solver.search.costs import Costs, refuse_large, remaining_minimum
+from shardproof.solver.search.costs import Costs, refuse_large
 from shardproof.solver.search.least_sums import Cheapest, Ints, bands, cheapest_alone, least_sums
-
-LABELS_AT_MOST = 60_000
-
-
-class TooManyLabels(Exception):
-    """The non-dominated labels of a context are more than the search is willing to hold."""
 
 
 @dataclass(frozen=True)
@@ -315,92 +309,6 @@ class View:
             return cheapest_alone(*alone, budget=self.budget)
         found = bands(self.gpus, self.far, before, after)
         return Cheapest(self.options, least_sums(found, budget=self.budget, layers=self.layers), found)
-
-    def labels(self, tables: Sequence[Table], limits: Sequence[int], check_stop: Callable[[], None]) -> Labels:
-        """Non-dominated sums of several path rows; each row's sum may not exceed its limit."""
-        return Labels(self, tables, limits, check_stop)
-
-
-Label = tuple[int, ...]
-
-
-class Labels:
-    """Exact search with several path rows: all non-dominated (layer, sum of each row) per GPU count."""
-
-    def __init__(
-        self, view: View, tables: Sequence[Table], limits: Sequence[int], check_stop: Callable[[], None]
-    ) -> None:
-        """Build every label, or raise: `TooManyLabels` when they are more than can be held, `check_stop` when late."""
-        self._view, self._limits, self._check_stop = view, tuple(limits), check_stop
-        self._costs = [view.costs(table) for table in tables]
-        self._rest = [remaining_minimum(view.costs(table)) for table in tables]
-        self.rows: list[list[Label]] = [[(0,) * (len(tables) + 1)]]
-        self._origin: dict[tuple[int, Label], tuple[int, Label, int]] = {}
-        self.complete: tuple[int, Label] | None = None
-        for gpus in range(1, view.budget + 1):
-            self._add_row(gpus)
-            if self.complete is not None:
-                break
-
-    def _add_row(self, gpus: int) -> None:
-        view, fresh = self._view, dict[Label, tuple[int, Label, int]]()
-        for place, width in enumerate(view.gpus):
-            for label in self.rows[gpus - width] if width <= gpus else ():
-                self._check_stop()
-                start = label[0]
-                before = [int(costs.before[place, start]) for costs in self._costs]
-                for stop in range(start + 1, int(view.far[place][start]) + 1):
-                    sums = tuple(
-                        value + int(costs.after[place, stop]) - less
-                        for value, costs, less in zip(label[1:], self._costs, before, strict=True)
-                    )
-                    if self._hopeless(stop, sums):
-                        continue
-                    fresh.setdefault((stop, *sums), (gpus - width, label, place))
-        earlier = [label for row in self.rows[1:] for label in row]
-        kept = _non_dominated(fresh, earlier, self._check_stop)
-        self.rows.append([label for label in kept if label[0] < view.layers])
-        for label in kept:
-            self._origin[gpus, label] = fresh[label]
-            if label[0] == view.layers and self.complete is None:
-                self.complete = (gpus, label)
-        if sum(map(len, self.rows)) > LABELS_AT_MOST:
-            raise TooManyLabels
-
-    def _hopeless(self, stop: int, sums: tuple[int, ...]) -> bool:
-        return any(
-            value + int(rest[stop]) > limit for value, rest, limit in zip(sums, self._rest, self._limits, strict=True)
-        )
-
-    def chain(self) -> tuple[StageChoice, ...]:
-        """Return the chain of the complete label."""
-        if self.complete is None:
-            raise InternalError("no label is complete")
-        (gpus, label), stages = self.complete, list[StageChoice]()
-        while label[0] > 0:
-            before, origin, place = self._origin[gpus, label]
-            stages.append(StageChoice(origin[0], label[0], self._view.options[place]))
-            gpus, label = before, origin
-        return tuple(reversed(stages))
-
-
-def _non_dominated(
-    fresh: dict[Label, tuple[int, Label, int]], earlier: Sequence[Label], check_stop: Callable[[], None]
-) -> list[Label]:
-    """Labels of ``fresh`` that no other one and no earlier one dominates (more layers, smaller sums)."""
-    if not fresh:
-        return []
-    order = sorted(fresh, key=lambda label: (-label[0], label[1:]))
-    keys = np.array([(-label[0], *label[1:]) for label in order], dtype=np.int64)
-    held = np.array([(-label[0], *label[1:]) for label in earlier], dtype=np.int64).reshape(len(earlier), keys.shape[1])
-    kept: list[Label] = []
-    for label, key in zip(order, keys, strict=True):
-        check_stop()
-        if held.size and bool((held <= key).all(axis=1).any()):
-            continue
-        kept.append(label)
-        held = np.vstack([held, key])
-    return kept
 
 
 def weighted_costs(view: View, weights: Sequence[tuple[Table, int]]) -> Costs:

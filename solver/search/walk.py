@@ -16,15 +16,12 @@ from shardproof.instances.errors import InternalError
 from shardproof.solver.proof.refutation import Empty, Frontier, Node, SplitAxis, SplitMax, Sum
 from shardproof.solver.search.costs import remaining_minimum
 from shardproof.solver.search.fallen import fallen
-from shardproof.solver.search.least_sums import NEVER, Cheapest
+from shardproof.solver.search.labels import Labels, TooManyLabels
+from shardproof.solver.search.least_sums import NEVER
 from shardproof.solver.search.query import Objective, Query, Unknown
+from shardproof.solver.search.room import frontier, looseness, lowest, room, slack
 from shardproof.solver.search.rounding import RoundedProgram
-from shardproof.solver.search.view import (
-    Bounded,
-    TooManyLabels,
-    View,
-    weighted_costs,
-)
+from shardproof.solver.search.view import Bounded, View, weighted_costs
 
 _STEPS_BEFORE_HALVING = 6
 """Chains that a case may improve one by one before its objective is halved instead."""
@@ -33,6 +30,10 @@ _STEPS_BEFORE_HALVING = 6
 _SUMS_AT_MOST = 40
 """Least sums that are taken within ever shorter stages, before a TTFT is lowered chain by chain."""
 
+_SHARES = 1024
+"""Parts that the weights of all rows are shared out in."""
+_LOOSE = 1e-3
+"""Share of a limit that the interval of a slowest stage may leave open before all rows are kept apart."""
 _WORTH_PRUNING = 6
 """Options from which on it pays to look for dominated ones."""
 
@@ -142,10 +143,35 @@ class Walk:
         left = [axis for axis, place in enumerate(partial.picked) if place is None]
         if not left:
             return self._leaf(view, partial.places) if self._objective is None else self._improve(partial)
-        for axis in left if len(left) > 1 else ():
+        return self._split(self._first(left, partial), partial)
+
+    def _first(self, left: list[int], partial: Partial) -> int:
+        """Return the axis to split first: one that falls whole, else that of fewest choices that stand at sight.
+
+        What follows is repeated in each of them. Under engines that run one option everywhere the options come first.
+        """
+        if len(left) == 1:
+            return left[0]
+        for axis in left:
             if not any(self._is_open(axis, place, partial) for place in range(len(self._layout.axes[axis].choices))):
-                return self._split(axis, partial)
-        return self._split(left[0], partial)
+                return axis
+        if any(self._binds):
+            return left[0]
+        return min(left, key=lambda axis: self._standing(axis, partial))
+
+    def _standing(self, axis: int, partial: Partial) -> int:
+        """How many choices of an axis do not fall at sight."""
+        count = 0
+        for place, choice in enumerate(self._layout.axes[axis].choices):
+            options = partial.with_choice(axis, place, choice).options
+            if (axis, place, options) not in self._refuted_alone:
+                view = self._view((self._layout.caps, choice.caps), choice.paths, options)
+                found = Empty() if view is None else fallen(view)
+                if found is None:
+                    count += 1
+                else:
+                    self._refuted_alone[axis, place, options] = found
+        return count
 
     def _split(self, axis: int, partial: Partial) -> Node | Chain:
         """One child for each choice of an axis: refuted alone where possible, else worked on."""
@@ -307,7 +333,7 @@ class Walk:
         if quick is not None:
             return quick
         rows = [row for row in view.paths if row.limit is not None]
-        for row in sorted(rows, key=lambda row: _slack(view, row)):
+        for row in sorted(rows, key=lambda row: slack(view, row)):
             found = self._one_row(view, row, rows)
             if found is not None:
                 return found
@@ -327,7 +353,7 @@ class Walk:
         cheapest = view.cheapest([(path.table, 1)])
         least = cheapest.total
         if least + further * (row.low + 1) > row.limit:
-            return _frontier(view, cheapest, row)
+            return frontier(view, cheapest, row)
         stages = cheapest.chain()
         if all(self._holds(view, other, stages) for other in rows):
             return stages
@@ -337,7 +363,7 @@ class Walk:
         if row.high is not None and most >= row.high:
             return None
         high = view.narrowed([replace(r, low=most) if r is row else r for r in view.paths])
-        refuted = fallen(high) or _frontier(high, cheapest, replace(row, low=most))
+        refuted = fallen(high) or frontier(high, cheapest, replace(row, low=most))
         low = view.narrowed([replace(r, high=most) if r is row else r for r in view.paths])
         below = self._box(low)
         return below if isinstance(below, tuple) else SplitMax(path.name, most, below, refuted)
@@ -347,37 +373,61 @@ class Walk:
         table = rounded(row.path.table, self._rounded.floor)
         return path_cost(view.program, replace(row.path, table=table), stages) <= row.limit
 
-    def _weighted(self, view: View, rows: list[Bounded], ratio: int) -> Node | tuple[StageChoice, ...] | None:
-        """Use the least weighted sum of all rows: a chain that fits, a refutation, or nothing.
+    def _weighted(self, view: View, rows: list[Bounded], shares: Sequence[int]) -> Node | tuple[StageChoice, ...]:
+        """Use the least weighted sum of all rows: a refutation, or a cheapest chain, which may break rows.
 
-        The first row weighs ``ratio`` sixteenths of the others, each in proportion to the room that it leaves.
+        Rows weigh as their shares say, each in proportion to the room that it leaves.
         """
-        rooms = [max(1, _room(row)) for row in rows]
+        rooms = [max(1, room(row)) for row in rows]
         most = max(rooms)
-        weights = [max(1, (ratio if place == 0 else 16) * most // room) for place, room in enumerate(rooms)]
+        weights = [max(1, share * most // room) for share, room in zip(shares, rooms, strict=True)]
         tables = [(row.path.table, weight) for row, weight in zip(rows, weights, strict=True)]
-        if sum(weights) * most >= NEVER // 4:
-            return None
         cheapest = view.cheapest(tables)
-        limit = sum(weight * _room(row) for row, weight in zip(rows, weights, strict=True))
-        if cheapest.total > limit:
-            named = tuple((row.path.name, weight) for row, weight in zip(rows, weights, strict=True))
-            rest = remaining_minimum(weighted_costs(view, tables))
-            return Frontier((named,), cheapest.label_rows(rest, limit))
-        stages = cheapest.chain()
-        return stages if all(self._holds(view, row, stages) for row in rows) else None
+        limit = sum(weight * room(row) for row, weight in zip(rows, weights, strict=True))
+        if cheapest.total <= limit:
+            return cheapest.chain()
+        named = tuple((row.path.name, weight) for row, weight in zip(rows, weights, strict=True))
+        rest = remaining_minimum(weighted_costs(view, tables))
+        return Frontier((named,), cheapest.label_rows(rest, limit))
+
+    def _weighed(self, view: View, rows: list[Bounded]) -> Node | tuple[StageChoice, ...] | None:
+        """Shift weight, by steps that halve, to rows that cheapest chains break, until one fits or all fall."""
+        rooms = [max(1, room(row)) for row in rows]
+        if _SHARES * len(rows) * max(rooms) ** 2 // min(rooms) >= NEVER // 4:
+            return None
+        shares, step = [_SHARES // len(rows)] * len(rows), _SHARES // 4
+        while step:
+            stages = self._weighted(view, rows, shares)
+            if not isinstance(stages, tuple) or all(self._holds(view, row, stages) for row in rows):
+                return stages
+            over = [self._sum(view, row, stages) / room - 1 for row, room in zip(rows, rooms, strict=True)]
+            if max(over) <= 0:
+                return None
+            worst = over.index(max(over))
+            shares = [max(1, share - step // (len(rows) - 1)) for share in shares]
+            shares[worst] += step + step // (len(rows) - 1)
+            step //= 2
+        return None
+
+    def _sum(self, view: View, row: Bounded, stages: tuple[StageChoice, ...]) -> int:
+        table = rounded(row.path.table, self._rounded.floor)
+        return sum(stage_cost(view.program, table, stage) for stage in stages)
 
     def _all_rows(self, view: View, rows: list[Bounded]) -> Node | tuple[StageChoice, ...]:
-        """Decide by weighted sums, then by non-dominated vectors, halving intervals until none is left."""
-        for ratio in _RATIOS:
-            found = self._weighted(view, rows, ratio)
-            if found is not None:
-                return found
-        limits = [_room(row) for row in rows]
-        labels = view.labels([row.path.table for row in rows], limits, self._rounded.check_stop)
+        """Decide by weighted sums; halve intervals that leave much open; else keep all non-dominated vectors."""
+        found = self._weighed(view, rows)
+        if found is not None:
+            return found
+        wide = max(rows, key=lambda row: looseness(view, row))
+        if looseness(view, wide) > _LOOSE:
+            low = lowest(view, wide)
+            assert wide.high is not None
+            return self._halves(view, wide, (low + wide.high) // 2)
+        limits = [room(row) for row in rows]
+        labels = Labels(view, [row.path.table for row in rows], limits, self._rounded.check_stop)
         if labels.complete is None:
             weights = tuple(((row.path.name, 1),) for row in rows)
-            return Frontier(weights, tuple(tuple(sorted(row)) for row in labels.rows))
+            return Frontier(weights, labels.rows)
         stages = labels.chain()
         if all(self._holds(view, row, stages) for row in rows):
             return stages
@@ -385,36 +435,15 @@ class Walk:
         slowest = max(
             stage_cost(view.program, rounded(broken.path.table, self._rounded.floor), stage) for stage in stages
         )
-        at = max(broken.low + 1, min((broken.low + slowest) // 2, slowest - 1))
+        return self._halves(view, broken, max(broken.low + 1, min((broken.low + slowest) // 2, slowest - 1)))
+
+    def _halves(self, view: View, row: Bounded, at: int) -> Node | tuple[StageChoice, ...]:
+        """Decide both sides of a cut through the interval of a row's slowest stage."""
         children = []
-        for half in (replace(broken, high=at), replace(broken, low=at)):
-            side = view.narrowed([half if r.path is broken.path else r for r in view.paths])
+        for half in (replace(row, high=at), replace(row, low=at)):
+            side = view.narrowed([half if other.path is row.path else other for other in view.paths])
             child = self._box(side)
             if isinstance(child, tuple):
                 return child
             children.append(child)
-        return SplitMax(broken.path.name, at, children[0], children[1])
-
-
-def _slack(view: View, row: Bounded) -> float:
-    """Share of a path's limit that its cheapest conceivable chain leaves: rows that leave least decide most."""
-    assert row.limit is not None
-    slowest = max(row.low + 1, -(-view.volume(row.path.table) // view.budget))
-    least = view.least_sum(row.path.table) + (row.path.microbatches - 1) * slowest
-    return (row.limit - least) / max(1, row.limit)
-
-
-_RATIOS = (16, 4, 64)
-"""Weights of the first row, in sixteenths of the others', that are tried before all rows are kept apart."""
-
-
-def _room(row: Bounded) -> int:
-    """Return what a path's limit leaves for the sum over stages, its slowest stage at the interval's lower end."""
-    assert row.limit is not None
-    return row.limit - (row.path.microbatches - 1) * (row.low + 1)
-
-
-def _frontier(view: View, cheapest: Cheapest, row: Bounded) -> Frontier:
-    limit = _room(row)
-    rest = remaining_minimum(view.costs(row.path.table))
-    return Frontier((((row.path.name, 1),),), cheapest.label_rows(rest, limit))
+        return SplitMax(row.path.name, at, children[0], children[1])

@@ -8,7 +8,7 @@ from shardproof.formulations.deployment.chains import peak_memory, worst_ttft
 from shardproof.formulations.deployment.constraints import GROUPS
 from shardproof.formulations.deployment.tables import Program
 from shardproof.instances.clock import measured_by
-from shardproof.solver.search import view as frontier
+from shardproof.solver.search import labels as frontier
 from shardproof.solver.search import walk
 from shardproof.solver.search.cp_sat import search_with_cp_sat
 from shardproof.solver.search.lexicographic import LexicographicSearch
@@ -65,7 +65,8 @@ SEVERAL_ROWS_BIND = (396, 644, 792, 4080, 4482, 5334, 5488)
 def test_programs_in_which_several_rows_bind(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Non-dominated vectors decide them; without room for those, CP-SAT does, and says so."""
     monkeypatch.setattr(frontier, "LABELS_AT_MOST", room)
-    monkeypatch.setattr(walk, "_RATIOS", ())
+    monkeypatch.setattr(walk, "_SHARES", 0)
+    monkeypatch.setattr(walk, "_LOOSE", 1)
     claimed = 0
     for seed in SEVERAL_ROWS_BIND:
         program = random_program(seed)
@@ -82,7 +83,8 @@ def test_programs_in_which_several_rows_bind(room: int, monkeypatch: pytest.Monk
 
 def test_labels_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time that is over once the first labels are built ends the search among them, and the bound so far is kept."""
-    monkeypatch.setattr(walk, "_RATIOS", ())
+    monkeypatch.setattr(walk, "_SHARES", 0)
+    monkeypatch.setattr(walk, "_LOOSE", 1)
     over = [False]
     rows_built: list[int] = []
     original = frontier.Labels._add_row
