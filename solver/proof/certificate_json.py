@@ -34,6 +34,9 @@ class _Pool:
         self._written: dict[int, tuple[Table, int]] = {}
 
     def cap(self, cap: Cap) -> int:
+        if cap.limit < 0:  # a reader knows natural numbers: both sides of the row are raised to the same effect
+            raised = replace(cap.table, base=[cost - cap.limit for cost in cap.table.base])
+            cap = replace(cap, table=raised, limit=0)
         return self._row((_named(cap.name, "memory", counted=cap.memory), self._table(cap.table), cap.limit, 0))
 
     def path(self, path: Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from shardproof import solve
 from shardproof.instances.errors import InputError
 from shardproof.solver.checkers import certificate as checker
 from shardproof.solver.commands.verify import command as verify
@@ -154,3 +155,15 @@ def test_verify_against_the_instance(tmp_path: Path, limits: dict[str, str]) -> 
     path.write_text(json.dumps(document))
     done = CliRunner().invoke(verify, [str(path), "--instance", str(instance)], standalone_mode=False)
     assert done.return_value == 4
+
+
+def test_an_engine_that_is_given_no_memory_is_refuted_with_proof() -> None:
+    """Its own needs exceed its share: the limit of the row is below nothing, which a certificate cannot write so."""
+    asked = {
+        "model": "qwen3-8b",
+        "device": "l4",
+        "engine": {"name": "vllm", "gpu_memory_utilization": "1e-9"},
+        "workload": {"kind": "burst", "batch_size": 1, "input_tokens": 64, "output_tokens": 8},
+        "limits": {"ttft": "30 s", "max_gpus": 4},
+    }
+    assert solve(asked).proof == "certified-optimal"
