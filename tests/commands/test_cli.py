@@ -165,7 +165,7 @@ def test_a_fault_of_ours_is_one_message_and_exit_70(
     def breaks(*_: object, **__: object) -> None:
         raise InternalError("two answers\nthat contradict each other")
 
-    monkeypatch.setattr("shardproof.solver.answer.search", breaks)
+    monkeypatch.setattr("shardproof.solver.answer.result_of", breaks)
     monkeypatch.setenv("SHARDPROOF_DEBUG", "1" if debug else "")
     with pytest.raises(SystemExit) as ended:
         main(["solve", "--json", str(CASES / "qwen3-235b-a22b.yaml")])

@@ -8,6 +8,7 @@ import pytest
 
 import shardproof
 from shardproof.formulations.costs.flat import FlatClock
+from shardproof.formulations.costs.many import listed
 from shardproof.formulations.costs.operations import Operation
 from shardproof.formulations.deployment import growth
 from shardproof.formulations.deployment.build import Deployment
@@ -22,6 +23,11 @@ class HastyClock(FlatClock):
 
     def picoseconds(self, operation: Operation) -> tuple[int, int]:
         return (1, 1) if operation.flops > 10**13 else super().picoseconds(operation)
+
+    def many(self, operation: Operation, count: int) -> list[int]:
+        times = super().many(operation, count)
+        pairs = zip(listed(operation.flops, count), times, strict=True)
+        return [1 if flops > 10**13 else time for flops, time in pairs]
 
 
 def test_times_grow_with_the_requests_of_a_microbatch() -> None:
