@@ -13,18 +13,21 @@ import pytest
 
 from shardproof.instances.clock import measured_by
 
-WORKERS = 6
-"""What `-n auto` starts at least: where others use the machine too, each process gets one share of it."""
+WORKERS = 8
+"""What `-n auto` starts where there is room: where others use the machine too, each process gets one share of it."""
+WORKER_BYTES = 10**9
+"""Memory that a worker may come to need, and what it starts."""
 COUNTED_SECONDS = 0.5
 """Processor time of a test, and of what is set up for it, in which its lines are counted."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Start a worker for each core, and a few on a small machine (0.6 GB and 6 s of imports each)."""
+    """Start a worker for each core, and more on a small machine whose memory has room for twice of them."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    return max(WORKERS, os.cpu_count() or 1)
+    room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if hasattr(os, "sysconf") else 0
+    return max(min(WORKERS, room // WORKER_BYTES), os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session", autouse=True)
