@@ -22,6 +22,8 @@ from shardproof.instances.errors import UNPRINTABLE, InputError, Problem
 
 SECONDS = 5
 GROWTH_BYTES = 10**9
+LARGEST_BYTES = 64 * 10**6
+"""Bytes of an input at most: changes upon changes can multiply it, and the fuzzer's own copies would count."""
 STUCK_SECONDS = 300
 """Wall time after which a call that no signal can interrupt ends the process, with a trace of where it stands."""
 LONGEST_MESSAGE = 20_000
@@ -70,7 +72,7 @@ def _one(reader: Reader, number: int, seconds: float) -> str:
     content, suffix = reader.make(chance)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"fuzzed{suffix}"
-        path.write_bytes(content)
+        path.write_bytes(content[:LARGEST_BYTES])
         before = _restarted_peak()
         try:
             with _limited(seconds), measured_by(time.process_time), warnings.catch_warnings():

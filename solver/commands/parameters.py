@@ -13,17 +13,17 @@ import click
 
 
 class Verb(click.Command):
-    """A command whose options may each be given once: the last of two would silently win."""
+    """A command whose options may each be given once, where the last of two would silently win, and files by name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does, after refusing an option that stands twice.
+        """Parse as click does, after refusing an option that stands twice and an empty name of a file.
 
         Raises
         ------
         click.UsageError
-            If it does, and is not made to be repeated.
+            If an option does, and is not made to be repeated; if a name is empty, which would mean the current folder.
         """
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         seen: set[str] = set()
         for parameter in order:
             name = parameter.name or ""
@@ -32,6 +32,10 @@ class Verb(click.Command):
                 several = "; several make a fleet: --devices A,B" if name == "device" else ""
                 raise click.UsageError(f"{'/'.join(parameter.opts)} stands twice; keep one of them{several}", ctx)
             seen.add(name)
+            value = given.get(name)
+            names = value if isinstance(value, (tuple, list)) else [value]
+            if isinstance(parameter.type, click.Path) and "" in names:
+                raise click.UsageError(f"{parameter.get_error_hint(ctx)}: a name is empty; is a variable unset?", ctx)
         return super().parse_args(ctx, args)
 
 

@@ -104,3 +104,15 @@ def test_the_first_token_of_a_closed_loop_is_called_what_it_is() -> None:
     assert "TTFT (mean in service)" in loop._repr_html_()
     assert "slowest request" not in loop._repr_html_()
     assert "TTFT (slowest request)" in burst._repr_html_()
+
+
+@pytest.mark.parametrize("asked", [["compare", "", "-i", "x"], ["audit", "x", "-i", ""], ["batch", "x", "-o", ""]])
+def test_a_variable_that_is_unset_does_not_mean_the_current_folder(
+    asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from shardproof.solver.cli import main
+
+    with pytest.raises(SystemExit) as left:
+        main(asked)
+    assert left.value.code == 2
+    assert "a name is empty; is a variable unset?" in capsys.readouterr().err
