@@ -41,10 +41,9 @@ def question(**fields: Any) -> Instance:
     return resolve_tree(tree | fields, where="test")
 
 
-@pytest.mark.slow  # every chain, microbatch and fleet of 8 questions a block
-@pytest.mark.parametrize("block", range(2))
-def test_each_pool_equals_brute_force(block: int) -> None:
-    for seed in range(block * 8, block * 8 + 8):
+@pytest.mark.slow  # every chain, microbatch and fleet of eight questions; more of them: `benchmarks.apart --random`
+def test_each_pool_equals_brute_force() -> None:
+    for seed in range(8):
         asked = small_instance(seed)
         expected = fewest_of_pools(asked)
         result = answer(asked, settings=QUICK)
@@ -54,10 +53,9 @@ def test_each_pool_equals_brute_force(block: int) -> None:
         assert (result.gpus, result.proof) == (within, "certified-optimal"), seed
 
 
-@pytest.mark.slow  # every fleet of replicas of one phase and of both, of eight questions a block
-@pytest.mark.parametrize("block", range(2))
-def test_any_equals_brute_force_over_mixes(block: int) -> None:
-    for seed in range(block * 8, block * 8 + 8):
+@pytest.mark.slow  # every fleet of replicas of one phase and of both, of eight questions
+def test_any_equals_brute_force_over_mixes() -> None:
+    for seed in range(8, 16):
         asked = small_instance(seed).model_copy(update={"serving": "any", "engine": "any"})
         free = asked.model_copy(update={"device": asked.device.model_copy(update={"engines": ()})})
         result = answer(free, settings=QUICK)
@@ -118,9 +116,9 @@ def with_share(group: Group, requests: int) -> Group:
     return group.model_copy(update={"shares": (Share(requests=requests),)})
 
 
-@pytest.mark.slow  # 18 questions
+@pytest.mark.slow  # nine questions
 def test_any_is_never_worse_than_together_or_apart() -> None:
-    for seed in range(40, 46):
+    for seed in range(40, 43):
         apart = small_instance(seed)
         found = {
             serving: answer(apart.model_copy(update={"serving": serving}), settings=QUICK)

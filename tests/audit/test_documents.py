@@ -161,18 +161,19 @@ def test_binary_and_huge_documents_are_refused() -> None:
             decode(raw, name="x")
 
 
-@pytest.mark.slow(reason="every line of a document in turn, each audited twice")
+@pytest.mark.slow(reason="every line of a document in turn is audited")
 @pytest.mark.parametrize("number", ["0", "99999999999999", "1"])
 def test_absurd_numbers_end_in_verdicts(number: str) -> None:
     original = ORIGINALS[-1].decode()
     # What is wrong with this share is looked for longest of all, in every document anew: it stands in one of them.
     others = original.replace("- Memory utilization: 62.9%\n", "")
     assert others != original
-    for line in [line for line in original.split("\n") if re.search(r"\d", line) and not line.startswith("# ")]:
+    lines = [line for line in original.split("\n") if re.search(r"\d", line) and not line.startswith("# ")]
+    for place, line in enumerate(lines):
         document = others if line in others else original
         changed = document.replace(line, re.sub(r"(?<![\w.])\d+(?:\.\d+)?", number, line))
-        for text in (changed, changed.replace("Qwen3-235B", "Unknown")):
-            assert audit_document(parse_document(text, name="x.md", suffix=".md")).claims
+        text = changed.replace("Qwen3-235B", "Unknown") if place % 2 else changed
+        assert audit_document(parse_document(text, name="x.md", suffix=".md")).claims
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "-8"])
