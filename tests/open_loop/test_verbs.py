@@ -32,6 +32,11 @@ def solved() -> Any:
     return found
 
 
+@pytest.fixture(scope="module")
+def played(solved: Any) -> Any:
+    return shardproof.simulate(solved, seeds=1).to_dict()
+
+
 def test_predict_says_what_solve_said(solved: Any) -> None:
     found = shardproof.predict(solved)
     assert found.ttft_s == solved.metrics.ttft_s
@@ -130,13 +135,12 @@ def test_sensitivity_of_a_service(solved: Any) -> None:
 
 
 @pytest.mark.parametrize("target", ["kubernetes", "dynamo", "vllm"])
-def test_simulate_reads_what_predict_reads(solved: Any, target: str, tmp_path: Path) -> None:
+def test_simulate_reads_what_predict_reads(solved: Any, played: Any, target: str, tmp_path: Path) -> None:
     shardproof.export(solved, to=target).write(tmp_path)
     (file,) = (path for path in tmp_path.iterdir() if path.suffix in (".yaml", ".sh"))
     command = next(line for line in solved.engine_flags if line.startswith("vllm serve"))
-    own = shardproof.simulate(solved, seeds=1).to_dict()
-    assert shardproof.simulate(file, QUESTION, seeds=1).to_dict() == own
-    assert shardproof.simulate(command, QUESTION, seeds=1).to_dict() == own
+    assert shardproof.simulate(file, QUESTION, seeds=1).to_dict() == played
+    assert shardproof.simulate(command, QUESTION, seeds=1).to_dict() == played
     assert shardproof.predict(file, QUESTION).ttft_s == shardproof.predict(command, QUESTION).ttft_s
 
 
