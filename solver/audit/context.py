@@ -320,16 +320,26 @@ class Context:
     def _memory_share(self, reading: Reading) -> Fraction | None:
         """Share of what the question lends of a device that a launch, or a plan read from one, tells its engine to use.
 
-        TensorRT-LLM is told a share of what weights and workspace leave.
+        An engine that is told nothing uses its default, where that is a share of the device. TensorRT-LLM is told a
+        share of what weights and workspace leave.
         """
         starts = self.document.start is not None
         share = self.document.number("memory_fraction" if starts else "launched_share")
+        if share is None and starts and self.instance is not None:
+            return self._untold_share(self.instance)
         if share is None or not 0 < share <= 1 or self.instance is None:
             return None
         if starts and self.document.engine == "trtllm":
             return self._share_with_free(self.instance, share, reading)
         device = self.instance.device.usable_memory
         return min(Fraction(1), share * device / account_of(self.instance).total_bytes) if starts else share
+
+    def _untold_share(self, instance: Instance) -> Fraction | None:
+        """The engine's default share where it is one of the whole device and the question tells it no other."""
+        if instance.engine == "any" or instance.engine_settings.gpu_memory_utilization is not None:
+            return None
+        profile = account_of(instance).profile
+        return None if profile.static_fraction or self.document.engine == "trtllm" else profile.utilisation
 
     def _share_with_free(self, instance: Instance, share: Fraction, reading: Reading) -> Fraction | None:
         ranges = self.stage_ranges(reading.pp)

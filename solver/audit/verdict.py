@@ -66,8 +66,10 @@ def verdict_of(audit: Judged) -> str:
     held = f", {counted(len(audit.checks), 'constraint')} kept" if audit.checks else ""
     idle = idle_gpus(audit.context)
     rest = f"; {idle[0]} of {idle[1]} GPUs do no work" if idle is not None else ""
+    best = audit.context.best
+    copies = "" if best is None or best.copies is None else f", and it takes {best.reading.replicas} copies"
     rest += _strange(audit) + _unread(audit)
-    return f"NOTHING WRONG: {confirmed} of {counted(len(audit.claims), 'claim')} confirmed{held}{rest}"
+    return f"NOTHING WRONG: {confirmed} of {counted(len(audit.claims), 'claim')} confirmed{held}{copies}{rest}"
 
 
 def _unread(audit: Judged) -> str:

@@ -112,3 +112,16 @@ def test_more_of_what_is_free_is_more_of_the_device(tmp_path: Path) -> None:
     assert found[1] is not None
     assert weights < found[0] < found[1] < 1
     assert float(1 - found[1]) / float(1 - found[0]) == pytest.approx(0.4 / 0.9)
+
+
+def test_a_launch_that_tells_no_share_has_the_default_of_its_engine() -> None:
+    """Two H100 hold 34 requests at 95 % of their memory, which a plan of ours would tell them, not at vLLM's 90 %."""
+    load = {"kind": "closed-loop", "concurrency": 34, "input_tokens": 1000, "output_tokens": 100}
+    asked = BURST | {"model": "llama-3.3-70b", "workload": load, "limits": {"ttft": "20 s"}}
+    launch = "vllm serve meta-llama/Llama-3.3-70B-Instruct --tensor-parallel-size 2 --max-model-len 1100"
+    flags = ("", " --gpu-memory-utilization 0.9", " --gpu-memory-utilization 0.95")
+    untold, told, more = (shardproof.audit(launch + flag, asked, completion=False).to_dict() for flag in flags)
+    assert untold["copies"] == told["copies"]
+    assert untold["verdict"].endswith("and it takes 3 copies")
+    assert more["copies"] is None
+    assert "copies" not in more["verdict"]

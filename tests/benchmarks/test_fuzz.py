@@ -22,7 +22,7 @@ def test_every_reader_is_among_them() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_input_ends_in_an_answer_or_one_message(name: str) -> None:
     # a coverage tracer multiplies the time of an input: here only what hangs fails
-    assert fuzz(count=20, seed=0, only=[name], say=lambda _line: None, seconds=120) == []
+    assert fuzz(count=8, seed=0, only=[name], say=lambda _line: None, seconds=120) == []
 
 
 @pytest.mark.parametrize(
