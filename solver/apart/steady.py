@@ -36,8 +36,8 @@ MOST_PLAYED = 32
 PLAYED = (
     "pools apart of requests that keep coming: the bound holds for fleets whose replicas see the same mean time per "
     "token, and takes at least the prefill of its own prompt and the transfer for a first token",
-    "the plan was played in the simulator, both pools and the link; a limit is kept where the 95 % interval keeps it "
-    "(closed loops, one run: where the mean keeps it)",
+    "a plan is given once it was played in the simulator, both pools and the link; a limit is kept where the 95 % "
+    "interval keeps it (closed loops, one run: where the mean keeps it)",
 )
 
 

@@ -84,6 +84,9 @@ def command(
         show(answer.text(colour=_colour()), colour=_colour())
     if answer.plan is not None:  # last: a target that cannot express the plan takes no answer away
         _export(answer, targets)
+    elif output or targets:
+        places = [*filter(None, [output]), *targets.values()]
+        tell(f"no plan was found: nothing is written to {', '.join(map(str, places))}")
     return answer.exit_code
 
 

@@ -63,5 +63,6 @@ def _of_playing(scenarios: list[Scenario]) -> Iterator[tuple[str, str]]:
     yield "these_runs", f"percentiles are those of {runs}; a window refutes where it does so in every run"
     yield (
         "played",
-        "the plan was played in the simulator; a limit is kept where the 95 % interval over the runs keeps it",
+        "a plan is given once it was played in the simulator; a limit is kept where the 95 % interval over the runs "
+        "keeps it",
     )

@@ -84,7 +84,7 @@ def _print_headline(console: Console, instance: Instance, result: Result) -> Non
         if result.gap:
             text.append(f" (gap {result.gap:.1%})")
     console.print(text)
-    proof = f"{result.status} - {PROOF_WORDS[result.proof]}; {stopped(result)}{result.seconds:.2f} s"
+    proof = f"{result.status} - {_proof(result)}; {stopped(result)}{result.seconds:.2f} s"
     shown = Text(wrapped(proof, width=console.width))
     shown.stylize(_STATUS_STYLE[result.status], 0, len(result.status))
     console.print(shown)
@@ -104,6 +104,12 @@ def _print_alternatives(console: Console, result: Result, found: Sequence[Altern
         notes.append(f"prices of different kinds ({', '.join(sorted(map(str, kinds)))}) are no ranking")
     for note in notes:
         console.print(Text(wrapped(note, width=console.width)))
+
+
+def _proof(result: Result) -> str:
+    if result.proof == "none" and (result.bound or 1) > 1:
+        return "the bound is claimed by the solver, not certified"
+    return PROOF_WORDS[result.proof]
 
 
 def _verdict(instance: Instance, result: Result) -> str:

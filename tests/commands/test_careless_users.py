@@ -116,3 +116,15 @@ def test_a_variable_that_is_unset_does_not_mean_the_current_folder(
         main(asked)
     assert left.value.code == 2
     assert "a name is empty; is a variable unset?" in capsys.readouterr().err
+
+
+def test_where_no_plan_is_found_it_is_said_that_none_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from shardproof.solver.cli import main
+
+    with pytest.raises(SystemExit) as left:
+        main(["solve", *BURST, "--ttft", "1us", "--max-gpus", "2", "-o", str(tmp_path / "plan.yaml")])
+    assert left.value.code == 1
+    assert "nothing is written to" in capsys.readouterr().err
+    assert not (tmp_path / "plan.yaml").exists()
