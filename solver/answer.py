@@ -22,7 +22,17 @@ from shardproof.solver.proof.evidence import Level
 from shardproof.solver.result import EngineAnswer, Proof, Result
 from shardproof.solver.search.refusals import Refusals
 from shardproof.solver.search.settings import Rival, Settings
-from shardproof.solver.solve import Begun, Search, begin, evidence_of, is_certified, result_of, searching, solve
+from shardproof.solver.solve import (
+    Begun,
+    Search,
+    begin,
+    evidence_of,
+    is_certified,
+    left_of,
+    result_of,
+    searching,
+    solve,
+)
 from shardproof.solver.volumes import Volumes
 
 FREE = "free of an engine's rules"
@@ -118,12 +128,6 @@ def _volumes(instance: Instance, settings: Settings, started: float) -> Volumes:
     return Volumes.within(settings.time_limit_s, started, engines=engines, asked=asked)
 
 
-def _left(settings: Settings, started: float) -> Settings:
-    if settings.time_limit_s is None:
-        return settings
-    return replace(settings, time_limit_s=settings.time_limit_s - (now() - started))
-
-
 def _candidates(instance: Instance, settings: Settings, volumes: Volumes) -> list[Candidate]:
     """Search a question free of an engine's rules and under each, as far as each can still be the best.
 
@@ -134,7 +138,7 @@ def _candidates(instance: Instance, settings: Settings, volumes: Volumes) -> lis
     done: dict[EngineName, Candidate] = {}
     for engine in EVERY:
         known = [one.gpus for one in begun.values() if one.gpus is not None]
-        rival, left = Rival(min(known), None) if known else None, _left(settings, started)
+        rival, left = Rival(min(known), None) if known else None, left_of(settings, started)
         if any(one.interrupted for one in begun.values()):
             left = replace(left, time_limit_s=0)
         first = _begun(instance, engine, left, rival, volumes)

@@ -118,7 +118,7 @@ def begin(
     except Interrupted:
         unplaced = _unplaced(instance, started)
         return Begun(None, interrupted=False, finish=lambda _: unplaced)
-    settings = _left(settings, started)
+    settings = left_of(settings, started)
     if not deployment.options:
         nothing = Outcome(deployment, infeasible=True, levels={"gpus": Level(None, None)})
         return Begun(None, interrupted=False, finish=lambda _: Search(instance, deployment, nothing, started))
@@ -146,7 +146,7 @@ def begin(
     return Begun(gpus, interrupted=begun.outcome.stop_reason == "interrupted", finish=finish)
 
 
-def _left(settings: Settings, started: float) -> Settings:
+def left_of(settings: Settings, started: float) -> Settings:
     """Return how to search in what is left of the time."""
     if settings.time_limit_s is None:
         return settings

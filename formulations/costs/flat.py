@@ -52,6 +52,12 @@ def leaving_a_node(operation: Operation, time: Callable[[Operation], tuple[int, 
     return max(found[0], inside[0]), max(found[1], inside[1])
 
 
+def many_leaving_a_node(operation: Operation, times: Callable[[Operation], list[int]]) -> list[int]:
+    """Return the same at many sizes."""
+    found, within = times(operation), _inside(operation)
+    return found if within is operation else list(map(max, found, times(within)))
+
+
 def _inside(operation: Operation) -> Operation:
     """Return what is handed over to another node as if it stayed inside, any other operation as it is."""
     if operation.kind != "p2p" or operation.link != "scale_out":
@@ -84,8 +90,7 @@ class FlatClock:
     def many(self, operation: Operation, count: int) -> list[int]:
         """Return the duration at each of ``count`` sizes (`formulations.costs.many`), rounded up."""
         if operation.kind in _COLLECTIVES:
-            within, times = _inside(operation), self._sent(operation, count)
-            return times if within is operation else list(map(max, times, self._sent(within, count)))
+            return many_leaving_a_node(operation, lambda one: self._sent(one, count))
         compute = self._compute[self._device.compute_dtype(operation.dtype)]
         launch = self._device.launch_latency * 1000
         pairs = zip(compute.many(operation.flops, count), self._memory.many(operation.moved_bytes, count), strict=True)

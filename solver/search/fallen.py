@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shardproof.solver.proof.refutation import Empty, Node, Reach, SplitMax, Sum, Volume
+from shardproof.solver.search.room import room
 from shardproof.solver.search.view import Bounded, View
 
 
@@ -12,10 +13,8 @@ def fallen(view: View) -> Node | None:
         return Empty()
     # Sums first: they need the tables of times alone, which all layouts share, and no number of GPUs helps there.
     for row in view.paths:
-        if row.limit is not None:
-            least = view.least_sum(row.path.table)
-            if least + (row.path.microbatches - 1) * (row.low + 1) > row.limit:
-                return Sum(row.path.name)
+        if row.limit is not None and view.least_sum(row.path.table) > room(row):
+            return Sum(row.path.name)
     for row in view.paths:
         found = _slow(view, row)
         if found is not None:

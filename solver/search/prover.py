@@ -16,7 +16,6 @@ from shardproof.formulations.deployment.chains import Chain
 from shardproof.formulations.deployment.tables import Program, replicas_of
 from shardproof.instances.clock import checked_by
 from shardproof.solver.proof.refutation import Empty, Node, Refutation
-from shardproof.solver.search.least_sums import NEVER
 from shardproof.solver.search.query import Answer, Objective, Query, Unknown
 from shardproof.solver.search.rounding import RoundedProgram
 from shardproof.solver.search.walk import StandsAtSight, Walk
@@ -34,7 +33,6 @@ class Prover:
         """Read the program in this prover's direction."""
         self._rounded = RoundedProgram(self.program, self.floor, self.check_stop)
         self._counts = replicas_of(self.program.layouts)
-        self._narrowest = min((option.gpus for option in self.program.options), default=NEVER)
 
     def decide(self, query: Query) -> Answer:
         """Find a chain within the query's limits, or refute every layout."""
@@ -104,7 +102,7 @@ class Prover:
         self, query: Query, index: int, objective: Objective | None = None, *, at_sight: bool = False
     ) -> Walk | None:
         """Return the search in one layout; ``None``: the GPUs give no stage to each of its replicas."""
-        if min(query.gpus, self.program.max_gpus) // self._counts[index] < self._narrowest:
+        if min(query.gpus, self.program.max_gpus) // self._counts[index] < self._rounded.narrowest:
             return None
         layout = self.program.layouts[index]
         return Walk(self._rounded, query, index, layout, objective, at_sight=at_sight)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from shardproof.formulations.deployment.tables import Cap, Program
+from shardproof.solver.search.least_sums import NEVER
 from shardproof.solver.search.query import ObjectiveValues
 from shardproof.solver.search.view import Bounded, Furthest, View
 
@@ -20,11 +21,14 @@ class RoundedProgram(ObjectiveValues):
     program: Program
     floor: bool
     check_stop: Callable[[], None] = lambda: None
+    narrowest: int = field(init=False)
+    """GPUs of the narrowest stage that any option makes."""
     _furthest: Furthest = field(init=False)
 
     def __post_init__(self) -> None:
         """Read the program's kinds once."""
         self._furthest = Furthest(self.program, floor=self.floor)
+        self.narrowest = min((option.gpus for option in self.program.options), default=NEVER)
 
     def view(
         self,

@@ -191,6 +191,10 @@ class View:
         found._bounds_key = self._furthest.bounds_key(found.options)
         return found
 
+    def with_row(self, row: Bounded) -> View:
+        """The same context with other limits of one path row."""
+        return self.narrowed([row if other.path is row.path else other for other in self.paths])
+
     def narrowed(self, paths: Sequence[Bounded]) -> View:
         """The same context with other intervals; costs already read are kept."""
         found = View.__new__(View)

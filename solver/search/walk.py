@@ -89,7 +89,6 @@ class Walk:
         self._program = rounded_program.program
         budget = min(query.gpus, self._program.max_gpus) // layout.replicas
         self._budget = budget if layout.max_gpus is None else min(budget, layout.max_gpus)
-        self._narrowest = min((option.gpus for option in self._program.options), default=NEVER)
         self.unknown: list[Unknown] = []
         self._promised: dict[tuple[int, int, tuple[int | None, ...]], int] = {}
         self._refuted_alone: dict[tuple[int, int, tuple[int, ...]], Node] = {}
@@ -97,7 +96,7 @@ class Walk:
 
     def solve(self) -> Node | Chain:
         """Refute the layout or return a chain of it."""
-        if self._budget < self._narrowest:
+        if self._budget < self._rounded.narrowest:
             return Empty()
         return self._case(self._whole())
 
@@ -106,7 +105,7 @@ class Walk:
 
     def promise(self) -> int:
         """Return a TTFT that no chain of the layout stays below: what promises least is looked into first."""
-        if self._budget < self._narrowest:
+        if self._budget < self._rounded.narrowest:
             return NEVER
         whole, axes = self._whole(), self._layout.axes
         least = (
@@ -134,7 +133,7 @@ class Walk:
     def _case(self, partial: Partial) -> Node | Chain:
         """Work on a partial case; its rows are the layout's and those of the picked choices."""
         self._rounded.check_stop()
-        view = self._view((self._layout.caps, *partial.caps), partial.paths, partial.options)
+        view = self._view_of(partial)
         if view is None:
             return Empty()
         quick = fallen(view)
@@ -243,6 +242,9 @@ class Walk:
         view = self._rounded.view(caps=limited, paths=bounded, options=options, budget=self._budget)
         return view if view.options else None
 
+    def _view_of(self, partial: Partial) -> View | None:
+        return self._view((self._layout.caps, *partial.caps), partial.paths, partial.options)
+
     def _ready(self, view: View) -> View:
         return view if len(view.options) < _WORTH_PRUNING else view.without_dominated()
 
@@ -254,7 +256,7 @@ class Walk:
         assert self._objective is not None
         asked, steps, lowest = self.query, 0, 0
         while True:
-            view = self._view((self._layout.caps, *partial.caps), partial.paths, partial.options)
+            view = self._view_of(partial)
             found = Empty() if view is None else (fallen(view) or self._leaf(view, partial.places))
             if isinstance(found, Chain):
                 if view is not None and not steps:
@@ -290,10 +292,10 @@ class Walk:
             if fallen(narrow) is not None:
                 break
             cheapest = narrow.cheapest([(row.path.table, 1)])
-            if cheapest.total + further * (row.low + 1) > limit:
+            if cheapest.total > room(row):
                 break
             stages = cheapest.chain()
-            slowest = max(stage_cost(view.program, table, stage) for stage in stages)
+            slowest = max(self._costs(view, row, stages))
             if cheapest.total + further * slowest <= limit:
                 best, limit = replace(chain, stages=stages), cheapest.total + further * slowest - 1
             if not further:
@@ -348,11 +350,11 @@ class Walk:
         slowest = (row.limit - view.least_sum(path.table)) // further if further else None
         if slowest is not None and (row.high is None or slowest < row.high):
             # A slower stage falls by the sum alone; what is left has shorter stages, and often needs no table of sums.
-            below = self._box(view.narrowed([replace(r, high=slowest) if r is row else r for r in view.paths]))
+            below = self._box(view.with_row(replace(row, high=slowest)))
             return below if isinstance(below, tuple) else SplitMax(path.name, slowest, below, Sum(path.name))
         cheapest = view.cheapest([(path.table, 1)])
         least = cheapest.total
-        if least + further * (row.low + 1) > row.limit:
+        if least > room(row):
             return frontier(view, cheapest, row)
         stages = cheapest.chain()
         if all(self._holds(view, other, stages) for other in rows):
@@ -362,10 +364,10 @@ class Walk:
         most = (row.limit - least) // further
         if row.high is not None and most >= row.high:
             return None
-        high = view.narrowed([replace(r, low=most) if r is row else r for r in view.paths])
-        refuted = fallen(high) or frontier(high, cheapest, replace(row, low=most))
-        low = view.narrowed([replace(r, high=most) if r is row else r for r in view.paths])
-        below = self._box(low)
+        beyond = replace(row, low=most)
+        high = view.with_row(beyond)
+        refuted = fallen(high) or frontier(high, cheapest, beyond)
+        below = self._box(view.with_row(replace(row, high=most)))
         return below if isinstance(below, tuple) else SplitMax(path.name, most, below, refuted)
 
     def _holds(self, view: View, row: Bounded, stages: tuple[StageChoice, ...]) -> bool:
@@ -400,7 +402,7 @@ class Walk:
             stages = self._weighted(view, rows, shares)
             if not isinstance(stages, tuple) or all(self._holds(view, row, stages) for row in rows):
                 return stages
-            over = [self._sum(view, row, stages) / room - 1 for row, room in zip(rows, rooms, strict=True)]
+            over = [sum(self._costs(view, row, stages)) / room - 1 for row, room in zip(rows, rooms, strict=True)]
             if max(over) <= 0:
                 return None
             worst = over.index(max(over))
@@ -409,9 +411,9 @@ class Walk:
             step //= 2
         return None
 
-    def _sum(self, view: View, row: Bounded, stages: tuple[StageChoice, ...]) -> int:
+    def _costs(self, view: View, row: Bounded, stages: tuple[StageChoice, ...]) -> list[int]:
         table = rounded(row.path.table, self._rounded.floor)
-        return sum(stage_cost(view.program, table, stage) for stage in stages)
+        return [stage_cost(view.program, table, stage) for stage in stages]
 
     def _all_rows(self, view: View, rows: list[Bounded]) -> Node | tuple[StageChoice, ...]:
         """Decide by weighted sums; halve intervals that leave much open; else keep all non-dominated vectors."""
@@ -432,17 +434,14 @@ class Walk:
         if all(self._holds(view, row, stages) for row in rows):
             return stages
         broken = next(row for row in rows if not self._holds(view, row, stages))
-        slowest = max(
-            stage_cost(view.program, rounded(broken.path.table, self._rounded.floor), stage) for stage in stages
-        )
+        slowest = max(self._costs(view, broken, stages))
         return self._halves(view, broken, max(broken.low + 1, min((broken.low + slowest) // 2, slowest - 1)))
 
     def _halves(self, view: View, row: Bounded, at: int) -> Node | tuple[StageChoice, ...]:
         """Decide both sides of a cut through the interval of a row's slowest stage."""
         children = []
         for half in (replace(row, high=at), replace(row, low=at)):
-            side = view.narrowed([half if other.path is row.path else other for other in view.paths])
-            child = self._box(side)
+            child = self._box(view.with_row(half))
             if isinstance(child, tuple):
                 return child
             children.append(child)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import lru_cache
 
 from shardproof.formulations.costs.curves.families import FAMILIES
 from shardproof.formulations.costs.curves.load import LoadTable, table_of
 from shardproof.formulations.costs.curves.requests import Request, requests_of
-from shardproof.formulations.costs.flat import leaving_a_node
+from shardproof.formulations.costs.flat import leaving_a_node, many_leaving_a_node
 from shardproof.formulations.costs.many import listed, one_by_one
 from shardproof.formulations.costs.operations import Clock, ManyClock, Operation
 from shardproof.formulations.costs.roofline import Roofline
@@ -100,10 +99,7 @@ class CalibratedClock:
 
     def many(self, operation: Operation, count: int) -> list[int]:
         """Return the duration, rounded up, of an operation at each of ``count`` sizes (`many`)."""
-        found = self._timed_many(operation, count)
-        if operation.kind != "p2p" or operation.link != "scale_out":
-            return found
-        return list(map(max, found, self._timed_many(replace(operation, link="scale_up"), count)))
+        return many_leaving_a_node(operation, lambda one: self._timed_many(one, count))
 
     def curves_of(self, operation: Operation) -> tuple[object, ...]:
         """Return the curves that time an operation, as far as it has any."""
